@@ -1,0 +1,19 @@
+"""Networks by name: dnal's own, torchvision's, timm's, and the user's own functions."""
+
+# Importing a file of own models registers them: a new file needs one line here.
+from dnal.models import cifar_mobilenet_v2, cifar_resnet, vgg
+from dnal.models.create import create, default_input, names, own_names
+from dnal.models.registry import register
+from dnal.models.weights import load_weights
+
+__all__ = [
+    "cifar_mobilenet_v2",
+    "cifar_resnet",
+    "create",
+    "default_input",
+    "load_weights",
+    "names",
+    "own_names",
+    "register",
+    "vgg",
+]

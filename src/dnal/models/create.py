@@ -1,0 +1,119 @@
+"""A network by its name, whatever its source: own, torchvision, timm, or the user's function."""
+
+from __future__ import annotations
+
+import difflib
+
+from torch import nn
+
+from dnal.errors import UserError
+from dnal.models.registry import OwnModel, own_models
+from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
+from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
+from dnal.models.user_function import create_from_function
+
+Shape = tuple[int, int, int]
+
+TORCHVISION = "torchvision/"
+TIMM = "timm/"
+
+
+def create(
+    name: str,
+    *,
+    classes: int | None = None,
+    input_shape: Shape | None = None,
+    pretrained: bool = False,
+) -> nn.Module:
+    """Create a network by name: (N, C, H, W) -> logits (N, classes).
+
+    Args:
+        name: an own model (``cifar/resnet56``), ``torchvision/NAME``, ``timm/NAME`` or ``package.module:function``.
+        classes: number of classes; None means what the model is made for.
+        input_shape: (C, H, W) of the images; None means what the model is made for.
+        pretrained: with the source's own trained weights; a head for other classes starts fresh.
+
+    Raises:
+        UserError: an unknown name (with the nearest right one), or a wish that this model cannot fulfil.
+    """
+    if classes is not None and classes < 1:
+        raise UserError(f"a network needs at least one class, not {classes}")
+    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
+        raise UserError(f"the input must be channels, height and width, such as 3,32,32, not {input_shape}")
+    own = own_models()
+    if name in own:
+        return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
+    if ":" in name:
+        return create_from_function(name, classes=classes, input_shape=input_shape, pretrained=pretrained)
+    source, short = _source(name)
+    build = create_torchvision if source == TORCHVISION else create_timm
+    return build(short, classes=classes, input_shape=input_shape, pretrained=pretrained)
+
+
+def default_input(name: str) -> Shape:
+    """The (C, H, W) that a model expects when nobody says.
+
+    Raises:
+        UserError: an unknown name, or a user's function, which does not tell its input.
+    """
+    own = own_models()
+    if name in own:
+        return own[name].input_shape
+    if ":" in name:
+        raise UserError(f"a model of your own ({name!r}) does not tell its input; say it, such as --input 3,32,32")
+    source, short = _source(name)
+    return torchvision_input(short) if source == TORCHVISION else timm_input(short)
+
+
+def own_names() -> list[str]:
+    """The names of dnal's own models."""
+    return sorted(own_models())
+
+
+def names() -> list[str]:
+    """All names: own models first, then torchvision's, then timm's."""
+    return [*own_names(), *(TORCHVISION + n for n in torchvision_names()), *(TIMM + n for n in timm_names())]
+
+
+def _create_own(model: OwnModel, *, classes: int | None, input_shape: Shape | None, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise UserError(f"{model.name!r} has no pretrained weights; give a safetensors file, or train it first")
+    channels, height, width = input_shape or model.input_shape
+    if min(height, width) < model.least_side:
+        least = model.least_side
+        raise UserError(
+            f"{model.name!r} takes images of at least {least}x{least}, not {height}x{width}; ask for a larger input"
+        )
+    return model.build(classes=classes or model.classes, in_channels=channels)
+
+
+def _source(name: str) -> tuple[str, str]:
+    """The source and the name within it of a torchvision or timm model that exists."""
+    if name.startswith(TORCHVISION):
+        short = name.removeprefix(TORCHVISION)
+        if short in torchvision_names():
+            return TORCHVISION, short
+        raise _unknown(name, _closest(name, [TORCHVISION + other for other in torchvision_names()]))
+    if name.startswith(TIMM):
+        short = name.removeprefix(TIMM)
+        if is_timm(short):
+            return TIMM, short
+        raise _unknown(name, _closest(name, [TIMM + other for other in timm_names()]))
+    everything = names()
+    # A bare name may be right in one or more sources: they are suggested, never chosen for the user.
+    bare = [full for full in everything if full.rpartition("/")[2] == name]
+    raise _unknown(name, bare or _closest(name, everything))
+
+
+def _closest(name: str, candidates: list[str]) -> list[str]:
+    found = difflib.get_close_matches(name, candidates, n=1)
+    if not found:
+        # "resnt50" is too far from "torchvision/resnet50" as a whole: compare the parts behind the prefix too.
+        short = {candidate.rpartition("/")[2]: candidate for candidate in reversed(candidates)}
+        found = [short[match] for match in difflib.get_close_matches(name.rpartition("/")[2], list(short), n=1)]
+    return found
+
+
+def _unknown(name: str, suggestions: list[str]) -> UserError:
+    hint = f"; did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else "."
+    return UserError(f"unknown model {name!r}{hint} `dnal models` lists all.")
