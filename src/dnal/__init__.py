@@ -1,0 +1,57 @@
+"""dnal: learn a smaller architecture of a network while it trains.
+
+The public names are loaded on first use, so that ``import dnal`` and the command line's help do not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnal import data as data
+    from dnal import models as models
+    from dnal.architecture import Architecture as Architecture
+    from dnal.budget import Budget as Budget
+    from dnal.compaction import compact as compact
+    from dnal.errors import UserError as UserError
+    from dnal.gates import Gated as Gated
+    from dnal.gates import gated as gated
+    from dnal.learning import Learned as Learned
+    from dnal.learning import learn as learn
+    from dnal.run import load as load
+    from dnal.space.space import Space as Space
+    from dnal.space.space import macs as macs
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "dnal.architecture",
+    "Budget": "dnal.budget",
+    "Gated": "dnal.gates",
+    "Learned": "dnal.learning",
+    "Space": "dnal.space.space",
+    "UserError": "dnal.errors",
+    "compact": "dnal.compaction",
+    "gated": "dnal.gates",
+    "learn": "dnal.learning",
+    "load": "dnal.run",
+    "macs": "dnal.space.space",
+}
+_ROOMS = ("data", "models")
+
+__all__ = ["__version__", *_HOMES, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"dnal.{name}")
+    raise AttributeError(f"module 'dnal' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,183 @@
+"""The Architecture: one on/off value per variable of a Space, as a small file that needs no trace to be used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnal.errors import UserError
+from dnal.space.remove import kept_indices
+from dnal.space.space import Space
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which channels of a network stay.
+
+    Attributes:
+        open: bool tensor, one entry per channel variable of the Space, True = stays.
+        kept: per tensor (parameter or buffer) and dimension the sorted indices that stay, or None where all do.
+        readers: the (parameter, dimension) pairs at which closed channels are gated.
+        shapes: the original shapes, so that another network is refused.
+    """
+
+    open: Tensor
+    kept: dict[str, tuple[Tensor | None, ...]]
+    readers: list[tuple[str, int]]
+    shapes: dict[str, tuple[int, ...]]
+
+    @staticmethod
+    def of(space: Space, open_variables: Tensor) -> Architecture:
+        """The architecture of a Space in which exactly ``open_variables`` (bool, shape (num_variables,)) stay.
+
+        Raises:
+            UserError: on another length, or where a group would lose its last channel.
+        """
+        open_variables = open_variables.detach().to("cpu", torch.bool).clone()
+        if open_variables.shape != (space.num_variables,):
+            raise UserError(
+                f"an architecture of this space needs {space.num_variables} on/off values, not a tensor of shape "
+                f"{tuple(open_variables.shape)}."
+            )
+        for group in space.groups:
+            if not bool(open_variables[group.variables].any()):
+                raise UserError(f"the group of '{group.name}' has no channel left; keep at least one of {group.width}.")
+        kept = kept_indices({**space.sources, **space.buffer_sources}, open_variables)
+        return Architecture(open_variables, kept, list(space.readers), dict(space.shapes))
+
+    @staticmethod
+    def full(space: Space) -> Architecture:
+        """Every channel stays."""
+        return Architecture.of(space, torch.ones(space.num_variables, dtype=torch.bool))
+
+    @staticmethod
+    def random(space: Space, keep: float, seed: int = 0) -> Architecture:
+        """Each group keeps round(keep * width) channels, at least 1, at random positions.
+
+        Args:
+            keep: share of each group's channels, 0 to 1.
+            seed: of the positions; the global random state is not touched.
+        """
+        if not 0 <= keep <= 1:
+            raise UserError(f"keep is a share between 0 and 1, not {keep}.")
+        generator = torch.Generator().manual_seed(seed)
+        open_variables = torch.zeros(space.num_variables, dtype=torch.bool)
+        for group in space.groups:
+            count = max(1, round(keep * group.width))
+            open_variables[group.variables[torch.randperm(group.width, generator=generator)[:count]]] = True
+        return Architecture.of(space, open_variables)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the original network's tensor names and shapes."""
+        return fingerprint(self.shapes)
+
+    def check(self, network: nn.Module) -> None:
+        """Refuses a network that is not the one this architecture was made for.
+
+        Raises:
+            UserError: naming the first tensor that differs.
+        """
+        found = shapes_of(network)
+        for name, shape in self.shapes.items():
+            if name not in found:
+                raise UserError(f"the architecture belongs to another network: this one has no tensor '{name}'.")
+            if found[name] != shape:
+                raise UserError(
+                    f"the architecture belongs to another network: '{name}' has the shape {found[name]} here and "
+                    f"{shape} there."
+                )
+        for name in found:
+            if name not in self.shapes:
+                raise UserError(f"the architecture belongs to another network: '{name}' is not in it.")
+
+    def save(self, path: str | Path) -> None:
+        """Writes architecture.json: variables, kept indices per tensor and dimension, fingerprint. No time, no path."""
+        document = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "open": "".join("1" if o else "0" for o in self.open.tolist()),
+            "readers": [list(place) for place in self.readers],
+            "tensors": {
+                name: {
+                    "shape": list(shape),
+                    **(
+                        {"kept": [None if i is None else i.tolist() for i in self.kept[name]]}
+                        if any(i is not None for i in self.kept.get(name, ()))
+                        else {}
+                    ),
+                }
+                for name, shape in self.shapes.items()
+            },
+        }
+        Path(path).write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def load(path: str | Path) -> Architecture:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            UserError: if the file is missing or is no architecture.
+        """
+        path = Path(path)
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read the architecture '{path}': {error.strerror}.") from None
+        except ValueError:
+            raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
+        try:
+            return _parsed(document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise UserError(f"'{path}' is not an architecture: {error}") from None
+            raise UserError(f"'{path}' is not an architecture: it lacks or garbles {error}.") from None
+
+
+def _parsed(document: Mapping[str, Any]) -> Architecture:
+    if document["format"] != FORMAT:
+        raise UserError(f"its format is {document['format']}, this version reads {FORMAT}.")
+    shapes: dict[str, tuple[int, ...]] = {}
+    kept: dict[str, tuple[Tensor | None, ...]] = {}
+    for name, entry in document["tensors"].items():
+        shapes[name] = tuple(int(n) for n in entry["shape"])
+        dims = entry.get("kept", [None] * len(shapes[name]))
+        if len(dims) != len(shapes[name]):
+            raise UserError(f"'{name}' has {len(shapes[name])} dimensions but {len(dims)} lists of indices.")
+        for size, indices in zip(shapes[name], dims, strict=True):
+            valid = indices is None or (
+                all(type(i) is int for i in indices)
+                and indices == sorted(set(indices))
+                and (not indices or (indices[0] >= 0 and indices[-1] < size))
+            )
+            if not valid:
+                raise UserError(f"the kept indices of '{name}' are not ascending numbers below {size}.")
+        kept[name] = tuple(None if i is None else torch.tensor(i, dtype=torch.long) for i in dims)
+    if fingerprint(shapes) != document["fingerprint"]:
+        raise UserError("its fingerprint does not match its shapes.")
+    if set(document["open"]) - {"0", "1"}:
+        raise UserError("its variables are not written in 0 and 1.")
+    open_variables = torch.tensor([flag == "1" for flag in document["open"]], dtype=torch.bool)
+    readers = [(str(name), int(dim)) for name, dim in document["readers"]]
+    return Architecture(open_variables, kept, readers, shapes)
+
+
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter and buffer by name."""
+    tensors = [*network.named_parameters(remove_duplicate=False), *network.named_buffers()]
+    return {name: tuple(tensor.shape) for name, tensor in tensors}
+
+
+def fingerprint(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """SHA-256 of names and shapes in sorted order."""
+    text = json.dumps(sorted((name, list(shape)) for name, shape in shapes.items()), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""Gates at the readers: the network with every channel multiplied by its gate, where the channel is read.
+
+A channel is alive iff somebody reads it. Instead of a layer after each convolution (arXiv 2103.02126, eq. 2:
+out_c = x_c * sigmoid(delta s_c)), the weight slice that reads channel i is multiplied by the gate of i. On
+convolution - batch norm - ReLU chains both are equal, because ReLU(a x) = a ReLU(x) for a > 0. They are NOT equal
+behind ReLU6 or another activation that does not scale, nor in residual sums, where the paper gates each block's output
+and here the stream has one tied variable. In exchange a closed gate is exactly a removed channel, whatever stands in
+between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dnal.architecture import Architecture
+from dnal.space.space import Space
+
+
+def sigmoid_gates(s: Tensor, delta: float) -> Tensor:
+    """g = sigmoid(delta * s) (arXiv 2103.02126, eq. 3). ``s``: (num_variables,), ``delta`` > 0 the scale."""
+    return torch.sigmoid(delta * s)
+
+
+def hard_gates(s: Tensor, delta: float) -> Tensor:
+    """1 where s > 0 else 0, with the gradient of sigmoid(delta * s) (straight-through)."""
+    soft = sigmoid_gates(s, delta)
+    return soft + ((s > 0).to(soft.dtype) - soft).detach()
+
+
+def gated_weights(
+    parameters: Mapping[str, Tensor], gates: Tensor, readers: Mapping[tuple[str, int], Tensor]
+) -> dict[str, Tensor]:
+    """The reader weights times the gates of what they read.
+
+    Args:
+        parameters: the network's parameters by name.
+        gates: (num_variables,).
+        readers: (parameter, dimension) -> variable ids of that dimension, -1 = fixed (gate 1).
+    """
+    extended = torch.cat((gates, gates.new_ones(1)))  # index -1 finds the 1 at the end
+    result: dict[str, Tensor] = {}
+    for (name, dim), ids in readers.items():
+        weight = result.get(name, parameters[name])
+        gate = extended[ids].to(weight.dtype)
+        result[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
+    return result
+
+
+class Gated(nn.Module):
+    """A network and the architecture parameters of all its variables, as one module.
+
+    ``s``: (num_variables,), trained or not as its ``requires_grad`` says; ``delta``: the scale of the sigmoid;
+    ``hard``: gates are 0/1 in the forward pass and pass gradients straight through; ``enabled``: False skips the gates
+    (the paper's first phase).
+    """
+
+    def __init__(self, network: nn.Module, space: Space, start: float = 0.0) -> None:
+        super().__init__()
+        self.network = network
+        self.s = nn.Parameter(torch.full((space.num_variables,), float(start)))
+        self.delta = 1.0
+        self.hard = False
+        self.enabled = True
+        self._places = list(space.readers)
+        for number, (name, dim) in enumerate(self._places):
+            ids = space.sources[name][dim]
+            assert ids is not None
+            self.register_buffer(f"_ids{number}", ids, persistent=False)
+
+    def gates(self) -> Tensor:
+        """The gate of every variable, shape (num_variables,)."""
+        return hard_gates(self.s, self.delta) if self.hard else sigmoid_gates(self.s, self.delta)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.enabled:
+            return self.network(*args, **kwargs)
+        readers = {place: getattr(self, f"_ids{number}") for number, place in enumerate(self._places)}
+        parameters = dict(self.network.named_parameters(remove_duplicate=False))
+        return functional_call(self.network, gated_weights(parameters, self.gates(), readers), args, kwargs)
+
+
+class HardGated(nn.Module):
+    """A network with the gates of an architecture at 0 or 1, nothing removed."""
+
+    def __init__(self, network: nn.Module, architecture: Architecture) -> None:
+        super().__init__()
+        self.network = network
+        self._places: list[tuple[str, int]] = []
+        for name, dim in architecture.readers:
+            indices = architecture.kept[name][dim]
+            if indices is None:
+                continue
+            parameter = network.get_parameter(name)
+            gate = torch.zeros(parameter.size(dim), dtype=parameter.dtype, device=parameter.device)
+            gate[indices.to(parameter.device)] = 1
+            self.register_buffer(f"_gate{len(self._places)}", gate, persistent=False)
+            self._places.append((name, dim))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        weights: dict[str, Tensor] = {}
+        for number, (name, dim) in enumerate(self._places):
+            weight = weights.get(name, self.network.get_parameter(name))
+            gate = getattr(self, f"_gate{number}")
+            weights[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
+        return functional_call(self.network, weights, args, kwargs)
+
+
+def gated(network: nn.Module, architecture: Architecture) -> HardGated:
+    """A module that computes ``network`` with the architecture's gates hard at 0/1, removing nothing.
+
+    It shares the network's parameters.
+
+    Raises:
+        UserError: if the architecture was made for another network.
+    """
+    architecture.check(network)
+    gated_network = HardGated(network, architecture)
+    return gated_network.train(network.training)

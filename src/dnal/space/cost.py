@@ -1,0 +1,67 @@
+"""What an architecture costs, as a differentiable function of its gates.
+
+MACs of a convolution = k_h k_w H W * (sum of the gates over its output channels) * (sum of the gates over the input
+channels of one group); of a linear layer, rows * outputs * inputs. A parameter tensor counts the product of the gate
+sums of its dimensions. Both are exact when every gate is 0 or 1. NOT counted as MACs: elementwise operations,
+normalisation, pooling, resizing, softmax and biases (they are no multiply-accumulates of two channels); buffers are not
+parameters. MACs are those of ONE example, whatever the batch of the traced input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Side = Tensor | int
+
+
+class Cost:
+    """A sum of products of gate sums: cost(g) = sum_t factor_t * prod_k sum_{i in side_tk} g_i.
+
+    Args:
+        terms: (factor, sides) each; a side is the variable ids of its channels, shape (n,), where -1 (fixed) counts 1,
+            or a plain count.
+    """
+
+    def __init__(self, terms: Sequence[tuple[float, Sequence[Side]]]) -> None:
+        width = max((len(sides) for _, sides in terms), default=0)
+        base: list[float] = [1.0]  # sum 0 is the constant 1 that fills short products
+        index: list[Tensor] = []
+        segment: list[Tensor] = []
+        factors: list[float] = []
+        rows: list[list[int]] = []
+        for factor, sides in terms:
+            row = []
+            for side in sides:
+                row.append(len(base))
+                if isinstance(side, int):
+                    base.append(side)
+                    continue
+                free = side[side >= 0]
+                index.append(free)
+                segment.append(torch.full_like(free, len(base)))
+                base.append(float(side.numel() - free.numel()))
+            rows.append(row + [0] * (width - len(row)))
+            factors.append(factor)
+        self._factors = torch.tensor(factors, dtype=torch.float64)
+        self._rows = torch.tensor(rows, dtype=torch.long).view(len(rows), width)
+        self._base = torch.tensor(base, dtype=torch.float64)
+        self._index = torch.cat(index) if index else torch.empty(0, dtype=torch.long)
+        self._segment = torch.cat(segment) if segment else torch.empty(0, dtype=torch.long)
+
+    def terms(self, gates: Tensor) -> Tensor:
+        """The cost of each term, shape (terms,), float64; ``gates``: (num_variables,), bool or floating."""
+        self._move(gates.device)
+        sums = self._base.index_add(0, self._segment, gates.to(torch.float64)[self._index])
+        return self._factors * sums[self._rows].prod(dim=1)
+
+    def __call__(self, gates: Tensor) -> Tensor:
+        """The cost of gate values of shape (num_variables,): a float64 scalar, differentiable in them."""
+        return self.terms(gates).sum()
+
+    def _move(self, device: torch.device) -> None:
+        if self._base.device != device:  # the gates decide where the arithmetic happens
+            for name in ("_factors", "_rows", "_base", "_index", "_segment"):
+                setattr(self, name, getattr(self, name).to(device))

@@ -1,0 +1,125 @@
+"""Labels: integers that say which channels of which tensors belong together.
+
+Every index of every dimension of every parameter and buffer owns one label. A traced value carries *layers*: int64
+tensors of the value's shape, expanded (stride 0) along the dimensions where the label does not change, so that views,
+permutes and concatenations can simply be executed on them. A layer's *signature* is the set of dimensions along which
+it varies. Ties and freezes are only written down while tracing; :meth:`Ledger.solve` turns them into classes at the
+end, so the order of the trace does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Ledger:
+    """Hands out labels and records which of them are tied (leave together) or frozen (never leave)."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._ties: list[tuple[Tensor, Tensor]] = []
+        self._frozen: list[tuple[Tensor, str]] = []
+
+    def fresh(self, count: int) -> Tensor:
+        """``count`` consecutive labels nobody owns yet, as an int64 tensor of shape (count,)."""
+        first = self.size
+        self.size += count
+        return torch.arange(first, self.size)
+
+    def tie(self, left: Tensor, right: Tensor) -> None:
+        """``left[i]`` and ``right[i]`` leave together; the shapes are equal or broadcast."""
+        left, right = torch.broadcast_tensors(left, right)
+        self._ties.append((left.reshape(-1), right.reshape(-1)))
+
+    def freeze(self, labels: Tensor | None, reason: str) -> None:
+        """None of ``labels`` may leave; the first reason given for a class is the one reported."""
+        if labels is not None and labels.numel():
+            self._frozen.append((compressed(labels).unique(), reason))
+
+    def solve(self) -> tuple[Tensor, dict[int, str]]:
+        """Returns the class of every label (its smallest member, shape (size,)) and, for frozen classes, the reason."""
+        root = torch.arange(self.size)
+        if self._ties:
+            left = torch.cat([a for a, _ in self._ties])
+            right = torch.cat([b for _, b in self._ties])
+            pairs = torch.stack((left, right)).unique(dim=1)
+            left, right = pairs[0], pairs[1]
+            while True:  # hook the larger root under the smaller, then halve the paths: O(log n) rounds
+                a, b = root[left], root[right]
+                apart = a != b
+                if not bool(apart.any()):
+                    break
+                low, high = torch.minimum(a[apart], b[apart]), torch.maximum(a[apart], b[apart])
+                root.scatter_reduce_(0, high, low, "amin")
+                while not torch.equal(root, root[root]):
+                    root = root[root]
+        reasons: dict[int, str] = {}
+        for labels, reason in self._frozen:
+            for label in root[labels].unique().tolist():
+                reasons.setdefault(label, reason)
+        return root, reasons
+
+
+def along(labels: Tensor, dim: int, shape: Sequence[int]) -> Tensor:
+    """The layer of a value of ``shape`` whose labels (shape (shape[dim],)) run along ``dim``."""
+    view = [1] * len(shape)
+    view[dim] = -1
+    return labels.view(view).expand(list(shape))
+
+
+def signature(layer: Tensor) -> tuple[int, ...]:
+    """The dimensions along which the layer varies."""
+    return tuple(d for d in range(layer.dim()) if layer.size(d) > 1 and layer.stride(d) != 0)
+
+
+def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
+    """The layer restricted to ``dims`` (index 0 elsewhere), one dimension each, in their order."""
+    for d in reversed(range(layer.dim())):
+        if d not in dims:
+            layer = layer.select(d, 0)
+    return layer
+
+
+def compressed(layer: Tensor) -> Tensor:
+    """The same labels with stride 0 along every dimension where they are constant."""
+    if layer.numel() == 0:
+        return layer
+    shape = layer.shape
+    for d in range(layer.dim()):
+        if layer.size(d) > 1:
+            first = layer.narrow(d, 0, 1)
+            if layer.stride(d) == 0 or bool((layer == first).all()):
+                layer = first
+    return layer.expand(shape)
+
+
+def carried(layer: Tensor, shape: Sequence[int], touched: Sequence[int]) -> Tensor:
+    """The layer of an output that differs from its input only in the sizes of ``touched`` dimensions.
+
+    The layer must not vary along them.
+    """
+    for d in touched:
+        layer = layer.narrow(d, 0, 1)
+    return layer.expand(list(shape))
+
+
+def matched(ledger: Ledger, layers: Sequence[Tensor]) -> list[Tensor]:
+    """Layers of equal shape that meet elementwise: those that share a dimension are tied, the finest one stays."""
+    result: list[Tensor] = []
+    for layer in layers:
+        varying = set(signature(layer))
+        kept = False
+        for position, other in enumerate(result):
+            other_varying = set(signature(other))
+            if varying & other_varying:
+                dims = sorted(varying | other_varying)
+                ledger.tie(core(layer, dims), core(other, dims))
+                if other_varying < varying and not kept:
+                    result[position] = layer
+                kept = kept or other_varying <= varying or varying <= other_varying
+        if not kept:
+            result.append(layer)
+    return result

@@ -1,0 +1,118 @@
+"""Physical removal: slice every tensor, then correct the sizes that the owning modules remember."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from dnal.space.variables import Sources
+
+Kept = Mapping[str, tuple[Tensor | None, ...]]
+
+
+def kept_indices(sources: Sources, open_variables: Tensor) -> dict[str, tuple[Tensor | None, ...]]:
+    """Per tensor and dimension the indices that stay (sorted LongTensor), or None where all do."""
+    result = {}
+    for name, dims in sources.items():
+        result[name] = tuple(None if ids is None else _staying(ids, open_variables) for ids in dims)
+    return result
+
+
+def _staying(ids: Tensor, open_variables: Tensor) -> Tensor | None:
+    stays = (ids < 0) | open_variables[ids.clamp(min=0)]
+    return None if bool(stays.all()) else stays.nonzero().squeeze(1)
+
+
+def sliced(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> Tensor:
+    """The tensor restricted to the kept indices of each dimension (a copy where something leaves)."""
+    for dim, indices in enumerate(kept):
+        if indices is not None:
+            tensor = tensor.index_select(dim, indices.to(tensor.device))
+    return tensor
+
+
+def removed(network: nn.Module, kept: Kept) -> nn.Module:
+    """A deep copy of the network without the closed channels: the same classes and forward code, smaller tensors."""
+    small = copy.deepcopy(network)
+    done: dict[int, Tensor] = {}  # a tensor under two names stays one tensor
+    for path, module in small.named_modules():
+        prefix = f"{path}." if path else ""
+        for table in (module._parameters, module._buffers):
+            for name, tensor in table.items():
+                dims = kept.get(prefix + name)
+                if tensor is None or dims is None or all(indices is None for indices in dims):
+                    continue
+                if id(tensor) not in done:
+                    smaller = sliced(tensor.detach(), dims)
+                    if isinstance(tensor, nn.Parameter):
+                        smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+                    done[id(tensor)] = smaller
+                table[name] = done[id(tensor)]
+        _correct_sizes(module, kept.get(prefix + "weight"))
+    small.train()  # modules that cache tensors drop them on a change of mode
+    small.train(network.training)
+    for ours, original in zip(small.modules(), network.modules(), strict=True):
+        ours.training = original.training
+    return small
+
+
+def _correct_sizes(module: nn.Module, kept_of_weight: tuple[Tensor | None, ...] | None) -> None:
+    for kind, correct in SIZES.items():
+        if isinstance(module, kind):
+            correct(module, kept_of_weight)
+
+
+def _convolution(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, _ConvNd)
+    outputs = kept[0] if kept is not None else None
+    if outputs is not None and module.groups > 1 and not module.transposed:
+        module.groups = int((outputs.cpu() // (module.out_channels // module.groups)).unique().numel())
+    into, out_of = (module.weight.size(0), module.weight.size(1) * module.groups)
+    if module.transposed:
+        into, out_of = module.weight.size(1) * module.groups, module.weight.size(0)
+    module.out_channels, module.in_channels = into, out_of
+
+
+def _linear(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, nn.Linear)
+    module.out_features, module.in_features = module.weight.shape
+
+
+def _norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, _NormBase)
+    tensor = module.weight if module.weight is not None else module.running_mean
+    if tensor is not None:
+        module.num_features = tensor.numel()
+
+
+def _prelu(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, nn.PReLU)
+    module.num_parameters = module.weight.numel()
+
+
+SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]] = {
+    _ConvNd: _convolution,
+    nn.Linear: _linear,
+    _NormBase: _norm,
+    nn.PReLU: _prelu,
+}
+"""Which remembered sizes a kind of module has: to add one, write a function of (module, kept indices of its weight)."""
+
+
+def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
+    """The network's parameters with every slice of a closed channel set to zero (removing nothing)."""
+    result = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        value = parameter.detach()
+        for dim, indices in enumerate(kept.get(name, ())):
+            if indices is not None:
+                mask = torch.zeros(value.size(dim), dtype=value.dtype, device=value.device)
+                mask[indices.to(value.device)] = 1
+                value = value * mask.view([-1 if d == dim else 1 for d in range(value.dim())])
+        result[name] = value
+    return result

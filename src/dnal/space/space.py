@@ -1,0 +1,170 @@
+"""The Space: everything that may vary in a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from dnal.space.cost import Cost
+from dnal.space.probe import failing_groups
+from dnal.space.rules import RULES
+from dnal.space.trace import Inputs, traced
+from dnal.space.variables import Fixed, Sources, variables_of
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channel variables that appear in the same tensor dimensions: the channels of one layer or one residual stream.
+
+    ``variables``: their ids, shape (width,). ``places``: the (parameter, dimension) pairs they appear in.
+    """
+
+    name: str
+    variables: Tensor
+    places: list[tuple[str, int]]
+
+    @property
+    def width(self) -> int:
+        return int(self.variables.numel())
+
+
+@dataclass(frozen=True)
+class Space:
+    """The channel variables of a network and what they cost; made by :meth:`Space.of`.
+
+    Attributes:
+        num_variables: number of channel variables (channels that must go together share one).
+        sources: per parameter name and dimension a LongTensor of variable ids, shape (size of the dimension,),
+            -1 = fixed; or None where the whole dimension is fixed.
+        buffer_sources: the same for buffers (batch statistics).
+        names: the smallest (parameter, dimension, index) of every variable.
+        groups: variables of one layer or stream, in the order of the network.
+        readers: the (parameter, dimension) pairs through which convolutions and linear layers read variables: where
+            gates stand.
+        costs: "macs" and "params" as functions of gate values.
+        fixed: (name, reason) of the channels that stay.
+        unknown: operations without a rule that touched channels, with their counts.
+        shapes: the shape of every parameter and buffer.
+    """
+
+    num_variables: int
+    sources: Sources
+    buffer_sources: Sources
+    names: list[tuple[str, int, int]]
+    groups: list[Group]
+    readers: list[tuple[str, int]]
+    costs: dict[str, Cost]
+    fixed: list[Fixed]
+    unknown: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+    products: list[str]
+
+    @staticmethod
+    def of(network: nn.Module, example_inputs: Inputs, *, probe: bool = True) -> Space:
+        """Finds what may vary in ``network`` from one forward pass on ``example_inputs``.
+
+        Args:
+            network: any module; it is run in eval mode and left as it was.
+            example_inputs: a tensor (N, C, H, W), a tuple of positional arguments or a dict of keyword arguments, on
+                the network's device.
+            probe: check every group numerically and freeze what is not exact (a few forward passes).
+
+        Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``.
+        Method: channel labels beside the real forward pass, then numeric probing.
+        """
+        trace = traced(network, example_inputs, RULES)
+        found = variables_of(trace)
+        if probe and found.groups:
+            bad = failing_groups(network, example_inputs, found.sources(trace), found.groups, len(found.names))
+            for group in bad:
+                labels = torch.isin(found.of_label, found.groups[group]).nonzero().squeeze(1)
+                trace.ledger.freeze(labels, "its removal changes the output (numeric probe)")
+            if bad:
+                found = variables_of(trace)
+        sources = found.sources(trace)
+        parameters = dict(network.named_parameters(remove_duplicate=False))
+        of_label = found.of_label
+        readers = sorted({place for labels in trace.reads for place in trace.owners_of(labels)})
+        macs = Cost(
+            [
+                (m.per_pair, [side if isinstance(side, int) else of_label[side] for side in (m.outputs, m.inputs)])
+                for m in trace.multiplications
+            ]
+        )
+        params = Cost(
+            [
+                (1.0, [size if ids is None else ids for size, ids in zip(p.shape, sources[name], strict=True)])
+                for name, p in network.named_parameters()
+            ]
+        )
+        return Space(
+            num_variables=len(found.names),
+            sources={name: dims for name, dims in sources.items() if name in parameters},
+            buffer_sources={name: dims for name, dims in sources.items() if name not in parameters},
+            names=found.names,
+            groups=_groups(found.groups, found.names, sources, set(parameters)),
+            readers=[place for place in readers if sources[place[0]][place[1]] is not None],
+            costs={"macs": macs, "params": params},
+            fixed=found.fixed,
+            unknown=dict(trace.unknown),
+            shapes={name: tuple(tensor.shape) for name, tensor in [*parameters.items(), *network.named_buffers()]},
+            products=[m.name for m in trace.multiplications],
+        )
+
+    @cached_property
+    def full_cost(self) -> dict[str, int]:
+        """The costs of the whole network."""
+        return {name: round(float(cost(torch.ones(self.num_variables)))) for name, cost in self.costs.items()}
+
+    @cached_property
+    def removable_share(self) -> float:
+        """Share of the MACs in layers of which at least one side (inputs or outputs) has variables."""
+        ones = torch.ones(self.num_variables, dtype=torch.float64, requires_grad=True)
+        each = self.costs["macs"].terms(ones)
+        halved = self.costs["macs"].terms(ones.detach() * 0.5)
+        moves = halved < each.detach()
+        total = float(each.sum())
+        return float(each[moves].sum()) / total if total else 0.0
+
+    def share_of_macs(self, group: Group) -> float:
+        """Share of the network's MACs in products that read or write the group's channels."""
+        gates = torch.ones(self.num_variables, dtype=torch.float64)
+        full = self.costs["macs"].terms(gates)
+        gates[group.variables] = 0.5
+        total = float(full.sum())
+        return float(full[self.costs["macs"].terms(gates) < full].sum()) / total if total else 0.0
+
+
+def macs(network: nn.Module, example_inputs: Inputs) -> int:
+    """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products.
+
+    Elementwise operations, normalisation, pooling and biases are not counted (see ``dnal.space.cost``).
+    """
+    trace = traced(network, example_inputs, RULES)
+    total = 0.0
+    for m in trace.multiplications:
+        sides = [side if isinstance(side, int) else side.numel() for side in (m.outputs, m.inputs)]
+        total += m.per_pair * sides[0] * sides[1]
+    return round(total)
+
+
+def _groups(
+    members: list[Tensor], names: list[tuple[str, int, int]], sources: Sources, parameters: set[str]
+) -> list[Group]:
+    group_of = torch.full((len(names) + 1,), -1, dtype=torch.long)  # the last entry answers for source -1
+    for number, variables in enumerate(members):
+        group_of[variables] = number
+    places: list[list[tuple[str, int]]] = [[] for _ in members]
+    for tensor, dims in sources.items():
+        for dim, ids in enumerate(dims):
+            if ids is not None and tensor in parameters:
+                for number in group_of[ids].unique().tolist():
+                    if number >= 0:
+                        places[number].append((tensor, dim))
+    return [
+        Group(places[number][0][0] if places[number] else names[int(variables[0])][0], variables, places[number])
+        for number, variables in enumerate(members)
+    ]

@@ -1,0 +1,309 @@
+"""One real forward pass with labels flowing beside every value.
+
+A ``TorchDispatchMode`` sees the ATen operations that actually ran; for each, the rule of its name (``rules.py``) says
+what happens to the labels. An operation without a rule freezes whatever labelled values it touches and is counted.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from dnal.space.labels import Ledger, along, core, matched, signature
+
+logger = logging.getLogger(__name__)
+
+KERNEL = "it runs along a kernel"
+"""The reason of dimensions that are no channels at all; not worth listing."""
+
+Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+
+
+def call(network: Callable[..., Any], inputs: Inputs) -> Any:
+    """Runs the network on example inputs: one tensor, a tuple of positional or a dict of keyword arguments."""
+    if isinstance(inputs, Tensor):
+        return network(inputs)
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs)
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """Every tensor in a nested structure of tuples, lists, dicts and dataclass-like outputs."""
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+def batch_size(inputs: Inputs) -> int:
+    """The size of dimension 0 of the first tensor of the example inputs."""
+    first = next(t for t in tensors_of(inputs) if t.dim())
+    return int(first.size(0))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in eval mode without gradients; each module's own mode is restored afterwards."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one fused operation that no rule could look into
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@dataclass(slots=True)
+class Value:
+    """What is known of one tensor of the forward pass."""
+
+    layers: list[Tensor] = field(default_factory=list)
+    origin: str = "a value whose size is fixed"
+    parameter: str | None = None  # set while the tensor IS this parameter or a view of it
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplication:
+    """Multiply-accumulates of one convolution or matrix product: ``per_pair`` for each pair of an output and an
+    input channel; ``outputs`` and ``inputs`` are labels (n,), or a count where the side has no labels."""
+
+    name: str
+    per_pair: float
+    outputs: Tensor | int
+    inputs: Tensor | int
+
+
+@dataclass(slots=True)
+class Call:
+    """One dispatched operation: its name without overload and in-place mark, its arguments and its results."""
+
+    name: str
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        if len(self.args) > position:
+            return self.args[position]
+        return self.kwargs.get(name, default)
+
+
+Rule = Callable[["Trace", Call], None]
+Side = tuple[Tensor, int, Tensor | None]
+
+
+class Trace(TorchDispatchMode):
+    """Holds the labels of every value seen; rules read and write it.
+
+    ``owners`` maps a tensor's name to the first label of each of its dimensions (None for dimensions of size 1).
+    """
+
+    def __init__(self, network: nn.Module, batch: int, rules: Mapping[str, Rule], ledger: Ledger | None = None) -> None:
+        super().__init__()
+        self.ledger = ledger or Ledger()
+        self.batch = batch
+        self.rules = rules
+        self.owners: dict[str, tuple[Tensor | None, ...]] = {}
+        self.used: set[str] = set()
+        self.reads: list[Tensor] = []
+        self.parts: list[Tensor] = []
+        self.multiplications: list[Multiplication] = []
+        self.unknown: Counter[str] = Counter()
+        self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
+        self._names: dict[int, str] = {}
+        self._values: dict[int, Value] = {}
+        self._alive: list[Tensor] = []  # ids are only unique while the tensors live
+        self.adopt(network)
+
+    def adopt(self, network: nn.Module) -> None:
+        """Gives every dimension of every parameter and buffer its labels (again the same ones for a copy)."""
+        for name, tensor in [*network.named_parameters(remove_duplicate=False), *network.named_buffers()]:
+            if id(tensor) in self._names:  # tied: one tensor under two names
+                self._canonical[name] = self._names[id(tensor)]
+                self.owners[name] = self.owners[self._names[id(tensor)]]
+                continue
+            if name not in self.owners:
+                self.owners[name] = tuple(self.ledger.fresh(n) if n > 1 else None for n in tensor.shape)
+            layers = [along(own, d, tensor.shape) for d, own in enumerate(self.owners[name]) if own is not None]
+            self._remember(tensor, Value(layers, f"'{name}'", name))
+            self._names[id(tensor)] = name
+
+    def unused(self) -> list[str]:
+        """Names of the parameters and buffers that no operation has touched so far."""
+        return [name for name in self.owners if self._canonical.get(name, name) not in self.used]
+
+    def run(self, network: nn.Module, inputs: Inputs) -> None:
+        """One forward pass; the network's outputs are frozen."""
+        for tensor in tensors_of(inputs):
+            self._remember(tensor, Value(origin="the network's input"))
+        with self:
+            out = call(network, inputs)
+        for tensor in tensors_of(out):
+            for layer in self.value(tensor).layers:
+                self.ledger.freeze(layer, "it is the network's output")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        labelled = [t for t in tensors_of((args, kwargs)) if self.value(t).layers]
+        for tensor in labelled:
+            if id(tensor) in self._names:
+                self.used.add(self._names[id(tensor)])
+        step = Call(name.rstrip("_") if not name.startswith("__") else name, func, args, kwargs, out)
+        rule = self.rules.get(step.name)
+        if rule is None and torch.Tag.pointwise in func.tags:
+            rule = self.rules["pointwise"]
+        elif rule is None and func.is_view:
+            rule = self.rules["view"]
+        if rule is not None:
+            rule(self, step)
+        elif labelled:
+            self.unknown[str(func)] += 1
+            for tensor in labelled:
+                self.freeze(tensor, f"it reaches {func}, an operation without a rule")
+            for tensor in tensors_of(out):
+                if not any(tensor is t for t in labelled):
+                    self._remember(tensor, Value(origin=f"the result of {func}, an operation without a rule"))
+        return out
+
+    # What rules use.
+
+    def value(self, tensor: Tensor) -> Value:
+        return self._values.get(id(tensor)) or Value()
+
+    def freeze(self, tensor: Tensor, reason: str) -> None:
+        for layer in self.value(tensor).layers:
+            self.ledger.freeze(layer, reason)
+
+    def axis(self, tensor: Tensor | None, dim: int) -> Tensor | None:
+        """The labels along one dimension, shape (size,), or None; layers that also vary elsewhere are tied there."""
+        if tensor is None:
+            return None
+        found: Tensor | None = None
+        for layer in self.value(tensor).layers:
+            if dim in signature(layer):
+                dims = signature(layer)
+                labels = core(layer, [dim])
+                if len(dims) > 1:
+                    self.ledger.tie(core(layer, dims).movedim(dims.index(dim), -1), labels)
+                if found is not None:
+                    self.ledger.tie(found, labels)
+                found = labels if found is None else found
+        return found
+
+    def freeze_except(self, tensor: Tensor, dims: tuple[int, ...], reason: str) -> None:
+        """Freezes the layers that vary along any other dimension than ``dims``."""
+        for layer in self.value(tensor).layers:
+            if set(signature(layer)) - set(dims):
+                self.ledger.freeze(layer, reason)
+
+    def tie_or_freeze(self, left: Tensor | None, right: Tensor | None, reason: str) -> None:
+        if left is not None and right is not None:
+            self.ledger.tie(left, right)
+        else:
+            self.ledger.freeze(left, reason)
+            self.ledger.freeze(right, reason)
+
+    def put(
+        self, tensor: Tensor, layers: list[Tensor], like: Value | None = None, parameter: str | None = None
+    ) -> None:
+        """Sets what is known of a result. A label that fills a whole tensor is frozen: without it nothing is left."""
+        kept = []
+        for layer in layers:
+            dims = signature(layer)
+            if not dims:
+                self.ledger.freeze(layer.reshape(-1)[:1], "its removal would leave an empty tensor")
+                continue
+            if len(dims) > 1:  # the smaller dimensions (heads, shuffle groups, positions) keep their sizes
+                largest = max(dims, key=layer.size)
+                labels = core(layer, dims).movedim(dims.index(largest), -1)
+                self.ledger.tie(labels, labels.reshape(-1, labels.size(-1))[0])
+            kept.append(layer)
+        origin = like.origin if like is not None else Value().origin
+        self._remember(tensor, Value(kept, origin, parameter))
+
+    def meet(self, shape: torch.Size, tensors: list[Tensor]) -> list[Tensor]:
+        """The layers of an elementwise result of ``shape``; freezes what meets a value of fixed size."""
+        layers: list[Tensor] = []
+        for tensor in tensors:
+            for layer in self.value(tensor).layers:
+                extra = len(shape) - layer.dim()
+                layers.append(layer[(None,) * extra].expand(shape) if extra >= 0 else layer)
+        for layer in layers:
+            for tensor in tensors:
+                covered = {d + len(shape) - tensor.dim() for x in self.value(tensor).layers for d in signature(x)}
+                for d in signature(layer):
+                    own = d - (len(shape) - tensor.dim())
+                    if own >= 0 and tensor.size(own) > 1 and d not in covered:
+                        self.ledger.freeze(layer, f"it meets {self.value(tensor).origin}")
+        return matched(self.ledger, layers)
+
+    def read(self, labels: Tensor | None) -> None:
+        """Notes that a product reads its input channels through the parameter dimension that owns ``labels``."""
+        if labels is not None:
+            self.reads.append(labels)
+
+    def owners_of(self, labels: Tensor) -> list[tuple[str, int]]:
+        """The (tensor, dimension) pairs that own these labels."""
+        wanted = set(labels.tolist())
+        return [
+            (name, dim)
+            for name, dims in self.owners.items()
+            for dim, own in enumerate(dims)
+            if own is not None and int(own[0]) in wanted
+        ]
+
+    def multiply(self, name: str | None, per_pair: float, outputs: Side, inputs: Side) -> None:
+        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
+        sides = [tensor.size(dim) if labels is None else labels for tensor, dim, labels in (outputs, inputs)]
+        self.multiplications.append(Multiplication(name or "(no parameter)", per_pair, *sides))
+
+    def part(self, layer: Tensor) -> None:
+        """Notes a piece of a channel dimension (of a split or slice) that must keep at least one channel."""
+        self.parts.append(layer)
+
+    def _remember(self, tensor: Tensor, value: Value) -> None:
+        if id(tensor) not in self._values:
+            self._alive.append(tensor)
+        self._values[id(tensor)] = value
+
+
+def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:
+    """Labels of a whole network: one pass in eval mode and, if that leaves parameters unused (auxiliary classifiers),
+    one in training mode on a copy."""
+    trace = Trace(network, batch_size(inputs), rules)
+    with evaluating(network):
+        trace.run(network, inputs)
+    if set(trace.unused()) & {name for name, _ in network.named_parameters()}:
+        _trace_training(trace, network, inputs)
+    for name in trace.unused():
+        for labels in trace.owners[name]:
+            trace.ledger.freeze(labels, "the forward pass does not use it")
+    return trace
+
+
+def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
+    twin = copy.deepcopy(network).train()
+    counted = list(trace.multiplications)  # costs are those of the eval pass
+    trace.adopt(twin)
+    devices = [t.device for t in tensors_of(inputs) if t.is_cuda][:1]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            trace.run(twin, inputs)
+    except Exception as error:  # a training pass may refuse a batch of one; what it does not reach stays frozen
+        logger.debug("no labels from a training pass: %s", error)
+    trace.multiplications = counted

@@ -1,0 +1,105 @@
+"""From labels to variables: which channels may leave, together with which others, and under which name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnal.space.trace import KERNEL, Trace
+
+Sources = dict[str, tuple[Tensor | None, ...]]
+
+
+class Fixed(NamedTuple):
+    """Channels that stay: the first tensor they appear in, and why (with the dimension and the number of tensors)."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Variables:
+    """The channel variables of a traced network.
+
+    ``of_label``: the variable of every label of the trace, shape (labels,), -1 = fixed. ``names``: the smallest
+    (parameter, dimension, index) of every variable; variables are numbered in the order of their names.
+    ``groups``: the variable ids of every group; the variables of one group appear in the same tensor dimensions, in
+    the order in which the network registers them. ``fixed``: what stays, and why.
+    """
+
+    of_label: Tensor
+    names: list[tuple[str, int, int]]
+    groups: list[Tensor]
+    fixed: list[Fixed]
+
+    def sources(self, trace: Trace) -> Sources:
+        """Per tensor and dimension the variable ids, or None where the whole dimension is fixed."""
+        result: Sources = {}
+        for name, dims in trace.owners.items():
+            ids = [None if own is None else self.of_label[own] for own in dims]
+            result[name] = tuple(None if i is None or bool((i < 0).all()) else i for i in ids)
+        return result
+
+
+def variables_of(trace: Trace) -> Variables:
+    """Solves the ties of a trace: classes of labels that nothing froze become variables."""
+    root, reasons = trace.ledger.solve()
+    owned = [(name, dim, own) for name, dims in trace.owners.items() for dim, own in enumerate(dims) if own is not None]
+    profile = _profiles(root, [own for _, _, own in owned] + [layer.reshape(-1) for layer in trace.parts])
+
+    free = torch.ones(trace.ledger.size, dtype=torch.bool)
+    free[torch.tensor(list(reasons), dtype=torch.long)] = False
+    open_roots = torch.cat([own for _, _, own in owned] or [torch.empty(0, dtype=torch.long)])
+    open_roots = root[open_roots].unique()
+    open_roots = open_roots[free[open_roots]]
+    _, group, widths = profile[open_roots].unique(return_inverse=True, return_counts=True)
+    for alone in open_roots[widths[group] == 1].tolist():
+        reasons[alone] = "it is the only channel of its kind, and one must stay"
+    open_roots, group = open_roots[widths[group] > 1], group[widths[group] > 1]
+
+    names = _names(root, owned, open_roots)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    of_root = torch.full((trace.ledger.size,), -1, dtype=torch.long)
+    of_root[open_roots[torch.tensor(order, dtype=torch.long)]] = torch.arange(len(order))
+    of_label = of_root[root]
+
+    numbered = of_root[open_roots]
+    position = {name: place for place, name in enumerate(trace.owners)}
+    groups = [numbered[group == g].sort().values for g in group.unique()]
+    by_number = [names[i] for i in order]
+    groups.sort(key=lambda ids: min((position[by_number[i][0]], by_number[i][1:]) for i in ids[:1].tolist()))
+    return Variables(of_label, by_number, groups, _fixed(root, reasons, owned))
+
+
+def _profiles(root: Tensor, sets: list[Tensor]) -> Tensor:
+    """A number per class that is equal for classes found in the same sets (a sum of 62-bit random numbers)."""
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(2**62, (len(sets),), generator=generator)
+    profile = torch.zeros_like(root)
+    for key, labels in zip(keys, sets, strict=True):
+        profile[root[labels].unique()] += key
+    return profile
+
+
+def _names(root: Tensor, owned: list[tuple[str, int, Tensor]], wanted: Tensor) -> list[tuple[str, int, int]]:
+    ordered = sorted(owned, key=lambda entry: entry[:2])
+    flat = torch.cat([own for _, _, own in ordered]) if ordered else torch.empty(0, dtype=torch.long)
+    first = torch.full_like(root, flat.numel())
+    first.scatter_reduce_(0, root[flat], torch.arange(flat.numel()), "amin")
+    starts = torch.tensor([0, *(own.numel() for _, _, own in ordered)]).cumsum(0)
+    entry = torch.searchsorted(starts, first[wanted], right=True) - 1
+    index = first[wanted] - starts[entry]
+    return [(*ordered[e][:2], i) for e, i in zip(entry.tolist(), index.tolist(), strict=True)]
+
+
+def _fixed(root: Tensor, reasons: dict[int, str], owned: list[tuple[str, int, Tensor]]) -> list[Fixed]:
+    """One entry for each set of tensor dimensions that a reason keeps."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for name, dim, own in owned:
+        why = {reasons[r] for r in root[own].unique().tolist() if r in reasons} - {KERNEL}
+        for reason in sorted(why):
+            found.setdefault(reason, []).append((name, dim))
+    return [Fixed(name, f"dimension {dim}: {reason}") for reason, places in found.items() for name, dim in places]
