@@ -1,0 +1,50 @@
+"""Augmentation of whole batches: random shifts and horizontal flips, in one gather."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """``pad``: images are padded by so many black pixels and cropped back at random; ``flip``: half are mirrored."""
+
+    pad: int = 0
+    flip: bool = False
+
+    def scaled(self, old_side: int, new_side: int) -> Augmentation:
+        """The same relative shift for images of another side."""
+        pad = max(1, round(self.pad * new_side / old_side)) if self.pad else 0
+        return Augmentation(pad, self.flip)
+
+
+def shift_and_flip(x: Tensor, down: Tensor, right: Tensor, flip: Tensor, pad: int) -> Tensor:
+    """Crop (B, C, H, W) images out of their padding and mirror some.
+
+    Args:
+        x: images of any type; the padding is 0.
+        down, right: int64 (B,), the crop's corner in the padded image, 0 .. 2 * pad (``pad`` is no shift).
+        flip: bool (B,), which images are mirrored left to right.
+        pad: pixels on each side.
+    """
+    n, _, height, width = x.shape
+    rows = down[:, None] + torch.arange(height)
+    columns = torch.arange(width).expand(n, width)
+    columns = torch.where(flip[:, None], width - 1 - columns, columns) + right[:, None]
+    padded = F.pad(x, (pad, pad, pad, pad))
+    image = torch.arange(n)[:, None, None]
+    # Indices on both sides of the ":" put the channels last.
+    return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def augment(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Draw shifts and flips for a batch (B, C, H, W) from ``generator`` and apply them."""
+    n, span = len(x), 2 * augmentation.pad + 1
+    down = torch.randint(span, (n,), generator=generator)
+    right = torch.randint(span, (n,), generator=generator)
+    flip = torch.rand(n, generator=generator) < (0.5 if augmentation.flip else 0.0)
+    return shift_and_flip(x, down, right, flip, augmentation.pad)

@@ -1,0 +1,39 @@
+"""Stratified choices among labelled images."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+VALIDATION_SHARE = 0.1
+# A constant of the data, like the test set: runs with other seeds must stay comparable on the same validation images.
+VALIDATION_SEED = 20_210_303
+
+
+def stratified_sample(y: Tensor, count: int, seed: int) -> Tensor:
+    """Sorted indices of ``count`` of the labels ``y`` (N,), each class in its proportion up to rounding."""
+    labels = y.numpy()
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = count * sizes / len(labels)
+    quota = np.floor(exact).astype(int)
+    # The largest remainders get what rounding down left over; a stable sort makes ties go to the smaller class.
+    leftover = np.argsort(-(exact - quota), kind="stable")[: count - int(quota.sum())]
+    quota[leftover] += 1
+    # RandomState, because its stream is promised never to change, and these choices should not either.
+    random = np.random.RandomState(seed)
+    chosen = [random.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(classes, quota, strict=True)]
+    return torch.from_numpy(np.sort(np.concatenate(chosen)).astype(np.int64))
+
+
+def without(total: int, indices: Tensor) -> Tensor:
+    """Sorted indices of ``range(total)`` that are not in ``indices``."""
+    keep = torch.ones(total, dtype=torch.bool)
+    keep[indices] = False
+    return keep.nonzero().flatten()
+
+
+def validation_split(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices (training part, validation part) of labels ``y`` (N,): 10 %, stratified, the same in every run."""
+    held_out = stratified_sample(y, max(1, round(VALIDATION_SHARE * len(y))), VALIDATION_SEED)
+    return without(len(y), held_out), held_out

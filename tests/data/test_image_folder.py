@@ -1,0 +1,136 @@
+"""Image folders made with Pillow: parts, classes, reading, and mistakes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dnal import data
+from dnal.data.folder import FolderPart
+from dnal.errors import UserError
+
+COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+def make(folder: Path, count: int, names: tuple[str, ...] = tuple(COLOURS)) -> None:
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.full((20 + number, 24, 3), COLOURS.get(name, (9, 9, 9)), np.uint8)
+            pixels[: number + 1] = 128
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make(tmp_path / "train", 10)
+    make(tmp_path / "val", 2)
+    return tmp_path
+
+
+def files(part: object) -> set[Path]:
+    assert isinstance(part, FolderPart)
+    return set(part.files)
+
+
+def test_without_a_test_folder_val_is_the_test_set(folder: Path) -> None:
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (27, 3, 6)
+    assert loaded.class_names == ("blue", "green", "red")
+    assert sorted(loaded.val.y.tolist()) == [0, 1, 2]
+    assert not files(loaded.train) & files(loaded.val)
+    assert all(file.parts[-3] == "val" for file in files(loaded.test))
+    assert files(data.load(str(folder), seed=9).val) == files(loaded.val)
+
+
+def test_with_a_test_folder(folder: Path) -> None:
+    make(folder / "test", 3, ("blue", "red"))
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (30, 6, 6)
+    # A class without test images does not shift the labels of the others.
+    assert sorted(loaded.test.y.tolist()) == [0, 0, 0, 2, 2, 2]
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 16, 24), (3, 32, 32)])
+def test_batches(folder: Path, shape: tuple[int, int, int]) -> None:
+    loaded = data.load(str(folder), input_shape=shape)
+    for loader in data.loaders(loaded, 4):
+        for x, y in loader:
+            assert x.shape == (len(y), *shape)
+            assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+
+
+def test_images_and_labels_belong_together(folder: Path) -> None:
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (loaded.mean, loaded.std))
+    x, y = next(iter(data.loaders(loaded, 6).test))
+    colours = (x * std + mean)[:, :, -1, -1].mul(255).round().int()
+    assert [tuple(colour) for colour in colours.tolist()] == [list(COLOURS.values())[label] for label in y.tolist()]
+
+
+def test_workers_change_nothing(folder: Path) -> None:
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    alone, helped = (data.loaders(loaded, 5, seed=2, workers=workers).train for workers in (0, 2))
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    torch.manual_seed(0)
+    for _ in range(2):
+        for (x, y), (u, v) in zip(alone, helped, strict=True):
+            assert torch.equal(x, u)
+            assert torch.equal(y, v)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_training_images_are_augmented_and_others_are_not(folder: Path) -> None:
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    first = torch.arange(3)
+    assert not torch.equal(loaded.train.batch(first, 1)[0], loaded.train.batch(first, 2)[0])
+    for part in (loaded.val, loaded.test, data.load(str(folder), augment=False).train):
+        assert torch.equal(part.batch(first, 1)[0], part.batch(first, 2)[0])
+
+
+def test_limit(folder: Path) -> None:
+    assert data.load(str(folder), limit_train=6).train.y.bincount().tolist() == [2, 2, 2]
+    with pytest.raises(UserError, match="from 1 to the 27 training images, not 28"):
+        data.load(str(folder), limit_train=28)
+
+
+def test_missing_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no train/"):
+        data.load(str(tmp_path))
+    make(tmp_path / "train", 2)
+    with pytest.raises(UserError, match="has no val/"):
+        data.load(str(tmp_path))
+
+
+def test_no_class_folders(folder: Path) -> None:
+    other = folder / "other"
+    (other / "train").mkdir(parents=True)
+    (other / "val").mkdir()
+    with pytest.raises(UserError, match="train' has no class folders"):
+        data.load(str(other))
+    (other / "train" / "red").mkdir()
+    with pytest.raises(UserError, match="holds no images"):
+        data.load(str(other))
+
+
+def test_classes_that_do_not_agree(folder: Path) -> None:
+    with pytest.raises(UserError, match="has 3 class folders, more than 2 classes"):
+        data.load(str(folder), classes=2)
+    make(folder / "val", 1, ("violet",))
+    with pytest.raises(UserError, match="has a class 'violet' that train/ has not"):
+        data.load(str(folder))
+
+
+def test_an_image_that_is_none(folder: Path) -> None:
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    (folder / "val" / "red" / "0.png").write_text("no image")
+    with pytest.raises(UserError, match=r"0\.png' cannot be read as an image"):
+        list(data.loaders(loaded, 2).test)
+
+
+def test_channels_that_images_do_not_have(folder: Path) -> None:
+    with pytest.raises(UserError, match="3 channels, or 1 as grey ones, not 2"):
+        data.load(str(folder), input_shape=(2, 8, 8))

@@ -1,0 +1,86 @@
+"""Augmentation, resizing and splitting as pure functions, against plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dnal.data.arrays import mean_and_std
+from dnal.data.augmentation import Augmentation, augment, shift_and_flip
+from dnal.data.resize import match_channels, resize
+from dnal.data.splits import stratified_sample, validation_split, without
+from dnal.errors import UserError
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_shift_and_flip_equals_a_loop(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (6, 3, 7, 5), generator=generator).to(dtype)
+    down, right = torch.tensor([0, 1, 2, 3, 4, 2]), torch.tensor([4, 3, 2, 1, 0, 2])
+    flip = torch.tensor([True, False, True, False, True, False])
+    expected = []
+    for image, d, r, f in zip(x, down.tolist(), right.tolist(), flip.tolist(), strict=True):
+        crop = F.pad(image, (2, 2, 2, 2))[:, d : d + 7, r : r + 5]
+        expected.append(crop.flip(-1) if f else crop)
+    assert torch.equal(shift_and_flip(x, down, right, flip, 2), torch.stack(expected))
+
+
+def test_augmentation_draws_all_shifts_and_flips_only_when_asked() -> None:
+    x = torch.zeros(2000, 1, 5, 5)
+    x[:, :, 2, 1] = 1
+    generator = torch.Generator().manual_seed(0)
+    places = augment(x, Augmentation(pad=1), generator).flatten(1).argmax(1).unique()
+    assert places.tolist() == [5 * row + column for row in (1, 2, 3) for column in (0, 1, 2)]
+    flipped = augment(x, Augmentation(pad=0, flip=True), generator)[:, 0, 2, 3].mean()
+    assert 0.45 < flipped < 0.55
+
+
+def test_scaled_augmentation() -> None:
+    assert Augmentation(4, True).scaled(32, 16) == Augmentation(2, True)
+    assert Augmentation(1).scaled(8, 4) == Augmentation(1)
+    assert Augmentation(0).scaled(8, 4) == Augmentation(0)
+
+
+def test_halving_is_averaging() -> None:
+    x = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4)
+    assert resize(x, (2, 2)).flatten().tolist() == [2, 4, 10, 12]  # 2.5, 4.5, 10.5, 12.5 to even
+    assert torch.equal(resize(x.float(), (2, 2)).flatten(), torch.tensor([2.5, 4.5, 10.5, 12.5]))
+
+
+def test_other_sizes_keep_type_and_level() -> None:
+    x = torch.full((2, 3, 9, 9), 200, dtype=torch.uint8)
+    small = resize(x, (7, 5))
+    assert small.dtype == torch.uint8
+    assert small.shape == (2, 3, 7, 5)
+    assert small.unique().tolist() == [200]
+
+
+def test_channels() -> None:
+    grey = torch.randint(0, 256, (2, 1, 4, 4)).to(torch.uint8)
+    assert torch.equal(match_channels(match_channels(grey, 3), 1), grey)
+    with pytest.raises(UserError, match="3 channels and cannot become 2"):
+        match_channels(torch.zeros(1, 3, 4, 4), 2)
+
+
+def test_stratified_sample_keeps_proportions_and_count() -> None:
+    y = torch.tensor([0] * 70 + [1] * 25 + [2] * 5)[torch.randperm(100, generator=torch.Generator().manual_seed(0))]
+    for count in (1, 7, 20, 99, 100):
+        chosen = stratified_sample(y, count, seed=1)
+        assert len(chosen.unique()) == count
+        sizes = torch.bincount(y[chosen], minlength=3)
+        assert (sizes - count * torch.tensor([0.7, 0.25, 0.05])).abs().max() < 1
+    assert without(5, torch.tensor([1, 3])).tolist() == [0, 2, 4]
+
+
+def test_validation_split_is_a_tenth() -> None:
+    train, val = validation_split(torch.arange(10).repeat(30))
+    assert (len(train), len(val)) == (270, 30)
+    assert torch.equal(torch.cat([train, val]).sort().values, torch.arange(300))
+
+
+def test_mean_and_std() -> None:
+    x = np.random.RandomState(0).randint(0, 256, (50, 3, 4, 4)).astype(np.uint8)
+    mean, std = mean_and_std(torch.from_numpy(x))
+    np.testing.assert_allclose(mean.flatten(), (x / 255).mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(std.flatten(), (x / 255).std((0, 2, 3)), rtol=1e-5)
+    assert mean_and_std(torch.full((4, 1, 2, 2), 7.0))[1].item() == 1

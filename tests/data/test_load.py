@@ -1,0 +1,90 @@
+"""Names of data sets, right and wrong, and torchvision's sets from a folder that has them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dnal import data
+from dnal.data.arrays import ArrayPart
+from dnal.data.augmentation import Augmentation
+from dnal.errors import UserError
+
+
+def test_names() -> None:
+    names = dict(data.names())
+    assert {"digits", "fashion-mnist", "cifar10", "cifar100"} <= names.keys()
+    assert all(names.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("cifar11", "unknown data 'cifar11'; did you mean 'cifar10'? `dnal data` lists all."),
+        ("digit", "unknown data 'digit'; did you mean 'digits'? `dnal data` lists all."),
+        (
+            "nowhere/at/all",
+            "unknown data 'nowhere/at/all', and no .npz file or folder of that name. `dnal data` lists all.",
+        ),
+    ],
+)
+def test_unknown_names(name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        data.load(name)
+    assert str(caught.value) == sentence
+
+
+def test_a_root_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no folder .* for the data; create it"):
+        data.load("cifar10", root=tmp_path / "absent")
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (0, 8, 8)])
+def test_impossible_inputs(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="channels, height and width"):
+        data.load("digits", input_shape=shape)  # type: ignore[arg-type]
+
+
+def test_impossible_classes() -> None:
+    with pytest.raises(UserError, match="at least one class"):
+        data.load("digits", classes=0)
+    with pytest.raises(UserError, match="has the label 9, but 5 classes"):
+        data.load("digits", classes=5)
+
+
+def idx(path: Path, array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    """The format of MNIST's files: two zeros, type 8 (bytes), dimensions, sizes, values."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def test_fashion_mnist_from_a_root_that_has_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.RandomState(0)
+    for prefix, count in (("train", 100), ("t10k", 20)):
+        idx(raw / f"{prefix}-images-idx3-ubyte", random.randint(0, 256, (count, 28, 28)).astype(np.uint8))
+        idx(raw / f"{prefix}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
+    loaded = data.load("fashion-mnist", root=tmp_path)
+    assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (90, 10, 20)
+    assert loaded.input_shape == (1, 28, 28)
+    assert loaded.class_names[9] == "Ankle boot"
+    assert isinstance(loaded.train, ArrayPart)
+    assert loaded.train.augmentation == Augmentation(2, True)
+    halved = data.load("fashion-mnist", root=tmp_path, input_shape=(1, 14, 14))
+    assert isinstance(halved.train, ArrayPart)
+    assert halved.train.augmentation == Augmentation(1, True)
+    assert capfd.readouterr().out == ""
+
+
+def test_cifar_in_a_root_that_has_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The files are there and wrong, and nothing can be fetched: what torchvision says becomes one sentence.
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    (folder / "data_batch_1").write_bytes(b"something else")
+    monkeypatch.setattr(CIFAR10, "url", (tmp_path / "nothing.tar.gz").as_uri())
+    with pytest.raises(UserError, match=r"CIFAR10 is not in .* and could not be downloaded") as caught:
+        data.load("cifar10", root=tmp_path)
+    assert "\n" not in str(caught.value)
