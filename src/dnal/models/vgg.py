@@ -25,7 +25,7 @@ def vgg_features(plan: Plan, in_channels: int) -> nn.Sequential:
         if step == "M":
             layers.append(nn.MaxPool2d(2))
             continue
-        # No bias: the batch-norm behind it has one, and two biases in a row would be one too many parameter.
+        # No bias: the batch-norm behind it has one, and two in a row would be one too many.
         layers += [
             nn.Conv2d(channels, step, 3, padding=1, bias=False),
             nn.BatchNorm2d(step),
