@@ -94,9 +94,9 @@ def randomised(network: nn.Module) -> nn.Module:
             if (
                 parameter.numel() > 1
                 and parameter.is_floating_point()
-                and bool((parameter == parameter.view(-1)[0]).all())
+                and bool((parameter == parameter.reshape(-1)[0]).all())
             ):
-                value = parameter.view(-1)[0]
+                value = parameter.reshape(-1)[0]
                 scale = value.abs() if value != 0 else torch.ones_like(value) * 0.1
                 parameter.add_(scale * (torch.rand_like(parameter) - 0.5))
         for module in twin.modules():

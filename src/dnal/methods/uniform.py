@@ -1,0 +1,30 @@
+"""Uniform width: every group keeps the same share of its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dnal.space.space import Space
+
+
+def uniform_scores(space: Space, scores: Tensor) -> Tensor:
+    """Scores that, ranked over the whole network, keep the same share of every group: the rank within the group,
+    from 1 (best) down to 0; shape (num_variables,). ``scores`` orders the channels of each group."""
+    result = torch.zeros(space.num_variables, dtype=torch.float64)
+    for group in space.groups:
+        order = scores[group.variables].argsort(descending=True, stable=True)
+        result[group.variables[order]] = 1 - (torch.arange(group.width, dtype=torch.float64) + 0.5) / group.width
+    return result
+
+
+def random_scores(space: Space, seed: int) -> Tensor:
+    """A random order of the channels of each group, the global random state untouched; shape (num_variables,)."""
+    return torch.rand(space.num_variables, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def share_kept(space: Space, open_variables: Tensor) -> Mapping[str, float]:
+    """The share of its channels that each group keeps, by group name."""
+    return {group.name: float(open_variables[group.variables].double().mean()) for group in space.groups}

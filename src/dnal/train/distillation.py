@@ -1,0 +1,27 @@
+"""Knowledge distillation: a trained network teaches a smaller one."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distillation_loss(
+    logits: Tensor, teacher: Tensor, task: Tensor, *, temperature: float = 4.0, weight: float = 0.9
+) -> Tensor:
+    """(1 - a) task + a T^2 KL(softmax(teacher / T) || softmax(logits / T)), averaged over the batch.
+
+    Args:
+        logits, teacher: (N, classes).
+        task: the loss against the labels.
+        temperature: T. weight: a.
+
+    Source: TAS, arXiv 1905.09717, eq. 8 (a = .9, T = 4).
+    """
+    soft = F.kl_div(
+        F.log_softmax(logits / temperature, dim=1),
+        F.log_softmax(teacher / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return (1 - weight) * task + weight * temperature**2 * soft
