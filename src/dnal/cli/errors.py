@@ -1,0 +1,54 @@
+"""How a command ends badly: one sentence and a status."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TextIO
+
+import typer
+
+from dnal.errors import UserError
+
+P = ParamSpec("P")
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """The command, with a UserError told in one sentence (status 2) and an interrupt without a traceback (130)."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _told_warning
+                command(*args, **kwargs)
+        except UserError as error:
+            say(str(error))
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            say("interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
+def say(sentence: str) -> None:
+    """One line on stderr, whatever line breaks the sentence brings with it."""
+    print(f"dnal: {' '.join(sentence.split())}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _told_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    # Where in the code a warning was raised means nothing to who called a command.
+    say(f"note: {message}")

@@ -1,0 +1,41 @@
+"""`dnal eval`: the figures of a run, recomputed from its saved network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dnal.cli.display import json_document, line
+from dnal.cli.errors import say, told
+
+DISAGREES = 1
+
+
+@told
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `dnal learn` wrote.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="D", help="Where the data are now, if they are no longer where they were.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets, if it is another one now.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+) -> None:
+    """Recompute everything from the saved network and compare it with result.json (status 1 if it differs)."""
+    from dnal import run as runs
+    from dnal.cli.summary import print_figures
+
+    found = runs.evaluate(run, data=data, root=root)
+    if as_json:
+        json_document(found)
+    else:
+        print_figures(found["base"], found["compact"])
+        line()
+        if not found["differs"]:
+            line(f"as {run / runs.RESULT} says (latency is measured anew and not compared)")
+    if found["differs"]:
+        say(f"'{run / runs.RESULT}' says otherwise: {'; '.join(found['differs'])}.")
+        raise typer.Exit(DISAGREES)

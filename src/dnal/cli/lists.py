@@ -1,0 +1,37 @@
+"""`dnal models` and `dnal data`: what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dnal.cli.display import line, table
+from dnal.cli.errors import told
+from dnal.errors import UserError
+
+
+@told
+def models(
+    filter_: Annotated[
+        str | None, typer.Option("--filter", metavar="TEXT", help="Only names that contain this text.")
+    ] = None,
+) -> None:
+    """List the models: dnal's own, torchvision's and timm's."""
+    from dnal.models import names
+
+    found = [name for name in names() if filter_ is None or filter_.lower() in name.lower()]
+    if not found:
+        raise UserError(f"no model's name contains '{filter_}'; `dnal models` lists all.")
+    for name in found:
+        line(name)
+    if filter_ is None:
+        line("package.module:function")
+
+
+@told
+def data() -> None:
+    """List the data sets."""
+    from dnal.data import names
+
+    table([("data", False), ("what it is", False)], names())

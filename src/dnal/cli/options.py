@@ -1,0 +1,68 @@
+"""The options as the commands need them: numbers within their ranges, lists of numbers, names that exist."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Sequence
+
+from dnal.errors import UserError
+
+Shape = tuple[int, int, int]
+
+RECIPES = ("budget", "paper")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+def input_shape(text: str | None) -> Shape | None:
+    """ "3,224,224" as (C, H, W)."""
+    if text is None:
+        return None
+    numbers = _whole_numbers(text)
+    if numbers is None or len(numbers) != 3:
+        raise UserError(f"--input is channels, height and width, such as 3,224,224, not '{text}'.")
+    if min(numbers) < 1:
+        raise UserError(f"the sizes of --input are 1 or more, not '{text}'.")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def epochs(text: str | None) -> int | tuple[int, int, int] | None:
+    """ "60" in all, or "20,20,20" for base, architecture and retraining."""
+    if text is None:
+        return None
+    numbers = _whole_numbers(text)
+    if numbers is None or len(numbers) not in (1, 3):
+        raise UserError(
+            f"--epochs is one number for all phases or three (base, architecture, retraining), such as 60 or 20,20,20, "
+            f"not '{text}'."
+        )
+    if min(numbers) < 1:
+        raise UserError(f"the numbers of --epochs are 1 or more, not '{text}'.")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
+
+
+def whole(option: str, value: int | None, least: int = 1) -> None:
+    """Refuses a number below ``least``."""
+    if value is not None and value < least:
+        raise UserError(f"{option} is {least} or more, not {value}.")
+
+
+def positive(option: str, value: float | None) -> None:
+    """Refuses a number that is not finite and above zero."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise UserError(f"{option} is a number above zero, not {value:g}.")
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> None:
+    """Refuses an unknown name, with the nearest one that exists."""
+    if value not in known:
+        nearest = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(known)}."
+        raise UserError(f"unknown {option} '{value}'; {hint}")
+
+
+def _whole_numbers(text: str) -> list[int] | None:
+    parts = [part.strip() for part in text.split(",")]
+    # Only digits: int() would also take "1_0" and other scripts' numerals.
+    return [int(part) for part in parts] if all(re.fullmatch(r"[-+]?[0-9]+", part) for part in parts) else None

@@ -1,0 +1,71 @@
+"""Progress bars on the terminal while learning."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from dnal.cli.display import amount, percent
+from dnal.train.listener import Listener
+
+SMOOTHING = 0.05
+
+
+class ProgressBars(Listener):
+    """A bar per phase on stderr: epoch, loss, expected MACs, open gates, time left. A context manager.
+
+    Shows nothing where stderr is no terminal.
+    """
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:12}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._steps = self._epochs = self._done = 0
+        self._loss = 0.0
+        self._measured = ""
+
+    def __enter__(self) -> ProgressBars:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
+        self._steps, self._epochs, self._done, self._measured = steps_per_epoch, epochs, 0, ""
+        self._task = self._bars.add_task(name, total=epochs * steps_per_epoch, status="")
+
+    def step(self, loss: float) -> None:
+        # The loss of one batch jumps; shown is a running mean.
+        self._loss = loss if self._done == 0 else self._loss + SMOOTHING * (loss - self._loss)
+        self._done += 1
+        if self._task is not None:
+            epoch = min(self._epochs, 1 + (self._done - 1) // max(1, self._steps))
+            status = f"epoch {epoch}/{self._epochs}  loss {self._loss:.3f}{self._measured}"
+            self._bars.update(self._task, completed=self._done, status=status)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        parts = []
+        if "macs_soft" in record:
+            parts.append(f"MACs {amount(record['macs_soft'])}")
+        if "open" in record:
+            parts.append(f"open {percent(record['open'], 0)}")
+        if record.get("accuracy") is not None:
+            parts.append(f"accuracy {percent(record['accuracy'])}")
+        self._measured = "".join(f"  {part}" for part in parts)
+        if self._task is not None:
+            status = f"epoch {record['epoch']}/{self._epochs}  loss {self._loss:.3f}{self._measured}"
+            self._bars.update(self._task, status=status)

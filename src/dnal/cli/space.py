@@ -1,0 +1,113 @@
+"""`dnal space`: what may vary in a network, and what may not."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnal.cli import options
+from dnal.cli.display import amount, json_document, line, percent, table
+from dnal.cli.errors import told
+
+if TYPE_CHECKING:
+    from dnal.space.space import Space
+
+SHOWN = 3
+
+
+@told
+def space(
+    model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
+    input_: Annotated[
+        str | None, typer.Option("--input", metavar="C,H,W", help="Image size; default: what the model is made for.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+) -> None:
+    """Show every group of channels, its share of the MACs, and what is fixed and why."""
+    asked = options.input_shape(input_)
+    options.whole("--classes", classes)
+
+    import torch
+
+    from dnal import models
+    from dnal.cli.network import created
+    from dnal.space.space import Space
+
+    shape = asked or models.default_input(model)
+    network, _ = created(model, classes, shape)
+    # Not zeros: the numeric probe compares outputs, and an image of one colour could hide a difference.
+    example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+    found = described(Space.of(network, example), model, shape)
+    if as_json:
+        json_document(found)
+    else:
+        _print(found)
+
+
+def described(space: Space, model: str, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The space in plain values."""
+    fixed: dict[str, list[str]] = {}
+    for name, reason in space.fixed:
+        dimension, why = _split(reason)
+        fixed.setdefault(why, []).append(name + dimension)
+    return {
+        "model": model,
+        "input_shape": list(shape),
+        "macs": space.full_cost["macs"],
+        "params": space.full_cost["params"],
+        "variables": space.num_variables,
+        "removable_share": space.removable_share,
+        "groups": [
+            {
+                "name": group.name,
+                "width": group.width,
+                "share_of_macs": space.share_of_macs(group),
+                "places": [f"{name}[{dim}]" for name, dim in group.places],
+            }
+            for group in space.groups
+        ],
+        "fixed": [{"reason": why, "tensors": names} for why, names in fixed.items()],
+        "unknown": dict(space.unknown),
+    }
+
+
+def _split(reason: str) -> tuple[str, str]:
+    """("[0]", why) of a reason that begins with its dimension: the same reason in many places is told once."""
+    match = re.fullmatch(r"dimension (\d+): (.*)", reason, re.S)
+    return (f"[{match[1]}]", match[2]) if match else ("", reason)
+
+
+def _print(found: dict[str, Any]) -> None:
+    size = "x".join(map(str, found["input_shape"]))
+    line(f"{found['model']} at {size}: {amount(found['macs'])} MACs, {amount(found['params'])} parameters")
+    line(
+        f"{found['variables']:,} channel variables in {len(found['groups'])} groups; "
+        f"{percent(found['removable_share'])} of the MACs are in layers that can shrink"
+    )
+    line()
+    rows = [
+        (g["name"], str(g["width"]), percent(g["share_of_macs"]), _short(_modules(g["places"])))
+        for g in found["groups"]
+    ]
+    table([("group", False), ("width", True), ("MACs", True), ("where", False)], rows)
+    if found["fixed"]:
+        line()
+        rows_fixed = [(f["reason"], str(len(f["tensors"])), _short(f["tensors"])) for f in found["fixed"]]
+        table([("fixed because", False), ("tensors", True), ("where", False)], rows_fixed)
+    if found["unknown"]:
+        line()
+        rows_unknown = [(name, str(count)) for name, count in found["unknown"].items()]
+        table([("operation without a rule", False), ("calls", True)], rows_unknown)
+
+
+def _modules(places: list[str]) -> list[str]:
+    """The layers that own the tensors, each once, in the network's order."""
+    return list(dict.fromkeys(place.rpartition(".")[0] or place for place in places))
+
+
+def _short(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
