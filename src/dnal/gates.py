@@ -38,7 +38,7 @@ def gated_weights(
     """The reader weights times the gates of what they read.
 
     Args:
-        parameters: the network's parameters by name.
+        parameters: the network's parameters (and buffers, where a convolution's weight is one) by name.
         gates: (num_variables,).
         readers: (parameter, dimension) -> variable ids of that dimension, -1 = fixed (gate 1).
     """
@@ -49,6 +49,14 @@ def gated_weights(
         gate = extended[ids].to(weight.dtype)
         result[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
     return result
+
+
+def _tensor(network: nn.Module, name: str) -> Tensor:
+    """The parameter or buffer of this name."""
+    path, _, last = name.rpartition(".")
+    tensor = getattr(network.get_submodule(path), last)
+    assert isinstance(tensor, Tensor)
+    return tensor
 
 
 class Gated(nn.Module):
@@ -68,7 +76,7 @@ class Gated(nn.Module):
         self.enabled = True
         self._places = list(space.readers)
         for number, (name, dim) in enumerate(self._places):
-            ids = space.sources[name][dim]
+            ids = {**space.sources, **space.buffer_sources}[name][dim]
             assert ids is not None
             self.register_buffer(f"_ids{number}", ids, persistent=False)
 
@@ -80,8 +88,8 @@ class Gated(nn.Module):
         if not self.enabled:
             return self.network(*args, **kwargs)
         readers = {place: getattr(self, f"_ids{number}") for number, place in enumerate(self._places)}
-        parameters = dict(self.network.named_parameters(remove_duplicate=False))
-        return functional_call(self.network, gated_weights(parameters, self.gates(), readers), args, kwargs)
+        weights = {name: _tensor(self.network, name) for name, _ in self._places}
+        return functional_call(self.network, gated_weights(weights, self.gates(), readers), args, kwargs)
 
 
 class HardGated(nn.Module):
@@ -95,7 +103,7 @@ class HardGated(nn.Module):
             indices = architecture.kept[name][dim]
             if indices is None:
                 continue
-            parameter = network.get_parameter(name)
+            parameter = _tensor(network, name)
             gate = torch.zeros(parameter.size(dim), dtype=parameter.dtype, device=parameter.device)
             gate[indices.to(parameter.device)] = 1
             self.register_buffer(f"_gate{len(self._places)}", gate, persistent=False)
@@ -104,7 +112,7 @@ class HardGated(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         weights: dict[str, Tensor] = {}
         for number, (name, dim) in enumerate(self._places):
-            weight = weights.get(name, self.network.get_parameter(name))
+            weight = weights.get(name, _tensor(self.network, name))
             gate = getattr(self, f"_gate{number}")
             weights[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
         return functional_call(self.network, weights, args, kwargs)

@@ -1,4 +1,5 @@
-"""Numeric probing: remove half of every group and compare with the network whose slices are zero.
+"""Numeric probing: remove a part of every group, then all but one channel, and compare with the network whose slices
+are zero.
 
 Labels are a theory; the numbers decide. A group whose removal changes the output (or crashes) is found by bisection and
 frozen. Shapes alone would not do: a rewritten size that happens to fit, or a buffer that broadcasts, gives the right
@@ -7,17 +8,16 @@ shape and wrong numbers.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_map_only
 
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.trace import Inputs, call, evaluating, tensors_of
+from dnal.space.trace import Inputs, call, cloned, copied, evaluating, held_tensors, undisturbed
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)
@@ -25,32 +25,60 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 """Largest allowed difference, relative to the largest output."""
 
+HALF = (torch.float16, torch.bfloat16)
 
-def failing_groups(
-    network: nn.Module, inputs: Inputs, sources: Sources, groups: Sequence[Tensor], variables: int
-) -> list[int]:
-    """The groups whose removal is not exact. One probe if all are; else by bisection."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        twin = randomised(network)
-        noise = _noise(inputs)
-        generator = torch.Generator().manual_seed(0)
-        off = [group[torch.randperm(len(group), generator=generator)[: len(group) // 2]] for group in groups]
+
+class Probe:
+    """A randomised copy of a network and noise to run it on."""
+
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        with undisturbed(inputs), evaluating(network):
+            torch.manual_seed(0)
+            twin = randomised(network)
+            self.network, self.inputs = twin, cloned(inputs)
+            single = _single_precision(twin)
+            for candidate, tried in ((single, _noise(_single_precision_inputs(inputs))), (twin, _noise(inputs))):
+                if _runs(candidate, tried):  # some networks want positive or whole numbers, or their own precision
+                    self.network, self.inputs = candidate, tried
+                    break
+
+    def failing_groups(
+        self, sources: Sources, groups: Sequence[Tensor], off: Sequence[Tensor], variables: int
+    ) -> list[int]:
+        """The groups from which removing the variables ``off`` is not exact. One probe if all are; else by
+        bisection."""
 
         def exact(chosen: Sequence[int]) -> bool:
             open_variables = torch.ones(variables, dtype=torch.bool)
             for g in chosen:
                 open_variables[off[g]] = False
-            return removal_is_exact(twin, noise, kept_indices(sources, open_variables))
+            return removal_is_exact(self.network, self.inputs, kept_indices(sources, open_variables))
 
         failing: list[int] = []
         remaining = list(range(len(groups)))
-        while remaining and not exact(remaining):
-            culprits = _bisect(exact, remaining)
-            failing += culprits
-            remaining = [g for g in remaining if g not in set(culprits)]
-    return sorted(failing)
+        with undisturbed(self.inputs):
+            while remaining and not exact(remaining):
+                culprits = _bisect(exact, remaining)
+                failing += culprits
+                remaining = [g for g in remaining if g not in set(culprits)]
+        return sorted(failing)
+
+
+def uneven(groups: Sequence[Tensor]) -> list[Tensor]:
+    """About half of every group, but another share of each: equal shares would hide a size that the network computes
+    from another group's."""
+    generator = torch.Generator().manual_seed(0)
+    off = []
+    for number, group in enumerate(groups):
+        share = 0.25 + 0.5 * (0.618034 * (number + 1) % 1)  # golden ratio: neighbours differ, no two are equal
+        count = min(max(1, round(share * len(group))), len(group) - 1)
+        off.append(group[torch.randperm(len(group), generator=generator)[:count]])
+    return off
+
+
+def all_but_one(groups: Sequence[Tensor]) -> list[Tensor]:
+    """Every channel that may leave: a single one left is squeezed away or broadcasts where two would not."""
+    return [group[1:] for group in groups]
 
 
 def _bisect(exact: Callable[[Sequence[int]], bool], failing: Sequence[int]) -> list[int]:
@@ -65,10 +93,13 @@ def _bisect(exact: Callable[[Sequence[int]], bool], failing: Sequence[int]) -> l
 def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept) -> bool:
     """Whether the network without its closed channels computes what it computes with their slices at zero."""
     with evaluating(network):
-        reference = tensors_of(call(lambda *a, **k: functional_call(network, zeroed(network, kept), a, k), inputs))
+        torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
+        zero = zeroed(network, kept)
+        reference = held_tensors(call(lambda *a, **k: functional_call(network, zero, a, k), cloned(inputs)))
         try:
             small = removed(network, kept)
-            result = tensors_of(call(small, inputs))
+            torch.manual_seed(1)
+            result = held_tensors(call(small, cloned(inputs)))
         except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
             logger.debug("a probe failed: %s", error)
             return False
@@ -76,19 +107,21 @@ def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept) -> bool:
 
 
 def close(reference: Tensor, result: Tensor) -> bool:
-    """max|difference| <= 1e-4 * max|reference|, for equal shapes; NaN is never close."""
+    """max|difference| <= 1e-4 * max|reference|, for equal shapes; NaN is never close. Half precision: 8 units in the
+    last place."""
     if reference.shape != result.shape:
         return False
     if not reference.is_floating_point():
         return bool(torch.equal(reference, result))
-    bound = TOLERANCE * reference.abs().amax() if reference.numel() else reference.new_zeros(())
+    tolerance = max(TOLERANCE, 8 * torch.finfo(reference.dtype).eps)  # coarse only where the network insists on it
+    bound = tolerance * reference.abs().amax() if reference.numel() else reference.new_zeros(())
     return bool(((reference - result).abs() <= bound).all())
 
 
 def randomised(network: nn.Module) -> nn.Module:
     """A copy whose constant parameters and batch statistics are random: a wrong slice of equal numbers would not
     show."""
-    twin = copy.deepcopy(network)
+    twin = copied(network)
     with torch.no_grad():
         for parameter in twin.parameters():
             if (
@@ -109,11 +142,28 @@ def randomised(network: nn.Module) -> nn.Module:
 
 
 def _noise(inputs: Inputs) -> Inputs:
-    def noisy(value: Any) -> Any:
-        return torch.randn_like(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+    return tree_map_only(  # type: ignore[no-any-return]
+        Tensor, lambda t: torch.randn_like(t) if t.is_floating_point() else t.clone(), inputs
+    )
 
-    if isinstance(inputs, Tensor):
-        return noisy(inputs)  # type: ignore[no-any-return]
-    if isinstance(inputs, dict):
-        return {key: noisy(value) for key, value in inputs.items()}
-    return tuple(noisy(value) for value in inputs)
+
+def _single_precision_inputs(inputs: Inputs) -> Inputs:
+    return tree_map_only(  # type: ignore[no-any-return]
+        Tensor, lambda t: t.float() if t.dtype in HALF else t, inputs
+    )
+
+
+def _single_precision(network: nn.Module) -> nn.Module:
+    """The network itself, or in single precision if it is in half: the tolerance is below a half's resolution."""
+    return copied(network).float() if any(p.dtype in HALF for p in network.parameters()) else network
+
+
+def _runs(network: nn.Module, inputs: Inputs) -> bool:
+    """Whether the network computes finite numbers from these inputs."""
+    try:
+        with evaluating(network):
+            outputs = held_tensors(call(network, cloned(inputs)))
+    except Exception as error:  # whatever the user's forward raises
+        logger.debug("the network refuses noise: %s", error)
+        return False
+    return all(bool(out.isfinite().all()) for out in outputs)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from dnal.space.trace import named_tensors
 from dnal.space.variables import Sources
 
 Kept = Mapping[str, tuple[Tensor | None, ...]]
@@ -29,31 +30,30 @@ def _staying(ids: Tensor, open_variables: Tensor) -> Tensor | None:
 
 
 def sliced(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> Tensor:
-    """The tensor restricted to the kept indices of each dimension (a copy where something leaves)."""
+    """The tensor restricted to the kept indices of each dimension (a copy where something leaves), in its memory
+    format."""
+    channels_last = tensor.dim() == 4 and not tensor.is_contiguous()
+    channels_last = channels_last and tensor.is_contiguous(memory_format=torch.channels_last)
     for dim, indices in enumerate(kept):
         if indices is not None:
             tensor = tensor.index_select(dim, indices.to(tensor.device))
-    return tensor
+    return tensor.contiguous(memory_format=torch.channels_last) if channels_last else tensor
 
 
 def removed(network: nn.Module, kept: Kept) -> nn.Module:
     """A deep copy of the network without the closed channels: the same classes and forward code, smaller tensors."""
-    small = copy.deepcopy(network)
-    done: dict[int, Tensor] = {}  # a tensor under two names stays one tensor
+    smaller: dict[int, Tensor] = {}  # as deepcopy's memo: whatever refers to a tensor, twice or outside its module,
+    for name, tensor in named_tensors(network):  # refers to the smaller one in the copy
+        dims = kept.get(name)
+        if dims is None or all(indices is None for indices in dims) or id(tensor) in smaller:
+            continue
+        piece = sliced(tensor.detach(), dims)
+        if isinstance(tensor, nn.Parameter):
+            piece = nn.Parameter(piece, requires_grad=tensor.requires_grad)
+        smaller[id(tensor)] = piece
+    small = copy.deepcopy(network, dict(smaller))
     for path, module in small.named_modules():
-        prefix = f"{path}." if path else ""
-        for table in (module._parameters, module._buffers):
-            for name, tensor in table.items():
-                dims = kept.get(prefix + name)
-                if tensor is None or dims is None or all(indices is None for indices in dims):
-                    continue
-                if id(tensor) not in done:
-                    smaller = sliced(tensor.detach(), dims)
-                    if isinstance(tensor, nn.Parameter):
-                        smaller = nn.Parameter(smaller, requires_grad=tensor.requires_grad)
-                    done[id(tensor)] = smaller
-                table[name] = done[id(tensor)]
-        _correct_sizes(module, kept.get(prefix + "weight"))
+        _correct_sizes(module, kept.get(f"{path}.weight" if path else "weight"))
     small.train()  # modules that cache tensors drop them on a change of mode
     small.train(network.training)
     for ours, original in zip(small.modules(), network.modules(), strict=True):
@@ -105,9 +105,12 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
 
 
 def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
-    """The network's parameters with every slice of a closed channel set to zero (removing nothing)."""
+    """The network's parameters with every slice of a closed channel set to zero (removing nothing).
+
+    A tied parameter stands under its first name only, as functional_call wants it.
+    """
     result = {}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
+    for name, parameter in network.named_parameters():
         value = parameter.detach()
         for dim, indices in enumerate(kept.get(name, ())):
             if indices is not None:

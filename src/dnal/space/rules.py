@@ -56,7 +56,7 @@ def pointwise(t: Trace, c: Call) -> None:
                 if set(signature(layer)) - before:
                     t.ledger.freeze(layer, f"{c.func} writes it into a part of another tensor")
         first = t.value(operands[0]) if operands else None
-        t.put(out, layers, first, first.parameter if first and c.name == "clone" else None)
+        t.put(out, layers, first, first.parameter if first and c.name in ("clone", "_to_copy") else None)
 
 
 @rule("view")
@@ -104,7 +104,22 @@ def split(t: Trace, c: Call) -> None:
             t.ledger.tie(one, other)
 
 
-RULES["as_strided"] = lambda t, c: t.freeze(c.args[0], "as_strided reads its memory")
+@rule("as_strided")
+def restride(t: Trace, c: Call) -> None:
+    """Reads memory, so it freezes; but for other strides of dimensions of size 1, as pooling channels-last writes."""
+    source, value = c.args[0], t.value(c.args[0])
+    before = (
+        torch.empty(c.out.shape, device="meta") if c.out is source else source
+    )  # in place: the old strides are gone
+    same = all(x.shape == c.out.shape for x in value.layers) and all(
+        size == 1 or old == new for size, old, new in zip(c.out.shape, before.stride(), c.out.stride(), strict=False)
+    )
+    if same and before.dim() == c.out.dim() and (c.out is source or c.out.storage_offset() == source.storage_offset()):
+        t.put(c.out, value.layers, value, value.parameter)
+    else:
+        t.freeze(source, "as_strided reads its memory")
+        if c.out is not source:
+            t.put(c.out, [])
 
 
 # Shape changes along some dimensions ---------------------------------------------------------------------------------
@@ -294,7 +309,9 @@ def convolution(t: Trace, c: Call) -> None:
         t.ledger.tie(outputs, outputs[:1])
         t.tie_or_freeze(inputs[0], read, origin)
         t.read(read)
-    if bias is not None:
+    if bias is not None and transposed and groups > 1:  # its channels run through all groups, the weight's through one
+        t.freeze(bias, "a transposed convolution has groups")
+    elif bias is not None:
         t.tie_or_freeze(t.axis(bias, 0), written, "it is the bias of a fixed output")
     grouped_output = transposed and groups > 1  # its labels repeat in every group; frozen above
     t.put(c.out, [] if written is None or grouped_output else [along(written, 1, c.out.shape)])

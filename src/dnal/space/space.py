@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.cost import Cost
-from dnal.space.probe import failing_groups
+from dnal.space.probe import Probe, all_but_one, uneven
 from dnal.space.rules import RULES
-from dnal.space.trace import Inputs, traced
-from dnal.space.variables import Fixed, Sources, variables_of
+from dnal.space.trace import Inputs, Trace, named_tensors, traced
+from dnal.space.variables import Fixed, Sources, Variables, variables_of
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,10 @@ class Space:
         trace = traced(network, example_inputs, RULES)
         found = variables_of(trace)
         if probe and found.groups:
-            bad = failing_groups(network, example_inputs, found.sources(trace), found.groups, len(found.names))
-            for group in bad:
-                labels = torch.isin(found.of_label, found.groups[group]).nonzero().squeeze(1)
-                trace.ledger.freeze(labels, "its removal changes the output (numeric probe)")
-            if bad:
-                found = variables_of(trace)
+            found = _probed(trace, found, Probe(network, example_inputs))
         sources = found.sources(trace)
         parameters = dict(network.named_parameters(remove_duplicate=False))
+        once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
         readers = sorted({place for labels in trace.reads for place in trace.owners_of(labels)})
         macs = Cost(
@@ -106,11 +102,11 @@ class Space:
             buffer_sources={name: dims for name, dims in sources.items() if name not in parameters},
             names=found.names,
             groups=_groups(found.groups, found.names, sources, set(parameters)),
-            readers=[place for place in readers if sources[place[0]][place[1]] is not None],
+            readers=[place for place in readers if place[0] in once and sources[place[0]][place[1]] is not None],
             costs={"macs": macs, "params": params},
             fixed=found.fixed,
             unknown=dict(trace.unknown),
-            shapes={name: tuple(tensor.shape) for name, tensor in [*parameters.items(), *network.named_buffers()]},
+            shapes={name: tuple(tensor.shape) for name, tensor in named_tensors(network)},
             products=[m.name for m in trace.multiplications],
         )
 
@@ -122,10 +118,9 @@ class Space:
     @cached_property
     def removable_share(self) -> float:
         """Share of the MACs in layers of which at least one side (inputs or outputs) has variables."""
-        ones = torch.ones(self.num_variables, dtype=torch.float64, requires_grad=True)
+        ones = torch.ones(self.num_variables, dtype=torch.float64)
         each = self.costs["macs"].terms(ones)
-        halved = self.costs["macs"].terms(ones.detach() * 0.5)
-        moves = halved < each.detach()
+        moves = self.costs["macs"].terms(ones * 0.5) < each
         total = float(each.sum())
         return float(each[moves].sum()) / total if total else 0.0
 
@@ -136,6 +131,24 @@ class Space:
         gates[group.variables] = 0.5
         total = float(full.sum())
         return float(full[self.costs["macs"].terms(gates) < full].sum()) / total if total else 0.0
+
+
+def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
+    """Freezes what is not exact: whole groups where removing a part is not, and the last channel but one where only
+    removing all but one is not."""
+    passes = ((uneven, True), (all_but_one, False), (all_but_one, True))
+    for chosen, whole in passes:
+        groups = found.groups
+        bad = probe.failing_groups(found.sources(trace), groups, chosen(groups), len(found.names))
+        if not bad and chosen is all_but_one:
+            break
+        for group in bad:
+            leaving = groups[group] if whole else groups[group][:1]
+            labels = torch.isin(found.of_label, leaving).nonzero().squeeze(1)
+            reason = "its removal changes the output (numeric probe)"
+            trace.ledger.freeze(labels, reason if whole else f"one channel must stay besides it: {reason}")
+        found = variables_of(trace) if bad else found
+    return found
 
 
 def macs(network: nn.Module, example_inputs: Inputs) -> int:

@@ -10,15 +10,17 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map_only
 
+from dnal.errors import UserError
 from dnal.space.labels import Ledger, along, core, matched, signature
 
 logger = logging.getLogger(__name__)
@@ -39,14 +41,35 @@ def call(network: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
-    """Every tensor in a nested structure of tuples, lists, dicts and dataclass-like outputs."""
+    """Every tensor in a nested structure of tuples, lists and dicts: the arguments of an operation."""
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
+def held_tensors(tree: Any) -> list[Tensor]:
+    """Every tensor in a network's inputs or outputs, also inside dataclasses and other objects of the user's.
+
+    An output that is overlooked would be taken for channels nobody reads, and removed.
+    """
+    found: list[Tensor] = []
+    seen: set[int] = set()
+    pending = [tree]
+    while pending:
+        for leaf in tree_flatten(pending.pop())[0]:
+            if isinstance(leaf, Tensor):
+                found.append(leaf)
+            elif id(leaf) not in seen and not isinstance(leaf, (type, nn.Module, ModuleType)):
+                seen.add(id(leaf))
+                if isinstance(leaf, (set, frozenset, Mapping)):
+                    pending.append(list(leaf.values() if isinstance(leaf, Mapping) else leaf))
+                slots = [name for kind in type(leaf).__mro__ for name in getattr(kind, "__slots__", ())]
+                held = [getattr(leaf, name) for name in slots if isinstance(name, str) and hasattr(leaf, name)]
+                pending.append([*held, *getattr(leaf, "__dict__", {}).values()])
+    return found
+
+
 def batch_size(inputs: Inputs) -> int:
-    """The size of dimension 0 of the first tensor of the example inputs."""
-    first = next(t for t in tensors_of(inputs) if t.dim())
-    return int(first.size(0))
+    """The size of dimension 0 of the first tensor of the example inputs; 1 if there is none."""
+    return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
 
 
 @contextmanager
@@ -63,6 +86,44 @@ def evaluating(network: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def undisturbed(inputs: Inputs) -> Iterator[None]:
+    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode: they would
+    hide weights behind their casts and views behind nothing at all."""
+    devices = sorted({t.device.index for t in held_tensors(inputs) if t.is_cuda})
+    kinds = {"cpu", *(t.device.type for t in held_tensors(inputs))}
+    with torch.random.fork_rng(devices), torch.inference_mode(False), ExitStack() as stack:
+        for kind in sorted(kinds):
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy to run and change in the network's stead.
+
+    Raises:
+        UserError: on wrappers and on networks that cannot be copied, or not yet.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise UserError(f"unwrap the network first: pass the .module of the {type(module).__name__}.")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError("TorchScript networks cannot be changed; pass the network from before torch.jit.")
+    for name, parameter in network.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise UserError(f"'{name}' has no shape yet; run the network once on example inputs first.")
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # whatever the user's own objects raise
+        raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error
+
+
+def cloned(inputs: Inputs) -> Inputs:
+    """The same inputs in fresh memory: a network may change its input in place."""
+    return tree_map_only(Tensor, lambda t: t.detach().clone(), inputs)  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)
@@ -105,6 +166,12 @@ Rule = Callable[["Trace", Call], None]
 Side = tuple[Tensor, int, Tensor | None]
 
 
+def named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Every parameter and buffer under every one of its names."""
+    parameters = network.named_parameters(remove_duplicate=False)
+    return [*parameters, *network.named_buffers(remove_duplicate=False)]
+
+
 class Trace(TorchDispatchMode):
     """Holds the labels of every value seen; rules read and write it.
 
@@ -112,7 +179,7 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self, network: nn.Module, batch: int, rules: Mapping[str, Rule], ledger: Ledger | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.ledger = ledger or Ledger()
         self.batch = batch
         self.rules = rules
@@ -130,7 +197,7 @@ class Trace(TorchDispatchMode):
 
     def adopt(self, network: nn.Module) -> None:
         """Gives every dimension of every parameter and buffer its labels (again the same ones for a copy)."""
-        for name, tensor in [*network.named_parameters(remove_duplicate=False), *network.named_buffers()]:
+        for name, tensor in named_tensors(network):
             if id(tensor) in self._names:  # tied: one tensor under two names
                 self._canonical[name] = self._names[id(tensor)]
                 self.owners[name] = self.owners[self._names[id(tensor)]]
@@ -147,13 +214,17 @@ class Trace(TorchDispatchMode):
 
     def run(self, network: nn.Module, inputs: Inputs) -> None:
         """One forward pass; the network's outputs are frozen."""
-        for tensor in tensors_of(inputs):
+        for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
         with self:
             out = call(network, inputs)
-        for tensor in tensors_of(out):
-            for layer in self.value(tensor).layers:
-                self.ledger.freeze(layer, "it is the network's output")
+        outputs = held_tensors(out)
+        for tensor in outputs:
+            self.freeze(tensor, "it is the network's output")
+        if not outputs:
+            for dims in self.owners.values():
+                for labels in dims:
+                    self.ledger.freeze(labels, "the network returns nothing that holds a tensor")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -170,15 +241,22 @@ class Trace(TorchDispatchMode):
         elif rule is None and func.is_view:
             rule = self.rules["view"]
         if rule is not None:
-            rule(self, step)
+            try:
+                rule(self, step)
+            except Exception as error:  # a case its rule did not foresee: as if there were no rule
+                logger.debug("the rule of %s failed: %s", func, error)
+                self._give_up(func, labelled, out, "an operation whose rule failed")
         elif labelled:
-            self.unknown[str(func)] += 1
-            for tensor in labelled:
-                self.freeze(tensor, f"it reaches {func}, an operation without a rule")
-            for tensor in tensors_of(out):
-                if not any(tensor is t for t in labelled):
-                    self._remember(tensor, Value(origin=f"the result of {func}, an operation without a rule"))
+            self._give_up(func, labelled, out, "an operation without a rule")
         return out
+
+    def _give_up(self, func: Any, labelled: list[Tensor], out: Any, why: str) -> None:
+        self.unknown[str(func)] += 1
+        for tensor in labelled:
+            self.freeze(tensor, f"it reaches {func}, {why}")
+        for tensor in tensors_of(out):
+            if not any(tensor is t for t in labelled):
+                self._remember(tensor, Value(origin=f"the result of {func}, {why}"))
 
     # What rules use.
 
@@ -284,12 +362,16 @@ class Trace(TorchDispatchMode):
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:
     """Labels of a whole network: one pass in eval mode and, if that leaves parameters unused (auxiliary classifiers),
-    one in training mode on a copy."""
-    trace = Trace(network, batch_size(inputs), rules)
-    with evaluating(network):
-        trace.run(network, inputs)
-    if set(trace.unused()) & {name for name, _ in network.named_parameters()}:
-        _trace_training(trace, network, inputs)
+    one in training mode. Both run on copies, so that nothing a forward pass leaves behind stays in the network; the
+    network itself is in eval mode too, for the sake of a copy that still calls into it."""
+    with undisturbed(inputs), evaluating(network):
+        twin = copied(network)
+        twin.train()
+        twin.eval()  # modules that cache tensors drop them on a change of mode
+        trace = Trace(twin, batch_size(inputs), rules)
+        trace.run(twin, cloned(inputs))
+        if set(trace.unused()) & {name for name, _ in network.named_parameters()}:
+            _trace_training(trace, network, inputs)
     for name in trace.unused():
         for labels in trace.owners[name]:
             trace.ledger.freeze(labels, "the forward pass does not use it")
@@ -297,13 +379,14 @@ def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Tra
 
 
 def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
-    twin = copy.deepcopy(network).train()
+    twin = copied(network).train()
     counted = list(trace.multiplications)  # costs are those of the eval pass
     trace.adopt(twin)
-    devices = [t.device for t in tensors_of(inputs) if t.is_cuda][:1]
+    inputs = cloned(inputs)
+    if trace.batch == 1:  # batch norm over one position refuses a single example
+        inputs = tree_map_only(Tensor, lambda t: torch.cat((t, t)) if t.dim() and t.size(0) == 1 else t, inputs)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            trace.run(twin, inputs)
-    except Exception as error:  # a training pass may refuse a batch of one; what it does not reach stays frozen
+        trace.run(twin, inputs)
+    except Exception as error:  # what a failing pass does not reach stays frozen
         logger.debug("no labels from a training pass: %s", error)
     trace.multiplications = counted
