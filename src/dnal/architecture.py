@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from dnal.errors import UserError
 from dnal.space.remove import kept_indices
 from dnal.space.space import Space
+from dnal.space.trace import named_tensors
 
 FORMAT = 1
+LARGEST = 2**62  # no tensor is that large, and its indices fit 64 bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Architecture:
     """Which channels of a network stay.
 
@@ -76,6 +78,20 @@ class Architecture:
             open_variables[group.variables[torch.randperm(group.width, generator=generator)[:count]]] = True
         return Architecture.of(space, open_variables)
 
+    def __eq__(self, other: object) -> bool:
+        """The same channels of the same network."""
+        if not isinstance(other, Architecture):
+            return NotImplemented
+        return (
+            self.shapes == other.shapes
+            and self.readers == other.readers
+            and torch.equal(self.open, other.open)
+            and _lists(self) == _lists(other)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.fingerprint, tuple(self.open.tolist())))
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the original network's tensor names and shapes."""
@@ -102,6 +118,7 @@ class Architecture:
 
     def save(self, path: str | Path) -> None:
         """Writes architecture.json: variables, kept indices per tensor and dimension, fingerprint. No time, no path."""
+        lists = _lists(self)
         document = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
@@ -110,11 +127,7 @@ class Architecture:
             "tensors": {
                 name: {
                     "shape": list(shape),
-                    **(
-                        {"kept": [None if i is None else i.tolist() for i in self.kept[name]]}
-                        if any(i is not None for i in self.kept.get(name, ()))
-                        else {}
-                    ),
+                    **({"kept": lists[name]} if name in lists else {}),
                 }
                 for name, shape in self.shapes.items()
             },
@@ -133,7 +146,7 @@ class Architecture:
             document = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot read the architecture '{path}': {error.strerror}.") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
         try:
             return _parsed(document)
@@ -149,32 +162,55 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
     shapes: dict[str, tuple[int, ...]] = {}
     kept: dict[str, tuple[Tensor | None, ...]] = {}
     for name, entry in document["tensors"].items():
-        shapes[name] = tuple(int(n) for n in entry["shape"])
-        dims = entry.get("kept", [None] * len(shapes[name]))
-        if len(dims) != len(shapes[name]):
-            raise UserError(f"'{name}' has {len(shapes[name])} dimensions but {len(dims)} lists of indices.")
-        for size, indices in zip(shapes[name], dims, strict=True):
-            valid = indices is None or (
-                all(type(i) is int for i in indices)
+        shape = entry["shape"]
+        if not _numbers(shape) or not all(0 <= n <= LARGEST for n in shape):
+            raise UserError(f"the shape of '{name}' is no list of sizes.")
+        shapes[name] = tuple(shape)
+        dims = entry.get("kept", [None] * len(shape))
+        if not isinstance(dims, list) or len(dims) != len(shape):
+            raise UserError(f"'{name}' has {len(shape)} dimensions but not as many lists of kept indices.")
+        for size, indices in zip(shape, dims, strict=True):
+            if indices is not None and not (
+                _numbers(indices)
+                and indices
                 and indices == sorted(set(indices))
-                and (not indices or (indices[0] >= 0 and indices[-1] < size))
-            )
-            if not valid:
-                raise UserError(f"the kept indices of '{name}' are not ascending numbers below {size}.")
+                and 0 <= indices[0] <= indices[-1] < size
+            ):
+                raise UserError(f"the kept indices of '{name}' are not one or more ascending numbers below {size}.")
         kept[name] = tuple(None if i is None else torch.tensor(i, dtype=torch.long) for i in dims)
     if fingerprint(shapes) != document["fingerprint"]:
         raise UserError("its fingerprint does not match its shapes.")
-    if set(document["open"]) - {"0", "1"}:
+    flags = document["open"]
+    if not isinstance(flags, str) or set(flags) - {"0", "1"}:
         raise UserError("its variables are not written in 0 and 1.")
-    open_variables = torch.tensor([flag == "1" for flag in document["open"]], dtype=torch.bool)
-    readers = [(str(name), int(dim)) for name, dim in document["readers"]]
+    if ("0" in flags) != any(i is not None for dims in kept.values() for i in dims):
+        raise UserError("its variables and its kept indices do not agree.")
+    readers = []
+    for name, dim in document["readers"]:
+        if not isinstance(name, str) or type(dim) is not int or not 0 <= dim < len(shapes.get(name, ())):
+            raise UserError(f"its reader {[name, dim]} is no dimension of one of its tensors.")
+        readers.append((name, dim))
+    open_variables = torch.tensor([flag == "1" for flag in flags], dtype=torch.bool)
     return Architecture(open_variables, kept, readers, shapes)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(i) is int for i in value)  # True is no number
+
+
+def _lists(architecture: Architecture) -> dict[str, list[list[int] | None]]:
+    """The kept indices of the tensors that lose any, as lists."""
+    kept = architecture.kept.items()
+    return {
+        name: [None if i is None else i.tolist() for i in dims]
+        for name, dims in kept
+        if any(i is not None for i in dims)
+    }
 
 
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter and buffer by name."""
-    tensors = [*network.named_parameters(remove_duplicate=False), *network.named_buffers()]
-    return {name: tuple(tensor.shape) for name, tensor in tensors}
+    return {name: tuple(tensor.shape) for name, tensor in named_tensors(network)}
 
 
 def fingerprint(shapes: Mapping[str, tuple[int, ...]]) -> str:

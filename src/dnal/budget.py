@@ -29,7 +29,7 @@ class Bound:
 
     def __str__(self) -> str:
         if self.percent:
-            return f"{self.cost}<={self.number:g}%"
+            return f"{self.cost}<={self.number:.10g}%"
         for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
             if self.number >= size:
                 return f"{self.cost}<={self.number / size:.10g}{unit}"
@@ -88,7 +88,7 @@ class Budget:
             reach = f"from {_amount(low)} ({100 * low / high:.2g} %) to {_amount(high)} (100 %)"
             if limit < low:
                 raise UserError(f"the budget {bound} is below the least possible: this network reaches {reach}.")
-            if limit > high or (limit == high and len(self.bounds) == 1):
+            if limit > high or all(other.limit(full) >= full[other.cost] for other in self.bounds):
                 raise UserError(f"the budget {bound} is not below the base network: it reaches {reach}.")
 
     def __str__(self) -> str:
