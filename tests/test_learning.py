@@ -1,0 +1,209 @@
+"""The whole job through the API, on real digits with few epochs."""
+
+import copy
+import math
+import warnings
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import dnal
+from dnal import data
+from dnal.errors import UserError
+from dnal.train.listener import Listener
+from dnal.train.loop import Diverged
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def loaders() -> data.Loaders:
+    return data.loaders(data.load("digits", limit_train=400), 64)
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return dnal.models.create("vgg_small", classes=10, input_shape=SHAPE)
+
+
+class Diary(Listener):
+    def __init__(self) -> None:
+        self.settings: dict[str, Any] | None = None
+        self.phases: list[tuple[str, int]] = []
+        self.states: list[tuple[str, dict[str, Tensor]]] = []
+
+    def start(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+
+    def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
+        self.phases.append((name, epochs))
+
+    def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        self.states.append((progress["phase"], {name: t.clone() for name, t in tensors.items()}))
+
+
+def test_budget_recipe_end_to_end(network: nn.Module, loaders: data.Loaders) -> None:
+    original = copy.deepcopy(network)
+    diary = Diary()
+    learned = dnal.learn(
+        network, loaders.train, loaders.val, loaders.test,
+        budget="macs<=30%,params<=40%", epochs=(4, 5, 4), listener=diary,
+    )  # fmt: skip
+    x = torch.randn(1, *SHAPE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        learned.network(x)
+    assert learned.compact["macs"] == counter.get_total_flops() // 2 <= 0.3 * learned.base["macs"]
+    assert learned.compact["params"] == sum(p.numel() for p in learned.network.parameters())
+    for row, share in zip(learned.constraints, (0.3, 0.4), strict=True):
+        assert row["got"] == learned.compact[row["cost"]] <= row["asked"]
+        assert row["asked"] == pytest.approx(share * learned.base[row["cost"]])
+    assert diary.phases == [("base", 4), ("architecture", 5), ("retrain", 4)]
+    assert [r["phase"] for r in learned.history] == ["base"] * 4 + ["architecture"] * 5 + ["retrain"] * 4
+    assert learned.history[8]["macs_hard"] <= 0.3 * learned.base["macs"]
+    assert learned.compact["accuracy"] > 0.5
+    assert not learned.network.training
+    assert type(learned.network) is type(network)
+    # The user's network was trained and left whole; the architecture applies to a fresh one.
+    assert [p.shape for p in network.parameters()] == [p.shape for p in original.parameters()]
+    fresh = dnal.compact(original, learned.architecture)
+    fresh.load_state_dict(learned.network.state_dict())
+    assert torch.allclose(fresh.eval()(x), learned.network(x), atol=1e-6)
+
+
+def test_same_seed_same_network(loaders: data.Loaders) -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        network = dnal.models.create("vgg_small", classes=10, input_shape=SHAPE)
+        again = data.loaders(data.load("digits", limit_train=300), 64)
+        learned = dnal.learn(network, again.train, again.val, epochs=(1, 2, 1), seed=3)
+        states.append(learned.network.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_paper_recipe_freezes_weights_and_retrains_from_where_they_are(
+    network: nn.Module, loaders: data.Loaders
+) -> None:
+    diary = Diary()
+    learned = dnal.learn(
+        network, loaders.train, loaders.val, recipe="paper", lambda_=2e-3, epochs=(2, 5, 1), lr=0.02, listener=diary
+    )
+    weights = {name for name, _ in network.named_parameters()}
+    base = [state for phase, state in diary.states if phase == "base"][-1]
+    for phase, state in diary.states:
+        if phase == "architecture":
+            assert all(torch.equal(base[name], state[f"network.{name}"]) for name in weights)
+    assert [r["delta"] for r in learned.history[2:7]] == pytest.approx([10 ** (4 * k / 5) for k in range(1, 6)])
+    assert diary.settings is not None
+    assert not diary.settings["distil"], "the paper does not distil"
+    assert learned.compact["macs"] < learned.base["macs"]
+    assert learned.constraints == []
+
+
+def test_paper_recipe_with_a_budget_keeps_it_and_says_so(network: nn.Module, loaders: data.Loaders) -> None:
+    with pytest.warns(UserWarning, match="above the budget macs<=20%"):
+        learned = dnal.learn(
+            network, loaders.train, loaders.val, budget="macs<=20%", recipe="paper", lambda_=0.0, epochs=(1, 2, 1)
+        )
+    assert learned.compact["macs"] <= 0.2 * learned.base["macs"]
+
+
+def test_a_trained_base_skips_the_first_phase_and_is_left_alone(network: nn.Module, loaders: data.Loaders) -> None:
+    diary = Diary()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    dnal.learn(network, loaders.train, loaders.val, base_is_trained=True, epochs=(9, 2, 1), listener=diary)
+    assert diary.phases == [("architecture", 2), ("retrain", 1)]
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert diary.settings is not None
+    assert diary.settings["rates"][1] < 0.1 * diary.settings["lr"]
+
+
+def test_own_loss_metric_and_alternating_steps(loaders: data.Loaders) -> None:
+    """A regression with the user's own loss and metric, gates learnt on held-out data."""
+
+    class Targets:
+        def __init__(self, loader: Any) -> None:
+            self.loader = loader
+
+        def __len__(self) -> int:
+            return len(self.loader)
+
+        def __iter__(self) -> Any:
+            for x, y in self.loader:
+                yield x, y.float()
+
+    def metric(network: nn.Module, loader: Any) -> float:
+        with torch.no_grad():
+            return -float(torch.stack([F.mse_loss(network(x).squeeze(1), y) for x, y in loader]).mean())
+
+    torch.manual_seed(0)
+    network = dnal.models.create("vgg_small", classes=1, input_shape=SHAPE)
+    learned = dnal.learn(
+        network, Targets(loaders.train), Targets(loaders.val), Targets(loaders.test), budget="params<=30%",
+        loss=lambda outputs, targets: F.mse_loss(outputs.squeeze(1), targets), metric=metric,
+        steps="alternating", epochs=(6, 4, 6), lr=0.01,
+    )  # fmt: skip
+    assert learned.settings["distil"] is False
+    assert learned.compact["params"] <= 0.3 * learned.base["params"]
+    assert learned.compact["accuracy"] > -8.25, "better than always guessing the mean of 0..9"
+
+
+def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(network: nn.Module, loaders: data.Loaders) -> None:
+    diary, calls = Diary(), 0
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        value = F.cross_entropy(outputs, targets)
+        return value * math.nan if calls > len(loaders.train) + 2 else value
+
+    with pytest.raises(Diverged, match="phase 'base', epoch 2, step 3"):
+        dnal.learn(network, loaders.train, loaders.val, loss=loss, epochs=(3, 1, 1), listener=diary)
+    assert [phase for phase, _ in diary.states] == ["base"]
+    assert all(bool(t.isfinite().all()) for t in diary.states[0][1].values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"budget": "macs<=0.01%"}, "below the least possible: this network reaches from"),
+        ({"budget": "macs<=300%"}, "not below the base network"),
+        ({"budget": "speed<=3"}, "unknown cost 'speed'"),
+        ({"budget": "small"}, "is no budget"),
+        ({"recipe": "magic"}, "unknown recipe 'magic'"),
+        ({"steps": "both"}, "unknown steps"),
+        ({"epochs": 2}, "at least 3 epochs"),
+        ({"epochs": (1, 0, 1)}, "second phase needs one"),
+        ({"epochs": (-1, 1, 1)}, "must not be negative"),
+        ({"lr": -0.1}, "above zero"),
+        ({"lr": math.nan}, "above zero"),
+        ({"lambda_": 1e-4}, "belongs to recipe='paper'"),
+        ({"recipe": "paper", "lambda_": -1.0}, "must not be negative"),
+        ({"precision": "7-bit"}, "unknown precision '7-bit'"),
+    ],
+)
+def test_bad_input_is_one_sentence_before_anything_starts(
+    network: nn.Module, loaders: data.Loaders, arguments: dict[str, Any], sentence: str
+) -> None:
+    diary = Diary()
+    with pytest.raises(UserError, match=sentence):
+        dnal.learn(network, loaders.train, loaders.val, listener=diary, **arguments)
+    assert diary.settings is None
+
+
+def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(UserError, match="nothing in this network can be removed"):
+        dnal.learn(network, loaders.train, loaders.val)
+
+
+def test_no_warning_in_an_ordinary_run(network: nn.Module, loaders: data.Loaders) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dnal.learn(network, loaders.train, loaders.val, epochs=(1, 1, 1))

@@ -1,0 +1,18 @@
+import torch
+import torch.nn.functional as F
+
+from dnal.train.distillation import distillation_loss
+
+
+def test_formula_of_tas_written_out() -> None:
+    torch.manual_seed(0)
+    logits, teacher = torch.randn(5, 7), torch.randn(5, 7)
+    task = F.cross_entropy(logits, torch.randint(0, 7, (5,)))
+    p, q = (teacher / 4).softmax(1), (logits / 4).softmax(1)
+    divergence = (p * (p / q).log()).sum() / 5
+    assert torch.allclose(distillation_loss(logits, teacher, task), 0.1 * task + 0.9 * 16 * divergence, atol=1e-6)
+
+
+def test_a_perfect_pupil_pays_the_task_only() -> None:
+    logits = torch.randn(3, 4)
+    assert torch.allclose(distillation_loss(logits, logits, torch.tensor(2.0), weight=0.5), torch.tensor(1.0))
