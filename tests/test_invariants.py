@@ -91,7 +91,7 @@ def create(name: str) -> nn.Module:
         return timm.create_model(model)
     options = {"init_weights": False} if model in ("vgg16_bn", "googlenet", "inception_v3") else {}
     if model in ("googlenet", "inception_v3"):
-        options["aux_logits"] = model != "googlenet"
+        options["aux_logits"] = False  # heads want larger images; they have tests of their own
     return torchvision.models.get_model(model, weights=None, **options)
 
 

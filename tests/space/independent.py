@@ -58,7 +58,9 @@ def run(network: nn.Module, inputs: object) -> list[Tensor]:
             out = network(inputs)
         else:
             out = network(**inputs) if isinstance(inputs, dict) else network(*inputs)
-    held = [leaf if isinstance(leaf, Tensor) else list(vars(leaf).values()) for leaf in tree_leaves(out)]
+    held = [
+        list(vars(x).values()) if hasattr(x, "__dict__") and not isinstance(x, Tensor) else x for x in tree_leaves(out)
+    ]
     return [leaf for leaf in tree_leaves(held) if isinstance(leaf, Tensor)]
 
 

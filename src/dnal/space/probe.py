@@ -64,13 +64,13 @@ class Probe:
         return sorted(failing)
 
 
-def uneven(groups: Sequence[Tensor]) -> list[Tensor]:
-    """About half of every group, but another share of each: equal shares would hide a size that the network computes
-    from another group's."""
+def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
+    """A part of every group, 10 to 90 %, but another share of each: equal shares would hide a size that the network
+    computes from another group's."""
     generator = torch.Generator().manual_seed(0)
     off = []
     for number, group in enumerate(groups):
-        share = 0.25 + 0.5 * (0.618034 * (number + 1) % 1)  # golden ratio: neighbours differ, no two are equal
+        share = 0.1 + 0.8 * ((0.618034 * (number + 1) + phase) % 1)  # golden ratio: neighbours differ, no two are equal
         count = min(max(1, round(share * len(group))), len(group) - 1)
         off.append(group[torch.randperm(len(group), generator=generator)[:count]])
     return off

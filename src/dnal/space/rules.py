@@ -36,6 +36,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 @rule(
     "pointwise",
     "hardswish",
+    "_prelu_kernel",
     "native_dropout",
     "_to_copy",
     "empty_like",
@@ -43,6 +44,11 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     "ones_like",
     "full_like",
     "rand_like",
+    "randn_like",
+    "bernoulli",
+    "uniform",
+    "normal",
+    "zero",
 )
 def pointwise(t: Trace, c: Call) -> None:
     """Elementwise operations unite the labels of their operands. In place on a view, new labels would have to reach

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -136,8 +136,8 @@ class Space:
 def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
     """Freezes what is not exact: whole groups where removing a part is not, and the last channel but one where only
     removing all but one is not."""
-    passes = ((uneven, True), (all_but_one, False), (all_but_one, True))
-    for chosen, whole in passes:
+    other = partial(uneven, phase=0.5)  # one choice of shares may fit a computed size by chance
+    for chosen, whole in ((uneven, True), (other, True), (all_but_one, False), (all_but_one, True)):
         groups = found.groups
         bad = probe.failing_groups(found.sources(trace), groups, chosen(groups), len(found.names))
         if not bad and chosen is all_but_one:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -385,8 +386,16 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
         inputs = tree_map_only(Tensor, lambda t: torch.cat((t, t)) if t.dim() and t.size(0) == 1 else t, inputs)
+    unused = trace.unused()
     try:
         trace.run(twin, inputs)
-    except Exception as error:  # what a failing pass does not reach stays frozen
-        logger.debug("no labels from a training pass: %s", error)
+    except Exception as error:  # whatever the user's forward raises
+        warnings.warn(
+            f"the network does not run in training mode on the example inputs ({error}): what only training uses stays "
+            "whole, and may not fit a smaller network; pass inputs as large as those of training.",
+            stacklevel=2,
+        )
+        for name in set(unused) - set(trace.unused()):  # half traced, what they read stays too
+            for labels in trace.owners[name]:
+                trace.ledger.freeze(labels, "training fails on the example inputs")
     trace.multiplications = counted

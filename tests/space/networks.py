@@ -1,0 +1,307 @@
+"""Tiny networks, one idea each, with the number of variables worked out by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIDE = 8
+
+
+class Net(nn.Module):
+    """Submodules, parameters and buffers by name, and a forward function of (network, inputs...)."""
+
+    def __init__(self, compute: Callable[..., Any], **members: Any) -> None:
+        super().__init__()
+        self._compute = compute
+        for name, member in members.items():
+            if isinstance(member, Tensor) and not isinstance(member, nn.Parameter):
+                self.register_buffer(name, member)
+            else:
+                setattr(self, name, member)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compute(self, *args, **kwargs)
+
+
+def conv(into: int, out: int, kernel: int = 3, **options: Any) -> nn.Conv2d:
+    return nn.Conv2d(into, out, kernel, padding=kernel // 2, **options)
+
+
+def image(channels: int = 3, batch: int = 2) -> Tensor:
+    return torch.randn(batch, channels, SIDE, SIDE)
+
+
+def between(width: int, *middle: nn.Module, out: int | None = None) -> nn.Sequential:
+    """conv(3, width), whatever stands in the middle, conv(out or width, 4)."""
+    return nn.Sequential(conv(3, width), *middle, conv(out or width, 4))
+
+
+def function(width: int, compute: Callable[[Net, Tensor], Tensor], out: int | None = None, **members: Any) -> Net:
+    """The same with a function in the middle."""
+    return Net(lambda n, x: n.last(compute(n, n.first(x))), first=conv(3, width), last=conv(out or width, 4), **members)
+
+
+def residual() -> nn.Module:
+    def compute(n: Net, x: Tensor) -> Tensor:
+        x = n.stem(x).relu()
+        x = (x + n.up(n.down(x).relu())).relu()
+        x += n.again(x)
+        return n.last(x)
+
+    return Net(compute, stem=conv(3, 8), down=conv(8, 5), up=conv(5, 8), again=conv(8, 8), last=conv(8, 4))
+
+
+def squeeze_excite() -> nn.Module:
+    def scale(n: Net, x: Tensor) -> Tensor:
+        return x * n.up(n.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+    return function(8, scale, down=conv(8, 3, 1), up=conv(3, 8, 1))
+
+
+def shuffle(n: Net, x: Tensor) -> Tensor:
+    batch, channels, height, width = x.shape
+    x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).contiguous()
+    return x.view(batch, -1, height, width).relu()
+
+
+def tied() -> nn.Module:
+    one, two = conv(8, 8), conv(8, 8)
+    two.weight = one.weight
+    return between(8, one, nn.ReLU(), two, nn.ReLU())
+
+
+def twice() -> nn.Module:
+    shared = nn.Sequential(conv(8, 8), nn.BatchNorm2d(8), nn.ReLU())
+    return between(8, nn.ReLU(), shared, shared)
+
+
+def gated_halves(n: Net, x: Tensor) -> Tensor:
+    value, gate = x.chunk(2, 1)
+    return value * gate.sigmoid()
+
+
+def computed_halves(n: Net, x: Tensor) -> Tensor:
+    middle = x.size(1) // 2
+    return x[:, :middle].relu() + n.other(x[:, middle:].sigmoid())
+
+
+def padded_shortcut(n: Net, x: Tensor) -> Tensor:
+    return F.pad(x, (0, 0, 0, 0, 2, 2)).relu() + n.wide(x)
+
+
+def zero_buffer(n: Net, x: Tensor) -> Tensor:
+    return torch.cat((x.relu(), n.zeros.expand(x.size(0), -1, *x.shape[2:])), 1)
+
+
+def cumulated(n: Net, x: Tensor) -> Tensor:
+    return x.cumsum(1)
+
+
+def setitem(n: Net, x: Tensor) -> Tensor:
+    canvas = torch.zeros(x.size(0), 10, *x.shape[2:])
+    canvas[:, :8] = x
+    return canvas
+
+
+def last_dim_mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 4))
+
+
+def tokens(n: Net, x: Tensor) -> Tensor:
+    return n.mlp(n.norm(n.first(x).flatten(2).transpose(1, 2)))
+
+
+Build = Callable[[], nn.Module]
+EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
+    # name: (network, variables, example inputs)
+    "conv-bn chain": (
+        lambda: between(8, nn.BatchNorm2d(8), nn.ReLU(), conv(8, 6), nn.BatchNorm2d(6), out=6),
+        14,
+        image,
+    ),
+    "conv with bias, no norm": (lambda: between(8, nn.Sigmoid()), 8, image),
+    "residual sums tie": (residual, 8 + 5, image),
+    "in-place activations": (
+        lambda: between(8, nn.ReLU(True), conv(8, 8), nn.Hardswish(True), nn.ReLU6(True)),
+        16,
+        image,
+    ),
+    "an input changed in place": (lambda: nn.Sequential(nn.ReLU(True), between(8)), 8, image),
+    "concatenation keeps parts apart": (
+        lambda: Net(
+            lambda n, x: n.last(torch.cat((n.a(x), n.b(x)), 1).relu()), a=conv(3, 5), b=conv(3, 7), last=conv(12, 4)
+        ),
+        5 + 7,
+        image,
+    ),
+    "depthwise": (lambda: between(8, nn.ReLU(), conv(8, 8, groups=8), nn.BatchNorm2d(8), conv(8, 6), out=6), 14, image),
+    "depthwise with a multiplier": (lambda: between(8, nn.ReLU(), conv(8, 16, groups=8), nn.ReLU(), out=16), 8, image),
+    "wide groups lose positions": (
+        lambda: between(16, conv(16, 8, groups=2), nn.ReLU(), out=8),
+        16 // 2 + 8 // 2,
+        image,
+    ),
+    "narrow groups leave whole": (lambda: between(16, conv(16, 32, groups=8), nn.ReLU(), out=32), 8, image),
+    "squeeze-excite": (squeeze_excite, 8 + 3, image),
+    "flatten into linear": (
+        lambda: nn.Sequential(conv(3, 6), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(6 * 4, 5)),
+        6,
+        image,
+    ),
+    "linear on three dimensions": (last_dim_mlp, 7, lambda: torch.randn(2, 9, 5)),
+    "linear without bias": (
+        lambda: nn.Sequential(nn.Linear(5, 7, bias=False), nn.ReLU(), nn.Linear(7, 4, bias=False)),
+        7,
+        lambda: torch.randn(2, 5),
+    ),
+    "padded channels stay": (lambda: function(8, padded_shortcut, out=12, wide=conv(8, 12)), 8, image),
+    "a zero buffer's channels may leave": (
+        lambda: function(6, zero_buffer, out=10, zeros=torch.zeros(1, 4, 1, 1)),
+        6 + 4,
+        image,
+    ),
+    "channel shuffle": (lambda: function(8, shuffle), 4, image),
+    "chunk ties the pieces": (lambda: function(8, gated_halves, out=4), 4, image),
+    "a module called twice": (twice, 8, image),
+    "tied weights": (tied, 8, image),
+    "transposed convolution": (
+        lambda: between(8, nn.ReLU(), nn.ConvTranspose2d(8, 6, 2, 2), nn.BatchNorm2d(6), out=6),
+        8 + 6,
+        image,
+    ),
+    "transposed convolution with groups": (lambda: between(8, nn.ConvTranspose2d(8, 8, 2, 2, groups=4)), 0, image),
+    "PReLU": (lambda: between(8, nn.PReLU(8)), 8, image),
+    "dropout": (lambda: between(8, nn.Dropout2d(0.5), nn.ReLU(), nn.Dropout(0.5)), 8, image),
+    "pooling and resizing": (
+        lambda: between(8, nn.MaxPool2d(2), nn.Upsample(scale_factor=2), nn.AdaptiveAvgPool2d(3)),
+        8,
+        image,
+    ),
+    "one dimension": (
+        lambda: nn.Sequential(nn.Conv1d(3, 8, 3), nn.BatchNorm1d(8), nn.MaxPool1d(2), nn.Conv1d(8, 4, 3)),
+        8,
+        lambda: torch.randn(2, 3, 20),
+    ),
+    "three dimensions": (
+        lambda: nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 4, 3)),
+        8,
+        lambda: torch.randn(2, 3, 6, 6, 6),
+    ),
+    "batch norm without affine": (lambda: between(8, nn.BatchNorm2d(8, affine=False), nn.ReLU()), 8, image),
+    "a learned scale per channel": (
+        lambda: function(8, lambda n, x: x.relu() * n.scale, scale=nn.Parameter(torch.randn(8, 1, 1))),
+        8,
+        image,
+    ),
+    "a learned map over positions": (
+        lambda: function(8, lambda n, x: x.relu() + n.map, map=nn.Parameter(torch.randn(1, 8, SIDE, SIDE))),
+        8,
+        image,
+    ),
+    "a constant over positions": (
+        lambda: function(8, lambda n, x: x.relu() * torch.linspace(0, 1, SIDE).view(SIDE, 1)),
+        8,
+        image,
+    ),
+    "a constant of full size": (
+        lambda: function(8, lambda n, x: x + torch.linspace(0, 1, 8 * SIDE**2).view(8, SIDE, SIDE)),
+        0,
+        image,
+    ),
+    "a matrix of one's own": (
+        lambda: Net(
+            lambda n, x: n.first(x).relu().flatten(2).transpose(1, 2) @ n.matrix,
+            first=conv(3, 8),
+            matrix=nn.Parameter(torch.randn(8, 5)),
+        ),
+        8,
+        image,
+    ),
+    "LayerNorm stays, the width behind it does not": (
+        lambda: Net(
+            tokens, first=conv(3, 8), norm=nn.LayerNorm(8), mlp=nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4))
+        ),
+        6,
+        image,
+    ),
+    "softmax over channels": (lambda: function(8, lambda n, x: x * x.mean((2, 3), keepdim=True).softmax(1)), 0, image),
+    "the mean over channels": (lambda: function(8, lambda n, x: x - x.mean(1, keepdim=True)), 0, image),
+    "size hard-coded in a view": (
+        lambda: Net(
+            lambda n, x: n.last(n.first(x).view(-1, 8 * SIDE**2)), first=conv(3, 8), last=nn.Linear(8 * SIDE**2, 4)
+        ),
+        0,
+        image,
+    ),
+    "size hard-coded in slices": (
+        lambda: function(8, lambda n, x: x[:, :3].relu() + n.other(x[:, 3:]), out=3, other=conv(5, 3)),
+        5,  # those behind the cut: the three before it must stay three
+        image,
+    ),
+    "size computed from other channels": (lambda: function(16, computed_halves, out=8, other=conv(8, 8)), 0, image),
+    "code that asks for the width": (lambda: function(16, lambda n, x: x * 2 if x.size(1) > 5 else x), 0, image),
+    "a scale by the width": (lambda: function(16, lambda n, x: x / x.size(1)), 0, image),
+    "a single channel is squeezed away": (
+        lambda: Net(
+            lambda n, x: n.last(F.adaptive_avg_pool2d(n.first(x), 1).squeeze()), first=conv(3, 8), last=nn.Linear(8, 4)
+        ),
+        7,
+        image,
+    ),
+    "Fourier transform": (lambda: function(8, lambda n, x: torch.fft.fft(x, dim=1).real), 0, image),
+    "cumulated over channels": (lambda: function(8, cumulated), 0, image),
+    "written into a canvas": (lambda: function(8, setitem, out=10), 0, image),
+    "out of sight in numpy": (lambda: function(8, lambda n, x: torch.from_numpy(x.detach().numpy())), 0, image),
+    "positive input": (lambda: Net(lambda n, x: n.body(x.log()), body=between(8, nn.ReLU())), 8, lambda: image().exp()),
+    "a buffer as weight": (
+        lambda: Net(
+            lambda n, x: n.last(F.conv2d(n.first(x).relu(), n.kernel)),
+            first=conv(3, 8),
+            kernel=torch.randn(6, 8, 3, 3),
+            last=conv(6, 4),
+        ),
+        8 + 6,
+        image,
+    ),
+    "random numbers in the forward pass": (
+        lambda: function(8, lambda n, x: x.relu() + 0 * torch.rand(())),
+        8,
+        image,
+    ),
+    "dict in, dict out": (
+        lambda: Net(lambda n, image, scale: {"y": n.body(image) * scale, "n": None}, body=between(8, nn.ReLU())),
+        8,
+        lambda: {"image": image(), "scale": 2.0},
+    ),
+    "tuple in, tuple out": (
+        lambda: Net(lambda n, x, y: (n.body(x), [n.body(y), "text"]), body=between(8, nn.ReLU())),
+        8,
+        lambda: (image(), image()),
+    ),
+    "features are an output too": (
+        lambda: Net(lambda n, x: (n.first(x), n.last(n.first(x))), first=conv(3, 8), last=conv(8, 4)),
+        0,
+        image,
+    ),
+    "channels last": (
+        lambda: nn.Sequential(between(8, nn.BatchNorm2d(8), nn.ReLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(
+            memory_format=torch.channels_last
+        ),
+        8,
+        lambda: image().to(memory_format=torch.channels_last),
+    ),
+    "channels last into a classifier": (
+        lambda: nn.Sequential(conv(3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).to(
+            memory_format=torch.channels_last
+        ),
+        8,
+        lambda: image().to(memory_format=torch.channels_last),
+    ),
+    "double precision": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).double(), 8, lambda: image().double()),
+    "half precision": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).half(), 8, lambda: image().half()),
+    "bfloat16": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).bfloat16(), 8, lambda: image().bfloat16()),
+    "no parameters": (nn.ReLU, 0, image),
+}
