@@ -285,7 +285,8 @@ def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | Non
         "compact": {"macs": macs(network, example), "params": params(network)},
     }
     device = Fabric(accelerator="auto", devices=1).device  # where `learn` measured
-    found["compact"]["accuracy"] = accuracy(network.to(device), test)
+    network.to(device).to(memory_format=torch.channels_last)  # and how
+    found["compact"]["accuracy"] = accuracy(network, test)
     found["compact"]["latency_ms"] = latency_ms(network, example.to(device))
     # Another device or library version may round two nearly equal logits the other way: one image, never many.
     tolerance = {"accuracy": max(0.001, 1.5 / max(1, len(dataset.test)))}

@@ -130,3 +130,24 @@ def test_the_space_of_a_users_function_needs_the_input(dnal: Program) -> None:
     answer = dnal("space", "--model", "somewhere:net")
     assert answer.status == 2
     assert "--input" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (86, "86"), (0.21345, "0.213"), (999_999, "1000.0 k"), (313_464_832, "313.5 M"), (1.8e9, "1.800 G")],
+)
+def test_amounts_are_readable(value: float | None, shown: str) -> None:
+    from dnal.cli.display import amount
+
+    assert amount(value) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision/resnet18", "torchvision/googlenet", "torchvision/mobilenet_v3_small", "timm/resnet18"]
+)
+def test_pretrained_weights_for_other_classes_leave_the_head_to_be_trained(name: str) -> None:
+    from dnal.cli.network import _head_is_fresh
+
+    shape = (3, 64, 64)
+    assert _head_is_fresh(models.create(name, classes=10, input_shape=shape), name, shape)
+    assert not _head_is_fresh(models.create(name, classes=1000, input_shape=shape), name, shape)

@@ -41,14 +41,14 @@ def table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], ti
     console().print(grid)
 
 
-def amount(value: float | None) -> str:
-    """313464832 as "313.46 M"."""
+def amount(value: float | None, digits: int = 4) -> str:
+    """313464832 as "313.5 M"; whole numbers below a thousand as they are."""
     if value is None:
         return "-"
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size:
-            return f"{value / size:.4g} {unit}" if abs(value) < 100 * size else f"{value / size:.2f} {unit}"
-    return f"{value:.4g}"
+    unit, size = next(((u, z) for u, z in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if abs(value) >= z), ("", 1.0))
+    scaled = value / size
+    decimals = 0 if not unit and scaled == int(scaled) else max(0, digits - len(str(int(abs(scaled)))))
+    return f"{scaled:.{decimals}f} {unit}".rstrip()
 
 
 def percent(share: float | None, digits: int = 1) -> str:

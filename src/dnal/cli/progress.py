@@ -24,7 +24,7 @@ class ProgressBars(Listener):
         console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:12}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
@@ -36,13 +36,15 @@ class ProgressBars(Listener):
         self._measured = ""
 
     def __enter__(self) -> ProgressBars:
-        self._bars.start()
+        if not self._bars.disable:
+            self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if not self._bars.disable:  # older versions of rich print an empty line even so
+            self._bars.stop()
 
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         self._steps, self._epochs, self._done, self._measured = steps_per_epoch, epochs, 0, ""
@@ -60,10 +62,11 @@ class ProgressBars(Listener):
     def epoch(self, record: dict[str, Any]) -> None:
         parts = []
         if "macs_soft" in record:
-            parts.append(f"MACs {amount(record['macs_soft'])}")
+            parts.append(f"MACs {amount(record['macs_soft'], 3)}")
         if "open" in record:
             parts.append(f"open {percent(record['open'], 0)}")
-        if record.get("accuracy") is not None:
+        # While gates are learned they tell more than the accuracy, and both do not fit into 80 columns.
+        if not parts and record.get("accuracy") is not None:
             parts.append(f"accuracy {percent(record['accuracy'])}")
         self._measured = "".join(f"  {part}" for part in parts)
         if self._task is not None:
