@@ -1,6 +1,6 @@
 """Gates at the readers: the network with every channel multiplied by its gate, where the channel is read.
 
-A channel is alive iff somebody reads it. Instead of a layer after each convolution (arXiv 2103.02126, eq. 2:
+A channel is alive iff somebody reads it. Instead of a layer after each convolution (arXiv 2103.02126:
 out_c = x_c * sigmoid(delta s_c)), the weight slice that reads channel i is multiplied by the gate of i. On
 convolution - batch norm - ReLU chains both are equal, because ReLU(a x) = a ReLU(x) for a > 0. They are NOT equal
 behind ReLU6 or another activation that does not scale, nor in residual sums, where the paper gates each block's output
@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dnal.architecture import Architecture
 from dnal.space.space import Space
+from dnal.space.substitute import call_with, slots
 
 
 def sigmoid_gates(s: Tensor, delta: float) -> Tensor:
-    """g = sigmoid(delta * s) (arXiv 2103.02126, eq. 3). ``s``: (num_variables,), ``delta`` > 0 the scale."""
+    """g = sigmoid(delta * s) (arXiv 2103.02126). ``s``: (num_variables,), ``delta`` > 0 the scale."""
     return torch.sigmoid(delta * s)
 
 
@@ -75,6 +75,7 @@ class Gated(nn.Module):
         self.hard = False
         self.enabled = True
         self._places = list(space.readers)
+        self._slots = slots(network, [name for name, _ in self._places])
         for number, (name, dim) in enumerate(self._places):
             ids = {**space.sources, **space.buffer_sources}[name][dim]
             assert ids is not None
@@ -89,7 +90,7 @@ class Gated(nn.Module):
             return self.network(*args, **kwargs)
         readers = {place: getattr(self, f"_ids{number}") for number, place in enumerate(self._places)}
         weights = {name: _tensor(self.network, name) for name, _ in self._places}
-        return functional_call(self.network, gated_weights(weights, self.gates(), readers), args, kwargs)
+        return call_with(self.network, gated_weights(weights, self.gates(), readers), self._slots, args, kwargs)
 
 
 class HardGated(nn.Module):
@@ -108,6 +109,7 @@ class HardGated(nn.Module):
             gate[indices.to(parameter.device)] = 1
             self.register_buffer(f"_gate{len(self._places)}", gate, persistent=False)
             self._places.append((name, dim))
+        self._slots = slots(network, [name for name, _ in self._places])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         weights: dict[str, Tensor] = {}
@@ -115,7 +117,7 @@ class HardGated(nn.Module):
             weight = weights.get(name, _tensor(self.network, name))
             gate = getattr(self, f"_gate{number}")
             weights[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
-        return functional_call(self.network, weights, args, kwargs)
+        return call_with(self.network, weights, self._slots, args, kwargs)
 
 
 def gated(network: nn.Module, architecture: Architecture) -> HardGated:

@@ -68,7 +68,7 @@ def difference(reference: list[Tensor], result: list[Tensor]) -> float:
     """The largest difference relative to the largest number of each reference tensor; infinite on other shapes."""
     if [r.shape for r in reference] != [r.shape for r in result]:
         return float("inf")
-    each = [float((a - b).abs().max() / a.abs().max()) for a, b in zip(reference, result, strict=True)]
+    each = [float((a - b).detach().abs().max() / a.abs().max()) for a, b in zip(reference, result, strict=True)]
     return max(each, default=0.0)
 
 

@@ -48,8 +48,9 @@ def residual() -> nn.Module:
     def compute(n: Net, x: Tensor) -> Tensor:
         x = n.stem(x).relu()
         x = (x + n.up(n.down(x).relu())).relu()
-        x += n.again(x)
-        return n.last(x)
+        again = n.again(x)
+        again += x
+        return n.last(again)
 
     return Net(compute, stem=conv(3, 8), down=conv(8, 5), up=conv(5, 8), again=conv(8, 8), last=conv(8, 4))
 

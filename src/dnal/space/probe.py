@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
+from dnal.space.substitute import call_with, slots
 from dnal.space.trace import Inputs, call, cloned, copied, evaluating, held_tensors, undisturbed
 from dnal.space.variables import Sources
 
@@ -95,7 +95,8 @@ def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept) -> bool:
     with evaluating(network):
         torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
         zero = zeroed(network, kept)
-        reference = held_tensors(call(lambda *a, **k: functional_call(network, zero, a, k), cloned(inputs)))
+        places = slots(network, zero)
+        reference = held_tensors(call(lambda *a, **k: call_with(network, zero, places, a, k), cloned(inputs)))
         try:
             small = removed(network, kept)
             torch.manual_seed(1)

@@ -107,7 +107,7 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
 def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
     """The network's parameters with every slice of a closed channel set to zero (removing nothing).
 
-    A tied parameter stands under its first name only, as functional_call wants it.
+    A tied parameter stands under its first name only.
     """
     result = {}
     for name, parameter in network.named_parameters():
