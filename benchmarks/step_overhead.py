@@ -4,7 +4,7 @@
 
 Three steps on the same batch, in turn within one run, each with its own copy of the network: a plain training step; a
 joint step of the budget recipe (gates at the readers, task and cost gradients, SGD on weights, Adam on s, the
-projection onto the budget); and the paper's explicit scale layer after every batch norm (arXiv 2103.02126, eq. 2),
+projection onto the budget); and the paper's explicit scale layer after every batch norm (arXiv 2103.02126),
 trained jointly with the weights. Reported: the median time of the second and third over the first. One thread by
 default.
 """

@@ -16,7 +16,7 @@ def distillation_loss(
         task: the loss against the labels.
         temperature: T. weight: a.
 
-    Source: TAS, arXiv 1905.09717, eq. 8 (a = .9, T = 4).
+    Source: TAS, arXiv 1905.09717, knowledge transfer (a = .9, T = 4).
     """
     soft = F.kl_div(
         F.log_softmax(logits / temperature, dim=1),
