@@ -23,7 +23,7 @@ from dnal.errors import UserError
 from dnal.gates import Gated
 from dnal.methods import budget_recipe, paper_recipe
 from dnal.methods.selection import fits, least_costs, select
-from dnal.space.space import Space
+from dnal.space.space import Space, macs
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.latency import latencies_ms
 from dnal.train.listener import Listener
@@ -104,7 +104,7 @@ def learn(
         loss: (outputs, targets) -> scalar; cross entropy by default.
         metric: (network, loader) -> float, higher is better; top-1 accuracy by default.
         base_is_trained: skip the first phase and train gently.
-        example_inputs: a batch to trace the network with; by default the first images of ``train``.
+        example_inputs: a batch to trace the network with; by default the first images of ``val``.
         epochs: of the three phases, or one number shared out 40:20:40; 40, 20, 40 by default.
         lr: peak learning rate of the base phase, 0.1 by default; the others follow from it.
         lambda_: the paper recipe's penalty, 1e-4 by default.
@@ -173,7 +173,7 @@ class _Job:
             distil = recipe == "budget" and loss is None
         fabric = _fabric(precision)
         if example_inputs is None:
-            example_inputs = next(iter(train))[0][:2]
+            example_inputs = next(iter(val))[0][:2]  # taking one from train would use up its first order
         if not isinstance(example_inputs, Tensor):
             raise UserError("learn needs batches of (inputs, targets) whose inputs are one tensor.")
         network.to(fabric.device)
@@ -293,8 +293,6 @@ class _Job:
 
 def counted_costs(network: nn.Module, example: Tensor) -> tuple[int, int]:
     """MACs and parameters counted on the network itself, not derived from a Space."""
-    from dnal.space.space import macs
-
     return macs(network, example), sum(parameter.numel() for parameter in network.parameters())
 
 

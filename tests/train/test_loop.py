@@ -60,3 +60,20 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_last_state_is_the_
         run([1.0, 2.0, bad, 4.0], diary)
     kind, epoch, tensors = diary.entries[-1]
     assert (kind, epoch, float(tensors["weight"])) == ("checkpoint", 1, 0.5)
+
+
+def test_weights_that_overflow_in_an_epochs_last_step_are_no_checkpoint() -> None:
+    network, diary = nn.Linear(1, 1), Diary()
+
+    def step(inputs: Tensor, targets: Tensor, progress: float) -> Tensor:
+        with torch.no_grad():
+            network.weight.fill_(math.inf if progress == 1 else progress)
+        return torch.tensor(1.0)
+
+    with pytest.raises(Diverged, match="epoch 2, step 3"):
+        run_epochs(
+            Fabric(accelerator="cpu", devices=1), "base", [(torch.zeros(1), torch.zeros(1))] * 3, 2, step,
+            state=network, describe=dict, listener=diary, history=[],
+        )  # fmt: skip
+    assert diary.entries[-1][:2] == ("step", 1.0)
+    assert [e[1] for e in diary.entries if e[0] == "checkpoint"] == [1]

@@ -67,11 +67,13 @@ def variables_of(trace: Trace) -> Variables:
     of_label = of_root[root]
 
     numbered = of_root[open_roots]
-    position = {name: place for place, name in enumerate(trace.owners)}
-    groups = [numbered[group == g].sort().values for g in group.unique()]
-    by_number = [names[i] for i in order]
-    groups.sort(key=lambda ids: min((position[by_number[i][0]], by_number[i][1:]) for i in ids[:1].tolist()))
-    return Variables(of_label, by_number, groups, _fixed(root, reasons, owned))
+    flat = root[torch.cat([own for _, _, own in owned] or [torch.empty(0, dtype=torch.long)])]
+    registered = torch.full_like(root, flat.numel())  # where the network registers a class first
+    registered.scatter_reduce_(0, flat, torch.arange(flat.numel()), "amin")
+    members = [group == g for g in group.unique()]
+    members.sort(key=lambda mask: int(registered[open_roots[mask]].min()))
+    groups = [numbered[mask].sort().values for mask in members]
+    return Variables(of_label, [names[i] for i in order], groups, _fixed(root, reasons, owned))
 
 
 def _profiles(root: Tensor, sets: list[Tensor]) -> Tensor:

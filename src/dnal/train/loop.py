@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from lightning.fabric import Fabric
@@ -22,7 +22,7 @@ class Loader(Protocol):
 
 
 class Diverged(UserError):
-    """The loss is no longer a number; the last good state was handed to the listener."""
+    """The loss is no longer a number. The states at the end of earlier epochs were handed to the listener."""
 
 
 Step = Callable[[Any, Any, float], Tensor]
@@ -64,23 +64,22 @@ def run_epochs(
             inputs, targets = fabric.to_device((inputs, targets))
             loss = float(step(inputs, targets, (epoch + (number + 1) / total) / epochs))
             if not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss became {loss} in phase '{name}', epoch {epoch + 1}, step {number + 1}; "
-                    "the last good checkpoint is kept; a lower learning rate usually helps."
-                )
+                raise Diverged(_diverged(loss, name, epoch, number))
             losses.append(loss)
             listener.step(loss)
+        tensors = {key: value.detach() for key, value in state.state_dict().items()}
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):  # the last step's update overflowed
+            raise Diverged(_diverged(math.nan, name, epoch, total - 1))
         record = {"phase": name, "epoch": epoch + 1, "epochs": epochs, "loss": sum(losses) / max(len(losses), 1)}
         record |= describe()
         record["seconds"] = round(time.perf_counter() - begun, 3)
         history.append(record)
         listener.epoch(record)
-        listener.checkpoint(
-            {key: value.detach() for key, value in state.state_dict().items()}, {"phase": name, "epoch": epoch + 1}
-        )
+        listener.checkpoint(tensors, {"phase": name, "epoch": epoch + 1})
 
 
-def count_images(loader: Loader) -> int | None:
-    """The number of examples behind a loader, where it says so."""
-    dataset: Iterable[Any] | None = getattr(loader, "dataset", None)
-    return len(dataset) if isinstance(dataset, Sized) else None
+def _diverged(loss: float, name: str, epoch: int, step: int) -> str:
+    return (
+        f"the loss became {loss} in phase '{name}', epoch {epoch + 1}, step {step + 1}; "
+        "a lower learning rate usually helps."
+    )
