@@ -212,6 +212,16 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         0,
         image,
     ),
+    "mixing positions, channels as rows": (
+        lambda: Net(
+            lambda n, x: n.last(n.mix(n.first(x).flatten(2)).relu().view(x.size(0), -1, 4, 4)),
+            first=conv(3, 8),
+            mix=nn.Linear(SIDE**2, 16),
+            last=conv(8, 4),
+        ),
+        8,
+        image,
+    ),
     "a matrix of one's own": (
         lambda: Net(
             lambda n, x: n.first(x).relu().flatten(2).transpose(1, 2) @ n.matrix,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from independent import counted_macs
 from networks import EXAMPLES, SIDE, between, conv, image
 from torch import Tensor, nn
 
@@ -76,6 +77,16 @@ def test_soft_costs_lie_between_and_grow_with_every_gate() -> None:
     space.costs["macs"](gates).backward()
     assert (gates.grad > 0).all()
     assert 0 < float(space.costs["macs"](gates.detach())) < space.full_cost["macs"]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("name", ["conv-bn chain", "flatten into linear", "mixing positions, channels as rows"])
+def test_costs_do_not_depend_on_the_traced_batch(name: str, batch: int) -> None:
+    network = EXAMPLES[name][0]()
+    space = dnal.Space.of(network, image(batch=batch))
+    architecture = dnal.Architecture.random(space, 0.5)
+    small = dnal.compact(network, architecture)
+    assert float(space.costs["macs"](architecture.open)) == counted_macs(small, image(batch=1), batch=1)
 
 
 def test_large_counts_are_exact() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dnal.space.labels import along, carried, compressed, matched, signature
-from dnal.space.trace import KERNEL, Call, Rule, Trace, tensors_of
+from dnal.space.trace import KERNEL, Call, Rule, Side, Trace, tensors_of
 
 RULES: dict[str, Rule] = {}
 
@@ -350,9 +350,21 @@ def matrix_product(t: Trace, c: Call) -> None:
         layers = t.meet(c.out.shape, [c.out, added])
     t.put(c.out, layers)
     name = t.value(weights[0][0]).parameter if weights else None
-    rows = left.size(0) if not weights or weights[0][0] is right else right.size(1)
-    into = (right, 1, outer_right) if not weights or weights[0][0] is right else (left, 0, outer_left)
-    t.multiply(name, rows / t.batch, into, (right, 0, inner_right))
+    weight_first = bool(weights) and weights[0][0] is left
+    into, rows = (right, 1, outer_right), (left, 0, outer_left)
+    into, rows = (rows, into) if weight_first else (into, rows)
+    _multiply_rows(t, name, rows, into, (right, 0, inner_right))
+
+
+def _multiply_rows(t: Trace, name: str | None, rows: Side, outputs: Side, inputs: Side) -> None:
+    """Notes a product whose rows may be channels too, where a layer mixes positions (the token mixing of ResMLP)."""
+    tensor, dim, labels = rows
+    if labels is None:
+        t.multiply(name, tensor.size(dim) / t.batch, outputs, inputs)
+    elif labels.numel() % t.batch == 0 and bool((labels.view(t.batch, -1) == labels.view(t.batch, -1)[:1]).all()):
+        t.multiply(name, 1, (tensor, dim, labels.view(t.batch, -1)[0]), outputs, inputs)  # every example has the same
+    else:
+        t.multiply(name, 1 / t.batch, rows, outputs, inputs)
 
 
 @rule("bmm", "baddbmm")

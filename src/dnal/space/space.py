@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -73,7 +74,11 @@ class Space:
             probe: check every group numerically and freeze what is not exact (a few forward passes).
 
         Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``.
-        Method: channel labels beside the real forward pass, then numeric probing.
+        Method: channel labels beside the real forward pass, then numeric probing. Both work on copies; the network,
+        its inputs and the global random state stay as they are.
+
+        Raises:
+            UserError: on a network that cannot be copied: a parallel wrapper, TorchScript, lazy parameters.
         """
         trace = traced(network, example_inputs, RULES)
         found = variables_of(trace)
@@ -86,7 +91,7 @@ class Space:
         readers = sorted({place for labels in trace.reads for place in trace.owners_of(labels)})
         macs = Cost(
             [
-                (m.per_pair, [side if isinstance(side, int) else of_label[side] for side in (m.outputs, m.inputs)])
+                (m.factor, [side if isinstance(side, int) else of_label[side] for side in m.sides])
                 for m in trace.multiplications
             ]
         )
@@ -159,8 +164,7 @@ def macs(network: nn.Module, example_inputs: Inputs) -> int:
     trace = traced(network, example_inputs, RULES)
     total = 0.0
     for m in trace.multiplications:
-        sides = [side if isinstance(side, int) else side.numel() for side in (m.outputs, m.inputs)]
-        total += m.per_pair * sides[0] * sides[1]
+        total += m.factor * math.prod(side if isinstance(side, int) else side.numel() for side in m.sides)
     return round(total)
 
 

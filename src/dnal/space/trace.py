@@ -138,13 +138,12 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Multiplication:
-    """Multiply-accumulates of one convolution or matrix product: ``per_pair`` for each pair of an output and an
-    input channel; ``outputs`` and ``inputs`` are labels (n,), or a count where the side has no labels."""
+    """Multiply-accumulates of one convolution or matrix product: ``factor`` times the product of its ``sides``
+    (outputs, inputs, for a matrix product also rows); a side is labels (n,), or a count where it has no labels."""
 
     name: str
-    per_pair: float
-    outputs: Tensor | int
-    inputs: Tensor | int
+    factor: float
+    sides: tuple[Tensor | int, ...]
 
 
 @dataclass(slots=True)
@@ -346,10 +345,10 @@ class Trace(TorchDispatchMode):
             if own is not None and int(own[0]) in wanted
         ]
 
-    def multiply(self, name: str | None, per_pair: float, outputs: Side, inputs: Side) -> None:
+    def multiply(self, name: str | None, factor: float, *sides: Side) -> None:
         """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
-        sides = [tensor.size(dim) if labels is None else labels for tensor, dim, labels in (outputs, inputs)]
-        self.multiplications.append(Multiplication(name or "(no parameter)", per_pair, *sides))
+        sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
+        self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes))
 
     def part(self, layer: Tensor) -> None:
         """Notes a piece of a channel dimension (of a split or slice) that must keep at least one channel."""
