@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.cost import Cost
+from dnal.space.explain import Explanation, explained
+from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, uneven
+from dnal.space.roles import read_places, written_places
 from dnal.space.rules import RULES
 from dnal.space.trace import Inputs, Trace, named_tensors, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
@@ -45,6 +48,7 @@ class Space:
         groups: variables of one layer or stream, in the order of the network.
         readers: the (parameter, dimension) pairs through which convolutions and linear layers read variables: where
             gates stand.
+        writers: those through which they make variables.
         costs: "macs" and "params" as functions of gate values.
         fixed: (name, reason) of the channels that stay.
         unknown: operations without a rule that touched channels, with their counts.
@@ -57,6 +61,7 @@ class Space:
     names: list[tuple[str, int, int]]
     groups: list[Group]
     readers: list[tuple[str, int]]
+    writers: list[tuple[str, int]]
     costs: dict[str, Cost]
     fixed: list[Fixed]
     unknown: dict[str, int]
@@ -64,7 +69,14 @@ class Space:
     products: list[str]
 
     @staticmethod
-    def of(network: nn.Module, example_inputs: Inputs, *, probe: bool = True) -> Space:
+    def of(
+        network: nn.Module,
+        example_inputs: Inputs,
+        *,
+        probe: bool = True,
+        include: Patterns | None = None,
+        exclude: Patterns | None = None,
+    ) -> Space:
         """Finds what may vary in ``network`` from one forward pass on ``example_inputs``.
 
         Args:
@@ -72,23 +84,30 @@ class Space:
             example_inputs: a tensor (N, C, H, W), a tuple of positional arguments or a dict of keyword arguments, on
                 the network's device.
             probe: check every group numerically and freeze what is not exact (a few forward passes).
+            include: names or patterns of layers or parameters ("layer4.*", "*.conv2"): only channels all of whose
+                makers match may vary.
+            exclude: the channels that these make stay (for a pattern that names only norms: those they scale).
 
         Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``.
         Method: channel labels beside the real forward pass, then numeric probing. Both work on copies; the network,
         its inputs and the global random state stay as they are.
 
         Raises:
-            UserError: on a network that cannot be copied: a parallel wrapper, TorchScript, lazy parameters.
+            UserError: on a network that cannot be copied: a parallel wrapper, TorchScript, lazy parameters; or on a
+                pattern that names nothing, with the nearest name.
         """
+        wanted, unwanted = patterns(include), patterns(exclude)
+        for option, given in (("include", wanted), ("exclude", unwanted)):
+            check_patterns([name for name, _ in named_tensors(network)], given, option)
         trace = traced(network, example_inputs, RULES)
-        found = variables_of(trace)
+        found = restricted(trace, variables_of(trace), wanted, unwanted)
         if probe and found.groups:
             found = _probed(trace, found, Probe(network, example_inputs))
         sources = found.sources(trace)
         parameters = dict(network.named_parameters(remove_duplicate=False))
         once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
-        readers = sorted({place for labels in trace.reads for place in trace.owners_of(labels)})
+        readers = read_places(trace)
         macs = Cost(
             [
                 (m.factor, [side if isinstance(side, int) else of_label[side] for side in m.sides])
@@ -108,6 +127,7 @@ class Space:
             names=found.names,
             groups=_groups(found.groups, found.names, sources, set(parameters)),
             readers=[place for place in readers if place[0] in once and sources[place[0]][place[1]] is not None],
+            writers=[p for p in written_places(trace, readers) if p[0] in once and sources[p[0]][p[1]] is not None],
             costs={"macs": macs, "params": params},
             fixed=found.fixed,
             unknown=dict(trace.unknown),
@@ -128,6 +148,16 @@ class Space:
         moves = self.costs["macs"].terms(ones * 0.5) < each
         total = float(each.sum())
         return float(each[moves].sum()) / total if total else 0.0
+
+    def explain(self, name: str) -> Explanation:
+        """For each dimension of a parameter or buffer: its groups, who makes and who reads them, or why it is fixed.
+
+        ``str()`` of the result is a text for people.
+
+        Raises:
+            UserError: an unknown name, with the nearest one that exists.
+        """
+        return explained(self, name)
 
     def share_of_macs(self, group: Group) -> float:
         """Share of the network's MACs in products that read or write the group's channels."""

@@ -1,0 +1,40 @@
+"""Who writes channels and who reads them: the roles of parameter dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dnal.space.trace import Trace
+
+Place = tuple[str, int]
+
+
+def read_places(trace: Trace) -> list[Place]:
+    """The dimensions through which convolutions and matrix products read channels, sorted."""
+    return sorted({place for labels in trace.reads for place in trace.owners_of(labels)})
+
+
+def written_places(trace: Trace, readers: Iterable[Place]) -> list[Place]:
+    """The dimensions through which convolutions and matrix products make channels, sorted.
+
+    They are the other dimensions of the multiplied weights, under every name of a tied weight. A weight that is read
+    along each of its dimensions (an embedding that is also a transposed classifier) writes along each of them too.
+    """
+    reads = set(readers)
+    multiplied = {id(trace.owners[m.name]) for m in trace.multiplications if m.name in trace.owners}
+    found: list[Place] = []
+    for name, dims in trace.owners.items():
+        if id(dims) in multiplied:
+            places = [(name, dim) for dim, own in enumerate(dims) if own is not None]
+            found += [place for place in places if place not in reads] or places
+    return sorted(found)
+
+
+def makers(places: Iterable[Place], readers: Iterable[Place], writers: Iterable[Place]) -> list[Place]:
+    """Those of a group's places that make its channels.
+
+    Biases and norms only move along. Where no product writes (a table, a class token), whatever does not read stands
+    in for the maker.
+    """
+    places, reads, writes = list(places), set(readers), set(writers)
+    return [p for p in places if p in writes] or [p for p in places if p not in reads] or places
