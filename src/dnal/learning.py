@@ -23,6 +23,7 @@ from dnal.errors import UserError
 from dnal.gates import Gated
 from dnal.methods import budget_recipe, paper_recipe
 from dnal.methods.selection import fits, least_costs, select
+from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space, macs
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.latency import latencies_ms
@@ -86,6 +87,8 @@ def learn(
     steps: Literal["joint", "alternating"] = "joint",
     seed: int = 0,
     precision: str = "auto",
+    include: Patterns | None = None,
+    exclude: Patterns | None = None,
     listener: Listener | None = None,
 ) -> Learned:
     """Learns a smaller architecture of ``network`` and returns it as an ordinary network.
@@ -112,6 +115,7 @@ def learn(
         steps: which data move the gates, see ``train``.
         seed: of torch's global random state.
         precision: of Lightning Fabric, or "auto": bf16-mixed on a GPU that has it, else 32-true.
+        include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
 
     Raises:
         UserError: for input that cannot work, before anything is trained.
@@ -119,7 +123,7 @@ def learn(
     """
     job = _Job.prepare(
         network, train, val, test, budget, recipe, loss, metric, base_is_trained, example_inputs, epochs, lr, lambda_,
-        distil, steps, seed, precision, listener,
+        distil, steps, seed, precision, patterns(include), patterns(exclude), listener,
     )  # fmt: skip
     return job.run()
 
@@ -153,7 +157,8 @@ class _Job:
         network: nn.Module, train: Loader, val: Loader, test: Loader | None, budget: str | Budget | None, recipe: str,
         loss: Loss | None, metric: Metric | None, base_is_trained: bool, example_inputs: Tensor | None,
         epochs: int | tuple[int, int, int] | None, lr: float | None, lambda_: float | None, distil: bool | None,
-        steps: str, seed: int, precision: str, listener: Listener | None,
+        steps: str, seed: int, precision: str, include: tuple[str, ...], exclude: tuple[str, ...],
+        listener: Listener | None,
     ) -> _Job:  # fmt: skip
         _one_of("recipe", recipe, RECIPES)
         _one_of("steps", steps, STEPS)
@@ -180,9 +185,12 @@ class _Job:
         if example_inputs.dim() == 4:
             network.to(memory_format=torch.channels_last)
         example = example_inputs.to(fabric.device)
-        space = Space.of(network, example)
+        space = Space.of(network, example, include=include, exclude=exclude)
         if not space.num_variables:
-            raise UserError("nothing in this network can be removed: 'dnal space' lists why each channel stays.")
+            remedy = "include more or exclude less; " if include or exclude else ""
+            raise UserError(
+                f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays."
+            )
         if bounds is not None:
             bounds.check(space.full_cost, least_costs(space))
         gentle = GENTLE if base_is_trained else 1.0
@@ -202,6 +210,8 @@ class _Job:
             "device": fabric.device.type,
             "input_shape": list(example.shape[1:]),
             "variables": space.num_variables,
+            "include": list(include),
+            "exclude": list(exclude),
         }
         return _Job(
             network, train, val, test if test is not None else val, space, example, bounds, recipe,

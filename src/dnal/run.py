@@ -70,6 +70,8 @@ class Config(BaseModel):
     batch_size: Size
     workers: Annotated[int, Field(ge=0)] = 0
     seed: int
+    include: list[str] = []
+    exclude: list[str] = []
 
 
 class RunWriter(Listener):

@@ -53,6 +53,8 @@ def learn(
     lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate of the weights.")] = None,
     batch_size: Annotated[int, typer.Option(metavar="N", help="Images per step.")] = BATCH_SIZE,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that prepare the images.")] = 0,
+    include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds on one machine give equal results.")] = 0,
     limit_train: Annotated[
         int | None, typer.Option(metavar="N", help="Use only so many training images, stratified.")
@@ -139,6 +141,8 @@ def learn(
                 precision=precision,
                 distil=distil,
                 lambda_=lambda_,
+                include=include,
+                exclude=exclude,
                 listener=Chorus([writer, bars]),
             )
     except Diverged as error:

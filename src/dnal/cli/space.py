@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,12 @@ def space(
         str | None, typer.Option("--input", metavar="C,H,W", help="Image size; default: what the model is made for.")
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
+    include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="PARAM", help="Of this parameter only: who makes, who reads its channels, or why fixed."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
 ) -> None:
     """Show every group of channels, its share of the MACs, and what is fixed and why."""
@@ -40,11 +47,19 @@ def space(
     network, _ = created(model, classes, shape)
     # Not zeros: the numeric probe compares outputs, and an image of one colour could hide a difference.
     example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
-    found = described(Space.of(network, example), model, shape)
+    found = Space.of(network, example, include=include, exclude=exclude)
+    if explain is not None:
+        explanation = found.explain(explain)
+        if as_json:
+            json_document(dataclasses.asdict(explanation))
+        else:
+            line(str(explanation))
+        return
+    document = described(found, model, shape)
     if as_json:
-        json_document(found)
+        json_document(document)
     else:
-        _print(found)
+        _print(document)
 
 
 def described(space: Space, model: str, shape: tuple[int, int, int]) -> dict[str, Any]:
