@@ -20,7 +20,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.size = 0
-        self._ties: list[tuple[Tensor, Tensor]] = []
+        self._root = torch.empty(0, dtype=torch.long)
+        self._ties: list[tuple[Tensor, Tensor]] = []  # not yet in _root
         self._frozen: list[tuple[Tensor, str]] = []
 
     def fresh(self, count: int) -> Tensor:
@@ -39,9 +40,9 @@ class Ledger:
         if labels is not None and labels.numel():
             self._frozen.append((compressed(labels).unique(), reason))
 
-    def solve(self) -> tuple[Tensor, dict[int, str]]:
-        """Returns the class of every label (its smallest member, shape (size,)) and, for frozen classes, the reason."""
-        root = torch.arange(self.size)
+    def roots(self) -> Tensor:
+        """The class of every label under the ties so far: its smallest member, shape (size,)."""
+        root = torch.cat((self._root, torch.arange(self._root.numel(), self.size)))
         if self._ties:
             left = torch.cat([a for a, _ in self._ties])
             right = torch.cat([b for _, b in self._ties])
@@ -56,6 +57,13 @@ class Ledger:
                 root.scatter_reduce_(0, high, low, "amin")
                 while not torch.equal(root, root[root]):
                     root = root[root]
+            self._ties = []
+        self._root = root
+        return root
+
+    def solve(self) -> tuple[Tensor, dict[int, str]]:
+        """Returns the class of every label (see :meth:`roots`) and, for frozen classes, the reason."""
+        root = self.roots()
         reasons: dict[int, str] = {}
         for labels, reason in self._frozen:
             for label in root[labels].unique().tolist():

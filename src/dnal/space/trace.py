@@ -10,7 +10,7 @@ import copy
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -187,6 +187,8 @@ class Trace(TorchDispatchMode):
         self.used: set[str] = set()
         self.reads: list[Tensor] = []
         self.parts: list[Tensor] = []
+        self.joint: list[Tensor] = []  # layers that vary along several dimensions: all but one keep their sizes
+        self.contracted: list[Tensor] = []
         self.multiplications: list[Multiplication] = []
         self.unknown: Counter[str] = Counter()
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
@@ -283,11 +285,32 @@ class Trace(TorchDispatchMode):
                 found = labels if found is None else found
         return found
 
-    def freeze_except(self, tensor: Tensor, dims: tuple[int, ...], reason: str) -> None:
-        """Freezes the layers that vary along any other dimension than ``dims``."""
+    def settled(self, tensor: Tensor, dims: Iterable[int], reason: str) -> list[Tensor]:
+        """The layers of a value whose ``dims`` are mixed: frozen where they vary along these alone; where also along
+        others (the channels of several heads, of stacked paths), tied along ``dims``, so that the others may leave."""
+        mixed = {d % tensor.dim() for d in dims} if tensor.dim() else set()
+        result = []
         for layer in self.value(tensor).layers:
-            if set(signature(layer)) - set(dims):
+            varying = signature(layer)
+            inside = mixed & set(varying)
+            if inside and inside == set(varying):
                 self.ledger.freeze(layer, reason)
+                continue
+            first = layer
+            for d in inside:
+                first = first.narrow(d, 0, 1)
+            if inside:
+                self.ledger.tie(core(layer, varying), core(first.expand(layer.shape), varying))
+            result.append(first.expand(layer.shape))
+        return result
+
+    def settled_except(self, tensor: Tensor, dims: Iterable[int], reason: str) -> list[Tensor]:
+        """The same for every dimension but ``dims``."""
+        return self.settled(tensor, set(range(tensor.dim())) - set(dims), reason)
+
+    def contract(self, labels: Tensor) -> None:
+        """Notes channels over which two computed values are multiplied: no parameter reads them there."""
+        self.contracted.append(labels.reshape(-1))
 
     def tie_or_freeze(self, left: Tensor | None, right: Tensor | None, reason: str) -> None:
         if left is not None and right is not None:
@@ -306,10 +329,8 @@ class Trace(TorchDispatchMode):
             if not dims:
                 self.ledger.freeze(layer.reshape(-1)[:1], "its removal would leave an empty tensor")
                 continue
-            if len(dims) > 1:  # the smaller dimensions (heads, shuffle groups, positions) keep their sizes
-                largest = max(dims, key=layer.size)
-                labels = core(layer, dims).movedim(dims.index(largest), -1)
-                self.ledger.tie(labels, labels.reshape(-1, labels.size(-1))[0])
+            if len(dims) > 1:
+                self.joint.append(core(layer, dims))
             kept.append(layer)
         origin = like.origin if like is not None else Value().origin
         self._remember(tensor, Value(kept, origin, parameter))

@@ -46,6 +46,7 @@ class Variables:
 
 def variables_of(trace: Trace) -> Variables:
     """Solves the ties of a trace: classes of labels that nothing froze become variables."""
+    _resolve_joint(trace)
     root, reasons = trace.ledger.solve()
     owned = [(name, dim, own) for name, dims in trace.owners.items() for dim, own in enumerate(dims) if own is not None]
     profile = _profiles(root, [own for _, _, own in owned] + [layer.reshape(-1) for layer in trace.parts])
@@ -74,6 +75,25 @@ def variables_of(trace: Trace) -> Variables:
     members.sort(key=lambda mask: int(registered[open_roots[mask]].min()))
     groups = [numbered[mask].sort().values for mask in members]
     return Variables(of_label, [names[i] for i in order], groups, _fixed(root, reasons, owned))
+
+
+def _resolve_joint(trace: Trace) -> None:
+    """Layers that vary along several dimensions (heads and their channels, shuffle groups, positions): a tensor has
+    one size per dimension, so that all but one keep theirs. The one that keeps its freedom is the one with the most
+    variables, once all that is known is known."""
+    pending, trace.joint = trace.joint, []
+    seen: set[tuple[tuple[int, ...], bytes]] = set()
+    for labels in pending:
+        key = (tuple(labels.shape), labels.numpy().tobytes())
+        if key in seen:
+            continue
+        seen.add(key)
+        root = trace.ledger.roots()[labels]
+        rows = [root.movedim(d, 0).reshape(root.size(d), -1) for d in range(root.dim())]
+        if any(bool((r == r[:, :1]).all()) for r in rows):
+            continue
+        d = max(range(root.dim()), key=lambda d: (int(rows[d].amin(1).unique().numel()), root.size(d)))
+        trace.ledger.tie(rows[d], rows[d][:, :1])
 
 
 def _profiles(root: Tensor, sets: list[Tensor]) -> Tensor:

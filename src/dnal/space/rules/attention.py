@@ -1,0 +1,82 @@
+"""Products of two computed values: attention, as batched products or fused.
+
+Heads are the batch of these products. A head leaves as a whole: the queries, keys and values of all its channels,
+with what reads its result. The channels inside a head are variables of their own only where there is a single head.
+"""
+
+from __future__ import annotations
+
+from dnal.space.labels import carried, core, signature
+from dnal.space.rules.registry import rule
+from dnal.space.trace import Call, Trace, tensors_of
+
+
+@rule("bmm", "baddbmm")
+def batched_product(t: Trace, c: Call) -> None:
+    """(b, n, k) times (b, k, m): both sides' k leave together, and both sides' b."""
+    left, right = c.args[-2:]
+    batch = t.axis(left, 0), t.axis(right, 0)  # a joint layer is tied along its other dimensions: whole heads
+    t.tie_or_freeze(*batch, f"{c.func} multiplies it with a value of fixed size")
+    across = [core(x, [0, 2]) for x in t.value(left).layers if 2 in signature(x)]
+    down = [core(x, [0, 1]) for x in t.value(right).layers if 1 in signature(x)]
+    for one in across:
+        for other in down:
+            t.ledger.tie(one, other)
+    for labels in (across if not down else []) + (down if not across else []):
+        t.ledger.freeze(labels, f"{c.func} multiplies it with a value of fixed size")
+    names = [t.value(x).parameter for x in (left, right)]
+    if across and down:
+        if (names[0] is None) == (names[1] is None):
+            t.contract(across[0])
+        else:
+            t.read(t.axis(left, 2) if names[0] else t.axis(right, 1))
+    layers = [core(x, [0, 1]).unsqueeze(2).expand(c.out.shape) for x in t.value(left).layers if 1 in signature(x)]
+    layers += [core(y, [0, 2]).unsqueeze(1).expand(c.out.shape) for y in t.value(right).layers if 2 in signature(y)]
+    heads = batch[0] if batch[0] is not None else batch[1]
+    if heads is not None and not any(0 in signature(x) for x in layers):
+        layers.append(heads.view(-1, 1, 1).expand(c.out.shape))
+    t.put(c.out, layers)
+    if c.name == "baddbmm":
+        t.put(c.out, t.meet(c.out.shape, [c.out, c.args[0]]))
+    name = names[0] or names[1] if (names[0] is None) != (names[1] is None) else None
+    if heads is not None:  # whole heads leave, so that the other sides count as they are
+        sizes = left.size(1) * left.size(2) * right.size(2)
+        t.multiply(name, sizes / t.batch, (left, 0, heads))
+    else:
+        sides = (left, 1, t.axis(left, 1)), (right, 2, t.axis(right, 2)), (right, 1, t.axis(right, 1))
+        t.multiply(name, left.size(0) / t.batch, *sides)
+
+
+@rule(
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+def attention(t: Trace, c: Call) -> None:
+    """Fused attention over (N, heads, L, width): whole heads leave; queries and keys keep their width, of which the
+    default scale is computed."""
+    query, key, value = c.args[:3]
+    operands = [query, key, value, *tensors_of((c.args[3:], c.kwargs))]
+    reason = f"{c.func} computes with its size"
+    for tensor in (query, key):
+        t.settled(tensor, (-2, -1), reason)
+    t.settled(value, (-2,), reason)
+    heads = [t.axis(x, 1) for x in (query, key, value)]
+    if any(x is not None for x in heads):
+        same = all(x is not None and x.numel() == query.size(1) for x in heads)
+        for labels in heads:
+            if same and labels is not None:
+                t.ledger.tie(labels, heads[0])  # type: ignore[arg-type]
+            else:
+                t.ledger.freeze(labels, reason)
+    for mask in operands[3:]:
+        t.settled_except(mask, (mask.dim() - 3,), reason)
+        if mask.dim() >= 3 and mask.size(-3) > 1:
+            t.tie_or_freeze(t.axis(mask, mask.dim() - 3), heads[0], f"it is a mask of {t.value(query).origin}")
+    out = c.out[0]
+    t.put(out, [carried(x, out.shape, [2]) for x in t.value(value).layers if 2 not in signature(x)])
+    pairs = query.size(0) * query.size(2) * key.size(2) / t.batch
+    for width in (query.size(3), value.size(3)):
+        t.multiply(None, pairs * width, (query, 1, heads[0]))

@@ -1,0 +1,74 @@
+"""Normalisation: what is normalised over stays whole."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dnal.space.rules.registry import rule
+from dnal.space.trace import Call, Trace, tensors_of
+
+
+@rule(
+    "native_batch_norm",
+    "cudnn_batch_norm",
+    "miopen_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_native_batch_norm_legit_functional",
+    "_batch_norm_no_update",
+    "_batch_norm_with_update",
+)
+def batch_norm(t: Trace, c: Call) -> None:
+    """Per channel: scale, shift and statistics carry the labels of dimension 1."""
+    source, value = c.args[0], t.value(c.args[0])
+    layers = value.layers
+    training = c.name == "_batch_norm_with_update" or any(flag is True for flag in c.args[3:6])
+    if training:
+        layers = t.settled_except(source, (1,), f"{c.func} normalises over it")
+    channels = t.axis(source, 1)
+    for tensor in c.args[1:5]:
+        if isinstance(tensor, Tensor):
+            t.tie_or_freeze(t.axis(tensor, 0), channels, f"it normalises {value.origin}")
+    t.put(tensors_of(c.out)[0], layers, value)
+
+
+@rule("native_layer_norm", "_fused_rms_norm")
+def layer_norm(t: Trace, c: Call) -> None:
+    """Normalises over its last dimensions, which stay; the others pass.
+
+    A residual stream through layer norms could only become removable if its mean and variance were taken over the
+    channels that are left, which is another function than that of the network with zeros.
+    """
+    source = c.args[0]
+    normalised = range(source.dim() - len(c.args[1]), source.dim())
+    layers = t.settled(source, normalised, f"{c.func} normalises over it")
+    for tensor in c.args[2:4]:
+        if isinstance(tensor, Tensor):
+            t.freeze(tensor, f"{c.func} normalises over it")
+    t.put(tensors_of(c.out)[0], layers, t.value(source))
+
+
+@rule("native_group_norm")
+def group_norm(t: Trace, c: Call) -> None:
+    """Normalises over the channels of each group: whole groups leave. One group leaves nothing."""
+    source, groups = c.args[0], int(c.args[7])
+    reason = f"{c.func} normalises over it"
+    affine = [t.axis(tensor, 0) for tensor in c.args[1:3] if isinstance(tensor, Tensor)]
+    layers = t.settled_except(source, (1,), reason)
+    channels = t.axis(source, 1)
+    if groups == 1 and source.size(1) > 1:
+        for labels in (*affine, channels):
+            t.ledger.freeze(labels, reason)
+    elif channels is not None:
+        t.ledger.tie(channels.view(groups, -1), channels.view(groups, -1)[:, :1])
+    for labels in affine:
+        t.tie_or_freeze(labels, channels, f"it normalises {t.value(source).origin}")
+    t.put(tensors_of(c.out)[0], layers, t.value(source))
+
+
+@rule("_softmax", "_log_softmax")
+def softmax(t: Trace, c: Call) -> None:
+    """Normalising over channels needs all of them."""
+    source = c.args[0]
+    layers = t.settled(source, (c.args[1],), f"{c.func} normalises over it")
+    t.put(c.out, layers, t.value(source))

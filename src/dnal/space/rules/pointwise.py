@@ -1,0 +1,65 @@
+"""Elementwise operations."""
+
+from __future__ import annotations
+
+from dnal.space.labels import signature
+from dnal.space.rules.registry import rule
+from dnal.space.trace import Call, Trace, tensors_of
+
+
+@rule(
+    "pointwise",
+    "hardswish",
+    "_prelu_kernel",
+    "native_dropout",
+    "_to_copy",
+    "empty_like",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "rand_like",
+    "randn_like",
+    "bernoulli",
+    "uniform",
+    "normal",
+    "zero",
+    "fake_quantize_per_tensor_affine_cachemask",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+)
+def pointwise(t: Trace, c: Call) -> None:
+    """Elementwise operations unite the labels of their operands. In place on a view, new labels would have to reach
+    the base too, so they are frozen instead."""
+    operands = tensors_of((c.args, c.kwargs))
+    for out in tensors_of(c.out):
+        layers = t.meet(out.shape, operands)
+        if any(out is operand for operand in operands) and out._is_view():
+            before = {d for layer in t.value(out).layers for d in signature(layer)}
+            for layer in layers:
+                if set(signature(layer)) - before:
+                    t.ledger.freeze(layer, f"{c.func} writes it into a part of another tensor")
+        first = t.value(operands[0]) if operands else None
+        t.put(out, layers, first, first.parameter if first and c.name in ("clone", "_to_copy") else None)
+
+
+@rule("copy")
+def copy(t: Trace, c: Call) -> None:
+    """Fills a whole tensor; written into a part of one, new labels would have to reach the rest."""
+    target, source = c.args[0], c.args[1]
+    if target._is_view() and t.value(source).layers:
+        raise NotImplementedError("a copy into a part of a tensor")
+    if not target._is_view():
+        extra = target.dim() - source.dim()
+        t.put(target, [x[(None,) * extra].expand(target.shape) for x in t.value(source).layers], t.value(source))
+
+
+@rule("glu")
+def glu(t: Trace, c: Call) -> None:
+    """One half times the sigmoid of the other: the halves leave together."""
+    source = c.args[0]
+    dim = c.argument(1, "dim", -1) % source.dim()
+    size, layers = c.out.size(dim), []
+    for layer in t.value(source).layers:
+        first, second = layer.narrow(dim, 0, size), layer.narrow(dim, size, size)
+        t.ledger.tie(first, second)
+        layers.append(first)
+    t.put(c.out, layers, t.value(source))
