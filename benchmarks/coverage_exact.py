@@ -1,0 +1,137 @@
+"""Whether a compact network computes what the original computes with the closed channels' slices at zero.
+
+The reference is plain indexing of the original's parameters; nothing here asks the package how it removes.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import dnal
+
+TOLERANCE = 1e-4
+DIFFERENT = 1e-2
+"""What the negative control must reach: another choice of channels changes the output by at least this."""
+LARGER = (32, 64)
+"""Pixels to add for the second input size: the first that the network itself takes."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``exact``, or the reason why not; ``difference`` relative to the largest output; the second input's pixels."""
+
+    exact: bool
+    difference: float
+    control: float
+    second_size: int | None
+    reason: str
+
+
+def randomise(network: nn.Module) -> nn.Module:
+    """Random numbers for what starts constant (statistics, scales, biases), where a wrong slice would not show. In
+    place."""
+    generator = torch.Generator().manual_seed(5)
+
+    def noise(tensor: Tensor) -> Tensor:
+        return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
+                parameter.add_(0.2 * noise(parameter))
+        for module in network.modules():
+            if isinstance(getattr(module, "running_var", None), Tensor):
+                module.running_mean.add_(0.2 * noise(module.running_mean) * module.running_var.sqrt())
+                module.running_var.mul_(1 + 0.5 * noise(module.running_var).tanh())
+    return network
+
+
+def half_of(space: dnal.Space, seed: int) -> dnal.Architecture:
+    """Every variable stays or leaves by its own coin; one of each group stays at least."""
+    stays = torch.rand(space.num_variables, generator=torch.Generator().manual_seed(seed)) < 0.5
+    for group in space.groups:
+        if not stays[group.variables].any():
+            stays[group.variables[seed % group.width]] = True
+    return dnal.Architecture.of(space, stays)
+
+
+def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor) -> nn.Module:
+    """A copy of the original in which every parameter slice of a closed variable is zero."""
+    twin = copy.deepcopy(network)
+    with torch.no_grad():
+        for name, parameter in twin.named_parameters(remove_duplicate=False):
+            for dim, ids in enumerate(space.sources[name]):
+                if ids is not None:
+                    closed = ((ids >= 0) & ~stays[ids.clamp(min=0)]).nonzero().squeeze(1)
+                    parameter.index_fill_(dim, closed, 0)
+    return twin
+
+
+def outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Every tensor that the network returns."""
+    with torch.no_grad():
+        found = network(images.clone())
+    held = [
+        vars(leaf) if hasattr(leaf, "__dict__") and not isinstance(leaf, Tensor) else leaf
+        for leaf in tree_leaves(found)
+    ]
+    return [leaf for leaf in tree_leaves(held) if isinstance(leaf, Tensor)]
+
+
+def difference(reference: list[Tensor], result: list[Tensor]) -> float:
+    """The largest difference, relative to the largest number of each reference; infinite for other shapes or NaN."""
+    if [r.shape for r in reference] != [r.shape for r in result] or not reference:
+        return float("inf")
+    each = [float((a - b).abs().max() / a.abs().max()) for a, b in zip(reference, result, strict=True)]
+    return max(value if value == value else float("inf") for value in each)
+
+
+def checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
+    """Half of the variables off, two images, a second size where the network takes one, and a negative control.
+
+    In single precision, and once more in double if that is not close enough: rounding is no wrong slice.
+    """
+    verdict = _checked(network, space, pixels)
+    if not verdict.exact and verdict.difference < DIFFERENT:
+        verdict = _checked(copy.deepcopy(network).double(), space, pixels)
+    return verdict
+
+
+def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
+    chosen, other = half_of(space, 1), half_of(space, 2)
+    zero = with_zeros(network, space, chosen.open)
+    small = dnal.compact(network, chosen)
+    if sum(p.numel() for p in small.parameters()) != float(space.costs["params"](chosen.open)):
+        return Verdict(False, 0.0, 0.0, None, "its parameters are not as many as the space says")
+    images = _images(network, pixels)
+    reference = outputs(zero, images)
+    worst = difference(reference, outputs(small, images))
+    second = next((pixels + more for more in LARGER if _takes(zero, pixels + more)), None)
+    if second is not None:
+        larger = _images(network, second)
+        worst = max(worst, difference(outputs(zero, larger), outputs(small, larger)))
+    control = difference(outputs(with_zeros(network, space, other.open), images), outputs(small, images))
+    reason = ""
+    if not worst <= TOLERANCE:
+        reason = f"the outputs differ by {worst:.1e} of the largest"
+    elif not control >= DIFFERENT:
+        reason = f"the negative control differs by {control:.1e} only"
+    return Verdict(not reason, worst, control, second, reason)
+
+
+def _images(network: nn.Module, pixels: int) -> Tensor:
+    dtype = next(network.parameters()).dtype
+    return torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(7)).to(dtype)
+
+
+def _takes(network: nn.Module, pixels: int) -> bool:
+    try:
+        outputs(network, _images(network, pixels))
+    except Exception:  # whatever a network says to a size it was not made for
+        return False
+    return True

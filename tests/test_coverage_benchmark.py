@@ -1,0 +1,140 @@
+"""The benchmark of coverage tells right from wrong, survives what breaks, and goes on where it stopped."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dnal
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    """A file of benchmarks/, which is no package (and 'coverage' is also the name of a well-known one)."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+coverage, exact = script("coverage"), script("coverage_exact")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 5, 3)]
+    return exact.randomise(nn.Sequential(*layers)).eval()
+
+
+def test_a_right_removal_is_exact_at_two_sizes() -> None:
+    original = network()
+    verdict = exact.checked(original, dnal.Space.of(original, torch.randn(1, 3, 16, 16)), 16)
+    assert verdict.exact
+    assert verdict.second_size == 48
+    assert verdict.difference < 1e-4 < verdict.control
+
+
+def test_another_removal_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = network()
+    space = dnal.Space.of(original, torch.randn(1, 3, 16, 16))
+    remove = dnal.compact
+
+    def wrong(whole: nn.Module, chosen: dnal.Architecture) -> nn.Module:
+        small = remove(whole, chosen)
+        with torch.no_grad():  # as if the channels of one tensor had been taken from elsewhere
+            small.get_parameter("1.bias").copy_(small.get_parameter("1.bias").flip(0))
+        return small
+
+    monkeypatch.setattr(dnal, "compact", wrong)
+    verdict = exact.checked(original, space, 16)
+    assert not verdict.exact
+    assert "differ" in verdict.reason
+
+
+def test_outputs_that_no_channel_moves_prove_nothing() -> None:
+    class Deaf(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = network()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return 1e-6 * self.body(x) + 1
+
+    original = Deaf().eval()
+    verdict = exact.checked(original, dnal.Space.of(original, torch.randn(1, 3, 16, 16)), 16)
+    assert not verdict.exact
+    assert "control" in verdict.reason
+
+
+@pytest.mark.parametrize(("reference", "result"), [(1.0, float("nan")), (float("nan"), float("nan"))])
+def test_what_is_no_number_is_not_close(reference: float, result: float) -> None:
+    assert exact.difference([torch.tensor([reference])], [torch.tensor([result])]) == float("inf")
+
+
+@pytest.mark.parametrize("name", ["coverage_zoo.txt", "coverage_more.txt"])
+def test_the_lists_name_networks_that_exist_once_each(name: str) -> None:
+    known = set(dnal.models.names())
+    networks = coverage.listed(FOLDER / name)
+    assert {network.name for network in networks} <= known
+    assert len({network.name for network in networks}) == len(networks)
+    assert len(networks) >= 40
+    assert all(network.pixels >= 96 for network in networks)
+
+
+def test_the_two_lists_share_no_network() -> None:
+    zoo, more = ({n.name for n in coverage.listed(FOLDER / f"coverage_{which}.txt")} for which in ("zoo", "more"))
+    assert not zoo & more
+
+
+def test_a_list_has_names_sizes_and_comments(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# some\n\ntimm/resnet18 96  # ResNet\ncifar/resnet20\n")
+    assert coverage.listed(tmp_path / "list.txt") == [("timm/resnet18", 96), ("cifar/resnet20", 32)]
+
+
+@pytest.mark.slow
+def test_one_network_is_measured_written_reported_and_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text("cifar/resnet20 32\n")
+    arguments = ["coverage.py", str(tmp_path / "list.txt"), "--out", str(tmp_path / "out.csv"), "--only", "dnal"]
+    monkeypatch.setattr("sys.argv", arguments)
+    coverage.main()
+    (row,) = coverage.read(tmp_path / "out.csv").values()
+    assert row["dnal status"] == "exact"
+    assert float(row["dnal removable_share"]) > 0.9
+    assert int(row["params"]) == sum(p.numel() for p in dnal.models.create("cifar/resnet20").parameters())
+    assert not row["torch-pruning status"]
+
+    def again(*_: object) -> None:
+        raise AssertionError("it was measured already")
+
+    capsys.readouterr()
+    monkeypatch.setattr(coverage, "measured", again)
+    coverage.main()
+    assert "dnal: 1 exact of 1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "memory", "status"),
+    [("cifar/no_such", 8.0, "crash"), ("timm/vit_base_patch16_224", 1.0, "oom")],
+)
+def test_what_breaks_becomes_a_row(name: str, memory: float, status: str) -> None:
+    row = coverage.measured("dnal", coverage.Network(name, 224), memory, 60)
+    assert row["dnal status"] == status
+    assert row["dnal reason"]
+
+
+@pytest.mark.slow
+def test_what_lasts_too_long_becomes_a_row() -> None:
+    row = coverage.measured("dnal", coverage.Network("torchvision/densenet121", 224), 8, 1)
+    assert row["dnal status"] == "timeout"
+    assert "1 s" in row["dnal reason"]
