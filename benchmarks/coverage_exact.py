@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import dnal
+from coverage_weights import WithWeights, computed_weights
 
 TOLERANCE = 1e-4
 DIFFERENT = 1e-2
@@ -60,16 +61,21 @@ def half_of(space: dnal.Space, seed: int) -> dnal.Architecture:
     return dnal.Architecture.of(space, stays)
 
 
-def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor) -> nn.Module:
-    """A copy of the original in which every parameter slice of a closed variable is zero."""
+def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, images: Tensor) -> nn.Module:
+    """A copy of the original in which every parameter slice of a closed variable is zero.
+
+    Where a convolution computes its weight from its parameter (weight standardisation), zeros in the parameter would
+    also change what is left: there the weight that the original computes gets the zeros.
+    """
     twin = copy.deepcopy(network)
+    computed = computed_weights(network, images)
     with torch.no_grad():
         for name, parameter in twin.named_parameters(remove_duplicate=False):
             for dim, ids in enumerate(space.sources[name]):
                 if ids is not None:
                     closed = ((ids >= 0) & ~stays[ids.clamp(min=0)]).nonzero().squeeze(1)
-                    parameter.index_fill_(dim, closed, 0)
-    return twin
+                    computed.get(name, parameter).index_fill_(dim, closed, 0)
+    return WithWeights(twin, computed) if computed else twin
 
 
 def outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
@@ -104,18 +110,18 @@ def checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
 
 def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
     chosen, other = half_of(space, 1), half_of(space, 2)
-    zero = with_zeros(network, space, chosen.open)
     small = dnal.compact(network, chosen)
     if sum(p.numel() for p in small.parameters()) != float(space.costs["params"](chosen.open)):
         return Verdict(False, 0.0, 0.0, None, "its parameters are not as many as the space says")
     images = _images(network, pixels)
+    zero = with_zeros(network, space, chosen.open, images)
     reference = outputs(zero, images)
     worst = difference(reference, outputs(small, images))
     second = next((pixels + more for more in LARGER if _takes(zero, pixels + more)), None)
     if second is not None:
         larger = _images(network, second)
         worst = max(worst, difference(outputs(zero, larger), outputs(small, larger)))
-    control = difference(outputs(with_zeros(network, space, other.open), images), outputs(small, images))
+    control = difference(outputs(with_zeros(network, space, other.open, images), images), outputs(small, images))
     reason = ""
     if not worst <= TOLERANCE:
         reason = f"the outputs differ by {worst:.1e} of the largest"

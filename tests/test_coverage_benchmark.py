@@ -21,11 +21,15 @@ def script(name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
-    spec.loader.exec_module(module)
+    sys.path.append(str(FOLDER))  # the scripts import each other by their plain names
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FOLDER))
     return module
 
 
-coverage, exact = script("coverage"), script("coverage_exact")
+coverage, exact, weights = script("coverage"), script("coverage_exact"), script("coverage_weights")
 
 
 def network() -> nn.Module:
@@ -72,6 +76,28 @@ def test_outputs_that_no_channel_moves_prove_nothing() -> None:
     verdict = exact.checked(original, dnal.Space.of(original, torch.randn(1, 3, 16, 16)), 16)
     assert not verdict.exact
     assert "control" in verdict.reason
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        mean, spread = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, (self.weight - mean) / spread, self.bias)
+
+
+def test_weights_that_a_convolution_computes_are_found_and_replaced() -> None:
+    original = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3))
+    images = torch.randn(2, 3, 12, 12)
+    found = weights.computed_weights(original, images)
+    assert list(found) == ["2.weight"]
+    expected = original(images)
+    assert torch.allclose(weights.WithWeights(original, found)(images), expected)
+    # a channel whose reading slices are zero after the standardisation is one that is silent before it
+    found["2.weight"][:, 3] = 0
+    silent = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3))
+    silent.load_state_dict(original.state_dict())
+    with torch.no_grad():
+        silent[0].weight[3], silent[0].bias[3] = 0, 0
+    assert torch.allclose(weights.WithWeights(original, found)(images), silent(images), atol=1e-6)
 
 
 @pytest.mark.parametrize(("reference", "result"), [(1.0, float("nan")), (float("nan"), float("nan"))])
