@@ -119,7 +119,7 @@ def _lines(dimension: Dimension) -> list[str]:
         some = "" if part.entries == dimension.size else f"{part.entries} entries in "
         lines.append(f"{start} {some}group '{part.group}' of width {part.width}")
         lines.append(f"    written by {_places(part.written_by)}")
-        lines.append(f"    read by {_places(part.read_by) or 'no product'}")
+        lines.append(f"    read by {_places(part.read_by) or 'no parameter'}")
         if part.moves_with:
             more = f" and {len(part.moves_with) - SHOWN} more" if len(part.moves_with) > SHOWN else ""
             lines.append(f"    moves with {_places(part.moves_with[:SHOWN])}{more}")
