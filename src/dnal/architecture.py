@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
-from dnal.space.remove import kept_indices
+from dnal.space.remove import Kept, kept_indices
+from dnal.space.sizes import Change
 from dnal.space.space import Space
 from dnal.space.trace import named_tensors
 
@@ -27,13 +28,14 @@ class Architecture:
 
     Attributes:
         open: bool tensor, one entry per channel variable of the Space, True = stays.
-        kept: per tensor (parameter or buffer) and dimension the sorted indices that stay, or None where all do.
+        kept: per tensor (parameter or buffer) and dimension the sorted indices that stay, or None where all do; and
+            the numbers in the network's code that change with them (``kept.sizes``).
         readers: the (parameter, dimension) pairs at which closed channels are gated.
         shapes: the original shapes, so that another network is refused.
     """
 
     open: Tensor
-    kept: dict[str, tuple[Tensor | None, ...]]
+    kept: Kept
     readers: list[tuple[str, int]]
     shapes: dict[str, tuple[int, ...]]
 
@@ -53,8 +55,8 @@ class Architecture:
         for group in space.groups:
             if not bool(open_variables[group.variables].any()):
                 raise UserError(f"the group of '{group.name}' has no channel left; keep at least one of {group.width}.")
-        kept = kept_indices({**space.sources, **space.buffer_sources}, open_variables)
-        return Architecture(open_variables, kept, list(space.readers), dict(space.shapes))
+        kept = kept_indices({**space.sources, **space.buffer_sources}, open_variables, space.sizes)
+        return Architecture(open_variables, kept, list(space.gates), dict(space.shapes))
 
     @staticmethod
     def full(space: Space) -> Architecture:
@@ -87,6 +89,7 @@ class Architecture:
             and self.readers == other.readers
             and torch.equal(self.open, other.open)
             and _lists(self) == _lists(other)
+            and self.kept.sizes == other.kept.sizes
         )
 
     def __hash__(self) -> int:
@@ -118,12 +121,13 @@ class Architecture:
 
     def save(self, path: str | Path) -> None:
         """Writes architecture.json: variables, kept indices per tensor and dimension, fingerprint. No time, no path."""
-        lists = _lists(self)
+        lists, sizes = _lists(self), self.kept.sizes
         document = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "open": "".join("1" if o else "0" for o in self.open.tolist()),
             "readers": [list(place) for place in self.readers],
+            **({"sizes": [[c.path, *c.target, c.old, c.new, c.multiple] for c in sizes]} if sizes else {}),
             "tensors": {
                 name: {
                     "shape": list(shape),
@@ -191,7 +195,22 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
             raise UserError(f"its reader {[name, dim]} is no dimension of one of its tensors.")
         readers.append((name, dim))
     open_variables = torch.tensor([flag == "1" for flag in flags], dtype=torch.bool)
-    return Architecture(open_variables, kept, readers, shapes)
+    return Architecture(open_variables, Kept(kept, _sizes(document.get("sizes", []))), readers, shapes)
+
+
+def _sizes(entries: Any) -> list[Change]:
+    """The changed numbers of a document; numbers and names only, never code."""
+    changes = []
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != 6:
+            raise UserError(f"its size {entry} is no path, name or call, place, old and new number, and true or false.")
+        path, name, place, old, new, multiple = entry
+        fits = isinstance(path, str) and type(name) in (str, int) and type(multiple) is bool
+        fits = fits and _numbers([place, old, new]) and 0 < abs(new) <= abs(old) <= LARGEST and (old > 0) == (new > 0)
+        if not fits or (isinstance(name, str) and (not name.isidentifier() or name.startswith("__"))):
+            raise UserError(f"its size {entry} is no path, name or call, place, old and new number, and true or false.")
+        changes.append(Change(path, (name, place), old, new, multiple))
+    return changes
 
 
 def _numbers(value: Any) -> bool:

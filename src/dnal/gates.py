@@ -74,7 +74,7 @@ class Gated(nn.Module):
         self.delta = 1.0
         self.hard = False
         self.enabled = True
-        self._places = list(space.readers)
+        self._places = list(space.gates)
         self._slots = slots(network, [name for name, _ in self._places])
         for number, (name, dim) in enumerate(self._places):
             ids = {**space.sources, **space.buffer_sources}[name][dim]

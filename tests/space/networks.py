@@ -244,12 +244,12 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         lambda: Net(
             lambda n, x: n.last(n.first(x).view(-1, 8 * SIDE**2)), first=conv(3, 8), last=nn.Linear(8 * SIDE**2, 4)
         ),
-        0,
+        8,
         image,
     ),
     "size hard-coded in slices": (
         lambda: function(8, lambda n, x: x[:, :3].relu() + n.other(x[:, 3:]), out=3, other=conv(5, 3)),
-        5,  # those behind the cut: the three before it must stay three
+        3 + 5,  # the cut moves with the channels before it
         image,
     ),
     "size computed from other channels": (lambda: function(16, computed_halves, out=8, other=conv(8, 8)), 0, image),

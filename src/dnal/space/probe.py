@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from dnal.space.fit import fit, used_rewrites
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
+from dnal.space.sizes import SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.trace import Inputs, call, cloned, copied, evaluating, held_tensors, undisturbed
 from dnal.space.variables import Sources
@@ -43,7 +46,12 @@ class Probe:
                     break
 
     def failing_groups(
-        self, sources: Sources, groups: Sequence[Tensor], off: Sequence[Tensor], variables: int
+        self,
+        sources: Sources,
+        sizes: Sequence[SizeRule],
+        groups: Sequence[Tensor],
+        off: Sequence[Tensor],
+        variables: int,
     ) -> list[int]:
         """The groups from which removing the variables ``off`` is not exact. One probe if all are; else by
         bisection."""
@@ -52,7 +60,7 @@ class Probe:
             open_variables = torch.ones(variables, dtype=torch.bool)
             for g in chosen:
                 open_variables[off[g]] = False
-            return removal_is_exact(self.network, self.inputs, kept_indices(sources, open_variables))
+            return removal_is_exact(self.network, self.inputs, kept_indices(sources, open_variables, sizes))
 
         failing: list[int] = []
         remaining = list(range(len(groups)))
@@ -62,6 +70,28 @@ class Probe:
                 failing += culprits
                 remaining = [g for g in remaining if g not in set(culprits)]
         return sorted(failing)
+
+    def fitted(
+        self, sources: Sources, sizes: Sequence[SizeRule], groups: Sequence[Tensor], variables: int
+    ) -> list[SizeRule]:
+        """The numbers of the code that need a correction, as attributes of their modules where that is enough."""
+        masks = []
+        for phase in (0.0, 0.5):
+            masks.append(torch.ones(variables, dtype=torch.bool))
+            for off in uneven(groups, phase):
+                masks[-1][off] = False
+
+        def used(rules: Sequence[SizeRule]) -> set[tuple[str, Any]] | None:
+            """The corrected calls that were needed; None if the network is not exact."""
+            found: set[tuple[str, Any]] = set()
+            for mask in masks:
+                kept = kept_indices(sources, mask, rules)
+                if not removal_is_exact(self.network, self.inputs, kept, found):
+                    return None
+            return found
+
+        with undisturbed(self.inputs):
+            return fit(self.network, sizes, masks, used)
 
 
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
@@ -90,8 +120,9 @@ def _bisect(exact: Callable[[Sequence[int]], bool], failing: Sequence[int]) -> l
     return culprits or list(failing)
 
 
-def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept) -> bool:
-    """Whether the network without its closed channels computes what it computes with their slices at zero."""
+def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
+    """Whether the network without its closed channels computes what it computes with their slices at zero. The
+    corrected numbers that this needed are added to ``used``."""
     with evaluating(network):
         torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
         zero = zeroed(network, kept)
@@ -101,6 +132,8 @@ def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept) -> bool:
             small = removed(network, kept)
             torch.manual_seed(1)
             result = held_tensors(call(small, cloned(inputs)))
+            if used is not None:
+                used |= used_rewrites(small)
         except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
             logger.debug("a probe failed: %s", error)
             return False

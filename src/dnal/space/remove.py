@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from dnal.space.multihead import fewer_heads
+from dnal.space.repair import repair
+from dnal.space.sizes import Change, SizeRule, changes
 from dnal.space.trace import named_tensors
 from dnal.space.variables import Sources
 
-Kept = Mapping[str, tuple[Tensor | None, ...]]
+
+class Kept(dict[str, tuple[Tensor | None, ...]]):
+    """What a compact network keeps: per tensor and dimension the indices that stay (sorted LongTensor), or None where
+    all do; and ``sizes``, the numbers of its code that change."""
+
+    def __init__(self, tensors: Mapping[str, tuple[Tensor | None, ...]], sizes: Iterable[Change] = ()) -> None:
+        super().__init__(tensors)
+        self.sizes = list(sizes)
 
 
-def kept_indices(sources: Sources, open_variables: Tensor) -> dict[str, tuple[Tensor | None, ...]]:
-    """Per tensor and dimension the indices that stay (sorted LongTensor), or None where all do."""
+def kept_indices(sources: Sources, open_variables: Tensor, sizes: Iterable[SizeRule] = ()) -> Kept:
+    """What stays where exactly ``open_variables`` do."""
     result = {}
     for name, dims in sources.items():
         result[name] = tuple(None if ids is None else _staying(ids, open_variables) for ids in dims)
-    return result
+    return Kept(result, changes(sizes, open_variables))
 
 
 def _staying(ids: Tensor, open_variables: Tensor) -> Tensor | None:
@@ -54,6 +64,7 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
     small = copy.deepcopy(network, dict(smaller))
     for path, module in small.named_modules():
         _correct_sizes(module, kept.get(f"{path}.weight" if path else "weight"))
+    repair(small, kept.sizes)
     small.train()  # modules that cache tensors drop them on a change of mode
     small.train(network.training)
     for ours, original in zip(small.modules(), network.modules(), strict=True):
@@ -95,11 +106,27 @@ def _prelu(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     module.num_parameters = module.weight.numel()
 
 
+def _group_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, nn.GroupNorm)
+    if module.weight is not None and kept is not None and kept[0] is not None:
+        per_group = module.num_channels // module.num_groups
+        module.num_groups = int((kept[0].cpu() // per_group).unique().numel())
+        module.num_channels = module.weight.numel()
+
+
+def _embedding(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, nn.Embedding)
+    module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
 SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]] = {
     _ConvNd: _convolution,
     nn.Linear: _linear,
     _NormBase: _norm,
     nn.PReLU: _prelu,
+    nn.GroupNorm: _group_norm,
+    nn.Embedding: _embedding,
+    nn.MultiheadAttention: lambda module, kept: fewer_heads(module),
 }
 """Which remembered sizes a kind of module has: to add one, write a function of (module, kept indices of its weight)."""
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
+from torch import Tensor
+
 from dnal.space.trace import Trace
+from dnal.space.variables import Sources
 
 Place = tuple[str, int]
 
@@ -28,6 +32,22 @@ def written_places(trace: Trace, readers: Iterable[Place]) -> list[Place]:
             places = [(name, dim) for dim, own in enumerate(dims) if own is not None]
             found += [place for place in places if place not in reads] or places
     return sorted(found)
+
+
+def unread_places(trace: Trace, of_label: Tensor, sources: Sources, readers: Iterable[Place]) -> list[Place]:
+    """The parameter dimensions of the variables that no parameter reads, or that also meet another value unread."""
+    unread = torch.ones(int(of_label.max()) + 2 if of_label.numel() else 1, dtype=torch.bool)
+    for name, dim in readers:
+        ids = sources[name][dim]
+        if ids is not None:
+            unread[ids] = False
+    for labels in trace.contracted:
+        unread[of_label[labels]] = True
+    unread[-1] = False  # answers for source -1
+    found = []
+    for name in trace.parameters:
+        found += [(name, d) for d, ids in enumerate(sources[name]) if ids is not None and bool(unread[ids].any())]
+    return found
 
 
 def makers(places: Iterable[Place], readers: Iterable[Place], writers: Iterable[Place]) -> list[Place]:

@@ -13,8 +13,9 @@ from dnal.space.cost import Cost
 from dnal.space.explain import Explanation, explained
 from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, uneven
-from dnal.space.roles import read_places, written_places
+from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
+from dnal.space.sizes import SizeRule, with_variables
 from dnal.space.trace import Inputs, Trace, named_tensors, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
 
@@ -46,13 +47,16 @@ class Space:
         buffer_sources: the same for buffers (batch statistics).
         names: the smallest (parameter, dimension, index) of every variable.
         groups: variables of one layer or stream, in the order of the network.
-        readers: the (parameter, dimension) pairs through which convolutions and linear layers read variables: where
-            gates stand.
+        readers: the (parameter, dimension) pairs through which convolutions and linear layers read variables.
+        gates: the pairs where gates stand: the readers; for a variable that meets another value where no parameter
+            reads it (the channels over which queries and keys are multiplied) every parameter that owns it. Gates of 0
+            and 1 are exact either way; between them such a variable counts once for every parameter it passes.
         writers: those through which they make variables.
         costs: "macs" and "params" as functions of gate values.
         fixed: (name, reason) of the channels that stay.
         unknown: operations without a rule that touched channels, with their counts.
         shapes: the shape of every parameter and buffer.
+        sizes: the numbers in the network's code that change with the variables, and how.
     """
 
     num_variables: int
@@ -67,6 +71,8 @@ class Space:
     unknown: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     products: list[str]
+    gates: list[tuple[str, int]]
+    sizes: list[SizeRule]
 
     @staticmethod
     def of(
@@ -101,13 +107,19 @@ class Space:
             check_patterns([name for name, _ in named_tensors(network)], given, option)
         trace = traced(network, example_inputs, RULES)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
+        tested = None
         if probe and found.groups:
-            found = _probed(trace, found, Probe(network, example_inputs))
+            tested = Probe(network, example_inputs)
+            found = _probed(trace, found, tested)
         sources = found.sources(trace)
+        sizes = with_variables(trace.sizes, found.of_label)
+        if tested is not None and found.groups:
+            sizes = tested.fitted(sources, sizes, found.groups, len(found.names))
         parameters = dict(network.named_parameters(remove_duplicate=False))
         once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
         readers = read_places(trace)
+        unread = unread_places(trace, of_label, sources, readers)
         macs = Cost(
             [
                 (m.factor, [side if isinstance(side, int) else of_label[side] for side in m.sides])
@@ -127,6 +139,8 @@ class Space:
             names=found.names,
             groups=_groups(found.groups, found.names, sources, set(parameters)),
             readers=[place for place in readers if place[0] in once and sources[place[0]][place[1]] is not None],
+            gates=sorted({p for p in (*readers, *unread) if p[0] in once and sources[p[0]][p[1]] is not None}),
+            sizes=sizes,
             writers=[p for p in written_places(trace, readers) if p[0] in once and sources[p[0]][p[1]] is not None],
             costs={"macs": macs, "params": params},
             fixed=found.fixed,
@@ -174,7 +188,8 @@ def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
     other = partial(uneven, phase=0.5)  # one choice of shares may fit a computed size by chance
     for chosen, whole in ((uneven, True), (other, True), (all_but_one, False), (all_but_one, True)):
         groups = found.groups
-        bad = probe.failing_groups(found.sources(trace), groups, chosen(groups), len(found.names))
+        sizes = with_variables(trace.sizes, found.of_label)
+        bad = probe.failing_groups(found.sources(trace), sizes, groups, chosen(groups), len(found.names))
         if not bad and chosen is all_but_one:
             break
         for group in bad:

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from dnal.errors import UserError
 from dnal.space.labels import Ledger, along, core, matched, signature
+from dnal.space.sizes import Recorder, SizeRule
 
 logger = logging.getLogger(__name__)
 
@@ -189,6 +190,8 @@ class Trace(TorchDispatchMode):
         self.parts: list[Tensor] = []
         self.joint: list[Tensor] = []  # layers that vary along several dimensions: all but one keep their sizes
         self.contracted: list[Tensor] = []
+        self.sizes: list[SizeRule] = []
+        self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.unknown: Counter[str] = Counter()
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
@@ -218,8 +221,14 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        with self:
-            out = call(network, inputs)
+        recorder = Recorder(network, lambda tensor: self.value(tensor).layers)
+        try:
+            with recorder, self:
+                out = call(network, inputs)
+        finally:
+            recorder.close()
+        seen = {rule.path for rule in self.sizes}
+        self.sizes += [rule for rule in recorder.rules if rule.path not in seen]
         outputs = held_tensors(out)
         for tensor in outputs:
             self.freeze(tensor, "it is the network's output")

@@ -1,0 +1,74 @@
+"""Which numbers of a network's code need a correction, and where: an attribute of the module, or the call itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from dnal.space.repair import Rewrites
+from dnal.space.sizes import SizeRule
+
+Target = tuple[str, Any]
+Trial = Callable[[Sequence[SizeRule]], set[Target] | None]
+
+
+def used_rewrites(network: nn.Module) -> set[Target]:
+    """The corrected calls of a compact network that its forward passes so far have needed."""
+    found: set[Target] = set()
+    for path, module in network.named_modules():
+        rewrites = vars(module).get("rewritten_sizes")
+        if isinstance(rewrites, Rewrites):
+            found |= {(path, target) for target in rewrites.used}
+    return found
+
+
+def fit(network: nn.Module, rules: Sequence[SizeRule], masks: Sequence[Tensor], trial: Trial) -> list[SizeRule]:
+    """The rules that are needed. ``trial`` runs the compact network with rules and says which it used, or None where
+    the result is wrong; ``masks``: the open variables of its runs.
+
+    A number that a module remembers is corrected there: all modules' attributes are tried at once, then those of one
+    class and name at a time.
+    """
+    rules = list(rules)
+    needed = trial(rules) if rules else set()
+    if not needed:
+        return [] if needed is not None else rules
+    candidates = _attributes(network, [r for r in rules if (r.path, r.target) in needed], masks)
+    accepted: list[SizeRule] = []
+    kinds = sorted({_kind(network, rule) for rule in candidates})
+    for chosen in [kinds, *([kind] for kind in kinds)] if kinds else []:
+        more = [rule for rule in candidates if _kind(network, rule) in chosen]
+        left = trial([*accepted, *more, *rules])
+        if left is not None and left < needed:
+            accepted, needed = [*accepted, *more], left
+            if chosen is kinds or not needed:
+                break
+    result = [*accepted, *(rule.per_repeat() for rule in rules if (rule.path, rule.target) in needed)]
+    return result if trial(result) is not None else rules
+
+
+def _kind(network: nn.Module, rule: SizeRule) -> tuple[str, str]:
+    return type(network.get_submodule(rule.path)).__qualname__, str(rule.target[0])
+
+
+def _attributes(network: nn.Module, needed: Sequence[SizeRule], masks: Sequence[Tensor]) -> list[SizeRule]:
+    """For every needed rule the attributes of its module, or of one that holds it, that have its number; where two
+    rules give a number different meanings, none."""
+    found: dict[tuple[str, str, int], SizeRule | None] = {}
+    for rule in needed:
+        module = network.get_submodule(rule.path)
+        for name, value in vars(module).items():
+            if name == "training" or name.startswith("__"):
+                continue
+            items = list(enumerate(value)) if type(value) in (list, tuple) else [(-1, value)]
+            for item, held in items:
+                if type(held) is int and held == rule.old and rule.sign > 0:
+                    key = (rule.path, name, item)
+                    candidate = replace(rule, target=(name, item))
+                    other = found.get(key, candidate)
+                    same = other is not None and all(other.change(m).new == candidate.change(m).new for m in masks)
+                    found[key] = candidate if same else None
+    return [rule for rule in found.values() if rule is not None]

@@ -1,0 +1,111 @@
+"""Numbers in a network's code, corrected for the compact network.
+
+A module that remembers the number gets its attribute changed. Where the code computes it from something else
+(``C // num_heads`` with C from a stream that stayed), the module's class becomes a subclass of itself whose forward
+runs the user's own under a mode that gives the call the right number. A subclass, not a forward function on the
+instance: a deep copy must run on its own parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from dnal.errors import UserError
+from dnal.space.sizes import SIZED, Change, with_numbers
+
+
+class Rewrites(dict[tuple[int, int], tuple[int, int, bool]]):
+    """(call, position) -> (old, new, multiple); ``used`` remembers which were needed."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.used: set[tuple[int, int]] = set()
+
+    def number(self, call: int, position: int, given: int) -> int:
+        if (call, position) not in self:
+            return given
+        old, new, multiple = self[call, position]
+        if not (given % old == 0 if multiple and given > 0 else given == old):
+            return given
+        self.used.add((call, position))
+        return given // old * new
+
+
+class Rewriter(TorchFunctionMode):
+    """Gives the calls of a forward pass the numbers of :class:`Rewrites`."""
+
+    def __init__(self, rewrites: Rewrites) -> None:
+        super().__init__()
+        self._rewrites = rewrites
+        self._call = -1
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in SIZED and args and isinstance(args[0], Tensor):
+            self._call += 1
+            rest, kwargs = with_numbers((args[1:], kwargs), lambda p, n: self._rewrites.number(self._call, p, n))
+            args = (args[0], *rest)
+        return func(*args, **kwargs)
+
+
+_REPAIRED: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+def repaired_class(kind: type[nn.Module]) -> type[nn.Module]:
+    """A subclass of ``kind`` that computes the same with the numbers of its attribute ``rewritten_sizes``."""
+    if kind in _REPAIRED:
+        return _REPAIRED[kind]
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with Rewriter(self.rewritten_sizes):  # type: ignore[arg-type]
+            return kind.forward(self, *args, **kwargs)
+
+    def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
+        return _restored, (kind,), self.__getstate__()
+
+    members = {"forward": forward, "__reduce_ex__": reduce, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    _REPAIRED[kind] = type(kind.__name__, (kind,), members)
+    return _REPAIRED[kind]
+
+
+def _restored(kind: type[nn.Module]) -> nn.Module:
+    """An empty module of the repaired class, for copy and pickle."""
+    made = repaired_class(kind)
+    return made.__new__(made)
+
+
+def repair(network: nn.Module, changes: Iterable[Change]) -> None:
+    """Applies the changes to a compact network, in place.
+
+    Raises:
+        UserError: if the network has no such module or attribute.
+    """
+    for change in changes:
+        try:
+            module = network.get_submodule(change.path)
+        except AttributeError:
+            raise UserError(f"the architecture belongs to another network: no module '{change.path}'.") from None
+        name, item = change.target
+        if isinstance(name, str):
+            _set(module, name, item, change)
+            continue
+        if "rewritten_sizes" not in vars(module):
+            vars(module)["rewritten_sizes"] = Rewrites()
+            module.__class__ = repaired_class(type(module))
+        module.rewritten_sizes[name, item] = (change.old, change.new, change.multiple)  # type: ignore
+
+
+def _set(module: nn.Module, name: str, item: int, change: Change) -> None:
+    value = vars(module).get(name)
+    held = value if item < 0 else value[item] if isinstance(value, (list, tuple)) and item < len(value) else None
+    if type(held) is not int or held != change.old:
+        raise UserError(f"the architecture belongs to another network: '{change.path}.{name}' is not {change.old}.")
+    if item < 0:
+        setattr(module, name, change.new)
+        return
+    changed = [change.new if i == item else v for i, v in enumerate(value)]  # type: ignore[arg-type]
+    setattr(module, name, changed if isinstance(value, list) else tuple(changed))

@@ -1,0 +1,219 @@
+"""Sizes that a network's code gives as numbers: ``x.view(-1, 64)``, ``x.split([16, 48], 1)``, ``x[:, :16]``.
+
+Beside the traced forward pass a mode notes every such number with the module that runs, the how-many-eth such call of
+that module it is, and the labels of the channels that it counts. Once the variables are known, a number becomes a rule:
+as many as are left of these channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from dnal.space.labels import core, signature
+
+SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", "narrow", "__getitem__"}
+"""The functions whose numbers are sizes of their result or places in their source."""
+
+
+class Change(NamedTuple):
+    """A number that is another one in the compact network.
+
+    ``target``: an attribute, (its name, the item of a list or -1), or a number of a call, (how-many-eth call while the
+    module runs, how-many-eth number among its arguments). ``multiple``: the number comes in multiples of ``old``
+    (a batch of heads).
+    """
+
+    path: str
+    target: tuple[str | int, int]
+    old: int
+    new: int
+    multiple: bool = False
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """A number in the code of module ``path`` and the channels it counts.
+
+    ``channels``: labels, later variable ids, shape (old, any); a row stays if one of its variables does. ``sign``: -1
+    where the code counts from the end.
+    """
+
+    path: str
+    target: tuple[str | int, int]
+    channels: Tensor
+    sign: int = 1
+    multiple: bool = False
+
+    @property
+    def old(self) -> int:
+        return self.sign * self.channels.size(0)
+
+    def change(self, open_variables: Tensor) -> Change:
+        """What becomes of the number where exactly ``open_variables`` stay."""
+        ids = self.channels
+        stays = (ids < 0) | open_variables[ids.clamp(min=0)]
+        return Change(self.path, self.target, self.old, self.sign * int(stays.any(1).sum()), self.multiple)
+
+    def per_repeat(self) -> SizeRule:
+        """The rule for one repeat, where the channels repeat (the heads of every example of a batch)."""
+        size = self.channels.size(0)
+        for period in range(1, size // 2 + 1):
+            repeated = self.channels.view(-1, period, self.channels.size(1)) if size % period == 0 else None
+            if repeated is not None and bool((repeated == repeated[:1]).all()):
+                return replace(self, channels=repeated[0], multiple=True) if period > 1 else self
+        return self
+
+
+def with_variables(rules: Iterable[SizeRule], of_label: Tensor) -> list[SizeRule]:
+    """The rules that count variables, in terms of them; the columns of a row that say the same are merged."""
+    result = []
+    for rule in rules:
+        ids = of_label[rule.channels]
+        if bool((ids >= 0).any()):
+            same = bool((ids == ids[:, :1]).all())
+            result.append(replace(rule, channels=ids[:, :1] if same else ids.unique(dim=1)))
+    return result
+
+
+def changes(rules: Iterable[SizeRule], open_variables: Tensor) -> list[Change]:
+    """The numbers that change where exactly ``open_variables`` stay."""
+    return [c for c in (rule.change(open_variables) for rule in rules) if c.old != c.new]
+
+
+def numbers(tree: Any) -> list[int]:
+    """The whole numbers in the arguments of a call, in order."""
+    found: list[int] = []
+
+    def note(_: int, value: int) -> int:
+        found.append(value)
+        return value
+
+    with_numbers(tree, note)
+    return found
+
+
+def with_numbers(tree: Any, function: Callable[[int, int], int]) -> Any:
+    """The arguments of a call with each whole number replaced by ``function(its position, number)``."""
+    position = -1
+
+    def visit(item: Any) -> Any:
+        nonlocal position
+        if type(item) is int:
+            position += 1
+            return function(position, item)
+        if type(item) is slice:
+            return slice(visit(item.start), visit(item.stop), visit(item.step))
+        if isinstance(item, dict):
+            return {key: visit(value) for key, value in item.items()}
+        if isinstance(item, torch.Size):
+            return tuple(visit(i) for i in item)
+        if type(item) in (tuple, list):
+            return type(item)(visit(i) for i in item)
+        return item
+
+    return visit(tree)
+
+
+Layers = Callable[[Tensor], Sequence[Tensor]]
+
+
+class Recorder(TorchFunctionMode):
+    """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value."""
+
+    def __init__(self, network: nn.Module, layers: Layers) -> None:
+        super().__init__()
+        self.rules: list[SizeRule] = []
+        self._layers = layers
+        self._running: list[tuple[str, list[int]]] = []  # the modules that run, each with its number of calls so far
+        self._hooks: list[RemovableHandle] = []
+        for path, module in network.named_modules():
+            self._hooks.append(module.register_forward_pre_hook(self._enter(path)))
+            self._hooks.append(module.register_forward_hook(self._leave, prepend=True, always_call=True))
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _enter(self, path: str) -> Callable[..., None]:
+        return lambda *_: self._running.append((path, [-1]))
+
+    def _leave(self, *_: Any) -> None:
+        if self._running:
+            self._running.pop()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        if name in SIZED and args and isinstance(args[0], Tensor) and self._running:
+            for _, count in self._running:
+                count[0] += 1
+            path, count = self._running[-1]
+            for position, labels, sign in self._counted(name, args, kwargs, out):
+                if labels is not None and labels.size(0):
+                    self.rules.append(SizeRule(path, (count[0], position), labels, sign))
+        return out
+
+    def _rows(self, tensor: Tensor, dim: int) -> Tensor | None:
+        """The labels along a dimension, one row per index."""
+        for layer in self._layers(tensor):
+            dims = signature(layer)
+            if dim in dims:
+                return core(layer, dims).movedim(dims.index(dim), 0).reshape(layer.size(dim), -1)
+        return None
+
+    def _counted(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> list[tuple[int, Tensor | None, int]]:
+        """(position of the number, rows of the channels it counts, sign) for each number of a call."""
+        source, given = args[0], numbers((args[1:], kwargs))
+        if name in ("view", "reshape", "expand"):
+            if not isinstance(out, Tensor) or len(given) != out.dim():
+                return []
+            return [(d, self._rows(out, d), 1) for d, size in enumerate(given) if size >= 0]
+        if name == "unflatten":
+            return [(1 + i, self._rows(out, given[0] % source.dim() + i), 1) for i, n in enumerate(given[1:]) if n > 0]
+        if name in ("split", "split_with_sizes"):
+            sections = args[1] if len(args) > 1 else next(iter(kwargs.values()))
+            dim = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % source.dim()
+            pieces = out[:1] if isinstance(sections, int) else out
+            return [(i, self._rows(piece, dim), 1) for i, piece in enumerate(pieces)]
+        if name == "narrow":
+            if len(given) != 3:
+                return []
+            dim, start, length = given
+            rows = self._rows(source, dim % source.dim())
+            return [] if rows is None else [(1, rows[:start], 1), (2, rows[start : start + length], 1)]
+        return self._sliced(source, args[1])
+
+    def _sliced(self, source: Tensor, index: Any) -> list[tuple[int, Tensor | None, int]]:
+        found: list[tuple[int, Tensor | None, int]] = []
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(p, Tensor) and p.dtype == torch.bool for p in parts):
+            return found  # a mask covers several dimensions
+        taken = sum(p is not None and p is not Ellipsis for p in parts)
+        dim, position = 0, 0
+        for part in parts:
+            if part is None:
+                continue
+            if part is Ellipsis:
+                dim += source.dim() - taken
+                continue
+            if isinstance(part, slice):
+                rows = self._rows(source, dim) if part.step in (None, 1) else None
+                for end in (part.start, part.stop):
+                    if type(end) is int and rows is not None:
+                        found.append((position, rows[:end] if end >= 0 else rows[end:], 1 if end >= 0 else -1))
+                    position += type(end) is int
+                position += type(part.step) is int
+            else:
+                position += len(numbers(part))
+            dim += 1
+        return found
