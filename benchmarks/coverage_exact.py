@@ -112,22 +112,29 @@ def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
     chosen, other = half_of(space, 1), half_of(space, 2)
     small = dnal.compact(network, chosen)
     if sum(p.numel() for p in small.parameters()) != float(space.costs["params"](chosen.open)):
-        return Verdict(False, 0.0, 0.0, None, "its parameters are not as many as the space says")
+        return Verdict(False, float("inf"), 0.0, None, "its parameters are not as many as the space says")
     images = _images(network, pixels)
     zero = with_zeros(network, space, chosen.open, images)
-    reference = outputs(zero, images)
-    worst = difference(reference, outputs(small, images))
     second = next((pixels + more for more in LARGER if _takes(zero, pixels + more)), None)
-    if second is not None:
-        larger = _images(network, second)
-        worst = max(worst, difference(outputs(zero, larger), outputs(small, larger)))
-    control = difference(outputs(with_zeros(network, space, other.open, images), images), outputs(small, images))
-    reason = ""
-    if not worst <= TOLERANCE:
-        reason = f"the outputs differ by {worst:.1e} of the largest"
-    elif not control >= DIFFERENT:
+    worst, reason = 0.0, ""
+    for size in filter(None, (pixels, second)):
+        apart, told = _apart(zero, small, _images(network, size))
+        worst = max(worst, apart)
+        reason = reason or (f"at {size} pixels {told}" if told else "")
+    control, _ = _apart(with_zeros(network, space, other.open, images), small, images)
+    if not reason and not control >= DIFFERENT:
         reason = f"the negative control differs by {control:.1e} only"
     return Verdict(not reason, worst, control, second, reason)
+
+
+def _apart(zero: nn.Module, small: nn.Module, images: Tensor) -> tuple[float, str]:
+    """How far the two networks are from each other, and in words if that is too far."""
+    try:
+        result = outputs(small, images)
+    except Exception as error:  # whatever a wrong size leads to
+        return float("inf"), f"it fails: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"[:160]
+    apart = difference(outputs(zero, images), result)
+    return apart, "" if apart <= TOLERANCE else f"the outputs differ by {apart:.1e} of the largest"
 
 
 def _images(network: nn.Module, pixels: int) -> Tensor:
