@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.space.remove import Kept, kept_indices
-from dnal.space.sizes import Change
+from dnal.space.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.space import Space
 from dnal.space.trace import named_tensors
 
@@ -56,6 +56,7 @@ class Architecture:
             if not bool(open_variables[group.variables].any()):
                 raise UserError(f"the group of '{group.name}' has no channel left; keep at least one of {group.width}.")
         kept = kept_indices({**space.sources, **space.buffer_sources}, open_variables, space.sizes)
+        kept.baked = list(space.baked)
         return Architecture(open_variables, kept, list(space.gates), dict(space.shapes))
 
     @staticmethod
@@ -90,6 +91,7 @@ class Architecture:
             and torch.equal(self.open, other.open)
             and _lists(self) == _lists(other)
             and self.kept.sizes == other.kept.sizes
+            and self.kept.baked == other.kept.baked
         )
 
     def __hash__(self) -> int:
@@ -127,7 +129,8 @@ class Architecture:
             "fingerprint": self.fingerprint,
             "open": "".join("1" if o else "0" for o in self.open.tolist()),
             "readers": [list(place) for place in self.readers],
-            **({"sizes": [[c.path, *c.target, c.old, c.new, c.multiple] for c in sizes]} if sizes else {}),
+            **({"sizes": [[c.path, list(c.target), c.old, c.new, c.multiple] for c in sizes]} if sizes else {}),
+            **({"baked": self.kept.baked} if self.kept.baked else {}),
             "tensors": {
                 name: {
                     "shape": list(shape),
@@ -195,21 +198,29 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
             raise UserError(f"its reader {[name, dim]} is no dimension of one of its tensors.")
         readers.append((name, dim))
     open_variables = torch.tensor([flag == "1" for flag in flags], dtype=torch.bool)
-    return Architecture(open_variables, Kept(kept, _sizes(document.get("sizes", []))), readers, shapes)
+    baked = document.get("baked", [])
+    if not isinstance(baked, list) or not all(isinstance(path, str) and path for path in baked):
+        raise UserError("its baked layers are no list of names.")
+    return Architecture(open_variables, Kept(kept, _sizes(document.get("sizes", [])), baked), readers, shapes)
 
 
 def _sizes(entries: Any) -> list[Change]:
     """The changed numbers of a document; numbers and names only, never code."""
     changes = []
     for entry in entries:
-        if not isinstance(entry, list) or len(entry) != 6:
-            raise UserError(f"its size {entry} is no path, name or call, place, old and new number, and true or false.")
-        path, name, place, old, new, multiple = entry
-        fits = isinstance(path, str) and type(name) in (str, int) and type(multiple) is bool
-        fits = fits and _numbers([place, old, new]) and 0 < abs(new) <= abs(old) <= LARGEST and (old > 0) == (new > 0)
-        if not fits or (isinstance(name, str) and (not name.isidentifier() or name.startswith("__"))):
-            raise UserError(f"its size {entry} is no path, name or call, place, old and new number, and true or false.")
-        changes.append(Change(path, (name, place), old, new, multiple))
+        try:
+            path, target, old, new, multiple = entry
+            name, *places = target
+        except (TypeError, ValueError):
+            raise UserError(f"its size {entry} is no path, place, old and new number, and true or false.") from None
+        fits = isinstance(path, str) and isinstance(name, str) and type(multiple) is bool
+        fits = fits and _numbers([*places, old, new]) and 0 < abs(new) <= abs(old) <= LARGEST and (old > 0) == (new > 0)
+        of_call = len(places) == 3 and name in SIZED
+        if not fits or not (of_call or (len(places) == 1 and name.isidentifier() and not name.startswith("__"))):
+            raise UserError(f"its size {entry} is no path, place, old and new number, and true or false.")
+        changes.append(
+            Change(path, Argument(name, *places) if of_call else Attribute(name, *places), old, new, multiple)
+        )
     return changes
 
 

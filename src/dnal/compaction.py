@@ -20,4 +20,11 @@ def compact(network: nn.Module, architecture: Architecture) -> nn.Module:
     architecture.check(network)
     if bool(architecture.open.all()):
         warnings.warn("compact removed nothing: every channel of the architecture is open.", stacklevel=2)
+    if architecture.kept.baked:
+        warnings.warn(
+            f"compact made {len(architecture.kept.baked)} layers plain that compute their weight (weight "
+            f"standardisation or weight norm; the first is '{architecture.kept.baked[0]}'): the outputs are the same, "
+            "but further training no longer normalises these weights.",
+            stacklevel=2,
+        )
     return removed(network, architecture.kept)

@@ -10,11 +10,12 @@ between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from dnal.architecture import Architecture
 from dnal.space.space import Space
@@ -59,6 +60,22 @@ def _tensor(network: nn.Module, name: str) -> Tensor:
     return tensor
 
 
+def layer_of(name: str, baked: Sequence[str]) -> str | None:
+    """The layer whose weight this is, if it computes it: gated at its inputs, since its own computation would take the
+    gates for weights."""
+    path, _, last = name.rpartition(".")
+    return path if last == "weight" and path in baked else None
+
+
+def _size(network: nn.Module, path: str, dim: int) -> int:
+    """How many inputs (1) of one group, or outputs (0), a layer has that computes its weight."""
+    layer = network.get_submodule(path)
+    if isinstance(layer, nn.Linear):
+        return layer.in_features if dim else layer.out_features
+    assert isinstance(layer, _ConvNd)
+    return layer.in_channels // layer.groups if dim else layer.out_channels
+
+
 class Gated(nn.Module):
     """A network and the architecture parameters of all its variables, as one module.
 
@@ -75,7 +92,8 @@ class Gated(nn.Module):
         self.hard = False
         self.enabled = True
         self._places = list(space.gates)
-        self._slots = slots(network, [name for name, _ in self._places])
+        self._computed = {(name, dim): path for name, dim in self._places if (path := layer_of(name, space.baked))}
+        self._slots = slots(network, [name for name, dim in self._places if (name, dim) not in self._computed])
         for number, (name, dim) in enumerate(self._places):
             ids = {**space.sources, **space.buffer_sources}[name][dim]
             assert ids is not None
@@ -88,9 +106,15 @@ class Gated(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.enabled:
             return self.network(*args, **kwargs)
-        readers = {place: getattr(self, f"_ids{number}") for number, place in enumerate(self._places)}
-        weights = {name: _tensor(self.network, name) for name, _ in self._places}
-        return call_with(self.network, gated_weights(weights, self.gates(), readers), self._slots, args, kwargs)
+        ids = {place: getattr(self, f"_ids{number}") for number, place in enumerate(self._places)}
+        readers = {place: of_place for place, of_place in ids.items() if place not in self._computed}
+        weights = {name: _tensor(self.network, name) for name, _ in readers}
+        gates = self.gates()
+        extended = torch.cat((gates, gates.new_ones(1)))
+        computed: dict[str, dict[int, Tensor]] = {}
+        for place, path in self._computed.items():
+            computed.setdefault(path, {})[place[1]] = extended[ids[place]]
+        return call_with(self.network, gated_weights(weights, gates, readers), self._slots, args, kwargs, computed)
 
 
 class HardGated(nn.Module):
@@ -100,24 +124,34 @@ class HardGated(nn.Module):
         super().__init__()
         self.network = network
         self._places: list[tuple[str, int]] = []
+        self._computed: dict[tuple[str, int], str] = {}
         for name, dim in architecture.readers:
             indices = architecture.kept[name][dim]
             if indices is None:
                 continue
-            parameter = _tensor(network, name)
-            gate = torch.zeros(parameter.size(dim), dtype=parameter.dtype, device=parameter.device)
-            gate[indices.to(parameter.device)] = 1
+            path = layer_of(name, architecture.kept.baked)
+            like = next(network.get_submodule(path).parameters()) if path else _tensor(network, name)
+            gate = torch.zeros(
+                _size(network, path, dim) if path else like.size(dim), dtype=like.dtype, device=like.device
+            )
+            gate[indices.to(like.device)] = 1
             self.register_buffer(f"_gate{len(self._places)}", gate, persistent=False)
             self._places.append((name, dim))
-        self._slots = slots(network, [name for name, _ in self._places])
+            if path:
+                self._computed[name, dim] = path
+        self._slots = slots(network, [name for name, dim in self._places if (name, dim) not in self._computed])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         weights: dict[str, Tensor] = {}
+        computed: dict[str, dict[int, Tensor]] = {}
         for number, (name, dim) in enumerate(self._places):
-            weight = weights.get(name, _tensor(self.network, name))
             gate = getattr(self, f"_gate{number}")
+            if (name, dim) in self._computed:
+                computed.setdefault(self._computed[name, dim], {})[dim] = gate
+                continue
+            weight = weights.get(name, _tensor(self.network, name))
             weights[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
-        return call_with(self.network, weights, self._slots, args, kwargs)
+        return call_with(self.network, weights, self._slots, args, kwargs, computed)
 
 
 def gated(network: nn.Module, architecture: Architecture) -> HardGated:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dnal.space.repair import Rewrites
-from dnal.space.sizes import SizeRule
+from dnal.space.sizes import Argument, Attribute, Seen, SizeRule, generalised
 
 Target = tuple[str, Any]
 Trial = Callable[[Sequence[SizeRule]], set[Target] | None]
@@ -25,9 +25,16 @@ def used_rewrites(network: nn.Module) -> set[Target]:
     return found
 
 
-def fit(network: nn.Module, rules: Sequence[SizeRule], masks: Sequence[Tensor], trial: Trial) -> list[SizeRule]:
+def fit(
+    network: nn.Module,
+    rules: Sequence[SizeRule],
+    masks: Sequence[Tensor],
+    trial: Trial,
+    elsewhere: Callable[[], tuple[list[SizeRule], list[Seen]]],
+) -> list[SizeRule]:
     """The rules that are needed. ``trial`` runs the compact network with rules and says which it used, or None where
-    the result is wrong; ``masks``: the open variables of its runs.
+    the result is wrong; ``masks``: the open variables of its runs; ``elsewhere`` finds the rules and the calls of
+    inputs of this and of another size.
 
     A number that a module remembers is corrected there: all modules' attributes are tried at once, then those of one
     class and name at a time.
@@ -46,12 +53,28 @@ def fit(network: nn.Module, rules: Sequence[SizeRule], masks: Sequence[Tensor], 
             accepted, needed = [*accepted, *more], left
             if chosen is kinds or not needed:
                 break
-    result = [*accepted, *(rule.per_repeat() for rule in rules if (rule.path, rule.target) in needed)]
-    return result if trial(result) is not None else rules
+    if not needed:
+        return accepted
+    paths = {path for path, _ in needed}
+    more, calls = elsewhere()
+    general = generalised([rule for rule in (*rules, *more) if rule.path in paths], calls)
+    needed = trial([*accepted, *general])
+    if needed is None:
+        return [*accepted, *rules]
+    kept = [r for r in general if (r.path, r.target) in needed or (r.path in paths and _only_elsewhere(r, rules))]
+    result = [*accepted, *(rule.per_repeat() for rule in kept)]
+    return result if trial(result) is not None else [*accepted, *rules]
+
+
+def _only_elsewhere(rule: SizeRule, rules: Sequence[SizeRule]) -> bool:
+    """Whether no call of this kind came with the inputs of this size."""
+    assert isinstance(rule.target, Argument)
+    here = {r.target[:3] for r in rules if r.path == rule.path}
+    return rule.target[:3] not in here
 
 
 def _kind(network: nn.Module, rule: SizeRule) -> tuple[str, str]:
-    return type(network.get_submodule(rule.path)).__qualname__, str(rule.target[0])
+    return type(network.get_submodule(rule.path)).__qualname__, rule.target[0]
 
 
 def _attributes(network: nn.Module, needed: Sequence[SizeRule], masks: Sequence[Tensor]) -> list[SizeRule]:
@@ -67,7 +90,7 @@ def _attributes(network: nn.Module, needed: Sequence[SizeRule], masks: Sequence[
             for item, held in items:
                 if type(held) is int and held == rule.old and rule.sign > 0:
                     key = (rule.path, name, item)
-                    candidate = replace(rule, target=(name, item))
+                    candidate = replace(rule, target=Attribute(name, item))
                     other = found.get(key, candidate)
                     same = other is not None and all(other.change(m).new == candidate.change(m).new for m in masks)
                     found[key] = candidate if same else None

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.sizes import SizeRule
+from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.trace import Inputs, call, cloned, copied, evaluating, held_tensors, undisturbed
 from dnal.space.variables import Sources
@@ -72,7 +72,12 @@ class Probe:
         return sorted(failing)
 
     def fitted(
-        self, sources: Sources, sizes: Sequence[SizeRule], groups: Sequence[Tensor], variables: int
+        self,
+        sources: Sources,
+        sizes: Sequence[SizeRule],
+        groups: Sequence[Tensor],
+        variables: int,
+        elsewhere: Callable[[], tuple[list[SizeRule], list[Seen]]],
     ) -> list[SizeRule]:
         """The numbers of the code that need a correction, as attributes of their modules where that is enough."""
         masks = []
@@ -91,7 +96,7 @@ class Probe:
             return found
 
         with undisturbed(self.inputs):
-            return fit(self.network, sizes, masks, used)
+            return fit(self.network, sizes, masks, used, elsewhere)
 
 
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:

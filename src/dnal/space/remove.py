@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from dnal.space.bake import baked
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
 from dnal.space.sizes import Change, SizeRule, changes
@@ -19,11 +20,17 @@ from dnal.space.variables import Sources
 
 class Kept(dict[str, tuple[Tensor | None, ...]]):
     """What a compact network keeps: per tensor and dimension the indices that stay (sorted LongTensor), or None where
-    all do; and ``sizes``, the numbers of its code that change."""
+    all do; ``sizes``, the numbers of its code that change; ``baked``, the layers that become plain ones first."""
 
-    def __init__(self, tensors: Mapping[str, tuple[Tensor | None, ...]], sizes: Iterable[Change] = ()) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, tuple[Tensor | None, ...]],
+        sizes: Iterable[Change] = (),
+        baked: Iterable[str] = (),
+    ) -> None:
         super().__init__(tensors)
         self.sizes = list(sizes)
+        self.baked = list(baked)
 
 
 def kept_indices(sources: Sources, open_variables: Tensor, sizes: Iterable[SizeRule] = ()) -> Kept:
@@ -52,6 +59,8 @@ def sliced(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> Tensor:
 
 def removed(network: nn.Module, kept: Kept) -> nn.Module:
     """A deep copy of the network without the closed channels: the same classes and forward code, smaller tensors."""
+    if kept.baked:
+        network = baked(network, kept.baked)
     smaller: dict[int, Tensor] = {}  # as deepcopy's memo: whatever refers to a tensor, twice or outside its module,
     for name, tensor in named_tensors(network):  # refers to the smaller one in the copy
         dims = kept.get(name)

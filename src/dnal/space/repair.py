@@ -8,6 +8,7 @@ instance: a deep copy must run on its own parameters.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,24 +16,23 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dnal.errors import UserError
-from dnal.space.sizes import SIZED, Change, with_numbers
+from dnal.space.sizes import SIZED, Argument, Attribute, Change, numbers, with_numbers
 
 
-class Rewrites(dict[tuple[int, int], tuple[int, int, bool]]):
-    """(call, position) -> (old, new, multiple); ``used`` remembers which were needed."""
+class Rewrites(dict[Argument, tuple[int, int, bool]]):
+    """Argument -> (old, new, multiple); ``used`` remembers which were needed."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.used: set[tuple[int, int]] = set()
+        self.used: set[Argument] = set()
 
-    def number(self, call: int, position: int, given: int) -> int:
-        if (call, position) not in self:
-            return given
-        old, new, multiple = self[call, position]
-        if not (given % old == 0 if multiple and given > 0 else given == old):
-            return given
-        self.used.add((call, position))
-        return given // old * new
+    def number(self, argument: Argument, given: int) -> int:
+        for target in (argument, argument._replace(which=-1)):
+            old, new, multiple = self.get(target, (0, 0, False))
+            if old and (given % old == 0 if multiple and given > 0 else given == old):
+                self.used.add(target)
+                return given // old * new
+        return given
 
 
 class Rewriter(TorchFunctionMode):
@@ -41,13 +41,18 @@ class Rewriter(TorchFunctionMode):
     def __init__(self, rewrites: Rewrites) -> None:
         super().__init__()
         self._rewrites = rewrites
-        self._call = -1
+        self._calls: Counter[tuple[str, int]] = Counter()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in SIZED and args and isinstance(args[0], Tensor):
-            self._call += 1
-            rest, kwargs = with_numbers((args[1:], kwargs), lambda p, n: self._rewrites.number(self._call, p, n))
+        name = getattr(func, "__name__", "")
+        if name in SIZED and args and isinstance(args[0], Tensor):
+            count = len(numbers((args[1:], kwargs)))
+            which = self._calls[name, count]
+            self._calls[name, count] += 1
+            rest, kwargs = with_numbers(
+                (args[1:], kwargs), lambda p, n: self._rewrites.number(Argument(name, count, p, which), n)
+            )
             args = (args[0], *rest)
         return func(*args, **kwargs)
 
@@ -89,17 +94,17 @@ def repair(network: nn.Module, changes: Iterable[Change]) -> None:
             module = network.get_submodule(change.path)
         except AttributeError:
             raise UserError(f"the architecture belongs to another network: no module '{change.path}'.") from None
-        name, item = change.target
-        if isinstance(name, str):
-            _set(module, name, item, change)
+        if isinstance(change.target, Attribute):
+            _set(module, change.target, change)
             continue
         if "rewritten_sizes" not in vars(module):
             vars(module)["rewritten_sizes"] = Rewrites()
             module.__class__ = repaired_class(type(module))
-        module.rewritten_sizes[name, item] = (change.old, change.new, change.multiple)  # type: ignore
+        module.rewritten_sizes[change.target] = (change.old, change.new, change.multiple)  # type: ignore
 
 
-def _set(module: nn.Module, name: str, item: int, change: Change) -> None:
+def _set(module: nn.Module, attribute: Attribute, change: Change) -> None:
+    name, item = attribute
     value = vars(module).get(name)
     held = value if item < 0 else value[item] if isinstance(value, (list, tuple)) and item < len(value) else None
     if type(held) is not int or held != change.old:

@@ -7,6 +7,7 @@ as many as are left of these channels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -16,25 +17,48 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from dnal.space.bake import PLAIN, computes_its_weight
 from dnal.space.labels import core, signature
 
 SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", "narrow", "__getitem__"}
 """The functions whose numbers are sizes of their result or places in their source."""
 
 
-class Change(NamedTuple):
-    """A number that is another one in the compact network.
+class Attribute(NamedTuple):
+    """A number that a module remembers: ``item`` of a list, or -1 for the attribute itself."""
 
-    ``target``: an attribute, (its name, the item of a list or -1), or a number of a call, (how-many-eth call while the
-    module runs, how-many-eth number among its arguments). ``multiple``: the number comes in multiples of ``old``
-    (a batch of heads).
-    """
+    name: str
+    item: int
+
+
+class Argument(NamedTuple):
+    """The ``position``-th number of a call of ``function`` with ``length`` numbers; ``which`` of these calls while the
+    module runs, -1 = each of them."""
+
+    function: str
+    length: int
+    position: int
+    which: int
+
+
+class Change(NamedTuple):
+    """A number that is another one in the compact network. ``multiple``: it comes in multiples of ``old`` (a batch of
+    heads)."""
 
     path: str
-    target: tuple[str | int, int]
+    target: Attribute | Argument
     old: int
     new: int
     multiple: bool = False
+
+
+class Seen(NamedTuple):
+    """A call with numbers while module ``path`` ran, itself or something in it."""
+
+    path: str
+    function: str
+    which: int
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -46,7 +70,7 @@ class SizeRule:
     """
 
     path: str
-    target: tuple[str | int, int]
+    target: Attribute | Argument
     channels: Tensor
     sign: int = 1
     multiple: bool = False
@@ -75,11 +99,32 @@ def with_variables(rules: Iterable[SizeRule], of_label: Tensor) -> list[SizeRule
     """The rules that count variables, in terms of them; the columns of a row that say the same are merged."""
     result = []
     for rule in rules:
-        ids = of_label[rule.channels]
+        ids = torch.where(rule.channels < of_label.numel(), of_label[rule.channels.clamp(max=of_label.numel() - 1)], -1)
         if bool((ids >= 0).any()):
             same = bool((ids == ids[:, :1]).all())
             result.append(replace(rule, channels=ids[:, :1] if same else ids.unique(dim=1)))
     return result
+
+
+def generalised(rules: Sequence[SizeRule], calls: Iterable[Seen]) -> list[SizeRule]:
+    """The same rules for each call of their kind, where every call that was seen to give the number means the same by
+    it: other inputs may take other turns, so that counting calls would lead astray."""
+    by_place: dict[tuple[str, Attribute | Argument], SizeRule] = {}
+    for rule in rules:
+        by_place.setdefault((rule.path, rule.target), rule)
+    givers: dict[tuple[str, str, int, int, int], set[int]] = {}
+    for path, function, which, given in calls:
+        for position, number in enumerate(given):
+            givers.setdefault((path, function, len(given), position, number), set()).add(which)
+    result: dict[tuple[str, Attribute | Argument], SizeRule] = {}
+    for (path, target), rule in by_place.items():
+        if isinstance(target, Argument):
+            key = (path, target.function, target.length, target.position, rule.old)
+            others = [by_place.get((path, target._replace(which=which))) for which in givers.get(key, ())]
+            if all(other is not None and torch.equal(other.channels, rule.channels) for other in others):
+                target = target._replace(which=-1)
+        result.setdefault((path, target), replace(rule, target=target))
+    return list(result.values())
 
 
 def changes(rules: Iterable[SizeRule], open_variables: Tensor) -> list[Change]:
@@ -130,8 +175,11 @@ class Recorder(TorchFunctionMode):
     def __init__(self, network: nn.Module, layers: Layers) -> None:
         super().__init__()
         self.rules: list[SizeRule] = []
+        self.computed: list[str] = []  # the layers that compute their weight
+        self._network = network
         self._layers = layers
-        self._running: list[tuple[str, list[int]]] = []  # the modules that run, each with its number of calls so far
+        self.calls: list[Seen] = []
+        self._running: list[tuple[str, Counter[tuple[str, int]]]] = []  # the modules that run, with their calls so far
         self._hooks: list[RemovableHandle] = []
         for path, module in network.named_modules():
             self._hooks.append(module.register_forward_pre_hook(self._enter(path)))
@@ -142,7 +190,7 @@ class Recorder(TorchFunctionMode):
             hook.remove()
 
     def _enter(self, path: str) -> Callable[..., None]:
-        return lambda *_: self._running.append((path, [-1]))
+        return lambda *_: self._running.append((path, Counter()))
 
     def _leave(self, *_: Any) -> None:
         if self._running:
@@ -152,13 +200,21 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
+        if name in PLAIN and self._running and len(args) > 1:
+            path = self._running[-1][0]
+            if computes_its_weight(self._network.get_submodule(path), args[1]) and path not in self.computed:
+                self.computed.append(path)
         if name in SIZED and args and isinstance(args[0], Tensor) and self._running:
-            for _, count in self._running:
-                count[0] += 1
+            given = tuple(numbers((args[1:], kwargs)))
+            kind = (name, len(given))
+            for path, count in self._running:
+                self.calls.append(Seen(path, name, count[kind], given))
+                count[kind] += 1
             path, count = self._running[-1]
             for position, labels, sign in self._counted(name, args, kwargs, out):
                 if labels is not None and labels.size(0):
-                    self.rules.append(SizeRule(path, (count[0], position), labels, sign))
+                    target = Argument(name, len(given), position, count[kind] - 1)
+                    self.rules.append(SizeRule(path, target, labels, sign))
         return out
 
     def _rows(self, tensor: Tensor, dim: int) -> Tensor | None:

@@ -9,13 +9,14 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
+from dnal.space.bake import bakeable, baked
 from dnal.space.cost import Cost
 from dnal.space.explain import Explanation, explained
 from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
-from dnal.space.sizes import SizeRule, with_variables
+from dnal.space.sizes import Seen, SizeRule, with_variables
 from dnal.space.trace import Inputs, Trace, named_tensors, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
 
@@ -56,6 +57,8 @@ class Space:
         fixed: (name, reason) of the channels that stay.
         unknown: operations without a rule that touched channels, with their counts.
         shapes: the shape of every parameter and buffer.
+        baked: the layers that compute their weight (weight standardisation, weight norm): here and in the compact
+            network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
     """
 
@@ -73,6 +76,7 @@ class Space:
     products: list[str]
     gates: list[tuple[str, int]]
     sizes: list[SizeRule]
+    baked: list[str]
 
     @staticmethod
     def of(
@@ -106,6 +110,11 @@ class Space:
         for option, given in (("include", wanted), ("exclude", unwanted)):
             check_patterns([name for name, _ in named_tensors(network)], given, option)
         trace = traced(network, example_inputs, RULES)
+        shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(network)}
+        plain = bakeable(network, trace.computed)
+        if plain:
+            network = baked(network, plain)
+            trace = traced(network, example_inputs, RULES)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
         tested = None
         if probe and found.groups:
@@ -114,7 +123,13 @@ class Space:
         sources = found.sources(trace)
         sizes = with_variables(trace.sizes, found.of_label)
         if tested is not None and found.groups:
-            sizes = tested.fitted(sources, sizes, found.groups, len(found.names))
+            of_label, examined = found.of_label, network
+
+            def elsewhere() -> tuple[list[SizeRule], list[Seen]]:
+                rules = trace.elsewhere(examined, example_inputs)
+                return with_variables(rules, of_label), trace.calls
+
+            sizes = tested.fitted(sources, sizes, found.groups, len(found.names), elsewhere)
         parameters = dict(network.named_parameters(remove_duplicate=False))
         once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
@@ -145,7 +160,8 @@ class Space:
             costs={"macs": macs, "params": params},
             fixed=found.fixed,
             unknown=dict(trace.unknown),
-            shapes={name: tuple(tensor.shape) for name, tensor in named_tensors(network)},
+            shapes=shapes,
+            baked=plain,
             products=[m.name for m in trace.multiplications],
         )
 

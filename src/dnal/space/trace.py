@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from dnal.errors import UserError
 from dnal.space.labels import Ledger, along, core, matched, signature
-from dnal.space.sizes import Recorder, SizeRule
+from dnal.space.sizes import Recorder, Seen, SizeRule
 
 logger = logging.getLogger(__name__)
 
@@ -191,6 +191,8 @@ class Trace(TorchDispatchMode):
         self.joint: list[Tensor] = []  # layers that vary along several dimensions: all but one keep their sizes
         self.contracted: list[Tensor] = []
         self.sizes: list[SizeRule] = []
+        self.calls: list[Seen] = []
+        self.computed: list[str] = []  # the layers that compute their weight
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.unknown: Counter[str] = Counter()
@@ -227,6 +229,8 @@ class Trace(TorchDispatchMode):
                 out = call(network, inputs)
         finally:
             recorder.close()
+        self.computed += [path for path in recorder.computed if path not in self.computed]
+        self.calls += recorder.calls
         seen = {rule.path for rule in self.sizes}
         self.sizes += [rule for rule in recorder.rules if rule.path not in seen]
         outputs = held_tensors(out)
@@ -236,6 +240,24 @@ class Trace(TorchDispatchMode):
             for dims in self.owners.values():
                 for labels in dims:
                     self.ledger.freeze(labels, "the network returns nothing that holds a tensor")
+
+    def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[SizeRule]:
+        """The numbers that the code gives for images of another size, if the network takes one."""
+        larger = tree_map_only(Tensor, _larger, cloned(inputs))
+        notes = ("sizes", "multiplications", "reads", "contracted", "unknown")
+        known = {name: copy.copy(getattr(self, name)) for name in notes}
+        self.sizes = []
+        try:
+            with undisturbed(inputs), evaluating(network):
+                twin = copied(network)
+                self.adopt(twin)
+                self.run(twin, larger)
+        except Exception as error:  # whatever the user's forward raises
+            logger.debug("the network takes no larger input: %s", error)
+        found = self.sizes
+        for name, value in known.items():
+            setattr(self, name, value)
+        return found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -388,6 +410,13 @@ class Trace(TorchDispatchMode):
         if id(tensor) not in self._values:
             self._alive.append(tensor)
         self._values[id(tensor)] = value
+
+
+def _larger(tensor: Tensor) -> Tensor:
+    """An image 32 pixels larger, whatever else as it is."""
+    if tensor.dim() != 4 or not tensor.is_floating_point() or min(tensor.shape[2:]) < 2:
+        return tensor
+    return tensor.new_ones((*tensor.shape[:2], tensor.size(2) + 32, tensor.size(3) + 32))
 
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:

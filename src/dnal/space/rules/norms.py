@@ -41,20 +41,20 @@ def layer_norm(t: Trace, c: Call) -> None:
     """
     source = c.args[0]
     normalised = range(source.dim() - len(c.args[1]), source.dim())
-    layers = t.settled(source, normalised, f"{c.func} normalises over it")
+    t.settled(source, normalised, f"{c.func} normalises over it")
     for tensor in c.args[2:4]:
         if isinstance(tensor, Tensor):
             t.freeze(tensor, f"{c.func} normalises over it")
-    t.put(tensors_of(c.out)[0], layers, t.value(source))
+    t.put(tensors_of(c.out)[0], t.value(source).layers, t.value(source))
 
 
 @rule("native_group_norm")
 def group_norm(t: Trace, c: Call) -> None:
     """Normalises over the channels of each group: whole groups leave. One group leaves nothing."""
-    source, groups = c.args[0], int(c.args[7])
+    source, groups = c.args[0], int(c.args[6])
     reason = f"{c.func} normalises over it"
     affine = [t.axis(tensor, 0) for tensor in c.args[1:3] if isinstance(tensor, Tensor)]
-    layers = t.settled_except(source, (1,), reason)
+    t.settled_except(source, (1,), reason)
     channels = t.axis(source, 1)
     if groups == 1 and source.size(1) > 1:
         for labels in (*affine, channels):
@@ -63,12 +63,12 @@ def group_norm(t: Trace, c: Call) -> None:
         t.ledger.tie(channels.view(groups, -1), channels.view(groups, -1)[:, :1])
     for labels in affine:
         t.tie_or_freeze(labels, channels, f"it normalises {t.value(source).origin}")
-    t.put(tensors_of(c.out)[0], layers, t.value(source))
+    t.put(tensors_of(c.out)[0], t.value(source).layers, t.value(source))
 
 
 @rule("_softmax", "_log_softmax")
 def softmax(t: Trace, c: Call) -> None:
     """Normalising over channels needs all of them."""
     source = c.args[0]
-    layers = t.settled(source, (c.args[1],), f"{c.func} normalises over it")
-    t.put(c.out, layers, t.value(source))
+    t.settled(source, (c.args[1],), f"{c.func} normalises over it")
+    t.put(c.out, t.value(source).layers, t.value(source))
