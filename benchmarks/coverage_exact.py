@@ -16,8 +16,10 @@ import dnal
 from coverage_weights import WithWeights, computed_weights
 
 TOLERANCE = 1e-4
-DIFFERENT = 1e-2
-"""What the negative control must reach: another choice of channels changes the output by at least this."""
+CLOSER = 100
+"""Another choice of channels (the negative control) must be this many times farther away than the right one."""
+NEARLY = 1e-2
+"""A difference that rounding could make: it is measured again in double precision."""
 LARGER = (32, 64)
 """Pixels to add for the second input size: the first that the network itself takes."""
 
@@ -103,7 +105,7 @@ def checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
     In single precision, and once more in double if that is not close enough: rounding is no wrong slice.
     """
     verdict = _checked(network, space, pixels)
-    if not verdict.exact and verdict.difference < DIFFERENT:
+    if not verdict.exact and verdict.difference < NEARLY:
         verdict = _checked(copy.deepcopy(network).double(), space, pixels)
     return verdict
 
@@ -122,8 +124,8 @@ def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
         worst = max(worst, apart)
         reason = reason or (f"at {size} pixels {told}" if told else "")
     control, _ = _apart(with_zeros(network, space, other.open, images), small, images)
-    if not reason and not control >= DIFFERENT:
-        reason = f"the negative control differs by {control:.1e} only"
+    if not reason and not (control > 0 and control >= CLOSER * worst):
+        reason = f"the negative control differs by {control:.1e} only, the right choice by {worst:.1e}"
     return Verdict(not reason, worst, control, second, reason)
 
 
