@@ -32,11 +32,11 @@ from torch import Tensor, nn
 import dnal
 from dnal import data, models
 from dnal.gates import Gated
-from dnal.learning import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
 from dnal.methods import budget_recipe, paper_recipe
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.selection import select
 from dnal.methods.uniform import random_scores, uniform_scores
+from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
 from dnal.train.evaluate import accuracy
 from dnal.train.weights import train_weights
 

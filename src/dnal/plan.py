@@ -1,0 +1,124 @@
+"""The plan of a job: what the user asked for, checked, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from dnal.budget import Budget
+from dnal.errors import UserError
+
+RECIPES = ("budget", "paper")
+STEPS = ("joint", "alternating")
+DEFAULT_BUDGET = "macs<=30%"
+DEFAULT_EPOCHS = (40, 20, 40)
+DEFAULT_LR = 0.1
+DEFAULT_LAMBDA = 1e-4
+ARCHITECTURE_RATE = 0.3
+RETRAIN_RATE = 0.5
+"""Learning rates of the second and third phase, as shares of the first one's."""
+GENTLE = 0.1
+"""Factor on both when the base is trained already: what it knows should survive."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a job that needs neither network nor data.
+
+    Attributes:
+        epochs, rates: of the phases base, architecture, retrain; a rate is the peak learning rate of the weights.
+        lambda_: the penalty of the paper's recipe.
+        distil: whether the network before removal teaches. steps: "joint" or "alternating".
+    """
+
+    budget: Budget | None
+    recipe: str
+    base_is_trained: bool
+    epochs: tuple[int, int, int]
+    rates: tuple[float, float, float]
+    lambda_: float
+    distil: bool
+    steps: str
+    seed: int
+
+    @staticmethod
+    def of(
+        *,
+        budget: str | Budget | None,
+        recipe: str,
+        base_is_trained: bool,
+        epochs: int | tuple[int, int, int] | None,
+        lr: float | None,
+        lambda_: float | None,
+        distil: bool,
+        steps: str,
+        seed: int,
+    ) -> Plan:
+        """Fills in what was left open; arguments as in :func:`dnal.learn`.
+
+        Raises:
+            UserError: for what cannot work with any network.
+        """
+        _one_of("recipe", recipe, RECIPES)
+        _one_of("steps", steps, STEPS)
+        peak = DEFAULT_LR if lr is None else lr
+        if not (math.isfinite(peak) and peak > 0):
+            raise UserError(f"the learning rate must be above zero, not {lr}.")
+        if lambda_ is not None and recipe != "paper":
+            raise UserError("lambda belongs to recipe='paper'; the budget recipe finds its own multiplier.")
+        penalty = DEFAULT_LAMBDA if lambda_ is None else lambda_
+        if not (math.isfinite(penalty) and penalty >= 0):
+            raise UserError(f"lambda must not be negative, not {lambda_}.")
+        if budget is None and recipe == "budget":
+            budget = DEFAULT_BUDGET
+        later = peak * (GENTLE if base_is_trained else 1.0)
+        return Plan(
+            budget=Budget.parse(budget) if isinstance(budget, str) else budget,
+            recipe=recipe,
+            base_is_trained=base_is_trained,
+            epochs=_phases(epochs, base_is_trained),
+            rates=(peak, ARCHITECTURE_RATE * later, RETRAIN_RATE * later),
+            lambda_=penalty,
+            distil=distil,
+            steps=steps,
+            seed=seed,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "budget": None if self.budget is None else str(self.budget),
+            "recipe": self.recipe,
+            "epochs": list(self.epochs),
+            "lr": self.rates[0],
+            "rates": list(self.rates),
+            "lambda": self.lambda_ if self.recipe == "paper" else None,
+            "base_is_trained": self.base_is_trained,
+            "distil": self.distil,
+            "steps": self.steps,
+            "seed": self.seed,
+        }
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"unknown {what} '{value}'; choose {' or '.join(known)}.")
+
+
+def _phases(epochs: int | tuple[int, int, int] | None, base_is_trained: bool) -> tuple[int, int, int]:
+    if epochs is None:
+        first, second, third = DEFAULT_EPOCHS
+    elif isinstance(epochs, int):
+        if epochs < 3:
+            raise UserError(f"three phases need at least 3 epochs, not {epochs}.")
+        first = max(1, round(0.4 * epochs))
+        second = max(1, round(0.2 * epochs))
+        third = epochs - first - second
+    else:
+        if len(epochs) != 3:
+            raise UserError(f"give the epochs of three phases, or one number, not {len(epochs)} numbers.")
+        first, second, third = epochs
+    if min(first, third) < 0 or second < 1:
+        raise UserError(f"epochs must not be negative and the second phase needs one, not {first},{second},{third}.")
+    return (0 if base_is_trained else first), second, third
