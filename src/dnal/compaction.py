@@ -23,7 +23,7 @@ def compact(network: nn.Module, architecture: Architecture) -> nn.Module:
     if architecture.kept.baked:
         warnings.warn(
             f"compact made {len(architecture.kept.baked)} layers plain that compute their weight (weight "
-            f"standardisation or weight norm; the first is '{architecture.kept.baked[0]}'): the outputs are the same, "
+            f"standardisation; the first is '{architecture.kept.baked[0]}'): the outputs are the same, "
             "but further training no longer normalises these weights.",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Layers that compute their weight (weight standardisation, weight norm), made plain.
+"""Layers that compute their weight from a parameter (weight standardisation), made plain.
 
 A standardised weight has another mean when an input channel leaves, so that such a layer can only lose channels with
 the weight it has computed. Making it plain does not change what the network computes; it does change how it trains.
@@ -134,8 +134,10 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def bakeable(network: nn.Module, paths: Iterable[str]) -> list[str]:
-    """Those of the layers that have a plain counterpart."""
-    return [path for path in paths if path and plain(network.get_submodule(path)) is not None]
+    """Those of the layers that have a plain counterpart under the same name of their weight: a parametrized one
+    (weight norm) has not, and loses channels only after ``torch.nn.utils.parametrize.remove_parametrizations``."""
+    layers = {path: network.get_submodule(path) for path in paths if path}
+    return [path for path, layer in layers.items() if "weight" in layer._parameters and plain(layer) is not None]
 
 
 def baked(network: nn.Module, paths: Iterable[str]) -> nn.Module:

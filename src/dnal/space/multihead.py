@@ -80,7 +80,16 @@ def _adapted(kind: type[nn.Module]) -> type[nn.Module]:
 def fewer_heads(module: nn.Module) -> None:
     """Gives an attention whose projections were cut the forward that does without the stream's width, in place."""
     assert isinstance(module, nn.MultiheadAttention)
-    whole = module.out_proj.weight.size(1) == module.embed_dim
+    width = module.embed_dim
+    expected = {
+        "in_proj_weight": (3 * width, width),
+        "q_proj_weight": (width, width),
+        "k_proj_weight": (width, module.kdim),
+        "v_proj_weight": (width, module.vdim),
+    }
+    found = {name: weight.shape for name in expected if (weight := getattr(module, name)) is not None}
+    whole = all(shape == expected[name] for name, shape in found.items())
+    whole = whole and module.out_proj.weight.shape == (width, width)
     if whole or isinstance(module, _FewerHeads) or module.bias_k is not None or module.add_zero_attn:
         return
     module.__class__ = _adapted(type(module))  # type: ignore[assignment]

@@ -57,7 +57,7 @@ class Space:
         fixed: (name, reason) of the channels that stay.
         unknown: operations without a rule that touched channels, with their counts.
         shapes: the shape of every parameter and buffer.
-        baked: the layers that compute their weight (weight standardisation, weight norm): here and in the compact
+        baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
     """
@@ -112,6 +112,7 @@ class Space:
         trace = traced(network, example_inputs, RULES)
         shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(network)}
         plain = bakeable(network, trace.computed)
+        computing = {name for name, _ in network.named_parameters(remove_duplicate=False)}
         if plain:
             network = baked(network, plain)
             trace = traced(network, example_inputs, RULES)
@@ -149,7 +150,10 @@ class Space:
         )
         return Space(
             num_variables=len(found.names),
-            sources={name: dims for name, dims in sources.items() if name in parameters},
+            sources={  # a layer that was made plain has no parameters besides its weight and bias any more
+                **{name: (None,) * len(shape) for name, shape in shapes.items() if name in computing},
+                **{name: dims for name, dims in sources.items() if name in parameters},
+            },
             buffer_sources={name: dims for name, dims in sources.items() if name not in parameters},
             names=found.names,
             groups=_groups(found.groups, found.names, sources, set(parameters)),

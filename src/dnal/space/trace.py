@@ -135,6 +135,7 @@ class Value:
     layers: list[Tensor] = field(default_factory=list)
     origin: str = "a value whose size is fixed"
     parameter: str | None = None  # set while the tensor IS this parameter or a view of it
+    debts: list[tuple[Tensor, str]] = field(default_factory=list)  # what freezes if anybody looks at this value
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ class Trace(TorchDispatchMode):
         self.parts: list[Tensor] = []
         self.joint: list[Tensor] = []  # layers that vary along several dimensions: all but one keep their sizes
         self.contracted: list[Tensor] = []
+        self.multiplied: list[Tensor] = []
         self.sizes: list[SizeRule] = []
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
@@ -263,7 +265,10 @@ class Trace(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        labelled = [t for t in tensors_of((args, kwargs)) if self.value(t).layers]
+        given = tensors_of((args, kwargs))
+        for tensor in given:
+            self._pay(tensor)
+        labelled = [t for t in given if self.value(t).layers]
         for tensor in labelled:
             if id(tensor) in self._names:
                 self.used.add(self._names[id(tensor)])
@@ -296,7 +301,18 @@ class Trace(TorchDispatchMode):
     def value(self, tensor: Tensor) -> Value:
         return self._values.get(id(tensor)) or Value()
 
+    def owe(self, tensor: Tensor, debts: list[tuple[Tensor, str]]) -> None:
+        """Freezes labels only once anything looks at the value."""
+        if debts:
+            self.value(tensor).debts.extend(debts)
+
+    def _pay(self, tensor: Tensor) -> None:
+        for labels, reason in self.value(tensor).debts:
+            self.ledger.freeze(labels, reason)
+        self.value(tensor).debts.clear()
+
     def freeze(self, tensor: Tensor, reason: str) -> None:
+        self._pay(tensor)
         for layer in self.value(tensor).layers:
             self.ledger.freeze(layer, reason)
 
@@ -316,16 +332,22 @@ class Trace(TorchDispatchMode):
                 found = labels if found is None else found
         return found
 
-    def settled(self, tensor: Tensor, dims: Iterable[int], reason: str) -> list[Tensor]:
+    def settled(
+        self, tensor: Tensor, dims: Iterable[int], reason: str, debts: list[tuple[Tensor, str]] | None = None
+    ) -> list[Tensor]:
         """The layers of a value whose ``dims`` are mixed: frozen where they vary along these alone; where also along
-        others (the channels of several heads, of stacked paths), tied along ``dims``, so that the others may leave."""
+        others (the channels of several heads, of stacked paths), tied along ``dims``, so that the others may leave.
+        With ``debts``, what would freeze is noted there instead."""
         mixed = {d % tensor.dim() for d in dims} if tensor.dim() else set()
         result = []
         for layer in self.value(tensor).layers:
             varying = signature(layer)
             inside = mixed & set(varying)
             if inside and inside == set(varying):
-                self.ledger.freeze(layer, reason)
+                if debts is None:
+                    self.ledger.freeze(layer, reason)
+                else:
+                    debts.append((layer, reason))
                 continue
             first = layer
             for d in inside:
@@ -399,6 +421,7 @@ class Trace(TorchDispatchMode):
 
     def multiply(self, name: str | None, factor: float, *sides: Side) -> None:
         """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
+        self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
         self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes))
 

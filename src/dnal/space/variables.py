@@ -55,6 +55,12 @@ def variables_of(trace: Trace) -> Variables:
     free[torch.tensor(list(reasons), dtype=torch.long)] = False
     open_roots = torch.cat([own for _, _, own in owned] or [torch.empty(0, dtype=torch.long)])
     open_roots = root[open_roots].unique()
+    met = torch.zeros(trace.ledger.size, dtype=torch.bool)
+    for labels in (*trace.multiplied, *trace.reads, *trace.contracted):
+        met[root[labels]] = True
+    for idle in open_roots[~met[open_roots] & free[open_roots]].tolist():
+        reasons[idle] = "no product reads or makes it"  # the part of a table that other inputs look up
+        free[idle] = False
     open_roots = open_roots[free[open_roots]]
     _, group, widths = profile[open_roots].unique(return_inverse=True, return_counts=True)
     for alone in open_roots[widths[group] == 1].tolist():

@@ -38,7 +38,7 @@ def _moved(c: Call, layer: Tensor) -> list[Tensor]:
     return [compressed(moved.long())]
 
 
-@rule("slice", "select", "split_with_sizes", "unbind", "narrow")
+@rule("slice", "select", "split_with_sizes", "unsafe_split_with_sizes", "unbind", "narrow")
 def part(t: Trace, c: Call) -> None:
     """A piece of a channel dimension: its own channels, at least one of which must stay."""
     view(t, c)
@@ -48,7 +48,7 @@ def part(t: Trace, c: Call) -> None:
                 t.part(layer)
 
 
-@rule("split")
+@rule("split", "unsafe_split")
 def split(t: Trace, c: Call) -> None:
     """Equal pieces are cut from a size known only when running, so that they must stay equal: their labels are tied."""
     part(t, c)

@@ -66,7 +66,7 @@ def group_norm(t: Trace, c: Call) -> None:
     t.put(tensors_of(c.out)[0], t.value(source).layers, t.value(source))
 
 
-@rule("_softmax", "_log_softmax")
+@rule("_softmax", "_log_softmax", "_safe_softmax")
 def softmax(t: Trace, c: Call) -> None:
     """Normalising over channels needs all of them."""
     source = c.args[0]

@@ -115,7 +115,8 @@ def reduce(t: Trace, c: Call) -> None:
     if isinstance(dims, bool) or dims is None or dims == []:
         dims = list(range(source.dim()))
     touched = sorted(d % source.dim() for d in ([dims] if isinstance(dims, int) else dims)) if source.dim() else []
-    settled = t.settled(source, touched, f"{c.func} reduces over it")
+    debts: list[tuple[Tensor, str]] = []
+    settled = t.settled(source, touched, f"{c.func} reduces over it", debts)
     for out in tensors_of(c.out):
         layers = []
         for layer in settled:
@@ -123,6 +124,7 @@ def reduce(t: Trace, c: Call) -> None:
                 layer = layer.narrow(d, 0, 1) if out.dim() == source.dim() else layer.select(d, 0)
             layers.append(layer)
         t.put(out, layers, t.value(source))
+        t.owe(out, debts)  # the mean attention of the heads is often computed and thrown away
     return None
 
 

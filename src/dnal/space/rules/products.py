@@ -30,7 +30,7 @@ def convolution(t: Trace, c: Call) -> None:
     written, read, channels = t.axis(weight, into), t.axis(weight, out_of), t.axis(source, 1)
     origin = f"it reads {t.value(source).origin}"
     if name is None or (transposed and groups > 1):
-        reason = "its reader's weight is computed" if name is None else "a transposed convolution has groups"
+        reason = "its reader computes its weight" if name is None else "a transposed convolution has groups"
         for labels in (written, read, channels):
             t.ledger.freeze(labels, reason)
     elif groups == 1:
