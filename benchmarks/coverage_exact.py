@@ -73,7 +73,7 @@ def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, images: Ten
     computed = computed_weights(network, images)
     with torch.no_grad():
         for name, parameter in twin.named_parameters(remove_duplicate=False):
-            for dim, ids in enumerate(space.sources[name]):
+            for dim, ids in enumerate(space.sources.get(name, ())):
                 if ids is not None:
                     closed = ((ids >= 0) & ~stays[ids.clamp(min=0)]).nonzero().squeeze(1)
                     computed.get(name, parameter).index_fill_(dim, closed, 0)

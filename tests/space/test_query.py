@@ -101,6 +101,24 @@ def test_a_depthwise_convolution_makes_what_it_filters() -> None:
     )
 
 
+def test_what_a_weight_is_computed_from_is_said_to_become_plain() -> None:
+    class Scaled(nn.Conv2d):
+        def __init__(self) -> None:
+            super().__init__(6, 8, 3)
+            self.gain = nn.Parameter(torch.full((8, 1, 1, 1), 0.7))
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight = (self.weight - self.weight.mean((1, 2, 3), keepdim=True)) * self.gain
+            return nn.functional.conv2d(x, weight, self.bias)
+
+    torch.manual_seed(0)
+    space = dnal.Space.of(nn.Sequential(conv(3, 6), Scaled(), conv(8, 4)), image())
+    assert only_part(space.explain("1.weight"), 0).width == 8
+    gain = space.explain("1.gain").dimensions
+    assert [dimension.fixed for dimension in gain] == [8, 1, 1, 1]
+    assert "plain" in gain[0].reasons[0]
+
+
 def test_the_text_says_it_all(space: dnal.Space) -> None:
     explanation = space.explain("layer1.0.conv1.weight")
     text = str(explanation)

@@ -98,6 +98,9 @@ def _reasons(space: Space, name: str, dim: int, size: int) -> tuple[str, ...]:
     found = [
         reason.removeprefix(start) for tensor, reason in space.fixed if tensor == name and reason.startswith(start)
     ]
+    layer, _, last = name.rpartition(".")
+    if layer in space.baked and last not in ("weight", "bias"):
+        return ("its layer computes a weight from it, and is made plain with that weight",)
     return tuple(found) or ("it has one entry" if size == 1 else "it is no dimension of channels",)
 
 
