@@ -115,6 +115,73 @@ def tokens(n: Net, x: Tensor) -> Tensor:
     return n.mlp(n.norm(n.first(x).flatten(2).transpose(1, 2)))
 
 
+class Attention(nn.Module):
+    """Heads of one fused projection, with the sizes written in one of the usual ways."""
+
+    def __init__(self, fused: bool, heads: int = 4, width: int = 16) -> None:
+        super().__init__()
+        self.fused, self.heads, self.width, self.scale = fused, heads, width // heads, (width // heads) ** -0.5
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, channels = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            y = ((q * self.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
+        return self.out(y.transpose(1, 2).reshape(batch, length, channels))  # the width of a stream that stays
+
+
+def attending(inner: nn.Module) -> nn.Module:
+    """A layer norm keeps the stream whole on both sides of the attention."""
+    return nn.Sequential(nn.Linear(5, 16), nn.LayerNorm(16), inner, nn.LayerNorm(16), nn.Linear(16, 3))
+
+
+class Multihead(nn.Module):
+    def __init__(self, batch_first: bool = True, weights: bool = False) -> None:
+        super().__init__()
+        self.inner, self.weights = nn.MultiheadAttention(16, 4, batch_first=batch_first), weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x, x, x, need_weights=self.weights)[0]
+
+
+def single_head(n: Net, x: Tensor) -> Tensor:
+    q, k, v = n.q(x), n.k(x), n.v(x)
+    return n.last((q @ k.transpose(1, 2)).softmax(-1) @ v)
+
+
+def selective(n: Net, x: Tensor) -> Tensor:
+    paths = torch.stack((n.a(x), n.b(x)), 1)
+    weights = n.up(n.down(paths.sum(1).mean((2, 3), keepdim=True)).relu())
+    weights = weights.view(x.size(0), 2, 6, 1, 1).softmax(1)
+    return n.last((paths * weights).sum(1))
+
+
+def unet() -> nn.Module:
+    def block(into: int, out: int) -> nn.Module:
+        return nn.Sequential(conv(into, out), nn.BatchNorm2d(out), nn.ReLU())
+
+    def compute(n: Net, x: Tensor) -> dict[str, Tensor]:
+        one = n.one(x)
+        two = n.two(F.max_pool2d(one, 2))
+        three = n.three(F.max_pool2d(two, 2))
+        two = n.back(torch.cat((n.up(three), two), 1))
+        return {"out": n.last(torch.cat((F.interpolate(two, scale_factor=2.0, mode="bilinear"), one), 1))}
+
+    return Net(
+        compute,
+        one=block(3, 4),
+        two=block(4, 6),
+        three=block(6, 8),
+        up=nn.ConvTranspose2d(8, 5, 2, 2),
+        back=block(11, 7),
+        last=conv(11, 2),
+    )
+
+
 Build = Callable[[], nn.Module]
 EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
     # name: (network, variables, example inputs)
@@ -314,5 +381,60 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
     "double precision": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).double(), 8, lambda: image().double()),
     "half precision": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).half(), 8, lambda: image().half()),
     "bfloat16": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).bfloat16(), 8, lambda: image().bfloat16()),
+    "GroupNorm loses whole groups": (lambda: between(16, nn.GroupNorm(4, 16), nn.ReLU()), 4, image),
+    "GroupNorm of one group": (lambda: between(16, nn.GroupNorm(1, 16), nn.ReLU()), 0, image),
+    "InstanceNorm": (lambda: between(8, nn.InstanceNorm2d(8, affine=True), nn.ReLU()), 8, image),
+    "GLU halves leave together": (lambda: between(16, nn.GLU(1), out=8), 8, image),
+    "padding by reflection": (
+        lambda: between(8, nn.ReLU(), nn.Conv2d(8, 6, 3, padding=1, padding_mode="reflect"), out=6),
+        8 + 6,
+        image,
+    ),
+    "pixel shuffle": (lambda: between(8, nn.ReLU(), conv(8, 24), nn.PixelShuffle(2), out=6), 8 + 6, image),
+    "split by hard-coded sizes": (
+        lambda: function(
+            8,
+            lambda n, x: torch.cat([f(p) for f, p in zip((n.a, n.b), x.split([3, 5], 1), strict=True)], 1),
+            out=9,
+            a=conv(3, 4),
+            b=conv(5, 5),
+        ),
+        3 + 5 + 4 + 5,
+        image,
+    ),
+    "selective kernels": (
+        lambda: Net(selective, a=conv(3, 6), b=conv(3, 6), down=conv(6, 5, 1), up=conv(5, 12, 1), last=conv(6, 4)),
+        6 + 5,  # both paths and both weights of a channel leave together; and the bottleneck
+        image,
+    ),
+    "attention loses heads": (lambda: attending(Attention(fused=False)), 4, lambda: torch.randn(2, 7, 5)),
+    "fused attention loses heads": (lambda: attending(Attention(fused=True)), 4, lambda: torch.randn(2, 7, 5)),
+    "nn.MultiheadAttention loses heads": (lambda: attending(Multihead()), 4, lambda: torch.randn(2, 7, 5)),
+    "nn.MultiheadAttention, batch second, with weights": (
+        lambda: attending(Multihead(False, True)),
+        4,
+        lambda: torch.randn(7, 2, 5),
+    ),
+    "nn.MultiheadAttention on a stream that narrows": (
+        lambda: nn.Sequential(nn.Linear(5, 16), Multihead(), nn.Linear(16, 3)),
+        16 + 4 + 16,  # the stream in, the heads, the stream out
+        lambda: torch.randn(2, 7, 5),
+    ),
+    "nn.TransformerEncoder": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 24, batch_first=True), 2),
+        2 * (4 + 24),  # heads and hidden widths; the stream runs through layer norms
+        lambda: torch.randn(2, 7, 16),
+    ),
+    "a single head's queries and keys, and its values": (
+        lambda: Net(single_head, q=nn.Linear(5, 6), k=nn.Linear(5, 6), v=nn.Linear(5, 7), last=nn.Linear(7, 3)),
+        6 + 7,
+        lambda: torch.randn(2, 4, 5),
+    ),
+    "embedding": (
+        lambda: nn.Sequential(nn.Embedding(11, 8), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)),
+        8 + 6,  # the rows stay: any word may come
+        lambda: torch.tensor([[1, 2, 3], [4, 5, 6]]),
+    ),
+    "U-Net": (unet, 4 + 6 + 8 + 5 + 7, image),
     "no parameters": (nn.ReLU, 0, image),
 }

@@ -400,7 +400,12 @@ class Trace(TorchDispatchMode):
                 covered = {d + len(shape) - tensor.dim() for x in self.value(tensor).layers for d in signature(x)}
                 for d in signature(layer):
                     own = d - (len(shape) - tensor.dim())
-                    if own >= 0 and tensor.size(own) > 1 and d not in covered:
+                    if own < 0 or tensor.size(own) <= 1 or d in covered:
+                        continue
+                    if len(signature(layer)) > 1:  # it keeps its size along d, and may lose channels along the others
+                        dims = signature(layer)
+                        self.ledger.tie(core(layer, dims), core(layer.narrow(d, 0, 1).expand(layer.shape), dims))
+                    else:
                         self.ledger.freeze(layer, f"it meets {self.value(tensor).origin}")
         return matched(self.ledger, layers)
 
