@@ -118,7 +118,7 @@ def generalised(rules: Sequence[SizeRule], calls: Iterable[Seen]) -> list[SizeRu
             givers.setdefault((path, function, len(given), position, number), set()).add(which)
     result: dict[tuple[str, Attribute | Argument], SizeRule] = {}
     for (path, target), rule in by_place.items():
-        if isinstance(target, Argument):
+        if isinstance(target, Argument) and not rule.per_repeat().multiple:  # a multiple may be anything else elsewhere
             key = (path, target.function, target.length, target.position, rule.old)
             others = [by_place.get((path, target._replace(which=which))) for which in givers.get(key, ())]
             if all(other is not None and torch.equal(other.channels, rule.channels) for other in others):

@@ -1,0 +1,209 @@
+"""Numbers in a network's code: corrected as attributes where a module remembers them, else in the call."""
+
+import copy
+import io
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
+from networks import EXAMPLES, Attention, attending
+from torch import Tensor, nn
+
+import dnal
+from dnal.space.sizes import Argument, Attribute
+
+
+class Split(nn.Module):
+    """Pieces of 3 and 5 channels, remembered in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces = [3, 5]
+        self.first, self.a, self.b = nn.Linear(4, 8), nn.Linear(3, 4), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.first(x).split(self.pieces, -1)
+        return self.a(one.relu()) + self.b(two.relu())
+
+
+class Window(Attention):
+    """Computes the width of a head from that of the stream."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, channels = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        y = (q * (channels // self.heads) ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
+        y = y.reshape(batch * self.heads, length, -1).view(batch, self.heads, length, -1)  # heads of the whole batch
+        return self.out(y.transpose(1, 2).reshape(batch, length, channels))
+
+
+def window() -> tuple[nn.Module, dnal.Space, Tensor]:
+    torch.manual_seed(0)
+    network, example = randomise(attending(Window(fused=False))).eval(), torch.randn(2, 7, 5)
+    return network, dnal.Space.of(network, example), example
+
+
+def test_a_module_that_remembers_its_sizes_keeps_its_class() -> None:
+    network, example = randomise(Split()).eval(), torch.randn(2, 4)
+    space = dnal.Space.of(network, example)
+    assert space.num_variables == 3 + 5
+    assert {rule.target for rule in space.sizes} == {Attribute("pieces", 0), Attribute("pieces", 1)}
+    small = assert_exact(network, example, space, coin_flips(space, 1))
+    assert type(small) is Split
+    assert small.pieces == [small.a.in_features, small.b.in_features]
+    assert network.pieces == [3, 5]
+
+
+def test_a_computed_size_is_corrected_in_its_call_for_every_batch() -> None:
+    network, space, example = window()
+    assert space.num_variables == 4
+    assert all(isinstance(rule.target, Argument) for rule in space.sizes)
+    architecture = dnal.Architecture.random(space, 0.5)
+    small = assert_exact(network, example, space, architecture)
+    twin = zero_twin(network, space, architecture.open)
+    for batch in (1, 3, 4):
+        other = torch.randn(batch, 9, 5)
+        assert difference(run(twin, other), run(small, other)) <= 1e-4
+
+
+def test_a_corrected_network_is_an_ordinary_one() -> None:
+    network, space, example = window()
+    small = dnal.compact(network, dnal.Architecture.random(space, 0.5))
+    assert isinstance(small[2], Window)
+    assert not any("forward" in vars(module) for module in small.modules())
+    expected = run(small, example)
+
+    assert difference(expected, run(copy.deepcopy(small), example)) == 0
+    assert difference(expected, run(pickle.loads(pickle.dumps(small)), example)) == 0
+    held = io.BytesIO()
+    torch.save(small.state_dict(), held)
+    blank = copy.deepcopy(small)
+    with torch.no_grad():
+        for parameter in blank.parameters():
+            parameter.zero_()
+    blank.load_state_dict(torch.load(io.BytesIO(held.getvalue())))
+    assert difference(expected, run(blank, example)) == 0
+    exported = torch.export.export(small, (example,), strict=False).module()
+    assert difference(expected, run(exported, example)) <= 1e-6
+
+
+@pytest.mark.parametrize("build", [window], ids=["window"])
+def test_training_a_deep_copy_leaves_the_compact_network_alone(build: type) -> None:
+    network, space, example = build()
+    small = dnal.compact(network, dnal.Architecture.random(space, 0.5))
+    before = {name: tensor.clone() for name, tensor in small.state_dict().items()}
+    twin = copy.deepcopy(small).train()
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
+    for _ in range(10):
+        optimizer.zero_grad()
+        twin(example).square().sum().backward()
+        optimizer.step()
+    assert all(p.grad is not None for p in twin.parameters())
+    assert all(p.grad is None for p in small.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in small.state_dict().items())
+
+
+def test_the_file_alone_makes_the_compact_network(tmp_path: Path) -> None:
+    network, space, example = window()
+    architecture = dnal.Architecture.random(space, 0.5)
+    architecture.save(tmp_path / "architecture.json")
+    loaded = dnal.Architecture.load(tmp_path / "architecture.json")
+    assert loaded == architecture
+    assert (
+        difference(run(dnal.compact(network, architecture), example), run(dnal.compact(network, loaded), example)) == 0
+    )
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        ["2", ["reshape", 5, 3, 0], 4, 8, False],
+        ["2", ["reshape", 5, 3, 0], 4, 0, False],
+        ["2", ["__class__", -1], 4, 2, False],
+        ["2", ["heads", "x"], 4, 2, False],
+        ["2", ["eval", 5, 3, 0], 4, 2, False],
+        [2, ["heads", -1], 4, 2, False],
+        ["2", ["heads", -1], 4, 2, 1],
+        ["2", "heads", 4, 2, False],
+        7,
+    ],
+)
+def test_a_hostile_size_is_refused(size: object, tmp_path: Path) -> None:
+    _, space, _ = window()
+    path = tmp_path / "architecture.json"
+    dnal.Architecture.random(space, 0.5).save(path)
+    document = json.loads(path.read_text())
+    document["sizes"] = [size]
+    path.write_text(json.dumps(document))
+    with pytest.raises(dnal.UserError, match="not an architecture"):
+        dnal.Architecture.load(path)
+
+
+@pytest.mark.parametrize("size", [["9", ["heads", -1], 4, 2, False], ["2", ["nothing", -1], 4, 2, False]])
+def test_a_size_of_another_network_is_refused(size: list[object], tmp_path: Path) -> None:
+    network, space, _ = window()
+    path = tmp_path / "architecture.json"
+    dnal.Architecture.random(space, 0.5).save(path)
+    document = json.loads(path.read_text())
+    document["sizes"] = [size]
+    path.write_text(json.dumps(document))
+    with pytest.raises(dnal.UserError, match="another network"):
+        dnal.compact(network, dnal.Architecture.load(path))
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation: every filter has mean 0 and variance 1 whatever its parameter is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        var, mean = torch.var_mean(self.weight, (1, 2, 3), keepdim=True, correction=0)
+        weight = (self.weight - mean) * torch.rsqrt(var + 1e-6)
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+def test_standardised_convolutions_become_plain_and_are_gated_after_standardisation() -> None:
+    torch.manual_seed(0)
+    network = randomise(
+        nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3), nn.ReLU(), Standardised(6, 4, 1))
+    )
+    network, images = network.eval(), torch.randn(2, 3, 9, 9)
+    space = dnal.Space.of(network, images)
+    assert space.num_variables == 8 + 6
+    assert space.baked == ["0", "2", "4"]
+
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 1)).eval()
+    with torch.no_grad():
+        for own, other in zip(network, plain, strict=True):
+            if isinstance(own, Standardised):
+                flat = own.weight.flatten(1)
+                flat = (flat - flat.mean(1, keepdim=True)) / (flat.var(1, keepdim=True, correction=0) + 1e-6).sqrt()
+                other.weight.copy_(flat.view_as(own.weight))
+                other.bias.copy_(own.bias)
+    architecture = dnal.Architecture.random(space, 0.5, seed=1)
+    expected = run(zero_twin(plain, space, architecture.open), images)
+    with pytest.warns(UserWarning, match="3 layers plain"):
+        small = dnal.compact(network, architecture)
+    assert difference(expected, run(small, images)) <= 1e-5
+    assert all(type(layer) is nn.Conv2d for layer in small[::2])
+    assert difference(expected, run(dnal.gated(network, architecture), images)) <= 1e-5
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+    soft = dnal.Gated(network, space)
+    soft.hard = True
+    with torch.no_grad():
+        soft.s.copy_(architecture.open.float() - 0.5)
+    assert difference(expected, run(soft, images)) <= 1e-5
+    soft(images).square().sum().backward()
+    assert soft.s.grad is not None
+    assert soft.s.grad.any()
+
+
+def test_channels_that_no_parameter_reads_are_gated_where_they_are_written() -> None:
+    """Queries and keys meet each other: only their writers can close a channel."""
+    build, _, inputs = EXAMPLES["a single head's queries and keys, and its values"]
+    space = dnal.Space.of(build(), inputs())
+    assert {("q.weight", 0), ("q.bias", 0), ("k.weight", 0), ("k.bias", 0)} <= set(space.gates)
+    assert space.readers == [("last.weight", 1)]
