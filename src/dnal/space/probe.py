@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 """Largest allowed difference, relative to the largest output."""
 
+REMEMBERED = 4
+"""Outputs with zeroed slices that are kept, since the same channels are tried with several corrections."""
+
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -35,6 +38,7 @@ class Probe:
     """A randomised copy of a network and noise to run it on."""
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        self._references: dict[int, list[Tensor]] = {}
         with undisturbed(inputs), evaluating(network):
             torch.manual_seed(0)
             twin = randomised(network)
@@ -60,7 +64,7 @@ class Probe:
             open_variables = torch.ones(variables, dtype=torch.bool)
             for g in chosen:
                 open_variables[off[g]] = False
-            return removal_is_exact(self.network, self.inputs, kept_indices(sources, open_variables, sizes))
+            return self._exact(kept_indices(sources, open_variables, sizes))
 
         failing: list[int] = []
         remaining = list(range(len(groups)))
@@ -91,12 +95,43 @@ class Probe:
             found: set[tuple[str, Any]] = set()
             for mask in masks:
                 kept = kept_indices(sources, mask, rules)
-                if not removal_is_exact(self.network, self.inputs, kept, found):
+                if not self._exact(kept, found):
                     return None
             return found
 
         with undisturbed(self.inputs):
             return fit(self.network, sizes, masks, used, elsewhere)
+
+    def _exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
+        """Whether the network without its closed channels computes what it computes with their slices at zero. The
+        corrected numbers that this needed are added to ``used``."""
+        with evaluating(self.network):
+            reference = self._reference(kept)
+            try:
+                small = removed(self.network, kept)
+                torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
+                result = held_tensors(call(small, cloned(self.inputs)))
+                if used is not None:
+                    used |= used_rewrites(small)
+            except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
+                logger.debug("a probe failed: %s", error)
+                return False
+        return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
+
+    def _reference(self, kept: Kept) -> list[Tensor]:
+        """The outputs with zeroed slices; those of the latest channels asked for are remembered."""
+        key = hash(
+            tuple((n, d, i.numpy().tobytes()) for n, x in kept.items() for d, i in enumerate(x) if i is not None)
+        )
+        if key not in self._references:
+            zero = zeroed(self.network, kept)
+            places = slots(self.network, zero)
+            torch.manual_seed(1)
+            out = call(lambda *a, **k: call_with(self.network, zero, places, a, k), cloned(self.inputs))
+            while len(self._references) >= REMEMBERED:
+                del self._references[next(iter(self._references))]
+            self._references[key] = held_tensors(out)
+        return self._references[key]
 
 
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
@@ -123,26 +158,6 @@ def _bisect(exact: Callable[[Sequence[int]], bool], failing: Sequence[int]) -> l
     halves = failing[: len(failing) // 2], failing[len(failing) // 2 :]
     culprits = [g for half in halves if not exact(half) for g in _bisect(exact, half)]
     return culprits or list(failing)
-
-
-def removal_is_exact(network: nn.Module, inputs: Inputs, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
-    """Whether the network without its closed channels computes what it computes with their slices at zero. The
-    corrected numbers that this needed are added to ``used``."""
-    with evaluating(network):
-        torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
-        zero = zeroed(network, kept)
-        places = slots(network, zero)
-        reference = held_tensors(call(lambda *a, **k: call_with(network, zero, places, a, k), cloned(inputs)))
-        try:
-            small = removed(network, kept)
-            torch.manual_seed(1)
-            result = held_tensors(call(small, cloned(inputs)))
-            if used is not None:
-                used |= used_rewrites(small)
-        except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
-            logger.debug("a probe failed: %s", error)
-            return False
-    return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
 
 
 def close(reference: Tensor, result: Tensor) -> bool:
