@@ -88,7 +88,8 @@ def _attributes(network: nn.Module, needed: Sequence[SizeRule], masks: Sequence[
                 continue
             items = list(enumerate(value)) if type(value) in (list, tuple) else [(-1, value)]
             for item, held in items:
-                if type(held) is int and held == rule.old and rule.sign > 0:
+                other_piece = item >= 0 and isinstance(rule.target, Argument) and rule.target.position != item
+                if type(held) is int and held == rule.old and rule.sign > 0 and not other_piece:
                     key = (rule.path, name, item)
                     candidate = replace(rule, target=Attribute(name, item))
                     other = found.get(key, candidate)
