@@ -10,6 +10,7 @@ from dnal.space.trace import Call, Trace, tensors_of
 @rule(
     "pointwise",
     "hardswish",
+    "hardtanh",  # torch did not always tag these as pointwise
     "_prelu_kernel",
     "native_dropout",
     "_to_copy",
