@@ -80,6 +80,7 @@ SLOW_NETWORKS = {
     "timm/efficientvit_b0": (128, None),
     "timm/edgenext_xx_small": (64, None),
     "timm/levit_128s": (224, None),
+    "timm/coat_lite_tiny": (224, None),
     "torchvision/convnext_tiny": (64, (3 * 96 + 3 * 192 + 9 * 384 + 3 * 768) * 4),  # a hidden width per block
     "timm/vit_tiny_patch16_224": (224, 12 * (3 + 768)),  # heads and a hidden width per block
     "timm/mixer_s32_224": (224, 8 * (256 + 2048)),  # hidden widths of both mixings
@@ -88,10 +89,10 @@ SLOW_NETWORKS = {
         2 * (3 + 384) + 2 * (6 + 768) + 6 * (12 + 1536) + 2 * (24 + 3072),
     ),
 }
-ONE_SIZE = {"timm/levit_128s", "timm/vit_tiny_patch16_224", "timm/mixer_s32_224"}
+ONE_SIZE = {"timm/levit_128s", "timm/coat_lite_tiny", "timm/vit_tiny_patch16_224", "timm/mixer_s32_224"}
 """Networks that take images of one size."""
 
-REPAIRED = {"torchvision/swin_t", "timm/skresnet18", "timm/edgenext_xx_small"}
+REPAIRED = {"torchvision/swin_t", "timm/skresnet18", "timm/edgenext_xx_small", "timm/coat_lite_tiny"}
 """Networks whose code computes sizes from others: some modules become subclasses of their classes."""
 
 BATCH = 2

@@ -58,6 +58,43 @@ def test_a_module_that_remembers_its_sizes_keeps_its_class() -> None:
     assert network.pieces == [3, 5]
 
 
+class Shared(nn.Module):
+    """One number for the channels of two layers, which are too few to differ in any choice of some of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = 2
+        self.one, self.two = nn.Conv2d(3, 2, 3), nn.Conv2d(3, 2, 3)
+        self.left, self.right = nn.Conv1d(2, 4, 1), nn.Conv1d(2, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.one(x).relu().reshape(len(x), self.width, -1)
+        two = self.two(x).relu().reshape(len(x), self.width, -1)
+        return self.left(one) + self.right(two)
+
+
+def test_a_number_that_counts_two_groups_is_exact_where_only_one_shrinks() -> None:
+    network, example = randomise(Shared()).eval(), torch.randn(2, 3, 6, 6)
+    space = dnal.Space.of(network, example)
+    assert space.num_variables == 4
+    for closed in range(4):
+        is_open = torch.arange(4) != closed
+        assert_exact(network, example, space, dnal.Architecture.of(space, is_open))
+
+
+def test_corrections_that_fit_by_chance_freeze_what_they_touch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dnal.space.fit
+
+    monkeypatch.setattr(dnal.space.fit, "_draws", lambda variables: [])  # every number is believed to mean the same
+    network, example = randomise(Shared()).eval(), torch.randn(2, 3, 6, 6)
+    space = dnal.Space.of(network, example)
+    assert space.num_variables < 4
+    assert "no correction of the numbers in the code fits its removal" in str(space.fixed)
+    for seed in range(4):
+        if space.num_variables:
+            assert_exact(network, example, space, coin_flips(space, seed))
+
+
 def test_a_computed_size_is_corrected_in_its_call_for_every_batch() -> None:
     network, space, example = window()
     assert space.num_variables == 4

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dnal.space.repair import Rewrites
@@ -28,13 +29,13 @@ def used_rewrites(network: nn.Module) -> set[Target]:
 def fit(
     network: nn.Module,
     rules: Sequence[SizeRule],
-    masks: Sequence[Tensor],
+    variables: int,
     trial: Trial,
     elsewhere: Callable[[], tuple[list[SizeRule], list[Seen]]],
 ) -> list[SizeRule]:
     """The rules that are needed. ``trial`` runs the compact network with rules and says which it used, or None where
-    the result is wrong; ``masks``: the open variables of its runs; ``elsewhere`` finds the rules and the calls of
-    inputs of this and of another size.
+    the result is wrong; ``variables``: how many there are; ``elsewhere`` finds the rules and the calls of inputs of
+    this and of another size.
 
     A number that a module remembers is corrected there: all modules' attributes are tried at once, then those of one
     class and name at a time.
@@ -43,7 +44,7 @@ def fit(
     needed = trial(rules) if rules else set()
     if not needed:
         return [] if needed is not None else rules
-    candidates = _attributes(network, [r for r in rules if (r.path, r.target) in needed], masks)
+    candidates = _attributes(network, [r for r in rules if (r.path, r.target) in needed], variables)
     accepted: list[SizeRule] = []
     kinds = sorted({_kind(network, rule) for rule in candidates})
     for chosen in [kinds, *([kind] for kind in kinds)] if kinds else []:
@@ -77,9 +78,17 @@ def _kind(network: nn.Module, rule: SizeRule) -> tuple[str, str]:
     return type(network.get_submodule(rule.path)).__qualname__, rule.target[0]
 
 
-def _attributes(network: nn.Module, needed: Sequence[SizeRule], masks: Sequence[Tensor]) -> list[SizeRule]:
-    """For every needed rule the attributes of its module, or of one that holds it, that have its number; where two
-    rules give a number different meanings, none."""
+def _draws(variables: int) -> list[Tensor]:
+    """Open variables by the dozen. Two numbers that count different channels agree for a few choices by chance (one of
+    two channels stays in each of two small groups), hardly for all of these."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(variables, generator=generator) < share for share in (0.2, 0.35, 0.5, 0.65, 0.8) * 5]
+
+
+def _attributes(network: nn.Module, needed: Sequence[SizeRule], variables: int) -> list[SizeRule]:
+    """For every needed rule the attributes of its module that have its number; where two rules give a number different
+    meanings, none."""
+    masks = _draws(variables)
     found: dict[tuple[str, str, int], SizeRule | None] = {}
     for rule in needed:
         module = network.get_submodule(rule.path)

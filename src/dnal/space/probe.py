@@ -100,7 +100,7 @@ class Probe:
             return found
 
         with undisturbed(self.inputs):
-            return fit(self.network, sizes, masks, used, elsewhere)
+            return fit(self.network, sizes, variables, used, elsewhere)
 
     def _exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
         """Whether the network without its closed channels computes what it computes with their slices at zero. The
@@ -137,13 +137,19 @@ class Probe:
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
     """A part of every group, 10 to 90 %, but another share of each: equal shares would hide a size that the network
     computes from another group's."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(round(1000 * phase))
     off = []
     for number, group in enumerate(groups):
         share = 0.1 + 0.8 * ((0.618034 * (number + 1) + phase) % 1)  # golden ratio: neighbours differ, no two are equal
         count = min(max(1, round(share * len(group))), len(group) - 1)
         off.append(group[torch.randperm(len(group), generator=generator)[:count]])
     return off
+
+
+def every_other(groups: Sequence[Tensor], first: int) -> list[Tensor]:
+    """A part of every second group and nothing of the others: where all groups shrink, a number that follows the wrong
+    one may still fit."""
+    return [off if g % 2 == first else off[:0] for g, off in enumerate(uneven(groups, 0.25 + 0.5 * first))]
 
 
 def all_but_one(groups: Sequence[Tensor]) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -13,7 +14,7 @@ from dnal.space.bake import bakeable, baked
 from dnal.space.cost import Cost
 from dnal.space.explain import Explanation, explained
 from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
-from dnal.space.probe import Probe, all_but_one, uneven
+from dnal.space.probe import Probe, all_but_one, every_other, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
 from dnal.space.sizes import Seen, SizeRule, with_variables
@@ -124,13 +125,8 @@ class Space:
         sources = found.sources(trace)
         sizes = with_variables(trace.sizes, found.of_label)
         if tested is not None and found.groups:
-            of_label, examined = found.of_label, network
-
-            def elsewhere() -> tuple[list[SizeRule], list[Seen]]:
-                rules = trace.elsewhere(examined, example_inputs)
-                return with_variables(rules, of_label), trace.calls
-
-            sizes = tested.fitted(sources, sizes, found.groups, len(found.names), elsewhere)
+            found, sizes = _fitted(trace, found, tested, partial(trace.elsewhere, network, example_inputs))
+            sources = found.sources(trace)
         parameters = dict(network.named_parameters(remove_duplicate=False))
         once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
@@ -219,6 +215,33 @@ def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
             trace.ledger.freeze(labels, reason if whole else f"one channel must stay besides it: {reason}")
         found = variables_of(trace) if bad else found
     return found
+
+
+def _fitted(
+    trace: Trace, found: Variables, probe: Probe, elsewhere: Callable[[], list[SizeRule]]
+) -> tuple[Variables, list[SizeRule]]:
+    """The numbers of the code that are corrected, and what may vary with them: the corrections that were chosen are
+    held against channels that had no part in the choice, and the groups for which they are wrong are frozen."""
+    while found.groups:
+        of_label, sources, variables = found.of_label, found.sources(trace), len(found.names)
+        rules = with_variables(trace.sizes, of_label)
+
+        def here_and_elsewhere(of_label: Tensor = of_label) -> tuple[list[SizeRule], list[Seen]]:
+            return with_variables(elsewhere(), of_label), trace.calls
+
+        sizes = probe.fitted(sources, rules, found.groups, variables, here_and_elsewhere)
+        if not sizes:  # the network runs as it stands, as it has in every probe before
+            return found, sizes
+        bad: set[int] = set()
+        for off in (every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)):
+            bad |= set(probe.failing_groups(sources, sizes, found.groups, off, variables))
+        if not bad:
+            return found, sizes
+        for group in bad:
+            labels = torch.isin(of_label, found.groups[group]).nonzero().squeeze(1)
+            trace.ledger.freeze(labels, "no correction of the numbers in the code fits its removal (numeric probe)")
+        found = variables_of(trace)
+    return found, []
 
 
 def macs(network: nn.Module, example_inputs: Inputs) -> int:
