@@ -68,6 +68,7 @@ def test_budget_recipe_end_to_end(network: nn.Module, loaders: data.Loaders) -> 
     assert learned.compact["accuracy"] > 0.5
     assert not learned.network.training
     assert type(learned.network) is type(network)
+    assert all(tensor.is_contiguous() for tensor in [*network.parameters(), *learned.network.parameters()])
     # The user's network was trained and left whole; the architecture applies to a fresh one.
     assert [p.shape for p in network.parameters()] == [p.shape for p in original.parameters()]
     fresh = dnal.compact(original, learned.architecture)

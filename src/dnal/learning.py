@@ -31,6 +31,9 @@ from dnal.train.listener import Listener
 from dnal.train.loop import Loader
 from dnal.train.weights import Loss, train_weights
 
+IMAGES = torch.channels_last
+"""The order of memory that convolutions prefer while they train."""
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -127,7 +130,7 @@ def learn(
     test = val if test is None else test
     fabric = _fabric(precision)
     example = _example(val, example_inputs).to(fabric.device)
-    _place(network, fabric, example)
+    _place(network, fabric, example, IMAGES)
     space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude))
     _check(space, plan, chosen_by_name=bool(include or exclude))
     torch.manual_seed(seed)
@@ -160,10 +163,12 @@ def learn(
         open_variables = _search(fabric, working, space, plan, train, val, common)
     architecture = Architecture.of(space, open_variables)
     small = compact(working, architecture)
-    _place(small, fabric, example)
+    _place(small, fabric, example, IMAGES)
     with _timed(seconds, "retrain"):
         train_weights(fabric, small, train, name="retrain", epochs=plan.epochs[2], lr=plan.rates[2], **common)
     small.eval()
+    for module in (network, base, small):  # handed back as torch makes them: files of tensors want them contiguous
+        _place(module, fabric, example, torch.contiguous_format)
     with _timed(seconds, "measure"):
         base_row, small_row = _measured([base, small], example[:1], metric, test)
     constraints = [
@@ -236,11 +241,11 @@ def _example(val: Loader, given: Tensor | None) -> Tensor:
     return inputs[:2] if given is None else inputs
 
 
-def _place(network: nn.Module, fabric: Fabric, example: Tensor) -> None:
-    """Moves the network to its device, and images' networks to channels_last, which convolutions prefer."""
+def _place(network: nn.Module, fabric: Fabric, example: Tensor, order: torch.memory_format) -> None:
+    """Moves the network to its device and, if it works on images, orders its weights in memory."""
     network.to(fabric.device)
     if example.dim() == 4:
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=order)
 
 
 def _fabric(precision: str) -> Fabric:
