@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
+from dnal.space.example import Example, parsed
 from dnal.space.remove import Kept, kept_indices
 from dnal.space.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.space import Space
@@ -32,12 +33,14 @@ class Architecture:
             the numbers in the network's code that change with them (``kept.sizes``).
         readers: the (parameter, dimension) pairs at which closed channels are gated.
         shapes: the original shapes, so that another network is refused.
+        example: the inputs on which the Space was found, described (``dnal.space.example``); None where unknown.
     """
 
     open: Tensor
     kept: Kept
     readers: list[tuple[str, int]]
     shapes: dict[str, tuple[int, ...]]
+    example: Example | None = None
 
     @staticmethod
     def of(space: Space, open_variables: Tensor) -> Architecture:
@@ -57,7 +60,7 @@ class Architecture:
                 raise UserError(f"the group of '{group.name}' has no channel left; keep at least one of {group.width}.")
         kept = kept_indices({**space.sources, **space.buffer_sources}, open_variables, space.sizes)
         kept.baked = list(space.baked)
-        return Architecture(open_variables, kept, list(space.gates), dict(space.shapes))
+        return Architecture(open_variables, kept, list(space.gates), dict(space.shapes), space.example)
 
     @staticmethod
     def full(space: Space) -> Architecture:
@@ -131,6 +134,7 @@ class Architecture:
             "readers": [list(place) for place in self.readers],
             **({"sizes": [[c.path, list(c.target), c.old, c.new, c.multiple] for c in sizes]} if sizes else {}),
             **({"baked": self.kept.baked} if self.kept.baked else {}),
+            **({"example": self.example} if self.example is not None else {}),
             "tensors": {
                 name: {
                     "shape": list(shape),
@@ -157,7 +161,7 @@ class Architecture:
             raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
         try:
             return _parsed(document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, UserError):
                 raise UserError(f"'{path}' is not an architecture: {error}") from None
             raise UserError(f"'{path}' is not an architecture: it lacks or garbles {error}.") from None
@@ -201,7 +205,9 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
     baked = document.get("baked", [])
     if not isinstance(baked, list) or not all(isinstance(path, str) and path for path in baked):
         raise UserError("its baked layers are no list of names.")
-    return Architecture(open_variables, Kept(kept, _sizes(document.get("sizes", [])), baked), readers, shapes)
+    example = parsed(document["example"]) if "example" in document else None
+    kept_with_sizes = Kept(kept, _sizes(document.get("sizes", [])), baked)
+    return Architecture(open_variables, kept_with_sizes, readers, shapes, example)
 
 
 def _sizes(entries: Any) -> list[Change]:

@@ -7,15 +7,22 @@ import warnings
 from torch import nn
 
 from dnal.architecture import Architecture
+from dnal.errors import UserError
+from dnal.space.agree import Unusable, agrees
 from dnal.space.remove import removed
 
 
-def compact(network: nn.Module, architecture: Architecture) -> nn.Module:
+def compact(network: nn.Module, architecture: Architecture, check: bool = True) -> nn.Module:
     """The network without its closed channels: a deep copy of the same classes and forward code with smaller tensors
     and corrected sizes (``in_channels``, ``num_features``, ...). The original is untouched. Needs no trace.
 
+    Args:
+        check: run both networks on noise like the example inputs of the Space (two forward passes each) and compare
+            them before the compact one is handed out. Skipped where the architecture's file does not describe them.
+
     Raises:
-        UserError: if the architecture was made for another network.
+        UserError: if the architecture was made for another network, or if the compact network computes something else
+            than the original with zeros in the place of the closed channels.
     """
     architecture.check(network)
     if bool(architecture.open.all()):
@@ -27,4 +34,20 @@ def compact(network: nn.Module, architecture: Architecture) -> nn.Module:
             "but further training no longer normalises these weights.",
             stacklevel=2,
         )
-    return removed(network, architecture.kept)
+    small = removed(network, architecture.kept)
+    if check and architecture.example is not None and not bool(architecture.open.all()):
+        try:
+            exact = agrees(network, small, architecture.kept, architecture.example)
+        except Unusable as error:
+            warnings.warn(
+                f"compact could not check its result: the original network does not run on noise ({error}).",
+                stacklevel=2,
+            )
+            return small
+        if not exact:
+            raise UserError(
+                "the compact network computes something else than the original without these channels: the forward "
+                "pass takes another path here than when its Space was found (control flow that depends on the data, "
+                "or a module that changes itself); make the path the same for all inputs, or exclude those layers."
+            )
+    return small

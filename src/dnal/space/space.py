@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dnal.space.bake import bakeable, baked
 from dnal.space.cost import Cost
+from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
 from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, every_other, uneven
@@ -61,6 +62,7 @@ class Space:
         baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
+        example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
 
     num_variables: int
@@ -78,6 +80,7 @@ class Space:
     gates: list[tuple[str, int]]
     sizes: list[SizeRule]
     baked: list[str]
+    example: Example | None = None
 
     @staticmethod
     def of(
@@ -162,6 +165,7 @@ class Space:
             unknown=dict(trace.unknown),
             shapes=shapes,
             baked=plain,
+            example=described(example_inputs),
             products=[m.name for m in trace.multiplications],
         )
 

@@ -1,0 +1,123 @@
+"""Whether a compact network computes what the original computes with its closed slices at zero.
+
+The Space was found along one path through the code. A forward pass that chooses its path by the data may take another
+one here, and a compact network that is wrong on it must not be handed out.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from dnal.space.bake import baked
+from dnal.space.example import Draw, Example, made
+from dnal.space.probe import HALF, close
+from dnal.space.remove import Kept, zeroed
+from dnal.space.substitute import call_with, slots
+from dnal.space.trace import call, cloned, copied, evaluating, held_tensors, undisturbed
+
+logger = logging.getLogger(__name__)
+
+NOISES: dict[str, Draw] = {
+    "normal": lambda shape, generator: torch.randn(shape, generator=generator),
+    "opposite": lambda shape, generator: -torch.randn(shape, generator=generator),
+    "positive": lambda shape, generator: torch.rand(shape, generator=generator),
+}
+"""What floating-point inputs are drawn from; the last one for an original that computes nothing finite from the others
+(a logarithm wants positive inputs)."""
+
+
+class Unusable(Exception):
+    """The original network computes nothing from the inputs that were tried; the message is what it says."""
+
+
+def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -> bool:
+    """Compares the two on noise of the description ``example`` and on its negative (a path is often chosen by a sign),
+    in eval mode. Works on copies; neither network nor the global random state changes.
+
+    Raises:
+        Unusable: if the original does not run on noise.
+    """
+    device = next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
+    complaints, compared = [], False
+    for name, draw in NOISES.items():
+        if name == "positive" and compared:
+            break
+        inputs = made(example, draw, torch.Generator().manual_seed(0), device)
+        with undisturbed(inputs):
+            both = _copies(network, small, kept, torch.float32)
+            try:
+                reference = _outputs(both[0], kept, inputs, torch.float32)
+            except Exception as error:  # whatever the user's forward raises
+                complaints.append(str(error).strip() or type(error).__name__)
+                continue
+            if not reference or not all(bool(out.isfinite().all()) for out in reference):
+                complaints.append("its outputs are not finite" if reference else "it returns nothing")
+                continue
+            compared = True
+            if not _agree(network, small, both, kept, inputs, reference):
+                return False
+    if not compared:
+        raise Unusable(complaints[0])
+    return True
+
+
+Pair = tuple[nn.Module, nn.Module]
+
+
+def _agree(network: nn.Module, small: nn.Module, both: Pair, kept: Kept, inputs: Any, reference: list[Tensor]) -> bool:
+    """A difference in single precision may be rounding (in a network that amplifies it, in TF32); double precision
+    decides."""
+    if _same(reference, both[1], inputs, torch.float32):
+        return True
+    double = _copies(network, small, kept, torch.float64)
+    try:
+        reference = _outputs(double[0], kept, inputs, torch.float64)
+    except Exception as error:  # a network that insists on single precision
+        logger.debug("the network does not run in double precision: %s", error)
+        return False
+    return _same(reference, double[1], inputs, torch.float64)
+
+
+def _same(reference: list[Tensor], small: nn.Module, inputs: Any, dtype: torch.dtype) -> bool:
+    try:
+        result = _outputs(small, None, inputs, dtype)
+    except Exception as error:  # the original ran
+        logger.debug("the compact network fails: %s", error)
+        return False
+    return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
+
+
+def _copies(network: nn.Module, small: nn.Module, kept: Kept, dtype: torch.dtype) -> Pair:
+    """Both networks, to run and change: with the weights they have computed where those are plain in the compact one,
+    and in a precision in which rounding is below the tolerance."""
+    original = baked(network, kept.baked) if kept.baked else copied(network)
+    pair = (original, copied(small))
+    for one in pair:
+        if dtype == torch.float64:
+            one.double()
+        elif any(p.dtype in HALF for p in one.parameters()):
+            one.float()
+    return pair
+
+
+def _outputs(network: nn.Module, kept: Kept | None, inputs: Any, dtype: torch.dtype) -> list[Tensor]:
+    """The outputs; with ``kept`` those of the network whose closed slices are zero."""
+    wide = dtype == torch.float64
+
+    def widened(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() and (wide or tensor.dtype in HALF) else tensor
+
+    inputs = tree_map_only(Tensor, widened, cloned(inputs))
+    with evaluating(network):
+        torch.manual_seed(1)  # a network may draw numbers, the same ones in both
+        if kept is None:
+            return held_tensors(call(network, inputs))
+        zero = zeroed(network, kept)
+        places = slots(network, zero)
+        return held_tensors(call(lambda *a, **k: call_with(network, zero, places, a, k), inputs))
