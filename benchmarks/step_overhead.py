@@ -35,6 +35,8 @@ NETWORKS = (
     ("cifar/mobilenet_v2", (3, 32, 32)),
     ("torchvision/resnet18", (3, 64, 64)),
 )
+SEARCH = 1000
+"""Steps of the search whose first steps are timed; the longer it is, the rarer its projections (every tenth here)."""
 
 
 class ScaleLayer(nn.Module):
@@ -69,11 +71,11 @@ def plain_step(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
     return step
 
 
-def joint_step(network: nn.Module, x: Tensor, y: Tensor, steps: int) -> Callable[[], None]:
+def joint_step(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
     space = dnal.Space.of(network, x[:2])
     gated = Gated(network, space, start=budget_recipe.START).train()
     limits = {"macs": 0.3 * space.full_cost["macs"]}
-    search = budget_recipe.BudgetSearch(gated, space, limits, steps)
+    search = budget_recipe.BudgetSearch(gated, space, limits, SEARCH)
     optimizer = sgd(network, 1e-3)
 
     def step() -> None:
@@ -114,7 +116,7 @@ def measure(name: str, shape: tuple[int, int, int], batch: int, repeats: int) ->
     warm = 5
     steps = {
         "plain": plain_step(copy.deepcopy(network), x, y),
-        "dnal": joint_step(copy.deepcopy(network), x, y, repeats + warm),
+        "dnal": joint_step(copy.deepcopy(network), x, y),
         "scale layer": scale_layer_step(copy.deepcopy(network), x, y),
     }
     times: dict[str, list[float]] = {kind: [] for kind in steps}
