@@ -66,9 +66,9 @@ def test_squeezenet() -> None:
 
 
 def test_resnext50() -> None:
-    # The stem has 64 channels. A stage of width w has one stream of 4 w channels. Inside each of the 16 blocks the second
-    # convolution has 32 groups: it computes each group of its outputs from one group of the first convolution's, so
-    # that all channels of a group leave as one.
+    # The stem has 64 channels. A stage of width w has one stream of 4 w channels. Inside each of the 16 blocks the
+    # second convolution has 32 groups: it computes each group of its outputs from one group of the first
+    # convolution's, so that all channels of a group leave as one.
     assert variables("torchvision/resnext50_32x4d") == 64 + 4 * (64 + 128 + 256 + 512) + 16 * 32 == 4416
 
 
