@@ -36,8 +36,14 @@ def batch_norm(t: Trace, c: Call) -> None:
 def layer_norm(t: Trace, c: Call) -> None:
     """Normalises over its last dimensions, which stay; the others pass.
 
-    A residual stream through layer norms could only become removable if its mean and variance were taken over the
-    channels that are left, which is another function than that of the network with zeros.
+    What would make a residual stream through layer norms removable: a layer that remembers the original width C and
+    computes mean = sum(x) / C and variance = sum(x^2) / C - mean^2. Closed channels are zero wherever the stream is
+    written, add nothing to either sum, and the scale and shift of the layer are zero for them; so that layer would
+    compute from the channels that are left what the original computes with zeros. torch's own divides by the channels
+    it is given, which is another function; and a compact network consists of the classes of the original, so that it
+    stays one that anybody can load. The same holds for global response normalisation (ConvNeXt V2), whose mean of the
+    channels' norms would have to be sum / C. Who accepts another function (the retraining may make up for it) can
+    replace the layers by such ones or by batch norms before the Space is made.
     """
     source = c.args[0]
     normalised = range(source.dim() - len(c.args[1]), source.dim())

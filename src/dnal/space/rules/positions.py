@@ -86,6 +86,9 @@ def resample(t: Trace, c: Call) -> None:
 REDUCTIONS = {"linalg_vector_norm": 2, "norm": 2}
 """The position of the dimensions among the arguments where it is not 1."""
 
+AVERAGES = {"mean", "var", "var_mean", "std", "std_mean"}
+"""What divides by the number of channels: without some of them it is another number even where these are zero."""
+
 
 @rule(
     "mean",
@@ -107,7 +110,11 @@ REDUCTIONS = {"linalg_vector_norm": 2, "norm": 2}
     "norm",
 )
 def reduce(t: Trace, c: Call) -> None:
-    """Reducing over positions keeps the channels; reducing over channels needs all of them."""
+    """Reducing over positions keeps the channels; reducing over channels needs all of them.
+
+    Global response normalisation (ConvNeXt V2) is written with such a mean; what would make its channels removable is
+    said beside layer normalisation (``norms.layer_norm``).
+    """
     source = c.args[0]
     dims = c.argument(REDUCTIONS.get(c.name, 1), "dim")
     if isinstance(dims, Tensor):  # max(a, b) is elementwise
@@ -116,7 +123,9 @@ def reduce(t: Trace, c: Call) -> None:
         dims = list(range(source.dim()))
     touched = sorted(d % source.dim() for d in ([dims] if isinstance(dims, int) else dims)) if source.dim() else []
     debts: list[tuple[Tensor, str]] = []
-    settled = t.settled(source, touched, f"{c.func} reduces over it", debts)
+    averages = "averages over it, as global response normalisation does"
+    reason = f"{c.func} {averages if c.name in AVERAGES else 'reduces over it'}"
+    settled = t.settled(source, touched, reason, debts)
     for out in tensors_of(c.out):
         layers = []
         for layer in settled:
