@@ -31,9 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="cifar10", help="a data set by name, or an .npz")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/trained_weights.csv"))
-    parser.add_argument("--images", type=int, default=10000)
-    parser.add_argument("--epochs", type=int, default=16, help="of the base")
-    parser.add_argument("--then", default="0,4,8", help="epochs of base, architecture, retraining")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=12, help="of the base")
+    parser.add_argument("--then", default="1,4,8", help="epochs of base (skipped), architecture, retraining")
     parser.add_argument("--budget", default="macs<=50%")
     options = parser.parse_args()
     dataset = data.load(options.data, limit_train=options.images, seed=0)
@@ -56,7 +56,7 @@ def main() -> None:
         "model": MODEL,
         "images": options.images,
         "base_epochs": options.epochs,
-        "then_epochs": options.then.replace(",", "+"),
+        "then_epochs": "+".join(options.then.split(",")[1:]),
         "budget": options.budget,
         "base_accuracy": f"{base['accuracy']:.4f}",
         "compact_accuracy": f"{compact['accuracy']:.4f}",
