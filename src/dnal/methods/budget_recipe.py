@@ -25,7 +25,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.gates import Gated, hard_gates
-from dnal.methods.gate_record import gate_record, hardened
+from dnal.methods.gate_record import gate_record
 from dnal.methods.selection import longest_fitting, ranked
 from dnal.space.cost import Cost
 from dnal.space.space import Space
@@ -186,11 +186,7 @@ def search(
         return value.detach()
 
     def describe() -> dict[str, Any]:
-        record: dict[str, Any] = {"lr": lr, "multiplier": state.multiplier, **gate_record(gated, space)}
-        if validate is not None:
-            with hardened(gated):
-                record["accuracy"] = validate(gated)
-        return record
+        return {"lr": lr, "multiplier": state.multiplier, **gate_record(gated, space, validate)}
 
     run_epochs(
         fabric, "architecture", loader, epochs, step,

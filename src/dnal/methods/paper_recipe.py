@@ -17,7 +17,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.gates import Gated, sigmoid_gates
-from dnal.methods.gate_record import gate_record, hardened
+from dnal.methods.gate_record import gate_record
 from dnal.space.space import Space
 from dnal.train.listener import Listener
 from dnal.train.loop import Loader, run_epochs
@@ -100,11 +100,7 @@ def search(
         return value.detach()
 
     def describe() -> dict[str, Any]:
-        record: dict[str, Any] = {"lr": 0.01, "lambda": lambda_, **gate_record(gated, space)}
-        if validate is not None:
-            with hardened(gated):
-                record["accuracy"] = validate(gated)
-        return record
+        return {"lr": 0.01, "lambda": lambda_, **gate_record(gated, space, validate)}
 
     run_epochs(
         fabric, "architecture", loader, epochs, step,
