@@ -92,7 +92,14 @@ SLOW_NETWORKS = {
 ONE_SIZE = {"timm/levit_128s", "timm/coat_lite_tiny", "timm/vit_tiny_patch16_224", "timm/mixer_s32_224"}
 """Networks that take images of one size."""
 
-REPAIRED = {"torchvision/swin_t", "timm/skresnet18", "timm/edgenext_xx_small", "timm/coat_lite_tiny"}
+REPAIRED = {
+    "torchvision/swin_t",
+    "timm/skresnet18",
+    "timm/edgenext_xx_small",
+    "timm/coat_lite_tiny",
+    "timm/cspresnet50",  # splits its channels at expand_chs // 2
+    "timm/cspdarknet53",
+}
 """Networks whose code computes sizes from others: some modules become subclasses of their classes."""
 
 BATCH = 2
