@@ -33,6 +33,11 @@ def hard_gates(s: Tensor, delta: float) -> Tensor:
     return soft + ((s > 0).to(soft.dtype) - soft).detach()
 
 
+def scaled(weight: Tensor, gate: Tensor, dim: int) -> Tensor:
+    """The weight with each slice along ``dim`` times its gate; ``gate``: (size of that dimension,)."""
+    return weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
+
+
 def gated_weights(
     parameters: Mapping[str, Tensor], gates: Tensor, readers: Mapping[tuple[str, int], Tensor]
 ) -> dict[str, Tensor]:
@@ -47,8 +52,7 @@ def gated_weights(
     result: dict[str, Tensor] = {}
     for (name, dim), ids in readers.items():
         weight = result.get(name, parameters[name])
-        gate = extended[ids].to(weight.dtype)
-        result[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
+        result[name] = scaled(weight, extended[ids].to(weight.dtype), dim)
     return result
 
 
@@ -149,8 +153,7 @@ class HardGated(nn.Module):
             if (name, dim) in self._computed:
                 computed.setdefault(self._computed[name, dim], {})[dim] = gate
                 continue
-            weight = weights.get(name, _tensor(self.network, name))
-            weights[name] = weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
+            weights[name] = scaled(weights.get(name, _tensor(self.network, name)), gate, dim)
         return call_with(self.network, weights, self._slots, args, kwargs, computed)
 
 

@@ -13,12 +13,12 @@ from dnal.cli import options
 from dnal.cli.display import line
 from dnal.cli.errors import told
 from dnal.errors import UserError
+from dnal.plan import DEFAULT_BUDGET, RECIPES
 
 if TYPE_CHECKING:
     from dnal.learning import Learned
 
 BATCH_SIZE = 64
-BUDGET = "macs<=30%"
 RUNS = Path("runs")
 
 
@@ -39,8 +39,8 @@ def learn(
         str | None,
         typer.Option(
             metavar="B",
-            help=f"What the compact network may cost, such as 'macs<=30%,params<=1.2M'; default: {BUDGET}, with the "
-            "recipe paper none (its --lambda decides).",
+            help=f"What the compact network may cost, such as 'macs<=30%,params<=1.2M'; default: {DEFAULT_BUDGET}, "
+            "with the recipe paper none (its --lambda decides).",
         ),
     ] = None,
     recipe: Annotated[str, typer.Option(metavar="budget|paper", help="How the architecture is learned.")] = "budget",
@@ -74,7 +74,7 @@ def learn(
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
     shape = options.input_shape(input_)
     epochs_given = options.epochs(epochs)
-    options.one_of("recipe", recipe, options.RECIPES)
+    options.one_of("recipe", recipe, RECIPES)
     options.one_of("precision", precision, options.PRECISIONS)
     options.whole("--classes", classes, 2)
     options.whole("--batch-size", batch_size)
@@ -101,7 +101,7 @@ def learn(
     from dnal.train.loop import Diverged
 
     if budget is None and recipe == "budget":
-        budget = BUDGET
+        budget = DEFAULT_BUDGET
     if budget is not None:
         Budget.parse(budget)
     wanted = input_of(model, shape)

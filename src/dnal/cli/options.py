@@ -11,7 +11,6 @@ from dnal.errors import UserError
 
 Shape = tuple[int, int, int]
 
-RECIPES = ("budget", "paper")
 INCLUDE = "Only what these layers make may vary: a name or a pattern such as 'layer4.*'; repeatable."
 EXCLUDE = "What these layers make stays: a name or a pattern such as '*.conv2'; repeatable."
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")

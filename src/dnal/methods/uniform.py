@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -23,8 +21,3 @@ def uniform_scores(space: Space, scores: Tensor) -> Tensor:
 def random_scores(space: Space, seed: int) -> Tensor:
     """A random order of the channels of each group, the global random state untouched; shape (num_variables,)."""
     return torch.rand(space.num_variables, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def share_kept(space: Space, open_variables: Tensor) -> Mapping[str, float]:
-    """The share of its channels that each group keeps, by group name."""
-    return {group.name: float(open_variables[group.variables].double().mean()) for group in space.groups}

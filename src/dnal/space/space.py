@@ -76,7 +76,6 @@ class Space:
     fixed: list[Fixed]
     unknown: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
-    products: list[str]
     gates: list[tuple[str, int]]
     sizes: list[SizeRule]
     baked: list[str]
@@ -121,15 +120,12 @@ class Space:
             network = baked(network, plain)
             trace = traced(network, example_inputs, RULES)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
-        tested = None
+        sizes = with_variables(trace.sizes, found.of_label)
         if probe and found.groups:
             tested = Probe(network, example_inputs)
             found = _probed(trace, found, tested)
-        sources = found.sources(trace)
-        sizes = with_variables(trace.sizes, found.of_label)
-        if tested is not None and found.groups:
             found, sizes = _fitted(trace, found, tested, partial(trace.elsewhere, network, example_inputs))
-            sources = found.sources(trace)
+        sources = found.sources(trace)
         parameters = dict(network.named_parameters(remove_duplicate=False))
         once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
@@ -166,7 +162,6 @@ class Space:
             shapes=shapes,
             baked=plain,
             example=described(example_inputs),
-            products=[m.name for m in trace.multiplications],
         )
 
     @cached_property
@@ -177,11 +172,7 @@ class Space:
     @cached_property
     def removable_share(self) -> float:
         """Share of the MACs in layers of which at least one side (inputs or outputs) has variables."""
-        ones = torch.ones(self.num_variables, dtype=torch.float64)
-        each = self.costs["macs"].terms(ones)
-        moves = self.costs["macs"].terms(ones * 0.5) < each
-        total = float(each.sum())
-        return float(each[moves].sum()) / total if total else 0.0
+        return self._share_moved_by(torch.arange(self.num_variables))
 
     def explain(self, name: str) -> Explanation:
         """For each dimension of a parameter or buffer: its groups, who makes and who reads them, or why it is fixed.
@@ -195,9 +186,13 @@ class Space:
 
     def share_of_macs(self, group: Group) -> float:
         """Share of the network's MACs in products that read or write the group's channels."""
+        return self._share_moved_by(group.variables)
+
+    def _share_moved_by(self, variables: Tensor) -> float:
+        """Share of the MACs in products that cost less when these gates are half closed."""
         gates = torch.ones(self.num_variables, dtype=torch.float64)
         full = self.costs["macs"].terms(gates)
-        gates[group.variables] = 0.5
+        gates[variables] = 0.5
         total = float(full.sum())
         return float(full[self.costs["macs"].terms(gates) < full].sum()) / total if total else 0.0
 
