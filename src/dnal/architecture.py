@@ -65,7 +65,7 @@ class Architecture:
     @staticmethod
     def full(space: Space) -> Architecture:
         """Every channel stays."""
-        return Architecture.of(space, torch.ones(space.num_variables, dtype=torch.bool))
+        return Architecture.of(space, torch.ones(space.num_gates, dtype=torch.bool))
 
     @staticmethod
     def random(space: Space, keep: float, seed: int = 0) -> Architecture:
@@ -78,7 +78,7 @@ class Architecture:
         if not 0 <= keep <= 1:
             raise UserError(f"keep is a share between 0 and 1, not {keep}.")
         generator = torch.Generator().manual_seed(seed)
-        open_variables = torch.zeros(space.num_variables, dtype=torch.bool)
+        open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
         for group in space.groups:
             count = max(1, round(keep * group.width))
             open_variables[group.variables[torch.randperm(group.width, generator=generator)[:count]]] = True

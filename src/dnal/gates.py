@@ -91,7 +91,7 @@ class Gated(nn.Module):
     def __init__(self, network: nn.Module, space: Space, start: float = 0.0) -> None:
         super().__init__()
         self.network = network
-        self.s = nn.Parameter(torch.full((space.num_variables,), float(start)))
+        self.s = nn.Parameter(torch.full((space.num_gates,), float(start)))
         self.delta = 1.0
         self.hard = False
         self.enabled = True

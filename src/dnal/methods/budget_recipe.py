@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from dnal.gates import Gated, hard_gates
 from dnal.methods.gate_record import gate_record
 from dnal.methods.selection import longest_fitting, ranked
-from dnal.space.cost import Cost
+from dnal.space.cost import CostFunction
 from dnal.space.space import Space
 from dnal.train.listener import Listener
 from dnal.train.loop import Loader, run_epochs
@@ -58,7 +58,7 @@ def neutral_multiplier(task: Tensor, cost: Tensor, preconditioner: Tensor) -> fl
     return max(0.0, -float(weighted @ task) / norm) if norm > 0 else 0.0
 
 
-def binding_cost(costs: Mapping[str, Cost], limits: Mapping[str, float], gates: Tensor) -> Tensor:
+def binding_cost(costs: Mapping[str, CostFunction], limits: Mapping[str, float], gates: Tensor) -> Tensor:
     """The largest of cost / limit: a scalar, differentiable in the gates (num_variables,)."""
     return torch.stack([costs[name](gates) / limit for name, limit in limits.items()]).max()
 

@@ -15,7 +15,7 @@ def l1_scores(network: nn.Module, space: Space) -> Tensor:
     makes layers of different width and scale comparable. Source: Li et al., arXiv 1608.08710, in the group form of
     DepGraph, arXiv 2301.12900.
     """
-    total = torch.zeros(space.num_variables, dtype=torch.float64)
+    total = torch.zeros(space.num_gates, dtype=torch.float64)
     for name, parameter in network.named_parameters():
         if parameter.dim() < 2:
             continue

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dnal.space.cost import Cost
+from dnal.space.cost import CostFunction
 from dnal.space.space import Space
 
 
-def fits(costs: Mapping[str, Cost], limits: Mapping[str, float], open_variables: Tensor) -> bool:
+def fits(costs: Mapping[str, CostFunction], limits: Mapping[str, float], open_variables: Tensor) -> bool:
     """Whether a set of open variables (bool or 0/1, shape (num_variables,)) keeps every limit."""
     return all(float(costs[name](open_variables)) <= limit for name, limit in limits.items())
 
@@ -28,7 +28,7 @@ def ranked(scores: Tensor, groups: Sequence[Tensor]) -> tuple[Tensor, int]:
     return torch.cat((order[must[order]], order[~must[order]])), int(must.sum())
 
 
-def longest_fitting(order: Tensor, least: int, costs: Mapping[str, Cost], limits: Mapping[str, float]) -> int:
+def longest_fitting(order: Tensor, least: int, costs: Mapping[str, CostFunction], limits: Mapping[str, float]) -> int:
     """How many of ``order``'s first variables fit the limits: a binary search, since opening more never costs less."""
     low, high = least, order.numel()
     open_variables = torch.zeros(order.numel(), dtype=torch.bool, device=order.device)
@@ -53,7 +53,7 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float]) -> Tensor:
     scores = scores.detach().cpu()
     order, least = ranked(scores, [group.variables for group in space.groups])
     count = longest_fitting(order, least, space.costs, limits)
-    open_variables = torch.zeros(space.num_variables, dtype=torch.bool)
+    open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
     open_variables[order[:count]] = True
     group_of = torch.empty(space.num_variables, dtype=torch.long)
     for number, group in enumerate(space.groups):
@@ -69,9 +69,9 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float]) -> Tensor:
     return open_variables
 
 
-def least_costs(space: Space) -> dict[str, int]:
+def least_costs(space: Space) -> dict[str, float]:
     """The smallest cost of each kind that any architecture has: one channel in every group."""
-    open_variables = torch.zeros(space.num_variables, dtype=torch.bool)
+    open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
     for group in space.groups:
         open_variables[group.variables[0]] = True
-    return {name: round(float(cost(open_variables))) for name, cost in space.costs.items()}
+    return space.cost_of(open_variables)

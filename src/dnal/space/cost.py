@@ -9,12 +9,15 @@ parameters. MACs are those of ONE example, whatever the batch of the traced inpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 Side = Tensor | int
+CostFunction = Callable[[Tensor], Tensor]
+"""Gates of shape (num_gates,), bool or floating -> a float64 scalar, differentiable in them, never less where more is
+open."""
 
 
 class Cost:
@@ -52,13 +55,13 @@ class Cost:
         self._segment = torch.cat(segment) if segment else torch.empty(0, dtype=torch.long)
 
     def terms(self, gates: Tensor) -> Tensor:
-        """The cost of each term, shape (terms,), float64; ``gates``: (num_variables,), bool or floating."""
+        """The cost of each term, shape (terms,), float64; ``gates``: (num_gates,), bool or floating."""
         self._move(gates.device)
         sums = self._base.index_add(0, self._segment, gates.to(torch.float64)[self._index])
         return self._factors * sums[self._rows].prod(dim=1)
 
     def __call__(self, gates: Tensor) -> Tensor:
-        """The cost of gate values of shape (num_variables,): a float64 scalar, differentiable in them."""
+        """The cost of gate values of shape (num_gates,): a float64 scalar, differentiable in them."""
         return self.terms(gates).sum()
 
     def _move(self, device: torch.device) -> None:

@@ -176,6 +176,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.rules: list[SizeRule] = []
         self.computed: list[str] = []  # the layers that compute their weight
+        self.counting = False
         self._network = network
         self._layers = layers
         self.calls: list[Seen] = []
@@ -184,6 +185,11 @@ class Recorder(TorchFunctionMode):
         for path, module in network.named_modules():
             self._hooks.append(module.register_forward_pre_hook(self._enter(path)))
             self._hooks.append(module.register_forward_hook(self._leave, prepend=True, always_call=True))
+
+    @property
+    def path(self) -> str:
+        """The innermost module that runs."""
+        return self._running[-1][0] if self._running else ""
 
     def close(self) -> None:
         for hook in self._hooks:
@@ -211,7 +217,10 @@ class Recorder(TorchFunctionMode):
                 self.calls.append(Seen(path, name, count[kind], given))
                 count[kind] += 1
             path, count = self._running[-1]
-            for position, labels, sign in self._counted(name, args, kwargs, out):
+            self.counting = True  # what follows moves labels, not data
+            counted = self._counted(name, args, kwargs, out)
+            self.counting = False
+            for position, labels, sign in counted:
                 if labels is not None and labels.size(0):
                     target = Argument(name, len(given), position, count[kind] - 1)
                     self.rules.append(SizeRule(path, target, labels, sign))

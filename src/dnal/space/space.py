@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
 from dnal.space.bake import bakeable, baked
-from dnal.space.cost import Cost
+from dnal.space.cost import Cost, CostFunction
 from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
+from dnal.space.operations import Operation
+from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, every_other, uneven
 from dnal.space.roles import read_places, unread_places, written_places
@@ -21,6 +23,9 @@ from dnal.space.rules import RULES
 from dnal.space.sizes import Seen, SizeRule, with_variables
 from dnal.space.trace import Inputs, Trace, named_tensors, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
+
+COUNTED = ("macs", "params")
+"""The costs that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Space:
         baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
+        operations: those of the forward pass, with sizes that follow the variables.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
 
@@ -72,13 +78,14 @@ class Space:
     groups: list[Group]
     readers: list[tuple[str, int]]
     writers: list[tuple[str, int]]
-    costs: dict[str, Cost]
+    costs: dict[str, CostFunction]
     fixed: list[Fixed]
     unknown: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     gates: list[tuple[str, int]]
     sizes: list[SizeRule]
     baked: list[str]
+    operations: list[Operation]
     example: Example | None = None
 
     @staticmethod
@@ -161,13 +168,33 @@ class Space:
             unknown=dict(trace.unknown),
             shapes=shapes,
             baked=plain,
+            operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
         )
 
+    @property
+    def num_branches(self) -> int:
+        """Number of branch variables."""
+        return 0
+
+    @property
+    def num_gates(self) -> int:
+        """Number of all variables: the channel variables come first, then the branch variables."""
+        return self.num_variables + self.num_branches
+
+    def with_cost(self, name: str, cost: CostFunction) -> Space:
+        """The same Space with one more cost, by which budgets can be stated then."""
+        return replace(self, costs={**self.costs, name: cost})
+
     @cached_property
-    def full_cost(self) -> dict[str, int]:
-        """The costs of the whole network."""
-        return {name: round(float(cost(torch.ones(self.num_variables)))) for name, cost in self.costs.items()}
+    def full_cost(self) -> dict[str, float]:
+        """The costs of the whole network; MACs and parameters are whole numbers."""
+        return self.cost_of(torch.ones(self.num_gates))
+
+    def cost_of(self, open_variables: Tensor) -> dict[str, float]:
+        """Every cost of an architecture, (num_gates,)."""
+        found = {name: float(cost(open_variables)) for name, cost in self.costs.items()}
+        return {name: round(value) if name in COUNTED else value for name, value in found.items()}
 
     @cached_property
     def removable_share(self) -> float:
@@ -190,11 +217,13 @@ class Space:
 
     def _share_moved_by(self, variables: Tensor) -> float:
         """Share of the MACs in products that cost less when these gates are half closed."""
-        gates = torch.ones(self.num_variables, dtype=torch.float64)
-        full = self.costs["macs"].terms(gates)
+        gates = torch.ones(self.num_gates, dtype=torch.float64)
+        macs = self.costs["macs"]
+        assert isinstance(macs, Cost)
+        full = macs.terms(gates)
         gates[variables] = 0.5
         total = float(full.sum())
-        return float(full[self.costs["macs"].terms(gates) < full].sum()) / total if total else 0.0
+        return float(full[macs.terms(gates) < full].sum()) / total if total else 0.0
 
 
 def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:

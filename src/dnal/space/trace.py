@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from dnal.errors import UserError
 from dnal.space.labels import Ledger, along, core, matched, signature
+from dnal.space.operations import Operand, Operation, operand
 from dnal.space.sizes import Recorder, Seen, SizeRule
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ class Multiplication:
     name: str
     factor: float
     sides: tuple[Tensor | int, ...]
+    path: str = ""  # the module that ran it
 
 
 @dataclass(slots=True)
@@ -197,11 +199,14 @@ class Trace(TorchDispatchMode):
         self.computed: list[str] = []  # the layers that compute their weight
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
+        self.operations: list[Operation] = []
         self.unknown: Counter[str] = Counter()
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
         self._names: dict[int, str] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []  # ids are only unique while the tensors live
+        self._numbers: dict[int, int] = {}  # which value a tensor holds at the moment
+        self._recorder: Recorder | None = None
         self.adopt(network)
 
     def adopt(self, network: nn.Module) -> None:
@@ -225,7 +230,7 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        recorder = Recorder(network, lambda tensor: self.value(tensor).layers)
+        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers)
         try:
             with recorder, self:
                 out = call(network, inputs)
@@ -246,7 +251,7 @@ class Trace(TorchDispatchMode):
     def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[SizeRule]:
         """The numbers that the code gives for images of another size, if the network takes one."""
         larger = tree_map_only(Tensor, _larger, cloned(inputs))
-        notes = ("sizes", "multiplications", "reads", "contracted", "unknown")
+        notes = ("sizes", "multiplications", "operations", "reads", "contracted", "unknown")
         known = {name: copy.copy(getattr(self, name)) for name in notes}
         self.sizes = []
         try:
@@ -264,6 +269,8 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        if self._recorder is not None and self._recorder.counting:
+            return out
         name = func.overloadpacket.__name__
         given = tensors_of((args, kwargs))
         for tensor in given:
@@ -272,6 +279,7 @@ class Trace(TorchDispatchMode):
         for tensor in labelled:
             if id(tensor) in self._names:
                 self.used.add(self._names[id(tensor)])
+        inputs = tuple(self._operand(t, new=False) for t in given)
         step = Call(name.rstrip("_") if not name.startswith("__") else name, func, args, kwargs, out)
         rule = self.rules.get(step.name)
         if rule is None and torch.Tag.pointwise in func.tags:
@@ -286,7 +294,17 @@ class Trace(TorchDispatchMode):
                 self._give_up(func, labelled, out, "an operation whose rule failed")
         elif labelled:
             self._give_up(func, labelled, out, "an operation without a rule")
+        outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
+        plain = tuple(tree_map_only(Tensor, lambda _: None, args))
+        self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
         return out
+
+    def _operand(self, tensor: Tensor, *, new: bool) -> Operand:
+        if new or id(tensor) not in self._numbers:
+            self._numbers[id(tensor)] = len(self._alive)
+            self._alive.append(tensor)
+        value = self.value(tensor)
+        return operand(self._numbers[id(tensor)], tensor, value.layers, self._names.get(id(tensor)))
 
     def _give_up(self, func: Any, labelled: list[Tensor], out: Any, why: str) -> None:
         self.unknown[str(func)] += 1
@@ -295,6 +313,11 @@ class Trace(TorchDispatchMode):
         for tensor in tensors_of(out):
             if not any(tensor is t for t in labelled):
                 self._remember(tensor, Value(origin=f"the result of {func}, {why}"))
+
+    @property
+    def path(self) -> str:
+        """The innermost module that runs."""
+        return self._recorder.path if self._recorder is not None else ""
 
     # What rules use.
 
@@ -428,7 +451,7 @@ class Trace(TorchDispatchMode):
         """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
-        self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes))
+        self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path))
 
     def part(self, layer: Tensor) -> None:
         """Notes a piece of a channel dimension (of a split or slice) that must keep at least one channel."""
@@ -467,7 +490,7 @@ def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Tra
 
 def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     twin = copied(network).train()
-    counted = list(trace.multiplications)  # costs are those of the eval pass
+    counted, operations = list(trace.multiplications), list(trace.operations)  # costs are those of the eval pass
     trace.adopt(twin)
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
@@ -484,4 +507,4 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
         for name in set(unused) - set(trace.unused()):  # half traced, what they read stays too
             for labels in trace.owners[name]:
                 trace.ledger.freeze(labels, "training fails on the example inputs")
-    trace.multiplications = counted
+    trace.multiplications, trace.operations = counted, operations
