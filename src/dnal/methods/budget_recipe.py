@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from dnal.gates import Gated, hard_gates
 from dnal.methods.gate_record import gate_record
-from dnal.methods.selection import longest_fitting, ranked
+from dnal.methods.ranking import Ranking
+from dnal.methods.selection import fits, longest
 from dnal.space.cost import CostFunction
 from dnal.space.space import Space
 from dnal.train.listener import Listener
@@ -87,7 +88,7 @@ class BudgetSearch:
         self.optimizer = torch.optim.Adam([gated.s], lr=self.lr, betas=(0.9, 0.99))
         self.multiplier = 0.0
         self.done = 0
-        self._groups = [group.variables.to(gated.s.device) for group in space.groups]
+        self._ranking = Ranking(space, device=gated.s.device)
         self._every = max(1, min(10, self.steps // 100))  # a shift costs a binary search of cost evaluations
         gated.hard = True
         gated.delta = delta_at(0.0)
@@ -127,15 +128,19 @@ class BudgetSearch:
     def _project(self) -> None:
         s = self.gated.s
         now = limits_at(self.progress, self.space.full_cost, self.limits)
-        order, least = ranked(s, self._groups)
-        count = longest_fitting(order, least, self.space.costs, now)
-        if count < order.numel():
-            s.sub_((s[order[count - 1]] + s[order[count]]) / 2)
-        elif float(s.min()) <= 0:
-            s.add_(1e-3 - s.min())
+        place, _ = self._ranking.places(s)
+        count = longest(
+            self._ranking.must, self._ranking.chunks, lambda count: fits(self.space.costs, now, place < count)
+        )
+        inside = place < count
+        if bool(inside.all()):
+            if float(s.min()) <= 0:
+                s.add_(1e-3 - s.min())
+        else:
+            s.sub_((s[inside].min() + s[~inside].max()) / 2)
         s.clamp_(-START, START)
-        kept_open = s.new_tensor(1e-3)
-        s[order[:least]] = torch.maximum(s[order[:least]], kept_open)
+        stays = place < self._ranking.must
+        s[stays] = s[stays].clamp(min=1e-3)
 
 
 def search(

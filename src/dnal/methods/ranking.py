@@ -1,0 +1,72 @@
+"""The order in which a network opens, given a score per variable.
+
+Within a group variables open in order of score, a chunk at a time: a chunk leads from one width that the group may have
+to the next. Chunks of all groups are ranked by the mean score of their variables; the first chunk of each group must
+stay. A branch variable is a chunk of its own, which need not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dnal.methods.widths import Widths
+from dnal.space.space import Space
+
+
+class Ranking:
+    """The chunks of a Space under a rule for widths.
+
+    Attributes:
+        chunks: how many there are. must: how many of them, at the head of every order, must stay.
+        group_of: per chunk the number of its group, shape (chunks,); a branch is a group of its own.
+    """
+
+    def __init__(self, space: Space, widths: Widths | None = None, device: torch.device | str = "cpu") -> None:
+        widths = widths or Widths()
+        group_of_variable = torch.arange(space.num_gates) - space.num_variables + len(space.groups)
+        group_of: list[int] = []
+        chunk_of_slot: list[int] = []
+        sizes: list[int] = []
+        for number, group in enumerate(space.groups):
+            group_of_variable[group.variables] = number
+            counts = widths.allowed_in(space, group)
+            for low, high in zip([0, *counts], counts, strict=False):
+                chunk_of_slot += [len(sizes)] * (high - low)
+                group_of.append(number)
+                sizes.append(high - low)
+        for branch in range(space.num_branches):
+            chunk_of_slot.append(len(sizes))
+            group_of.append(len(space.groups) + branch)
+            sizes.append(1)
+        self.chunks, self.must = len(sizes), len(space.groups)
+        self.group_of = torch.tensor(group_of, dtype=torch.long, device=device)
+        self._group_of_variable = group_of_variable.to(device)
+        self._chunk_of_slot = torch.tensor(chunk_of_slot, dtype=torch.long, device=device)
+        self._sizes = torch.tensor(sizes, dtype=torch.float64, device=device)
+        first = torch.ones_like(self.group_of, dtype=torch.bool)
+        first[1:] = self.group_of[1:] != self.group_of[:-1]
+        self._stays = first & (self.group_of < len(space.groups))
+
+    def places(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The place of each variable and of each chunk in the order, from 0.
+
+        Args:
+            scores: (num_gates,), higher opens first.
+
+        Returns:
+            Two LongTensors, (num_gates,) and (chunks,): {place < n} are the variables of the first n chunks.
+        """
+        scores = scores.detach().to(torch.float64)
+        by_score = scores.argsort(descending=True, stable=True)
+        by_group = by_score[self._group_of_variable[by_score].argsort(stable=True)]  # group by group, best first
+        chunk = torch.empty_like(by_group)
+        chunk[by_group] = self._chunk_of_slot
+        mean = torch.zeros_like(self._sizes).index_add(0, chunk, scores) / self._sizes
+        first = torch.full_like(self.group_of, scores.numel())
+        first.scatter_reduce_(0, chunk, torch.arange(scores.numel(), device=chunk.device), "amin")
+        order = first.argsort()
+        order = order[mean[order].argsort(descending=True, stable=True)]
+        order = torch.cat((order[self._stays[order]], order[~self._stays[order]]))
+        place = self.group_of[order].argsort(stable=True)  # a group's places go to its chunks in their own order
+        return place[chunk], place

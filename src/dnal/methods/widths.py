@@ -1,0 +1,73 @@
+"""Which widths a group may have: a least one, and multiples of a number that the hardware likes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from dnal.errors import UserError
+from dnal.space.roles import makers
+from dnal.space.space import Group, Space
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The rule for the widths of groups; both numbers count channels of the tensors, not variables.
+
+    Attributes:
+        least: a number of channels, 1 or more, or a share of the group's width, between 0 and 1; a narrower group
+            stays whole.
+        multiple: a group keeps a multiple of it, or all of its channels; one that is no wider stays whole.
+
+    Raises:
+        UserError: for numbers that are none of this.
+    """
+
+    least: int | float = 1
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        share = not isinstance(self.least, bool) and 0 < self.least < 1
+        if not share and not _is_count(self.least):
+            raise UserError(
+                f"the least width is a number of channels (1 or more) or a share between 0 and 1, not {self.least}."
+            )
+        if not _is_count(self.multiple):
+            raise UserError(f"widths are multiples of a whole number, 1 or more, not of {self.multiple}.")
+
+    def allowed(self, width: int, channels: Iterable[int] = (1,)) -> list[int]:
+        """How many variables a group of ``width`` variables may keep, ascending; the last is ``width``.
+
+        Args:
+            channels: for how many channels each variable stands: one number for each layer that makes them.
+        """
+        channels = list(channels)
+        step = math.lcm(*(int(self.multiple) // math.gcd(int(self.multiple), each) for each in channels))
+        if self.least < 1:
+            least = math.ceil(self.least * width)
+        else:
+            least = max(math.ceil(self.least / each) for each in channels)
+        return [*(count for count in range(step, width, step) if count >= least), width]
+
+    def allowed_in(self, space: Space, group: Group) -> list[int]:
+        """The same for a group of a Space."""
+        return self.allowed(group.width, channels_of_variable(space, group))
+
+
+def channels_of_variable(space: Space, group: Group) -> set[int]:
+    """For how many channels a variable of the group stands in the layers that make them: more than one where positions
+    are tied (grouped convolutions, pieces of a split)."""
+    found = set()
+    for name, dim in makers(group.places, space.readers, space.writers):
+        ids = space.sources[name][dim]
+        assert ids is not None
+        counts = torch.bincount(ids[ids >= 0], minlength=space.num_variables)[group.variables]
+        found |= set(counts.tolist()) - {0}
+    return found or {1}
+
+
+def _is_count(number: float) -> bool:
+    return not isinstance(number, bool) and math.isfinite(number) and number >= 1 and number == int(number)
