@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
+from dnal.space.branches import settled
+from dnal.space.bypass import KINDS, Bypass, Replacement, outermost
 from dnal.space.example import Example, parsed
 from dnal.space.remove import Kept, kept_indices
 from dnal.space.sizes import SIZED, Argument, Attribute, Change
@@ -28,9 +30,10 @@ class Architecture:
     """Which channels of a network stay.
 
     Attributes:
-        open: bool tensor, one entry per channel variable of the Space, True = stays.
+        open: bool tensor, one entry per variable of the Space (the channels, then the branches), True = stays. What
+            stands in a closed branch is closed.
         kept: per tensor (parameter or buffer) and dimension the sorted indices that stay, or None where all do; and
-            the numbers in the network's code that change with them (``kept.sizes``).
+            the numbers in the code that change with them (``kept.sizes``), the branches left out (``kept.bypasses``).
         readers: the (parameter, dimension) pairs at which closed channels are gated.
         shapes: the original shapes, so that another network is refused.
         example: the inputs on which the Space was found, described (``dnal.space.example``); None where unknown.
@@ -44,22 +47,27 @@ class Architecture:
 
     @staticmethod
     def of(space: Space, open_variables: Tensor) -> Architecture:
-        """The architecture of a Space in which exactly ``open_variables`` (bool, shape (num_variables,)) stay.
+        """The architecture of a Space in which ``open_variables`` (bool, shape (num_gates,)) stay, but for what stands
+        in closed branches.
 
         Raises:
             UserError: on another length, or where a group would lose its last channel.
         """
         open_variables = open_variables.detach().to("cpu", torch.bool).clone()
-        if open_variables.shape != (space.num_variables,):
+        if open_variables.shape != (space.num_gates,):
             raise UserError(
-                f"an architecture of this space needs {space.num_variables} on/off values, not a tensor of shape "
+                f"an architecture of this space needs {space.num_gates} on/off values, not a tensor of shape "
                 f"{tuple(open_variables.shape)}."
             )
+        closed = [b.bypass for b in space.branches if not open_variables[b.variable]]
         for group in space.groups:
-            if not bool(open_variables[group.variables].any()):
+            gone = closed and all(any(b.removes(name) for b in closed) for name, _ in group.places)
+            if not gone and not bool(open_variables[group.variables].any()):
                 raise UserError(f"the group of '{group.name}' has no channel left; keep at least one of {group.width}.")
-        kept = kept_indices({**space.sources, **space.buffer_sources}, open_variables, space.sizes)
-        kept.baked = list(space.baked)
+        sources = {**space.sources, **space.buffer_sources}
+        open_variables = settled(space.branches, sources, open_variables, space.num_variables)
+        kept = kept_indices(sources, open_variables, space.sizes, outermost(closed))
+        kept.baked = [path for path in space.baked if not kept.removes(path)]
         return Architecture(open_variables, kept, list(space.gates), dict(space.shapes), space.example)
 
     @staticmethod
@@ -68,20 +76,24 @@ class Architecture:
         return Architecture.of(space, torch.ones(space.num_gates, dtype=torch.bool))
 
     @staticmethod
-    def random(space: Space, keep: float, seed: int = 0) -> Architecture:
+    def random(space: Space, keep: float, seed: int = 0, branches: float = 1.0) -> Architecture:
         """Each group keeps round(keep * width) channels, at least 1, at random positions.
 
         Args:
             keep: share of each group's channels, 0 to 1.
+            branches: share of the branches that stay, 0 to 1.
             seed: of the positions; the global random state is not touched.
         """
-        if not 0 <= keep <= 1:
-            raise UserError(f"keep is a share between 0 and 1, not {keep}.")
+        for name, share in (("keep", keep), ("branches", branches)):
+            if not 0 <= share <= 1:
+                raise UserError(f"{name} is a share between 0 and 1, not {share}.")
         generator = torch.Generator().manual_seed(seed)
         open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
         for group in space.groups:
             count = max(1, round(keep * group.width))
             open_variables[group.variables[torch.randperm(group.width, generator=generator)[:count]]] = True
+        staying = torch.randperm(space.num_branches, generator=generator)[: round(branches * space.num_branches)]
+        open_variables[space.num_variables + staying] = True
         return Architecture.of(space, open_variables)
 
     def __eq__(self, other: object) -> bool:
@@ -95,6 +107,7 @@ class Architecture:
             and _lists(self) == _lists(other)
             and self.kept.sizes == other.kept.sizes
             and self.kept.baked == other.kept.baked
+            and self.kept.bypasses == other.kept.bypasses
         )
 
     def __hash__(self) -> int:
@@ -134,6 +147,7 @@ class Architecture:
             "readers": [list(place) for place in self.readers],
             **({"sizes": [[c.path, list(c.target), c.old, c.new, c.multiple] for c in sizes]} if sizes else {}),
             **({"baked": self.kept.baked} if self.kept.baked else {}),
+            **({"bypasses": _written(self.kept.bypasses)} if self.kept.bypasses else {}),
             **({"example": self.example} if self.example is not None else {}),
             "tensors": {
                 name: {
@@ -194,7 +208,8 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
     flags = document["open"]
     if not isinstance(flags, str) or set(flags) - {"0", "1"}:
         raise UserError("its variables are not written in 0 and 1.")
-    if ("0" in flags) != any(i is not None for dims in kept.values() for i in dims):
+    bypasses = _bypasses(document.get("bypasses", []), shapes)
+    if ("0" in flags) != (bool(bypasses) or any(i is not None for dims in kept.values() for i in dims)):
         raise UserError("its variables and its kept indices do not agree.")
     readers = []
     for name, dim in document["readers"]:
@@ -206,7 +221,7 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
     if not isinstance(baked, list) or not all(isinstance(path, str) and path for path in baked):
         raise UserError("its baked layers are no list of names.")
     example = parsed(document["example"]) if "example" in document else None
-    kept_with_sizes = Kept(kept, _sizes(document.get("sizes", [])), baked)
+    kept_with_sizes = Kept(kept, _sizes(document.get("sizes", [])), baked, bypasses)
     return Architecture(open_variables, kept_with_sizes, readers, shapes, example)
 
 
@@ -228,6 +243,36 @@ def _sizes(entries: Any) -> list[Change]:
             Change(path, Argument(name, *places) if of_call else Attribute(name, *places), old, new, multiple)
         )
     return changes
+
+
+def _written(bypasses: list[Bypass]) -> list[Any]:
+    return [
+        [b.name, list(b.places), [[r.path, r.kind, list(r.children), r.results] for r in b.modules]] for b in bypasses
+    ]
+
+
+def _bypasses(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Bypass]:
+    """The closed branches of a document."""
+    found = []
+    for entry in entries:
+        wrong = UserError(f"its branch {entry} is no name, list of tensors, and list of replaced modules.")
+        try:
+            name, places, modules = entry
+            replacements = [(path, kind, children, results) for path, kind, children, results in modules]
+        except (TypeError, ValueError):
+            raise wrong from None
+        fits = isinstance(name, str) and _names(places) and bool(places) and all(p in shapes for p in places)
+        for path, kind, children, results in replacements:
+            fits = fits and isinstance(path, str) and bool(path) and kind in KINDS and _names(children)
+            fits = fits and type(results) is int and 0 <= results <= 64
+        if not fits or not replacements:
+            raise wrong
+        found.append(Bypass(name, tuple(places), tuple(Replacement(p, k, tuple(c), n) for p, k, c, n in replacements)))
+    return found
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
 
 
 def _numbers(value: Any) -> bool:

@@ -23,7 +23,7 @@ from dnal.space.substitute import call_with, slots
 
 
 def sigmoid_gates(s: Tensor, delta: float) -> Tensor:
-    """g = sigmoid(delta * s) (arXiv 2103.02126). ``s``: (num_variables,), ``delta`` > 0 the scale."""
+    """g = sigmoid(delta * s) (arXiv 2103.02126). ``s``: (num_gates,), ``delta`` > 0 the scale."""
     return torch.sigmoid(delta * s)
 
 
@@ -45,7 +45,7 @@ def gated_weights(
 
     Args:
         parameters: the network's parameters (and buffers, where a convolution's weight is one) by name.
-        gates: (num_variables,).
+        gates: (num_gates,).
         readers: (parameter, dimension) -> variable ids of that dimension, -1 = fixed (gate 1).
     """
     extended = torch.cat((gates, gates.new_ones(1)))  # index -1 finds the 1 at the end
@@ -83,7 +83,7 @@ def _size(network: nn.Module, path: str, dim: int) -> int:
 class Gated(nn.Module):
     """A network and the architecture parameters of all its variables, as one module.
 
-    ``s``: (num_variables,), trained or not as its ``requires_grad`` says; ``delta``: the scale of the sigmoid;
+    ``s``: (num_gates,), trained or not as its ``requires_grad`` says; ``delta``: the scale of the sigmoid;
     ``hard``: gates are 0/1 in the forward pass and pass gradients straight through; ``enabled``: False skips the gates
     (the paper's first phase).
     """
@@ -97,14 +97,16 @@ class Gated(nn.Module):
         self.enabled = True
         self._places = list(space.gates)
         self._computed = {(name, dim): path for name, dim in self._places if (path := layer_of(name, space.baked))}
-        self._slots = slots(network, [name for name, dim in self._places if (name, dim) not in self._computed])
+        plain = [name for name, dim in self._places if (name, dim) not in self._computed]
+        self._slots = slots(network, [*plain, *(name for b in space.branches for name in b.bypass.places)])
         for number, (name, dim) in enumerate(self._places):
             ids = {**space.sources, **space.buffer_sources}[name][dim]
             assert ids is not None
             self.register_buffer(f"_ids{number}", ids, persistent=False)
+        self._branches = [(place, b.variable) for b in space.branches for place in b.bypass.places]
 
     def gates(self) -> Tensor:
-        """The gate of every variable, shape (num_variables,)."""
+        """The gate of every variable, shape (num_gates,)."""
         return hard_gates(self.s, self.delta) if self.hard else sigmoid_gates(self.s, self.delta)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -118,7 +120,11 @@ class Gated(nn.Module):
         computed: dict[str, dict[int, Tensor]] = {}
         for place, path in self._computed.items():
             computed.setdefault(path, {})[place[1]] = extended[ids[place]]
-        return call_with(self.network, gated_weights(weights, gates, readers), self._slots, args, kwargs, computed)
+        scaled_weights = gated_weights(weights, gates, readers)
+        for name, branch in self._branches:
+            weight = scaled_weights.get(name, _tensor(self.network, name))
+            scaled_weights[name] = weight * gates[branch].to(weight.dtype)
+        return call_with(self.network, scaled_weights, self._slots, args, kwargs, computed)
 
 
 class HardGated(nn.Module):
@@ -143,7 +149,9 @@ class HardGated(nn.Module):
             self._places.append((name, dim))
             if path:
                 self._computed[name, dim] = path
-        self._slots = slots(network, [name for name, dim in self._places if (name, dim) not in self._computed])
+        self._silent = [name for bypass in architecture.kept.bypasses for name in bypass.places]
+        plain = [name for name, dim in self._places if (name, dim) not in self._computed]
+        self._slots = slots(network, [*plain, *self._silent])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         weights: dict[str, Tensor] = {}
@@ -154,6 +162,7 @@ class HardGated(nn.Module):
                 computed.setdefault(self._computed[name, dim], {})[dim] = gate
                 continue
             weights[name] = scaled(weights.get(name, _tensor(self.network, name)), gate, dim)
+        weights |= {name: torch.zeros_like(_tensor(self.network, name)) for name in self._silent}
         return call_with(self.network, weights, self._slots, args, kwargs, computed)
 
 

@@ -87,6 +87,13 @@ def restricted(trace: Trace, found: Variables, include: Sequence[str], exclude: 
     return variables_of(trace)
 
 
+def may_go(names: Sequence[str], include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether all tensors of these names may go together: none is excluded, and all are included."""
+    return not _excluded(names, exclude) and (
+        not include or all(any(matches(name, p) for p in include) for name in names)
+    )
+
+
 def _excluded(names: Sequence[str], exclude: Sequence[str]) -> str | None:
     return next((f"excluded by '{p}'" for p in exclude if any(matches(name, p) for name in names)), None)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.sizes import Seen, SizeRule
@@ -66,8 +67,21 @@ class Probe:
                 open_variables[off[g]] = False
             return self._exact(kept_indices(sources, open_variables, sizes))
 
+        return self._failing(exact, len(groups))
+
+    def failing_bypasses(
+        self, sources: Sources, sizes: Sequence[SizeRule], bypasses: Sequence[Bypass], open_variables: Tensor
+    ) -> list[int]:
+        """The branches that cannot be left out of the network with exactly ``open_variables``."""
+
+        def exact(chosen: Sequence[int]) -> bool:
+            return self._exact(kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen]))
+
+        return self._failing(exact, len(bypasses))
+
+    def _failing(self, exact: Callable[[Sequence[int]], bool], count: int) -> list[int]:
         failing: list[int] = []
-        remaining = list(range(len(groups)))
+        remaining = list(range(count))
         with undisturbed(self.inputs):
             while remaining and not exact(remaining):
                 culprits = _bisect(exact, remaining)
@@ -121,7 +135,10 @@ class Probe:
     def _reference(self, kept: Kept) -> list[Tensor]:
         """The outputs with zeroed slices; those of the latest channels asked for are remembered."""
         key = hash(
-            tuple((n, d, i.numpy().tobytes()) for n, x in kept.items() for d, i in enumerate(x) if i is not None)
+            (
+                tuple((n, d, i.numpy().tobytes()) for n, x in kept.items() for d, i in enumerate(x) if i is not None),
+                tuple(kept.bypasses),
+            )
         )
         if key not in self._references:
             zero = zeroed(self.network, kept)

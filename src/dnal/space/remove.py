@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from dnal.space.bake import baked
+from dnal.space.bypass import Bypass, bypass
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
 from dnal.space.sizes import Change, SizeRule, changes
@@ -20,25 +21,37 @@ from dnal.space.variables import Sources
 
 class Kept(dict[str, tuple[Tensor | None, ...]]):
     """What a compact network keeps: per tensor and dimension the indices that stay (sorted LongTensor), or None where
-    all do; ``sizes``, the numbers of its code that change; ``baked``, the layers that become plain ones first."""
+    all do; ``sizes``, the numbers of its code that change; ``baked``, the layers that become plain ones first;
+    ``bypasses``, the branches that are left out."""
 
     def __init__(
         self,
         tensors: Mapping[str, tuple[Tensor | None, ...]],
         sizes: Iterable[Change] = (),
         baked: Iterable[str] = (),
+        bypasses: Iterable[Bypass] = (),
     ) -> None:
         super().__init__(tensors)
         self.sizes = list(sizes)
         self.baked = list(baked)
+        self.bypasses = list(bypasses)
+
+    def removes(self, path: str) -> bool:
+        """Whether the module or tensor at ``path`` goes with a branch."""
+        return any(one.removes(path) for one in self.bypasses)
 
 
-def kept_indices(sources: Sources, open_variables: Tensor, sizes: Iterable[SizeRule] = ()) -> Kept:
-    """What stays where exactly ``open_variables`` do."""
-    result = {}
+def kept_indices(
+    sources: Sources, open_variables: Tensor, sizes: Iterable[SizeRule] = (), bypasses: Iterable[Bypass] = ()
+) -> Kept:
+    """What stays where exactly ``open_variables`` do and the branches of ``bypasses`` are left out, whose tensors are
+    not sliced any more."""
+    result = Kept({}, bypasses=bypasses)
     for name, dims in sources.items():
-        result[name] = tuple(None if ids is None else _staying(ids, open_variables) for ids in dims)
-    return Kept(result, changes(sizes, open_variables))
+        gone = result.removes(name)
+        result[name] = tuple(None if ids is None or gone else _staying(ids, open_variables) for ids in dims)
+    result.sizes = [change for change in changes(sizes, open_variables) if not result.removes(change.path)]
+    return result
 
 
 def _staying(ids: Tensor, open_variables: Tensor) -> Tensor | None:
@@ -78,6 +91,7 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
     small.train(network.training)
     for ours, original in zip(small.modules(), network.modules(), strict=True):
         ours.training = original.training
+    bypass(small, kept.bypasses)
     return small
 
 
@@ -141,11 +155,13 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
 
 
 def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
-    """The network's parameters with every slice of a closed channel set to zero (removing nothing).
+    """The network's parameters with every slice of a closed channel, and what scales a closed branch, set to zero
+    (removing nothing).
 
     A tied parameter stands under its first name only.
     """
     result = {}
+    silent = {place for one in kept.bypasses for place in one.places}
     for name, parameter in network.named_parameters():
         value = parameter.detach()
         for dim, indices in enumerate(kept.get(name, ())):
@@ -153,5 +169,5 @@ def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
                 mask = torch.zeros(value.size(dim), dtype=value.dtype, device=value.device)
                 mask[indices.to(value.device)] = 1
                 value = value * mask.view([-1 if d == dim else 1 for d in range(value.dim())])
-        result[name] = value
+        result[name] = torch.zeros_like(value) if name in silent else value
     return result

@@ -177,6 +177,8 @@ class Recorder(TorchFunctionMode):
         self.rules: list[SizeRule] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.counting = False
+        self.calls_of: Counter[str] = Counter()
+        self.results_of: dict[str, int] = {}
         self._network = network
         self._layers = layers
         self.calls: list[Seen] = []
@@ -196,11 +198,16 @@ class Recorder(TorchFunctionMode):
             hook.remove()
 
     def _enter(self, path: str) -> Callable[..., None]:
-        return lambda *_: self._running.append((path, Counter()))
+        def enter(*_: Any) -> None:
+            self._running.append((path, Counter()))
+            self.calls_of[path] += 1
 
-    def _leave(self, *_: Any) -> None:
+        return enter
+
+    def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
         if self._running:
-            self._running.pop()
+            path, _ = self._running.pop()
+            self.results_of[path] = len(result) if isinstance(result, tuple) else 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

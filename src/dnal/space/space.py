@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.bake import bakeable, baked
+from dnal.space.branches import Branch, Candidate, candidates, gates_of
+from dnal.space.bypass import Bypass
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
-from dnal.space.patterns import Patterns, check_patterns, patterns, restricted
+from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, every_other, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
@@ -67,6 +69,7 @@ class Space:
         baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
+        branches: the residual branches that may be left out; empty unless asked for.
         operations: those of the forward pass, with sizes that follow the variables.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
@@ -86,6 +89,7 @@ class Space:
     sizes: list[SizeRule]
     baked: list[str]
     operations: list[Operation]
+    branches: list[Branch]
     example: Example | None = None
 
     @staticmethod
@@ -96,6 +100,7 @@ class Space:
         probe: bool = True,
         include: Patterns | None = None,
         exclude: Patterns | None = None,
+        depth: bool = False,
     ) -> Space:
         """Finds what may vary in ``network`` from one forward pass on ``example_inputs``.
 
@@ -107,6 +112,7 @@ class Space:
             include: names or patterns of layers or parameters ("layer4.*", "*.conv2"): only channels all of whose
                 makers match may vary.
             exclude: the channels that these make stay (for a pattern that names only norms: those they scale).
+            depth: find residual branches too, which then may be closed as a whole (``branches``).
 
         Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``.
         Method: channel labels beside the real forward pass, then numeric probing. Both work on copies; the network,
@@ -128,11 +134,19 @@ class Space:
             trace = traced(network, example_inputs, RULES)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
         sizes = with_variables(trace.sizes, found.of_label)
-        if probe and found.groups:
-            tested = Probe(network, example_inputs)
+        tested = Probe(network, example_inputs) if (probe and found.groups) or depth else None
+        if tested is not None and probe and found.groups:
             found = _probed(trace, found, tested)
             found, sizes = _fitted(trace, found, tested, partial(trace.elsewhere, network, example_inputs))
         sources = found.sources(trace)
+        branches: list[Branch] = []
+        if depth and tested is not None:
+            allowed = [
+                c
+                for c in candidates(trace)
+                if all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
+            ]
+            branches = _branches(allowed, sources, sizes, found, tested)
         parameters = dict(network.named_parameters(remove_duplicate=False))
         once = {name for name, _ in [*network.named_parameters(), *network.named_buffers()]}  # tied: under one name
         of_label = found.of_label
@@ -140,13 +154,25 @@ class Space:
         unread = unread_places(trace, of_label, sources, readers)
         macs = Cost(
             [
-                (m.factor, [side if isinstance(side, int) else of_label[side] for side in m.sides])
+                (
+                    m.factor,
+                    [
+                        *(side if isinstance(side, int) else of_label[side] for side in m.sides),
+                        *gates_of(branches, m.path),
+                    ],
+                )
                 for m in trace.multiplications
             ]
         )
         params = Cost(
             [
-                (1.0, [size if ids is None else ids for size, ids in zip(p.shape, sources[name], strict=True)])
+                (
+                    1.0,
+                    [
+                        *(size if ids is None else ids for size, ids in zip(p.shape, sources[name], strict=True)),
+                        *gates_of(branches, name),
+                    ],
+                )
                 for name, p in network.named_parameters()
             ]
         )
@@ -168,6 +194,7 @@ class Space:
             unknown=dict(trace.unknown),
             shapes=shapes,
             baked=plain,
+            branches=branches,
             operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
         )
@@ -175,7 +202,7 @@ class Space:
     @property
     def num_branches(self) -> int:
         """Number of branch variables."""
-        return 0
+        return len(self.branches)
 
     @property
     def num_gates(self) -> int:
@@ -270,6 +297,31 @@ def _fitted(
             trace.ledger.freeze(labels, "no correction of the numbers in the code fits its removal (numeric probe)")
         found = variables_of(trace)
     return found, []
+
+
+def _branches(
+    found: Sequence[Candidate], sources: Sources, sizes: list[SizeRule], channels: Variables, probe: Probe
+) -> list[Branch]:
+    """The branches without which the network computes what it computes with them at zero, in the first way that does:
+    in the whole network, with a part of its channels, and with every second branch only."""
+    everything = torch.ones(len(channels.names), dtype=torch.bool)
+    some = everything.clone()
+    for off in uneven(channels.groups):
+        some[off] = False
+    good: dict[str, Bypass] = {}
+    pending = [(candidate.name, list(candidate.ways)) for candidate in found]
+    while pending:
+        tried = [ways[0] for _, ways in pending]
+        bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
+        good |= {name: tried[i] for i, (name, _) in enumerate(pending) if i not in bad}
+        pending = [(name, ways[1:]) for i, (name, ways) in enumerate(pending) if i in bad and len(ways) > 1]
+    order = [c.name for c in found if c.name in good]
+    for every in (1, 2):
+        for first in range(every):
+            chosen = order[first::every]
+            bad = set(probe.failing_bypasses(sources, sizes, [good[name] for name in chosen], some))
+            order = [name for name in order if name not in {chosen[i] for i in bad}]
+    return [Branch(name, len(everything) + n, good[name]) for n, name in enumerate(order)]
 
 
 def macs(network: nn.Module, example_inputs: Inputs) -> int:

@@ -200,6 +200,8 @@ class Trace(TorchDispatchMode):
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.operations: list[Operation] = []
+        self.calls_of: Counter[str] = Counter()  # of the modules
+        self.results_of: dict[str, int] = {}  # the lengths of the tuples that modules return, 0 for anything else
         self.unknown: Counter[str] = Counter()
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
         self._names: dict[int, str] = {}
@@ -236,6 +238,8 @@ class Trace(TorchDispatchMode):
                 out = call(network, inputs)
         finally:
             recorder.close()
+        self.calls_of += recorder.calls_of
+        self.results_of |= recorder.results_of
         self.computed += [path for path in recorder.computed if path not in self.computed]
         self.calls += recorder.calls
         seen = {rule.path for rule in self.sizes}
@@ -251,7 +255,9 @@ class Trace(TorchDispatchMode):
     def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[SizeRule]:
         """The numbers that the code gives for images of another size, if the network takes one."""
         larger = tree_map_only(Tensor, _larger, cloned(inputs))
-        notes = ("sizes", "multiplications", "operations", "reads", "contracted", "unknown")
+        notes = (
+            "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
+        )  # fmt: skip
         known = {name: copy.copy(getattr(self, name)) for name in notes}
         self.sizes = []
         try:
@@ -318,6 +324,11 @@ class Trace(TorchDispatchMode):
     def path(self) -> str:
         """The innermost module that runs."""
         return self._recorder.path if self._recorder is not None else ""
+
+    def names_of(self, name: str) -> list[str]:
+        """All names of a tensor."""
+        first = self._canonical.get(name, name)
+        return [first, *(other for other, same in self._canonical.items() if same == first)]
 
     # What rules use.
 
@@ -490,7 +501,8 @@ def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Tra
 
 def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     twin = copied(network).train()
-    counted, operations = list(trace.multiplications), list(trace.operations)  # costs are those of the eval pass
+    # costs and branches are those of the eval pass
+    counted, operations, calls_of = list(trace.multiplications), list(trace.operations), trace.calls_of.copy()
     trace.adopt(twin)
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
@@ -507,4 +519,4 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
         for name in set(unused) - set(trace.unused()):  # half traced, what they read stays too
             for labels in trace.owners[name]:
                 trace.ledger.freeze(labels, "training fails on the example inputs")
-    trace.multiplications, trace.operations = counted, operations
+    trace.multiplications, trace.operations, trace.calls_of = counted, operations, calls_of

@@ -1,0 +1,110 @@
+"""A network without one of its branches: which modules go, and what stands in their place. Names only, never code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dnal.errors import UserError
+
+
+class Zero(nn.Module):
+    """Zeros like its first argument, in new memory."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class First(nn.Module):
+    """Its first argument; with ``results`` > 0 as the first of so many results, the others None."""
+
+    def __init__(self, results: int = 0) -> None:
+        super().__init__()
+        self.results = results
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return (x, *[None] * (self.results - 1)) if self.results else x
+
+    def extra_repr(self) -> str:
+        return f"results={self.results}" if self.results else ""
+
+
+class Replacement(NamedTuple):
+    """What stands at ``path`` in the place of a module.
+
+    ``kind``: "chain", those of its children (``children``) one after the other, an identity if there are none; "zero",
+    :class:`Zero`; "first", :class:`First` with ``results``.
+    """
+
+    path: str
+    kind: str
+    children: tuple[str, ...] = ()
+    results: int = 0
+
+
+KINDS = ("chain", "zero", "first")
+
+
+class Bypass(NamedTuple):
+    """How a network runs without a branch.
+
+    ``places``: the parameters that scale the branch's result, so that the branch is zero where they are.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    modules: tuple[Replacement, ...]
+
+    def removes(self, path: str) -> bool:
+        """Whether the module or tensor at ``path`` is gone."""
+        for gone, _, children, _ in self.modules:
+            inside = path == gone or path.startswith(f"{gone}.")
+            kept = (f"{gone}.{child}" for child in children)
+            if inside and not any(path == child or path.startswith(f"{child}.") for child in kept):
+                return True
+        return False
+
+
+def outermost(bypasses: Iterable[Bypass]) -> list[Bypass]:
+    """Without those whose modules are gone already with another one's."""
+    bypasses = list(bypasses)
+    return [
+        one
+        for one in bypasses
+        if not any(o is not one and all(o.removes(r.path) for r in one.modules) for o in bypasses)
+    ]
+
+
+def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
+    """Takes the branches out of a network, in place.
+
+    Raises:
+        UserError: if the network has no such module.
+    """
+    for one in outermost(bypasses):
+        for replacement in one.modules:
+            parent, _, name = replacement.path.rpartition(".")
+            try:
+                module = network.get_submodule(replacement.path)
+                kept = [module.get_submodule(child) for child in replacement.children]
+            except AttributeError:
+                raise UserError(
+                    f"the architecture belongs to another network: no module '{replacement.path}' with the children "
+                    f"{list(replacement.children)}."
+                ) from None
+            made = _made(replacement, kept)
+            made.training = module.training
+            setattr(network.get_submodule(parent), name, made)
+
+
+def _made(replacement: Replacement, kept: list[nn.Module]) -> nn.Module:
+    if replacement.kind == "zero":
+        return Zero()
+    if replacement.kind == "first":
+        return First(replacement.results)
+    if not kept:
+        return nn.Identity()
+    return kept[0] if len(kept) == 1 else nn.Sequential(*kept)
