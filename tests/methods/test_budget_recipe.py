@@ -4,12 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
+from scipy.optimize import nnls
 from torch import nn
 
 import dnal
 from dnal.gates import Gated
 from dnal.methods import budget_recipe
-from dnal.methods.budget_recipe import START, BudgetSearch, binding_cost, delta_at, limits_at, neutral_multiplier
+from dnal.methods.budget_recipe import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -28,20 +29,32 @@ def test_delta_grows_only_once_the_budget_is_met() -> None:
     assert delta_at(1) == pytest.approx(1000)
 
 
-def test_the_multiplier_makes_the_step_neutral_in_cost() -> None:
+def test_one_multiplier_makes_the_step_neutral_in_cost() -> None:
     torch.manual_seed(0)
     task, cost, scale = -torch.rand(20), torch.rand(20), torch.rand(20)
-    multiplier = neutral_multiplier(task, cost, scale)
+    (multiplier,) = neutral_multipliers(task, cost[None], scale)
+    assert float(multiplier) == pytest.approx(-float(cost @ (scale * task)) / float(cost @ (scale * cost)))
     step = -scale * (task + multiplier * cost)
     assert float(cost @ step) == pytest.approx(0, abs=1e-5)
-    assert multiplier > 0
-    assert neutral_multiplier(-task, cost, scale) == 0  # the task itself wants less: no need to push
+    assert float(neutral_multipliers(-task, cost[None], scale)) == 0  # the task itself wants less: no need to push
 
 
-def test_the_binding_cost_is_the_tightest_one(space: dnal.Space) -> None:
-    gates = torch.rand(space.num_variables)
-    ratios = {n: float(c(gates)) / 100 for n, c in space.costs.items()}
-    assert float(binding_cost(space.costs, {"macs": 100, "params": 100}, gates)) == pytest.approx(max(ratios.values()))
+@pytest.mark.parametrize("seed", range(20))
+def test_several_multipliers_solve_the_least_squares_problem_of_scipy(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    task = torch.randn(30, generator=generator) - 0.5
+    costs, scale = torch.rand(3, 30, generator=generator), torch.rand(30, generator=generator)
+    if seed % 4 == 0:
+        costs[2] = 2 * costs[1]  # the same direction twice
+    root = scale.double().sqrt()
+    expected, residual = nnls((root * costs).T.double().numpy(), -(root * task).double().numpy())
+    found = neutral_multipliers(task, costs, scale)
+    assert bool((found >= 0).all())
+    assert float((root * (task + found @ costs.double())).norm()) == pytest.approx(residual, rel=1e-6)
+    if seed % 4:
+        assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    step = -scale * (task + found @ costs.double())
+    assert bool((costs.double() @ step <= 1e-5).all()), "no cost rises"
 
 
 def test_a_users_own_loop_meets_the_budget_at_every_moment(

@@ -5,12 +5,13 @@ g_v = sigmoid(delta s_v); in the forward pass the gate is rounded to 0/1 and its
 there is no gap between soft and hard network, and shrinking all gates together (which batch norm would undo) buys
 nothing. One step:
 
-1. the task's gradient with respect to s, plus a multiplier times the gradient of the binding cost. The multiplier is
-   the one that makes the step neutral in cost, lambda = max(0, -<c, P t> / <c, P c>) for task gradient t, cost gradient
-   c and the optimizer's preconditioner P (gradient projection, Rosen 1960): it needs no tuning;
+1. the task's gradient t with respect to s, plus, for every bound that binds at the moment, a multiplier lambda_k >= 0
+   times the gradient c_k of its cost. The multipliers minimise ||t + sum_k lambda_k c_k||^2 in the metric of the
+   optimizer's preconditioner P: the step raises no binding cost (gradient projection, Rosen 1960). They need no tuning;
+   for one bound, lambda = max(0, -<c, P t> / <c, P c>);
 2. Adam on s;
-3. all s are shifted by one number, so that the set {s > 0} is the largest that fits the budget of this moment, and
-   clamped to [-1, 1], so that a closed channel can come back.
+3. all s are shifted by one number, so that the set {s > 0} is the largest of the ranking (``dnal.methods.ranking``)
+   that fits the budget of this moment, and clamped to [-1, 1], so that a closed channel can come back.
 
 The budget of the moment starts at the whole network and tightens geometrically; delta grows, most of it late.
 """
@@ -18,6 +19,7 @@ The budget of the moment starts at the whole network and tightens geometrically;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -28,7 +30,7 @@ from dnal.gates import Gated, hard_gates
 from dnal.methods.gate_record import gate_record
 from dnal.methods.ranking import Ranking
 from dnal.methods.selection import fits, longest
-from dnal.space.cost import CostFunction
+from dnal.methods.widths import Widths
 from dnal.space.space import Space
 from dnal.train.listener import Listener
 from dnal.train.loop import Loader, run_epochs
@@ -38,6 +40,10 @@ START = 1.0
 """s of an open gate at the start; also the bound of |s|."""
 WAIT, TIGHT = 0.1, 0.7
 """Shares of the phase: until the first, every gate stays open and s only learns; at the second, the budget is met."""
+BINDING = 0.95
+"""A cost binds that uses this share of what the tightest one uses of its limit; the others have no multiplier."""
+MARGIN = 5e-3
+"""The least |s| after a projection: decided at the last delta."""
 
 
 def limits_at(progress: float, full: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
@@ -52,20 +58,32 @@ def delta_at(progress: float) -> float:
     return float(2.0 * 500.0**late)
 
 
-def neutral_multiplier(task: Tensor, cost: Tensor, preconditioner: Tensor) -> float:
-    """lambda >= 0 for which the step -P (task + lambda cost) changes the cost least; all of shape (num_variables,)."""
-    weighted = preconditioner * cost
-    norm = float(weighted @ cost)
-    return max(0.0, -float(weighted @ task) / norm) if norm > 0 else 0.0
+def neutral_multipliers(task: Tensor, costs: Tensor, preconditioner: Tensor) -> Tensor:
+    """The lambda >= 0 of shape (K,) that minimise ||task + sum_k lambda_k costs_k|| in the metric of P: the step
+    -P (task + sum_k lambda_k costs_k) raises no cost to first order, and leaves unchanged those with lambda_k > 0.
 
+    Args:
+        task: (num_gates,). costs: one gradient a row, (K, num_gates). preconditioner: the diagonal of P, (num_gates,).
 
-def binding_cost(costs: Mapping[str, CostFunction], limits: Mapping[str, float], gates: Tensor) -> Tensor:
-    """The largest of cost / limit: a scalar, differentiable in the gates (num_variables,)."""
-    return torch.stack([costs[name](gates) / limit for name, limit in limits.items()]).max()
+    Tries every set of costs, so K is meant to be small.
+    """
+    costs = costs.double()
+    weighted = costs * preconditioner.double()
+    gram, wanted = (weighted @ costs.T).cpu(), -(weighted @ task.double()).cpu()
+    best, least = torch.zeros_like(wanted), 0.0
+    for size in range(1, wanted.numel() + 1):
+        for chosen in combinations(range(wanted.numel()), size):
+            those = list(chosen)
+            found = torch.zeros_like(wanted)
+            found[those] = torch.linalg.pinv(gram[those][:, those], hermitian=True) @ wanted[those]
+            value = float(found @ gram @ found / 2 - wanted @ found)
+            if bool((found >= 0).all()) and value < least:
+                best, least = found, value
+    return best
 
 
 class BudgetSearch:
-    """The state of the search: an Adam on s and the multiplier. For any training loop::
+    """The state of the search: an Adam on s and a multiplier per cost (``multipliers``). For any training loop::
 
         gated = Gated(network, space, start=START)
         search = BudgetSearch(gated, space, limits, steps)
@@ -78,20 +96,29 @@ class BudgetSearch:
     Args:
         limits: cost name -> bound in its own unit. steps: length of the search.
         lr: of s; by default 20 / steps, so that a gate can cross its range many times.
+        widths: the widths that {s > 0} may have; by default every one.
     """
 
     def __init__(
-        self, gated: Gated, space: Space, limits: Mapping[str, float], steps: int, lr: float | None = None
+        self,
+        gated: Gated,
+        space: Space,
+        limits: Mapping[str, float],
+        steps: int,
+        lr: float | None = None,
+        widths: Widths | None = None,
     ) -> None:
         self.gated, self.space, self.limits, self.steps = gated, space, dict(limits), max(steps, 1)
         self.lr = lr if lr is not None else min(max(20.0 / self.steps, 1e-3), 0.1)
         self.optimizer = torch.optim.Adam([gated.s], lr=self.lr, betas=(0.9, 0.99))
-        self.multiplier = 0.0
+        self.multipliers = dict.fromkeys(self.limits, 0.0)
         self.done = 0
-        self._ranking = Ranking(space, device=gated.s.device)
+        self._ranking = Ranking(space, widths, gated.s.device)
+        self._count = self._ranking.chunks
         self._every = max(1, min(10, self.steps // 100))  # a shift costs a binary search of cost evaluations
         gated.hard = True
         gated.delta = delta_at(0.0)
+        self._project()
 
     def step(self) -> None:
         """After the task's backward pass: one step of s, whose gradient is consumed."""
@@ -115,32 +142,45 @@ class BudgetSearch:
 
     def _cost_gradient(self, task: Tensor) -> Tensor:
         s = self.gated.s.detach().requires_grad_()
+        now = limits_at(self.progress, self.space.full_cost, self.limits)
         with torch.enable_grad():
-            ratio = binding_cost(self.space.costs, self.limits, hard_gates(s, self.gated.delta))
-            (cost,) = torch.autograd.grad(ratio, s)
+            gates = hard_gates(s, self.gated.delta)
+            costs = {name: self.space.costs[name](gates) for name in self.limits}
+            used = {name: float(cost.detach()) / now[name] for name, cost in costs.items()}
+            binding = [name for name in costs if used[name] >= BINDING * max(used.values())]
+            slopes = torch.stack(
+                [torch.autograd.grad(costs[name] / self.limits[name], s, retain_graph=True)[0] for name in binding]
+            )
         moments: Any = self.optimizer.state.get(self.gated.s, {})
         second = moments.get("exp_avg_sq")
         preconditioner = torch.ones_like(task) if second is None else 1 / (second.sqrt() + 1e-12)
-        self.multiplier = 0.9 * self.multiplier + 0.1 * neutral_multiplier(task, cost, preconditioner)
-        return self.multiplier * cost
+        neutral = dict(zip(binding, neutral_multipliers(task, slopes, preconditioner).tolist(), strict=True))
+        for name, before in self.multipliers.items():
+            self.multipliers[name] = 0.9 * before + 0.1 * neutral[name] if name in neutral else 0.0
+        return torch.stack([self.multipliers[name] * slope for name, slope in zip(binding, slopes, strict=True)]).sum(0)
 
     @torch.no_grad()
     def _project(self) -> None:
         s = self.gated.s
         now = limits_at(self.progress, self.space.full_cost, self.limits)
         place, _ = self._ranking.places(s)
-        count = longest(
-            self._ranking.must, self._ranking.chunks, lambda count: fits(self.space.costs, now, place < count)
+        self._count = longest(
+            self._ranking.must,
+            self._ranking.chunks,
+            lambda count: fits(self.space.costs, now, place < count),
+            near=self._count,
         )
-        inside = place < count
-        if bool(inside.all()):
-            if float(s.min()) <= 0:
-                s.add_(1e-3 - s.min())
+        inside = place < self._count
+        if self._count == self._ranking.chunks:
+            s.add_((MARGIN - s.min()).clamp(min=0))
         else:
-            s.sub_((s[inside].min() + s[~inside].max()) / 2)
+            edge = s[place == self._count].mean()
+            if self._count > self._ranking.must:
+                edge = (edge + s[place == self._count - 1].mean()) / 2
+            s.sub_(edge)
         s.clamp_(-START, START)
-        stays = place < self._ranking.must
-        s[stays] = s[stays].clamp(min=1e-3)
+        # what stays although it is wanted less, or is in a chunk with what is wanted more, and the other way round
+        s.copy_(torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN)))
 
 
 def search(
@@ -153,6 +193,7 @@ def search(
     epochs: int,
     lr: float,
     loss: Loss,
+    widths: Widths | None = None,
     teacher: nn.Module | None = None,
     held_out: Loader | None = None,
     validate: Callable[[nn.Module], float] | None = None,
@@ -166,14 +207,14 @@ def search(
     training batch moves the weights, then a batch of ``held_out`` moves s, and neither sees the other's data.
 
     Returns:
-        s at the end, shape (num_variables,): the ranking for the selection.
+        s at the end, shape (num_gates,): the ranking for the selection.
 
     Raises:
         Diverged: when the loss is no number.
     """
     module, weight_optimizer = fabric.setup(gated, sgd(gated.network, lr))
     objective = taught_loss(loss, teacher)
-    state = BudgetSearch(gated, space, limits, epochs * len(loader))
+    state = BudgetSearch(gated, space, limits, epochs * len(loader), widths=widths)
     others = _endless(held_out) if held_out is not None else None
     module.train()
 
@@ -191,7 +232,8 @@ def search(
         return value.detach()
 
     def describe() -> dict[str, Any]:
-        return {"lr": lr, "multiplier": state.multiplier, **gate_record(gated, space, validate)}
+        multipliers = {f"multiplier_{name}": value for name, value in state.multipliers.items()}
+        return {"lr": lr, **multipliers, **gate_record(gated, space, validate)}
 
     run_epochs(
         fabric, "architecture", loader, epochs, step,

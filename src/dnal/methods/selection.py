@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -12,29 +12,39 @@ from dnal.methods.widths import Widths
 from dnal.space.cost import CostFunction
 from dnal.space.space import Space
 
+CLOSE = 0.97
+"""The share of a limit that counts as used up."""
+
 
 def fits(costs: Mapping[str, CostFunction], limits: Mapping[str, float], open_variables: Tensor) -> bool:
     """Whether a set of open variables (bool or 0/1, shape (num_gates,)) keeps every limit."""
     return all(float(costs[name](open_variables)) <= limit for name, limit in limits.items())
 
 
-def longest(least: int, most: int, fitting: Callable[[int], bool]) -> int:
+def longest(least: int, most: int, fitting: Callable[[int], bool], near: int | None = None) -> int:
     """The largest number from ``least`` to ``most`` that fits, where every smaller one fits too (``least`` is not
-    asked). Steps from ``least`` double, then halve: few questions where the answer is near."""
-    low, step = least, 1
-    while low < most and fitting(min(low + step, most)):
-        low, step = min(low + step, most), 2 * step
-    high = low if low == most else min(low + step, most) - 1
+    asked). Away from ``near`` (by default ``least``) steps double until the answer is between two known numbers, which
+    are then halved: few questions where it is near."""
+    low, high, step = least, most, 1
+    guess = min(max(least + 1 if near is None else near, least + 1), most)
+    bracketed = set()
     while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if fitting(middle) else (low, middle - 1)
+        fit = fitting(guess)
+        low, high = (guess, high) if fit else (low, guess - 1)
+        bracketed.add(fit)
+        step *= 2
+        if len(bracketed) == 2:
+            guess = (low + high + 1) // 2
+        else:
+            guess = min(low + step, high) if fit else max(high - step, low + 1)
     return low
 
 
 def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Widths | None = None) -> Tensor:
     """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
     further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
-    default it may have every width.
+    default it may have every width. Where several channels open at once, and so less than 97 % of every limit would be
+    used, one chunk that would have opened stays closed, or one that would not opens before the others.
 
     Args:
         scores: (num_gates,), higher = kept first. limits: cost name -> bound in its own unit.
@@ -43,22 +53,65 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
         bool tensor (num_gates,).
     """
     ranking = Ranking(space, widths)
-    place_of_variable, place_of_chunk = ranking.places(scores.detach().cpu())
-    group_at = torch.empty_like(place_of_chunk)
-    group_at[place_of_chunk] = ranking.group_of
-    queue, opened = torch.arange(ranking.chunks), ranking.must  # the places that may still open
+    places = ranking.places(scores.detach().cpu())
+    group_at = torch.empty_like(places[1])
+    group_at[places[1]] = ranking.group_of
+    everything = torch.arange(ranking.chunks)
+
+    def filled(queue: Tensor, opened: int) -> tuple[float, Tensor]:
+        open_variables = _filled(space.costs, limits, places, group_at, queue, opened)
+        shares = [float(space.costs[name](open_variables)) / limit for name, limit in limits.items()]
+        return max(shares, default=1.0), open_variables
+
+    used, chosen = filled(everything, ranking.must)
+    for queue, opened in _exchanges(everything, ranking.must, group_at, places[0][chosen].unique()):
+        if used >= CLOSE or ranking.chunks == scores.numel():
+            break
+        better, other = filled(queue, opened)
+        if used < better <= 1:
+            used, chosen = better, other
+    return chosen
+
+
+def _exchanges(everything: Tensor, must: int, group_at: Tensor, opened: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Other queues, and how many at their heads must open: each group in turn stops before its last open chunk, the
+    least wanted first; then each group in turn opens its first closed chunk before all others, the most wanted first.
+    """
+    if opened.numel() == everything.numel():
+        return
+    last = {int(group_at[place]): int(place) for place in opened}
+    for group, place in sorted(last.items(), key=lambda item: -item[1]):
+        if place >= must:
+            yield everything[(group_at != group) | (everything < place)], must
+    closed = everything[~torch.isin(everything, opened)]
+    first = {int(group_at[place]): int(place) for place in closed.flip(0)}
+    for group, place in sorted(first.items(), key=lambda item: item[1]):
+        head = (everything < must) | ((group_at == group) & (everything <= place))
+        yield torch.cat((everything[head], everything[~head])), int(head.sum())
+
+
+def _filled(
+    costs: Mapping[str, CostFunction],
+    limits: Mapping[str, float],
+    places: tuple[Tensor, Tensor],
+    group_at: Tensor,
+    queue: Tensor,
+    opened: int,
+) -> Tensor:
+    """The variables that open when the chunks of ``queue`` (places of the order, ascending) do, one after another,
+    wherever they fit; the first ``opened`` always do. A group is left once its next chunk does not fit."""
+    turn = torch.empty_like(places[1])
     while True:
-        turn = torch.full((ranking.chunks,), queue.numel())
+        turn.fill_(queue.numel())
         turn[queue] = torch.arange(queue.numel())
-        turn_of_variable = turn[place_of_variable]
+        turn_of_variable = turn[places[0]]
 
         def fitting(count: int, turns: Tensor = turn_of_variable) -> bool:
-            return fits(space.costs, limits, turns < count)
+            return fits(costs, limits, turns < count)
 
         opened = longest(opened, queue.numel(), fitting)
         if opened == queue.numel():
             return turn_of_variable < opened
-        # one more chunk of this group breaks the budget, and will again
         rest = queue[opened:]
         queue = torch.cat((queue[:opened], rest[group_at[rest] != group_at[rest[0]]]))
 
