@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import dnal
-from dnal.methods.selection import fits, least_costs, select
+from dnal.methods.selection import fits, least_costs, longest, select
+from dnal.methods.widths import Widths
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.15, 0.05])
@@ -49,3 +50,113 @@ def test_least_costs_against_every_choice_of_one_channel_a_group(space: dnal.Spa
 
 def test_a_budget_of_everything_keeps_everything(space: dnal.Space) -> None:
     assert bool(select(space, torch.randn(space.num_variables), {"macs": space.full_cost["macs"]}).all())
+
+
+def one_by_one(space: dnal.Space, scores: torch.Tensor, limits: dict[str, float]) -> torch.Tensor:
+    """The selection without any shortcut: the best of each group, then every other variable, in order of score."""
+    chosen = torch.zeros(space.num_gates, dtype=torch.bool)
+    for group in space.groups:
+        chosen[group.variables[scores[group.variables].argmax()]] = True
+    full: set[int] = set()
+    for variable in scores.argsort(descending=True, stable=True).tolist():
+        number = next(n for n, g in enumerate(space.groups) if variable in g.variables.tolist())
+        if bool(chosen[variable]) or number in full:
+            continue
+        chosen[variable] = True
+        if not fits(space.costs, limits, chosen):
+            chosen[variable] = False
+            full.add(number)
+    return chosen
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.15, 0.05])
+def test_the_selection_equals_opening_one_variable_after_another(space: dnal.Space, share: float) -> None:
+    limits = {"macs": share * space.full_cost["macs"], "params": 1.2 * share * space.full_cost["params"]}
+    for seed in range(10):
+        scores = torch.randn(space.num_gates, generator=torch.Generator().manual_seed(seed))
+        if seed % 2:
+            scores = (2 * scores).round()  # ties
+        assert torch.equal(select(space, scores, limits), one_by_one(space, scores, limits))
+
+
+@pytest.mark.parametrize("near", [None, 0, 3, 50, 99, 1000])
+def test_the_longest_fitting_number_is_found_from_anywhere(near: int | None) -> None:
+    for answer in range(3, 101):
+        asked: list[int] = []
+
+        def fitting(count: int, answer: int = answer, asked: list[int] = asked) -> bool:
+            asked.append(count)
+            return count <= answer
+
+        assert longest(3, 100, fitting, near) == answer
+        assert all(3 < count <= 100 for count in asked)
+        assert len(asked) == len(set(asked)) <= 15
+
+
+def test_a_chunk_is_worth_the_mean_of_its_variables(space: dnal.Space) -> None:
+    """Two chunks of 4 beside the first ones of 8 and 12: the one whose mean is higher opens."""
+    small, large = sorted(space.groups, key=lambda g: g.width)
+    scores = torch.zeros(space.num_gates)
+    scores[small.variables] = torch.tensor([9.0, 9, 9, 9, 8, 0, 0, 0])
+    scores[large.variables] = torch.tensor([9.0, 9, 9, 9, 3, 3, 3, 3, 1, 1, 1, 1])
+    one_more = torch.zeros(space.num_gates)
+    one_more[small.variables[:4]] = 1
+    one_more[large.variables[:8]] = 1
+    chosen = select(space, scores, space.cost_of(one_more), Widths(multiple=4))
+    assert torch.equal(chosen, one_more.bool())
+
+
+def test_coarse_steps_still_use_the_budget() -> None:
+    """A stream of 16 channels that just does not fit would leave a seventh of the budget: it opens before others."""
+    network = dnal.models.create("cifar/resnet20", classes=10, input_shape=(3, 32, 32))
+    space, widths = dnal.Space.of(network, torch.zeros(2, 3, 32, 32), probe=False), Widths(multiple=8)
+    for share in (0.8, 0.5, 0.25):
+        limit = share * space.full_cost["macs"]
+        for seed in range(5):
+            scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(seed))
+            chosen = select(space, scores, {"macs": limit}, widths)
+            assert 0.97 * limit <= space.cost_of(chosen)["macs"] <= limit
+            for group in space.groups:
+                assert int(chosen[group.variables].sum()) in widths.allowed_in(space, group)
+                kept, left = group.variables[chosen[group.variables]], group.variables[~chosen[group.variables]]
+                assert not left.numel() or scores[kept].min() > scores[left].max()
+
+
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_few_costs_are_asked_for(multiple: int) -> None:
+    """A cost may be a measured one, a millisecond a piece: thousands of variables, a few hundred questions."""
+    network = dnal.models.create("cifar/mobilenet_v2", classes=10, input_shape=(3, 32, 32))
+    space = dnal.Space.of(network, torch.zeros(2, 3, 32, 32), probe=False)
+    asked = 0
+
+    def counted(gates: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return space.costs["macs"](gates)
+
+    with_latency = space.with_cost("latency", counted)
+    for share in (0.5, 0.05):
+        asked, limit = 0, share * space.full_cost["macs"]
+        scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(0))
+        chosen = select(with_latency, scores, {"latency": limit}, Widths(multiple=multiple))
+        assert 0.97 * limit <= space.cost_of(chosen)["macs"] <= limit
+        assert space.num_gates > 5000
+        assert asked < 10 * len(space.groups)
+
+
+def test_a_branch_opens_by_its_own_score_and_need_not_stay() -> None:
+    network = dnal.models.create("cifar/resnet20", classes=10, input_shape=(3, 32, 32))
+    space = dnal.Space.of(network, torch.zeros(2, 3, 32, 32), probe=False, depth=True)
+    assert space.num_branches
+    scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(0))
+    scores[space.num_variables] = -1.0
+    limit = 0.5 * space.full_cost["macs"]
+    chosen = select(space, scores, {"macs": limit})
+    assert not bool(chosen[space.num_variables])
+    assert 0.97 * limit <= space.cost_of(chosen)["macs"] <= limit
+    every = torch.zeros(space.num_gates, dtype=torch.bool)
+    for group in space.groups:
+        every[group.variables[0]] = True
+    assert least_costs(space)["macs"] == space.cost_of(every)["macs"]  # with every branch closed
+    every[space.num_variables :] = True
+    assert least_costs(space)["macs"] < space.cost_of(every)["macs"]
