@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from dnal.train.latency import latencies_ms
+from dnal.latency.measure import latencies_ms
 
 
 def test_more_work_takes_longer_and_modes_are_restored() -> None:

@@ -1,0 +1,47 @@
+"""Wall-clock time, measured in turn so that the machine's moods hit everything alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda
+
+Run = Callable[[], float]
+"""Runs something once and returns the milliseconds it took."""
+
+
+def latency_ms(network: nn.Module, example: Tensor, repeats: int = 30) -> float:
+    """Median milliseconds of one forward pass on ``example`` (its batch included), after warming up."""
+    return latencies_ms([network], example, repeats)[0]
+
+
+def latencies_ms(networks: Sequence[nn.Module], example: Tensor, repeats: int = 30) -> list[float]:
+    """The same for several networks, in PyTorch where the example is."""
+    backend = TorchCuda() if example.is_cuda else TorchCpu()
+    return medians([backend.network(network, example) for network in networks], least=repeats, warm_up=5)
+
+
+def medians(
+    runs: Sequence[Run], *, least: int, most: int | None = None, seconds: float = 0.0, warm_up: int = 2
+) -> list[float]:
+    """Median milliseconds of each, over interleaved turns.
+
+    Args:
+        least, most: turns; between them as many as fit into ``seconds``.
+        warm_up: turns before them that do not count.
+    """
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(warm_up):
+        for run in runs:
+            run()
+    begun = time.perf_counter()
+    turn = 0
+    while turn < least or (turn < (most or least) and time.perf_counter() - begun < seconds):
+        for run, own in zip(runs, times, strict=True):
+            own.append(run())
+        turn += 1
+    return [statistics.median(own) for own in times]
