@@ -1,0 +1,27 @@
+"""Where networks can be timed, by name; one file per runtime."""
+
+from __future__ import annotations
+
+import difflib
+
+from dnal.errors import UserError
+from dnal.latency.backends.backend import Backend
+from dnal.latency.backends.onnxruntime_cpu import OnnxRuntimeCpu
+from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda
+
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (TorchCpu, TorchCuda, OnnxRuntimeCpu)}
+
+
+def backend_of(wanted: str | Backend) -> Backend:
+    """The backend of this name; a backend of the user's own is taken as it is.
+
+    Raises:
+        UserError: on an unknown name, or where this machine cannot run it, with the remedy.
+    """
+    if isinstance(wanted, Backend):
+        return wanted
+    if wanted not in BACKENDS:
+        nearest = difflib.get_close_matches(wanted, BACKENDS, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(BACKENDS)}."
+        raise UserError(f"unknown backend '{wanted}'; {hint}")
+    return BACKENDS[wanted]()

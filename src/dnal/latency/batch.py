@@ -1,0 +1,56 @@
+"""A network's operations at another batch than the one at which they were traced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from dnal.errors import UserError
+from dnal.latency.layers import Shapes
+from dnal.space.bake import baked
+from dnal.space.rules import RULES
+from dnal.space.space import Space
+from dnal.space.trace import Inputs, batch_size, traced
+
+
+def batched(inputs: Inputs, batch: int) -> Inputs:
+    """The example inputs repeated to a batch: along dimension 0 of every tensor as long as the first one."""
+    own = batch_size(inputs)
+
+    def repeated(tensor: Tensor) -> Tensor:
+        if not tensor.dim() or tensor.size(0) != own:
+            return tensor
+        return tensor.detach()[torch.arange(batch, device=tensor.device) % own]
+
+    return tree_map_only(Tensor, repeated, inputs)  # type: ignore[no-any-return]
+
+
+def shapes_at(network: nn.Module, space: Space, inputs: Inputs, batch: int) -> list[tuple[Shapes, Shapes]]:
+    """Per operation of the Space the shapes of its inputs and outputs at this batch. A size that grows from the example
+    to one of twice its batch grows in proportion.
+
+    Raises:
+        UserError: where the network runs other operations on the larger batch.
+    """
+    own = [(tuple(i.shape for i in o.inputs), tuple(i.shape for i in o.outputs)) for o in space.operations]
+    here = batch_size(inputs)
+    if here == batch:
+        return own
+    network = baked(network, space.baked) if space.baked else network
+    twice = traced(network, batched(inputs, 2 * here), RULES).operations
+    if [o.name for o in twice] != [o.name for o in space.operations]:
+        raise UserError(
+            f"the network runs other operations on a larger batch; give example inputs of a batch of {batch}."
+        )
+
+    def scaled(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(a + (b - a) * (batch - here) // here for a, b in zip(small, large, strict=True))
+
+    return [
+        (
+            tuple(scaled(a, b.shape) for a, b in zip(inputs_, o.inputs, strict=True)),
+            tuple(scaled(a, b.shape) for a, b in zip(outputs, o.outputs, strict=True)),
+        )
+        for (inputs_, outputs), o in zip(own, twice, strict=True)
+    ]

@@ -1,0 +1,219 @@
+"""The latency of a network on one device, as a function of its gates."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnal.errors import UserError
+from dnal.latency.grid import Interpolation, Table
+from dnal.latency.layers import CLASSES
+from dnal.space.cost import Cost, CostFunction, Side
+from dnal.space.space import Space
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Term:
+    """One operation of the network that takes time.
+
+    Attributes:
+        operation: its number among ``Space.operations``, its name and the module that runs it.
+        kind: one of ``dnal.latency.layers.CLASSES``; table: number of its table.
+        axes: what makes the positions in the table: per axis a sum of products, each a factor and (operand, dimension)
+            pairs; operands are counted through the inputs and on through the outputs.
+    """
+
+    operation: int
+    name: str
+    path: str
+    kind: str
+    table: int
+    axes: list[list[tuple[float, list[tuple[int, int]]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyModel:
+    """Milliseconds of a network at a batch, on a backend and a device.
+
+    Attributes:
+        backend, batch, device, versions, threads: where and at which batch it was measured.
+        multiple: of the widths at which it was measured.
+        terms: the operations that take time; tables: of their layers.
+        factors: per class of layer; constant: milliseconds, shared by all operations alike.
+        architecture: names of the operations, so that another network is refused.
+        measured: per network of the calibration {"ms", "predicted_ms", "macs"}.
+        seconds: that the profiling took.
+    """
+
+    backend: str
+    batch: int
+    device: str
+    versions: dict[str, str]
+    threads: int
+    multiple: int
+    terms: list[Term]
+    tables: list[Table]
+    factors: dict[str, float]
+    constant: float
+    operations: list[str]
+    measured: list[dict[str, float]]
+    seconds: float
+
+    def cost(self, space: Space) -> CostFunction:
+        """Milliseconds as a function of gates (num_gates,), bool or floating: a float64 scalar, differentiable,
+        never less where more is open. A closed branch takes the time of its operations with it.
+
+        Raises:
+            UserError: if the space is not that of the network that was profiled.
+        """
+        return Latency(self, space)
+
+    def save(self, path: str | Path) -> None:
+        """Writes latency.json."""
+        document = {
+            "format": FORMAT,
+            "backend": self.backend,
+            "batch": self.batch,
+            "device": self.device,
+            "versions": self.versions,
+            "threads": self.threads,
+            "multiple": self.multiple,
+            "factors": self.factors,
+            "constant": self.constant,
+            "measured": self.measured,
+            "seconds": self.seconds,
+            "operations": self.operations,
+            "terms": [[t.operation, t.name, t.path, t.kind, t.table, t.axes] for t in self.terms],
+            "tables": [{"knots": table.knots, "ms": table.ms.tolist()} for table in self.tables],
+        }
+        path = Path(path)
+        part = path.with_name(path.name + f".{os.getpid()}")
+        part.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+        part.replace(path)
+
+    @staticmethod
+    def load(path: str | Path) -> LatencyModel:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            UserError: if the file is missing or holds no latency model.
+        """
+        path = Path(path)
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read the latency model '{path}': {error.strerror}.") from None
+        except (ValueError, RecursionError):
+            raise UserError(f"'{path}' is no latency model: it is no JSON.") from None
+        try:
+            return _parsed(document)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise UserError(f"'{path}' is no latency model: it lacks or garbles {error}.") from None
+
+
+class Latency:
+    """The cost function of a latency model on a Space."""
+
+    def __init__(self, model: LatencyModel, space: Space) -> None:
+        if [operation.name for operation in space.operations] != model.operations:
+            raise UserError("the latency model was measured on another network; profile this one.")
+        self.terms = model.terms
+        products: list[tuple[float, Sequence[Side]]] = []
+        target: list[int] = []
+        for number, term in enumerate(model.terms):
+            for axis, sums in enumerate(term.axes):
+                for product in _products(space, term, sums):
+                    products.append(product)
+                    target.append(2 * number + axis)
+        self._sizes = Cost(products)
+        self._target = torch.tensor(target, dtype=torch.long)
+        self._interpolation = Interpolation([model.tables[term.table] for term in model.terms])
+        self._factors = torch.tensor([model.factors[term.kind] for term in model.terms], dtype=torch.float64)
+        self._overhead = model.constant / max(1, len(model.terms))
+        self._branches = list(getattr(space, "branches", []))
+        self._branch_variables = torch.tensor([branch.variable for branch in self._branches], dtype=torch.long)
+        self._removed = torch.tensor(
+            [[branch.removes(term.path) for term in model.terms] for branch in self._branches], dtype=torch.bool
+        ).view(len(self._branches), len(model.terms))
+
+    def layers(self, gates: Tensor) -> Tensor:
+        """Milliseconds of each of ``terms`` before calibration, shape (terms,), float64."""
+        self._move(gates.device)
+        gates = gates.to(torch.float64)
+        sizes = gates.new_zeros(2 * len(self.terms)).index_add(0, self._target, self._sizes.terms(gates))
+        return self._interpolation(sizes.view(-1, 2)) * self._share_left(gates)
+
+    def terms_ms(self, gates: Tensor) -> Tensor:
+        """Milliseconds of each of ``terms``, shape (terms,), float64."""
+        return self._factors * self.layers(gates) + self._overhead * self._share_left(gates)
+
+    def __call__(self, gates: Tensor) -> Tensor:
+        """Milliseconds of gate values of shape (num_gates,): a float64 scalar, differentiable in them."""
+        return self.terms_ms(gates).sum()
+
+    def _share_left(self, gates: Tensor) -> Tensor:
+        """Per term the product of the gates of the branches it stands in."""
+        if not self._branches:
+            return gates.new_ones(len(self.terms))
+        own = gates.to(torch.float64)[self._branch_variables].unsqueeze(1)
+        return torch.where(self._removed, own, torch.ones_like(own)).prod(dim=0)
+
+    def _move(self, device: torch.device) -> None:
+        if self._factors.device != device:  # the gates decide where the arithmetic happens
+            for name in ("_target", "_factors", "_branch_variables", "_removed"):
+                setattr(self, name, getattr(self, name).to(device))
+
+
+def _products(
+    space: Space, term: Term, sums: list[tuple[float, list[tuple[int, int]]]]
+) -> list[tuple[float, Sequence[Side]]]:
+    operation = space.operations[term.operation]
+    operands = (*operation.inputs, *operation.outputs)
+    found: list[tuple[float, Sequence[Side]]] = []
+    for factor, places in sums:
+        sides: list[Side] = []
+        for operand, dim in places:
+            ids = operands[operand].sides[dim]
+            sides.append(operands[operand].shape[dim] if ids is None else ids)
+        found.append((factor, sides))
+    return found
+
+
+def _parsed(document: dict[str, Any]) -> LatencyModel:
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format {document['format']}")
+    tables = [
+        Table(tuple(tuple(map(float, axis)) for axis in t["knots"]), np.asarray(t["ms"], dtype=np.float64))
+        for t in document["tables"]
+    ]
+    terms = []
+    for operation, name, path, kind, table, axes in document["terms"]:
+        if kind not in CLASSES or not 0 <= table < len(tables) or not 0 <= operation < len(document["operations"]):
+            raise ValueError(f"its term of '{path}'")
+        plain = [[(float(f), [(int(o), int(d)) for o, d in places]) for f, places in sums] for sums in axes]
+        terms.append(Term(operation, str(name), str(path), kind, table, plain))
+    return LatencyModel(
+        backend=str(document["backend"]),
+        batch=int(document["batch"]),
+        device=str(document["device"]),
+        versions=dict(document["versions"]),
+        threads=int(document["threads"]),
+        multiple=int(document["multiple"]),
+        terms=terms,
+        tables=tables,
+        factors={kind: float(document["factors"][kind]) for kind in CLASSES},
+        constant=float(document["constant"]),
+        operations=list(document["operations"]),
+        measured=list(document["measured"]),
+        seconds=float(document["seconds"]),
+    )

@@ -1,0 +1,212 @@
+"""profile: the latency model of a network on this machine."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dnal.architecture import Architecture
+from dnal.compaction import compact
+from dnal.errors import UserError
+from dnal.latency.backends import backend_of
+from dnal.latency.backends.backend import Backend
+from dnal.latency.batch import batched, shapes_at
+from dnal.latency.cache import Cache
+from dnal.latency.calibration import calibrated
+from dnal.latency.grid import Table, rounded
+from dnal.latency.layers import CLASSES, Layer, Use, uses_of
+from dnal.latency.measure import Run, medians
+from dnal.latency.model import LatencyModel, Term
+from dnal.latency.sample import open_at, random_shares
+from dnal.latency.timing import Grid, timed
+from dnal.space.space import Space
+from dnal.space.trace import Inputs
+
+CALIBRATION_SEEDS = range(1000, 1012)
+"""Of the random architectures that calibrate; whoever tests a model takes others."""
+
+UNIFORM_SHARES = (1.0, 0.75, 0.5, 0.3)
+"""Of the groups in the further networks that calibrate: budgets lead there, random architectures hardly do."""
+
+TURNS = (5, 15)
+CALIBRATION_SECONDS = 40.0
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being timed, how much of it is done and how much there is."""
+
+
+def measured_ms(networks: Sequence[nn.Module], example: Inputs, backend: str | Backend) -> list[float]:
+    """Median milliseconds of each network on the example inputs (their batch included), over 9 interleaved turns.
+
+    Raises:
+        UserError: as :func:`profile`.
+    """
+    found = backend_of(backend)
+    return medians([found.network(network, example) for network in networks], least=9)
+
+
+def profile(
+    network: nn.Module,
+    space: Space,
+    example_inputs: Inputs,
+    *,
+    backend: str | Backend = "torch-cpu",
+    batch: int = 1,
+    multiple: int = 1,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> LatencyModel:
+    """Times the layers of ``network`` over a grid of widths, and calibrates their sum against whole networks.
+
+    Args:
+        space: of this network. example_inputs: as for ``Space.of``; repeated to ``batch``.
+        backend: "torch-cpu", "torch-cuda" or "onnxruntime-cpu".
+        multiple: of the widths that will be asked for; kernels like some widths better than others.
+        cache: read and write the layers' times in $XDG_CACHE_HOME/dnal or ~/.cache/dnal.
+        progress: called with what is being timed, how much of it is done and how much there is.
+
+    Raises:
+        UserError: on an unknown backend, one that this machine lacks, a batch or multiple below 1, or a network that
+            the backend cannot take.
+    """
+    if batch < 1 or multiple < 1:
+        raise UserError(f"batch and multiple are 1 or more, not {batch} and {multiple}.")
+    tell = progress or (lambda what, done, total: None)
+    begun = time.perf_counter()
+    runtime = backend_of(backend)
+    uses = _uses(runtime, network, space, example_inputs, batch)
+    terms, tables = _timed(runtime, space, uses, multiple, Cache(runtime) if cache else None, tell)
+    unscaled = LatencyModel(
+        backend=runtime.name,
+        batch=batch,
+        device=runtime.device,
+        versions=runtime.versions,
+        threads=runtime.threads,
+        multiple=multiple,
+        terms=terms,
+        tables=tables,
+        factors=dict.fromkeys(CLASSES, 1.0),
+        constant=0.0,
+        operations=[operation.name for operation in space.operations],
+        measured=[],
+        seconds=0.0,
+    )
+    opened = [open_at(space, share, multiple) for share in UNIFORM_SHARES]
+    opened += [open_at(space, random_shares(space, seed), multiple) for seed in CALIBRATION_SEEDS]
+    inputs = batched(example_inputs, batch)
+    ms = np.array(_whole_networks(runtime, network, space, opened, inputs, tell))
+    sums = np.stack([_sums(unscaled, space, o) for o in opened])
+    factors, constant = calibrated(sums, ms)
+    predicted = sums @ factors + constant
+    return replace(
+        unscaled,
+        factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
+        constant=constant,
+        measured=[
+            {"ms": own, "predicted_ms": guess, "macs": float(space.costs["macs"](o))}
+            for own, guess, o in zip(ms.tolist(), predicted.tolist(), opened, strict=True)
+        ],
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def runs_of(backend: Backend, network: nn.Module, space: Space, opened: Sequence[Tensor], inputs: Inputs) -> list[Run]:
+    """Calls that run the compact network of each set of open variables, (num_gates,)."""
+    found = []
+    for open_variables in opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that nothing is removed, where nothing shall be
+            found.append(backend.network(compact(network, Architecture.of(space, open_variables), check=False), inputs))
+    return found
+
+
+def _uses(backend: Backend, network: nn.Module, space: Space, inputs: Inputs, batch: int) -> list[Use | None]:
+    modules = dict(network.named_modules())
+    images = [p for p in network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    return uses_of(
+        space.operations,
+        shapes_at(network, space, inputs, batch),
+        fuses=backend.fuses,
+        channels_last=any(not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last) for p in images),
+        in_place=lambda path: bool(getattr(modules.get(path), "inplace", False)),
+    )
+
+
+def _timed(
+    backend: Backend, space: Space, uses: Sequence[Use | None], multiple: int, cache: Cache | None, tell: Progress
+) -> tuple[list[Term], list[Table]]:
+    """The operations that take time, and the tables of their layers."""
+    layers: dict[str, Layer] = {}
+    grids: dict[str, Grid] = {}
+    for number, use in enumerate(uses):
+        if use is not None and use.layer.key not in layers:
+            layers[use.layer.key] = use.layer
+            grids[use.layer.key] = Grid.of(
+                use.layer,
+                multiple,
+                lambda share, n=number, use=use: _elements(space, n, use, share, multiple),  # type: ignore[misc]
+            )
+    found: dict[str, Table | None] = {}
+    try:
+        for done, (key, layer) in enumerate(layers.items()):
+            tell("layers", done, len(layers))
+            found[key] = timed(backend, layer, grids[key], cache)
+    finally:
+        if cache is not None:
+            cache.save()
+    rate = _rate([table for key, table in found.items() if table is not None and not layers[key].by_width])
+    tables = [table or _by_elements(grids[key], rate) for key, table in found.items()]
+    numbers = {key: number for number, key in enumerate(found)}
+    terms = [
+        Term(number, use.layer.operation, use.path, use.layer.kind, numbers[use.layer.key], use.axes)
+        for number, use in enumerate(uses)
+        if use is not None
+    ]
+    return terms, tables
+
+
+def _elements(space: Space, number: int, use: Use, share: float, multiple: int) -> float:
+    """How many elements an operation touches where every size that varies has this share."""
+    operands = (*space.operations[number].inputs, *space.operations[number].outputs)
+    total = 0.0
+    for factor, places in use.axes[0]:
+        for operand, dim in places:
+            factor *= rounded(operands[operand].shape[dim], share, multiple)
+        total += factor
+    return total
+
+
+def _rate(tables: Sequence[Table]) -> float:
+    """Milliseconds per element where the whole network's layers were timed."""
+    elements = sum(table.knots[0][-1] for table in tables)
+    return sum(float(table.ms[-1]) for table in tables) / elements if elements else 0.0
+
+
+def _by_elements(grid: Grid, rate: float) -> Table:
+    """The table of a layer that does not run by itself: as if it only moved its elements."""
+    if len(grid.knots) != 1:
+        return Table(((0.0,),), np.zeros(1))
+    return Table.of(grid.knots, rate * np.array(grid.knots[0]))
+
+
+def _sums(model: LatencyModel, space: Space, open_variables: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Milliseconds of the layers by class."""
+    cost = model.cost(space)
+    layers = cost.layers(open_variables).numpy()  # type: ignore[attr-defined]
+    kinds = np.array([CLASSES.index(term.kind) for term in model.terms], dtype=np.int64)
+    return np.bincount(kinds, weights=layers, minlength=len(CLASSES))
+
+
+def _whole_networks(
+    backend: Backend, network: nn.Module, space: Space, opened: Sequence[Tensor], inputs: Inputs, tell: Progress
+) -> list[float]:
+    tell("networks", 0, len(opened))
+    return medians(
+        runs_of(backend, network, space, opened, inputs), least=TURNS[0], most=TURNS[1], seconds=CALIBRATION_SECONDS
+    )
