@@ -1,4 +1,6 @@
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +10,12 @@ from scipy.optimize import nnls
 from torch import nn
 
 import dnal
-from dnal.gates import Gated
+from dnal.gates import Gated, sigmoid_gates
 from dnal.methods import budget_recipe
 from dnal.methods.budget_recipe import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
+from dnal.methods.selection import select
+from dnal.methods.widths import Widths
+from dnal.train.evaluate import accuracy
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -85,19 +90,99 @@ def test_a_users_own_loop_meets_the_budget_at_every_moment(
     assert float(((soft > 0.1) & (soft < 0.9)).double().mean()) < 0.05
 
 
-def test_gates_that_start_together_at_the_root_of_the_budget_separate(
-    network: nn.Module, space: dnal.Space, batches: Batches
-) -> None:
-    """Shrinking all gates together meets a soft budget for nothing; here it buys nothing, so they part."""
-    gated = Gated(network, space, start=float(torch.logit(torch.tensor(0.5))))
-    search = BudgetSearch(gated, space, {"macs": 0.25 * space.full_cost["macs"]}, steps=80)
-    for turn in range(80):
+def learnt(
+    share: float, *, start: float = START, multiple: int = 1, epochs: int = 3
+) -> tuple[dnal.Space, torch.Tensor, list[dict[str, Any]]]:
+    """A search on the digits from new weights: the Space, s at the end and the records."""
+    torch.manual_seed(0)
+    train, val, _ = dnal.data.loaders(dnal.data.load("digits"), 64)
+    network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), probe=False)
+    history: list[dict[str, Any]] = []
+    s = budget_recipe.search(
+        Fabric(accelerator="cpu", devices=1), Gated(network, space, start=start), space,
+        {"macs": share * space.full_cost["macs"]}, train, epochs=epochs, lr=0.05, loss=F.cross_entropy,
+        widths=Widths(multiple=multiple), validate=lambda module: accuracy(module, val), history=history,
+    )  # fmt: skip
+    return space, s, history
+
+
+def test_gates_that_start_together_at_the_root_of_the_budget_separate() -> None:
+    """With every gate at sqrt(.15) = .387 the soft cost keeps 15 % of the MACs for nothing, since batch norm undoes the
+    scale. Here that buys nothing, so the gates part."""
+    share = 0.15
+    start = math.log(math.sqrt(share) / (1 - math.sqrt(share))) / delta_at(0)
+    assert float(sigmoid_gates(torch.tensor(start), delta_at(0))) == pytest.approx(math.sqrt(share))
+    space, s, history = learnt(share, start=start)
+    limit = share * space.full_cost["macs"]
+    assert 0.9 * limit <= float(space.costs["macs"](s > 0)) <= limit
+    gates = sigmoid_gates(s, history[-1]["delta"])
+    assert float(((gates > 0.1) & (gates < 0.9)).double().mean()) < 0.02
+    assert history[-1]["accuracy"] > 0.5
+    counts = [int((s[g.variables] > 0).sum()) / g.width for g in space.groups]
+    assert max(counts) > 1.2 * min(counts)  # they part by what they are worth, not all alike
+
+
+def test_shrinking_all_gates_together_buys_nothing(network: nn.Module, space: dnal.Space) -> None:
+    """Only the signs of s decide loss and hard cost, so that neither a shift nor a factor pays."""
+    torch.manual_seed(0)
+    gated = Gated(network, space)
+    inputs = torch.randn(4, 1, 6, 6)
+    s = torch.empty(space.num_gates).uniform_(0.3, 1) * torch.randint(0, 2, (space.num_gates,)).mul(2).sub(1)
+    seen = []
+    for moved in (s, s - 0.25, s + 0.25, 0.1 * s):
+        with torch.no_grad():
+            gated.s.copy_(moved)
+        gated.hard = True
+        outputs, hard = gated(inputs).detach(), float(space.costs["macs"](gated.s > 0))
+        soft = float(space.costs["macs"](sigmoid_gates(gated.s.detach(), delta_at(0))))
+        seen.append((outputs, hard, soft))
+    assert all(torch.equal(outputs, seen[0][0]) and hard == seen[0][1] for outputs, hard, _ in seen)
+    assert seen[1][2] < seen[0][2] < seen[2][2]  # a soft budget would have been fooled
+
+
+def test_every_epoch_logs_the_hard_cost_the_hard_accuracy_and_a_multiplier_per_bound() -> None:
+    space, s, history = learnt(0.25)
+    assert len(history) == 3
+    for record in history:
+        assert 0 < record["macs_hard"] <= space.full_cost["macs"]
+        assert 0 <= record["accuracy"] <= 1
+        assert record["multiplier_macs"] >= 0
+    assert history[-1]["multiplier_macs"] > 0
+    assert history[-1]["macs_hard"] == float(space.costs["macs"](s > 0))
+
+
+@pytest.mark.parametrize(("share", "multiple"), [(0.8, 1), (0.25, 1), (0.05, 1), (0.5, 8), (0.1, 8)])
+def test_the_same_settings_serve_every_budget(share: float, multiple: int) -> None:
+    space, s, history = learnt(share, multiple=multiple, epochs=2)
+    limits = {"macs": share * space.full_cost["macs"]}
+    hard = s > 0
+    assert 0.9 * limits["macs"] <= float(space.costs["macs"](hard)) <= limits["macs"]
+    assert history[-1]["undecided"] < 0.02
+    chosen = select(space, s, limits, Widths(multiple=multiple))
+    assert float((chosen != hard).double().mean()) < 0.05  # the ranking moves few variables
+
+
+def test_settings_do_not_depend_on_the_budget(network: nn.Module, space: dnal.Space) -> None:
+    found = []
+    for share in (0.8, 0.5, 0.25, 0.1, 0.05):
+        gated = Gated(network, space, start=START)
+        search = BudgetSearch(gated, space, {"macs": share * space.full_cost["macs"]}, steps=100)
+        found.append((search.lr, search.optimizer.defaults, gated.delta, gated.hard, search.multipliers))
+    assert all(one == found[0] for one in found)
+
+
+def test_a_bound_that_does_not_bind_has_no_multiplier(network: nn.Module, space: dnal.Space, batches: Batches) -> None:
+    gated = Gated(network, space, start=START)
+    limits = {"macs": 0.2 * space.full_cost["macs"], "params": 0.9 * space.full_cost["params"]}
+    search = BudgetSearch(gated, space, limits, steps=60)
+    for turn in range(60):
         inputs, targets = batches[turn % len(batches)]
         F.cross_entropy(gated(inputs), targets).backward()
         search.step()
-    s = gated.s.detach()
-    assert float(s[s > 0].mean() - s[s <= 0].mean()) > 0.2
-    assert float(space.costs["macs"](s > 0)) <= search.limits["macs"]
+    assert search.multipliers["macs"] > 0
+    assert search.multipliers["params"] == 0
+    assert all(float(space.costs[name](gated.s > 0)) <= limit for name, limit in limits.items())
 
 
 @pytest.mark.parametrize("alternating", [False, True])

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from dnal.gates import Gated, hard_gates
 from dnal.methods.gate_record import gate_record
-from dnal.methods.ranking import Ranking
-from dnal.methods.selection import fits, longest
+from dnal.methods.ranking import Order, Ranking
+from dnal.methods.selection import filled, fits, longest
 from dnal.methods.widths import Widths
 from dnal.space.space import Space
 from dnal.train.listener import Listener
@@ -163,24 +163,30 @@ class BudgetSearch:
     def _project(self) -> None:
         s = self.gated.s
         now = limits_at(self.progress, self.space.full_cost, self.limits)
-        place, _ = self._ranking.places(s)
-        self._count = longest(
-            self._ranking.must,
-            self._ranking.chunks,
-            lambda count: fits(self.space.costs, now, place < count),
-            near=self._count,
-        )
-        inside = place < self._count
-        if self._count == self._ranking.chunks:
+        order = self._ranking.order(s)
+        inside = self._inside(order, now)
+        if bool(inside.all()):
             s.add_((MARGIN - s.min()).clamp(min=0))
         else:
-            edge = s[place == self._count].mean()
-            if self._count > self._ranking.must:
-                edge = (edge + s[place == self._count - 1].mean()) / 2
+            first = int(order.place[~inside].min())
+            edge = s[order.place == first].mean()
+            if first > self._ranking.must:
+                edge = (edge + s[order.place == first - 1].mean()) / 2
             s.sub_(edge)
         s.clamp_(-START, START)
         # what stays although it is wanted less, or is in a chunk with what is wanted more, and the other way round
         s.copy_(torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN)))
+
+    def _inside(self, order: Order, limits: Mapping[str, float]) -> Tensor:
+        if self._ranking.coarse:  # the longest prefix alone may leave much of the budget
+            return filled(self.space.costs, limits, order, self._ranking.must)
+        self._count = longest(
+            self._ranking.must,
+            self._ranking.chunks,
+            lambda count: fits(self.space.costs, limits, order.place < count),
+            near=self._count,
+        )
+        return order.place < self._count
 
 
 def search(

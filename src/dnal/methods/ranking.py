@@ -7,11 +7,21 @@ stay. A branch variable is a chunk of its own, which need not.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from dnal.methods.widths import Widths
 from dnal.space.space import Space
+
+
+class Order(NamedTuple):
+    """``place``: that of each variable's chunk, from 0, shape (num_gates,); {place < n} are the variables of the first
+    n chunks. ``group_at``: the group of the chunk at each place, shape (chunks,)."""
+
+    place: Tensor
+    group_at: Tensor
 
 
 class Ranking:
@@ -48,15 +58,13 @@ class Ranking:
         first[1:] = self.group_of[1:] != self.group_of[:-1]
         self._stays = first & (self.group_of < len(space.groups))
 
-    def places(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The place of each variable and of each chunk in the order, from 0.
+    @property
+    def coarse(self) -> bool:
+        """Whether several channels open at once anywhere."""
+        return self.chunks < self._group_of_variable.numel()
 
-        Args:
-            scores: (num_gates,), higher opens first.
-
-        Returns:
-            Two LongTensors, (num_gates,) and (chunks,): {place < n} are the variables of the first n chunks.
-        """
+    def order(self, scores: Tensor) -> Order:
+        """The order in which chunks open; ``scores``: (num_gates,), higher opens first."""
         scores = scores.detach().to(torch.float64)
         by_score = scores.argsort(descending=True, stable=True)
         by_group = by_score[self._group_of_variable[by_score].argsort(stable=True)]  # group by group, best first
@@ -69,4 +77,6 @@ class Ranking:
         order = order[mean[order].argsort(descending=True, stable=True)]
         order = torch.cat((order[self._stays[order]], order[~self._stays[order]]))
         place = self.group_of[order].argsort(stable=True)  # a group's places go to its chunks in their own order
-        return place[chunk], place
+        group_at = torch.empty_like(place)
+        group_at[place] = self.group_of
+        return Order(place[chunk], group_at)

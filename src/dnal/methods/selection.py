@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from dnal.methods.ranking import Ranking
+from dnal.methods.ranking import Order, Ranking
 from dnal.methods.widths import Widths
 from dnal.space.cost import CostFunction
 from dnal.space.space import Space
@@ -53,58 +53,63 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
         bool tensor (num_gates,).
     """
     ranking = Ranking(space, widths)
-    places = ranking.places(scores.detach().cpu())
-    group_at = torch.empty_like(places[1])
-    group_at[places[1]] = ranking.group_of
-    everything = torch.arange(ranking.chunks)
+    order = ranking.order(scores.detach().cpu())
 
-    def filled(queue: Tensor, opened: int) -> tuple[float, Tensor]:
-        open_variables = _filled(space.costs, limits, places, group_at, queue, opened)
-        shares = [float(space.costs[name](open_variables)) / limit for name, limit in limits.items()]
-        return max(shares, default=1.0), open_variables
+    def used(open_variables: Tensor) -> float:
+        return max((float(space.costs[name](open_variables)) / limit for name, limit in limits.items()), default=1.0)
 
-    used, chosen = filled(everything, ranking.must)
-    for queue, opened in _exchanges(everything, ranking.must, group_at, places[0][chosen].unique()):
-        if used >= CLOSE or ranking.chunks == scores.numel():
+    chosen = filled(space.costs, limits, order, ranking.must)
+    share = used(chosen)
+    for queue, opened in _exchanges(order, ranking.must, chosen) if ranking.coarse else ():
+        if share >= CLOSE:
             break
-        better, other = filled(queue, opened)
-        if used < better <= 1:
-            used, chosen = better, other
+        other = filled(space.costs, limits, order, opened, queue)
+        if share < used(other) <= 1:
+            chosen, share = other, used(other)
     return chosen
 
 
-def _exchanges(everything: Tensor, must: int, group_at: Tensor, opened: Tensor) -> Iterator[tuple[Tensor, int]]:
+def _exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor, int]]:
     """Other queues, and how many at their heads must open: each group in turn stops before its last open chunk, the
     least wanted first; then each group in turn opens its first closed chunk before all others, the most wanted first.
     """
-    if opened.numel() == everything.numel():
+    places = torch.arange(order.group_at.numel())
+    opened, closed = order.place[chosen].unique(), order.place[~chosen].unique()
+    if not closed.numel():
         return
-    last = {int(group_at[place]): int(place) for place in opened}
+    last = {int(order.group_at[place]): int(place) for place in opened}
     for group, place in sorted(last.items(), key=lambda item: -item[1]):
         if place >= must:
-            yield everything[(group_at != group) | (everything < place)], must
-    closed = everything[~torch.isin(everything, opened)]
-    first = {int(group_at[place]): int(place) for place in closed.flip(0)}
+            yield places[(order.group_at != group) | (places < place)], must
+    first = {int(order.group_at[place]): int(place) for place in closed.flip(0)}
     for group, place in sorted(first.items(), key=lambda item: item[1]):
-        head = (everything < must) | ((group_at == group) & (everything <= place))
-        yield torch.cat((everything[head], everything[~head])), int(head.sum())
+        head = (places < must) | ((order.group_at == group) & (places <= place))
+        yield torch.cat((places[head], places[~head])), int(head.sum())
 
 
-def _filled(
+def filled(
     costs: Mapping[str, CostFunction],
     limits: Mapping[str, float],
-    places: tuple[Tensor, Tensor],
-    group_at: Tensor,
-    queue: Tensor,
+    order: Order,
     opened: int,
+    queue: Tensor | None = None,
 ) -> Tensor:
-    """The variables that open when the chunks of ``queue`` (places of the order, ascending) do, one after another,
-    wherever they fit; the first ``opened`` always do. A group is left once its next chunk does not fit."""
-    turn = torch.empty_like(places[1])
+    """The variables that open when chunks do, one after another, wherever they fit. A group is left once its next
+    chunk does not fit: it will not fit later either.
+
+    Args:
+        opened: how many chunks at the head open whether they fit or not. queue: the places of the chunks that may
+            open, in their turn; by default all, in their order.
+
+    Returns:
+        bool tensor (num_gates,).
+    """
+    queue = torch.arange(order.group_at.numel(), device=order.place.device) if queue is None else queue
+    turn = torch.empty_like(order.group_at)
     while True:
         turn.fill_(queue.numel())
-        turn[queue] = torch.arange(queue.numel())
-        turn_of_variable = turn[places[0]]
+        turn[queue] = torch.arange(queue.numel(), device=queue.device)
+        turn_of_variable = turn[order.place]
 
         def fitting(count: int, turns: Tensor = turn_of_variable) -> bool:
             return fits(costs, limits, turns < count)
@@ -113,7 +118,7 @@ def _filled(
         if opened == queue.numel():
             return turn_of_variable < opened
         rest = queue[opened:]
-        queue = torch.cat((queue[:opened], rest[group_at[rest] != group_at[rest[0]]]))
+        queue = torch.cat((queue[:opened], rest[order.group_at[rest] != order.group_at[rest[0]]]))
 
 
 def least_costs(space: Space, widths: Widths | None = None) -> dict[str, float]:
