@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dnal.gates import gated as gated
     from dnal.learning import Learned as Learned
     from dnal.learning import learn as learn
+    from dnal.learning import trade_off as trade_off
     from dnal.run import load as load
     from dnal.space.space import Space as Space
     from dnal.space.space import macs as macs
@@ -37,6 +38,7 @@ _HOMES = {
     "learn": "dnal.learning",
     "load": "dnal.run",
     "macs": "dnal.space.space",
+    "trade_off": "dnal.learning",
 }
 _ROOMS = ("data", "models")
 

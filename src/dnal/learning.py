@@ -1,14 +1,15 @@
-"""learn: the whole job in one call, for a user's own network and data."""
+"""learn: the whole job in one call, for a user's own network and data; trade_off: several that share their base."""
 
 from __future__ import annotations
 
 import copy
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,18 +19,23 @@ from torch import Tensor, nn
 from dnal.architecture import Architecture
 from dnal.budget import Budget
 from dnal.compaction import compact
+from dnal.deployment import Deployment, kept_bounds
 from dnal.errors import UserError
 from dnal.gates import Gated
 from dnal.methods import budget_recipe, paper_recipe
 from dnal.methods.selection import fits, least_costs, select
+from dnal.methods.widths import Widths
 from dnal.plan import Plan
 from dnal.space.patterns import Patterns, patterns
-from dnal.space.space import Space, macs
+from dnal.space.space import Space
 from dnal.train.evaluate import Metric, accuracy
-from dnal.train.latency import latencies_ms
-from dnal.train.listener import Listener
+from dnal.train.listener import Chorus, Listener
 from dnal.train.loop import Loader
+from dnal.train.random_state import remembered
 from dnal.train.weights import Loss, train_weights
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
 
 IMAGES = torch.channels_last
 """The order of memory that convolutions prefer while they train."""
@@ -44,8 +50,9 @@ class Learned:
         architecture, space: what it kept, and of what.
         history: one record per epoch of all phases.
         base, compact: macs, params, accuracy (the metric on the test data, or on the validation data where there are
-            no test data), latency_ms (batch of one).
-        constraints: per bound: cost, bound, asked (in the cost's unit), got.
+            no test data), latency_ms (of a batch of ``deploy_batch`` on ``backend``); memory (bytes) if it was bounded.
+        constraints: per bound: cost, bound, asked and got (in the cost's unit), holds; for the latency, which is
+            measured, also what was predicted, and it holds up to 5 %.
         settings: everything decided, as plain values. seconds: per phase.
         method: what chose the architecture.
     """
@@ -83,6 +90,12 @@ def learn(
     precision: str = "auto",
     include: Patterns | None = None,
     exclude: Patterns | None = None,
+    least: int | float = 1,
+    multiple: int | Literal["auto"] = 1,
+    depth: bool = False,
+    deploy_batch: int = 1,
+    backend: str = "auto",
+    latency: LatencyModel | str | Path | None = None,
     listener: Listener | None = None,
 ) -> Learned:
     """Learns a smaller architecture of ``network`` and returns it as an ordinary network.
@@ -95,8 +108,9 @@ def learn(
         train, val, test: batches of (inputs (N, ...), targets), with a length. Training data move weights and, with
             joint steps, gates; ``val`` is for the log, and moves the gates with alternating steps; ``test`` is used
             once, at the end.
-        budget: for example "macs<=30%" or "params<=1.2M"; "macs<=30%" by default in the budget recipe. The paper's
-            recipe knows only ``lambda_``; given a budget too, it drops the lowest-ranked channels until it holds.
+        budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default in the
+            budget recipe. The paper's recipe knows only ``lambda_``; given a budget too, it drops the lowest-ranked
+            channels until it holds.
         recipe: "budget" (``dnal.methods.budget_recipe``) or "paper" (``dnal.methods.paper_recipe``).
         loss: (outputs, targets) -> scalar; cross entropy by default.
         metric: (network, loader) -> float, higher is better; top-1 accuracy by default.
@@ -110,132 +124,334 @@ def learn(
         seed: of torch's global random state.
         precision: of Lightning Fabric, or "auto": bf16-mixed on a GPU that has it, else 32-true.
         include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
+        least, multiple: of the width of every group, see :class:`dnal.methods.widths.Widths`; a multiple of "auto" is
+            what ``backend`` computes fastest.
+        depth: whether residual branches may go too, see :meth:`dnal.Space.of`.
+        deploy_batch, backend: at which memory and latency are stated; "auto" is the GPU where there is one.
+        latency: a latency model of this network to reuse, or its file; by default it is profiled, where the budget
+            bounds the latency.
 
     Raises:
         UserError: for input that cannot work, before anything is trained.
         Diverged: when a loss is no number.
+
+    Whatever is decided by timing is decided before the first step; equal settings and thread count give equal networks.
     """
-    plan = Plan.of(
-        budget=budget,
-        recipe=recipe,
-        base_is_trained=base_is_trained,
-        epochs=epochs,
-        lr=lr,
-        lambda_=lambda_,
-        distil=recipe == "budget" and loss is None if distil is None else distil,
-        steps=steps,
-        seed=seed,
-    )
-    loss, metric, listener = loss or F.cross_entropy, metric or accuracy, listener or Listener()
+    (learned,) = _trade_off(
+        network, train, val, test, [budget], recipe, loss, metric, base_is_trained,
+        example_inputs=example_inputs, epochs=epochs, lr=lr, lambda_=lambda_, distil=distil, steps=steps, seed=seed,
+        precision=precision, include=include, exclude=exclude, least=least, multiple=multiple, depth=depth,
+        deploy_batch=deploy_batch, backend=backend, latency=latency, listeners=[listener or Listener()],
+    )  # fmt: skip
+    return learned
+
+
+def trade_off(
+    network: nn.Module,
+    train: Loader,
+    val: Loader,
+    test: Loader | None = None,
+    budgets: Sequence[str | Budget | None] = (),
+    *,
+    listeners: Sequence[Listener] = (),
+    **options: Any,
+) -> list[Learned]:
+    """One job per budget, from one base: the first phase is trained once, and the rest goes on from it for each.
+
+    Each result is, bit for bit, that of :func:`learn` with this budget and the same seed, as long as the loaders draw
+    from the global random state or can be put back (:func:`dnal.train.random_state.remembered`).
+
+    Args:
+        budgets: what :func:`learn` takes one of.
+        listeners: none, or one per budget; each hears of its own job, and of the phase that all share.
+        options: the other arguments of :func:`learn`.
+
+    Raises:
+        UserError: as :func:`learn`; all budgets are checked before anything is trained.
+    """
+    if not budgets:
+        raise UserError("a trade-off needs at least one budget.")
+    return _trade_off(network, train, val, test, list(budgets), listeners=list(listeners), **options)
+
+
+def _trade_off(
+    network: nn.Module,
+    train: Loader,
+    val: Loader,
+    test: Loader | None,
+    budgets: Sequence[str | Budget | None],
+    recipe: str = "budget",
+    loss: Loss | None = None,
+    metric: Metric | None = None,
+    base_is_trained: bool = False,
+    *,
+    example_inputs: Tensor | None = None,
+    epochs: int | tuple[int, int, int] | None = None,
+    lr: float | None = None,
+    lambda_: float | None = None,
+    distil: bool | None = None,
+    steps: str = "joint",
+    seed: int = 0,
+    precision: str = "auto",
+    include: Patterns | None = None,
+    exclude: Patterns | None = None,
+    least: int | float = 1,
+    multiple: int | Literal["auto"] = 1,
+    depth: bool = False,
+    deploy_batch: int = 1,
+    backend: str = "auto",
+    latency: LatencyModel | str | Path | None = None,
+    listeners: Sequence[Listener] = (),
+) -> list[Learned]:
+    plans = [
+        Plan.of(
+            budget=budget,
+            recipe=recipe,
+            base_is_trained=base_is_trained,
+            epochs=epochs,
+            lr=lr,
+            lambda_=lambda_,
+            distil=recipe == "budget" and loss is None if distil is None else distil,
+            steps=steps,
+            seed=seed,
+            least=least,
+            multiple=multiple,
+            depth=depth,
+            deploy_batch=deploy_batch,
+            backend=backend,
+        )
+        for budget in budgets
+    ]
+    _check_distinct([plan.budget for plan in plans if plan.budget is not None])
+    Widths(least, 1 if multiple == "auto" else multiple)
+    listeners = listeners or [Listener() for _ in plans]
+    if len(listeners) != len(plans):
+        raise UserError(f"give one listener per budget: {len(plans)}, not {len(listeners)}.")
+    deployment = Deployment.of(deploy_batch, backend)
     test = val if test is None else test
     fabric = _fabric(precision)
     example = _example(val, example_inputs).to(fabric.device)
-    _place(network, fabric, example, IMAGES)
-    space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude))
-    _check(space, plan, chosen_by_name=bool(include or exclude))
+    _place(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
+    space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=depth)
+    _check_removable(space, chosen_by_name=bool(include or exclude))
+    if multiple == "auto":
+        multiple = deployment.multiple(network, space, example)
+    widths = Widths(least, multiple)
+    for plan in plans:
+        _check_counted(space, plan, widths)
+    bounded = {bound.cost for plan in plans if plan.budget is not None for bound in plan.budget.bounds}
+    everyone = Chorus(listeners)
+    model = None
+    if "memory" in bounded:
+        space = deployment.with_memory(space, network, example)
+    if "latency" in bounded:
+        model = deployment.latency(space, network, example, widths.multiple, latency, everyone.profiling)
+        space = space.with_cost("latency", model.cost(space))
+    lowest = least_costs(space, widths)
+    for plan in plans:
+        if plan.budget is not None:
+            plan.budget.check(space.full_cost, lowest)
+
+    everyone.space(space, _ranges(space, plans, lowest))
     torch.manual_seed(seed)
-    settings = plan.settings() | {
+    decided = {
         "precision": str(fabric._precision.precision),
+        "memory_format": "channels_last" if example.dim() == 4 else "contiguous",
+        "threads": torch.get_num_threads(),
         "device": fabric.device.type,
         "input_shape": list(example.shape[1:]),
         "variables": space.num_variables,
+        "branches": space.num_branches,
         "include": list(patterns(include)),
         "exclude": list(patterns(exclude)),
     }
-    listener.start(settings)
+    plans = [replace(plan, multiple=multiple, backend=deployment.backend) for plan in plans]
+    for plan, listener in zip(plans, listeners, strict=True):
+        listener.start(plan.settings() | decided)
+    if model is not None:
+        everyone.latency(model)
 
+    _place(network, fabric, example, IMAGES)
+    job = _Job(
+        fabric, network, space, widths, example, deployment, train, val, test, loss or F.cross_entropy,
+        metric or accuracy,
+    )  # fmt: skip
     history: list[dict[str, Any]] = []
     seconds: dict[str, float] = {}
-    common: dict[str, Any] = {
-        "loss": loss,
-        "validate": lambda module: metric(module, val),
-        "listener": listener,
-        "history": history,
-    }
     with _timed(seconds, "base"):
-        train_weights(
-            fabric, network, train, name="base", epochs=plan.epochs[0], lr=plan.rates[0], warmup=0.1, **common
-        )
+        _train(job, network, "base", plans[0], 0, everyone, history, warmup=0.1)
     base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
-    common["teacher"] = base if plan.distil else None
-    working = copy.deepcopy(network)
+    restore = remembered([train, val, test])
+    results = []
+    for number, (plan, listener) in enumerate(zip(plans, listeners, strict=True)):
+        if number:
+            restore()
+        learned = _shrunk(job, base, plan, plan.settings() | decided, listener, list(history), dict(seconds))
+        listener.finish(learned)
+        results.append(learned)
+    _place(network, fabric, example, torch.contiguous_format)
+    return results
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all budgets of a job share."""
+
+    fabric: Fabric
+    network: nn.Module
+    space: Space
+    widths: Widths
+    example: Tensor
+    deployment: Deployment
+    train: Loader
+    val: Loader
+    test: Loader
+    loss: Loss
+    metric: Metric
+
+    def validate(self, network: nn.Module) -> float:
+        return self.metric(network, self.val)
+
+
+def _shrunk(
+    job: _Job,
+    base: nn.Module,
+    plan: Plan,
+    settings: dict[str, Any],
+    listener: Listener,
+    history: list[dict[str, Any]],
+    seconds: dict[str, float],
+) -> Learned:
+    """The second and third phase for one budget, and the figures; ``history`` and ``seconds`` are those of the base."""
+    teacher = base if plan.distil else None
+    working = copy.deepcopy(job.network)
     with _timed(seconds, "architecture"):
-        open_variables = _search(fabric, working, space, plan, train, val, common)
-    architecture = Architecture.of(space, open_variables)
+        open_variables = _search(job, working, plan, teacher, listener, history)
+    architecture = Architecture.of(job.space, open_variables)
     small = compact(working, architecture)
-    _place(small, fabric, example, IMAGES)
+    _place(small, job.fabric, job.example, IMAGES)
     with _timed(seconds, "retrain"):
-        train_weights(fabric, small, train, name="retrain", epochs=plan.epochs[2], lr=plan.rates[2], **common)
+        _train(job, small, "retrain", plan, 2, listener, history, teacher=teacher)
     small.eval()
-    for module in (network, base, small):  # handed back as torch makes them: files of tensors want them contiguous
-        _place(module, fabric, example, torch.contiguous_format)
+    base = copy.deepcopy(base)
+    for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
+        _place(module, job.fabric, job.example, torch.contiguous_format)
     with _timed(seconds, "measure"):
-        base_row, small_row = _measured([base, small], example[:1], metric, test)
-    constraints = [
-        {"cost": b.cost, "bound": str(b), "asked": b.limit(space.full_cost), "got": small_row[b.cost]}
-        for b in (plan.budget.bounds if plan.budget is not None else ())
-    ]
-    return Learned(small, architecture, space, history, base_row, small_row, constraints, settings, seconds)
+        base_row, small_row = job.deployment.figures([base, small], job.example, job.space.costs)
+        for row, module in ((base_row, base), (small_row, small)):
+            row["accuracy"] = job.metric(module, job.test)
+    constraints: list[dict[str, Any]] = []
+    if plan.budget is not None:
+        constraints = kept_bounds(plan.budget, base_row, small_row, job.space.cost_of(open_variables))
+    for row in constraints:
+        if not row["holds"]:
+            warnings.warn(
+                f"the budget {row['bound']} does not hold: {row['got']:.4g} was measured, {row['predicted']:.4g} "
+                f"predicted, {row['asked']:.4g} asked. A lower bound leaves room for what was not foreseen.",
+                stacklevel=4,
+            )
+    return Learned(small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds)
+
+
+def _train(
+    job: _Job,
+    network: nn.Module,
+    name: str,
+    plan: Plan,
+    phase: int,
+    listener: Listener,
+    history: list[dict[str, Any]],
+    *,
+    teacher: nn.Module | None = None,
+    warmup: float = 0.0,
+) -> None:
+    """A phase of the plan that trains weights only, in place."""
+    train_weights(
+        job.fabric, network, job.train, name=name, epochs=plan.epochs[phase], lr=plan.rates[phase], loss=job.loss,
+        teacher=teacher, warmup=warmup, validate=job.validate, listener=listener, history=history,
+    )  # fmt: skip
 
 
 def _search(
-    fabric: Fabric,
+    job: _Job,
     network: nn.Module,
-    space: Space,
     plan: Plan,
-    train: Loader,
-    val: Loader,
-    common: dict[str, Any],
+    teacher: nn.Module | None,
+    listener: Listener,
+    history: list[dict[str, Any]],
 ) -> Tensor:
-    """The architecture phase of the plan's recipe, in place: the variables that stay, bool, (num_variables,)."""
+    """The architecture phase of the plan's recipe, in place: the variables that stay, bool, (num_gates,)."""
+    fabric, space, widths = job.fabric, job.space, job.widths
     limits = plan.budget.limits(space.full_cost) if plan.budget is not None else {}
     epochs = plan.epochs[1]
+    common: dict[str, Any] = {
+        "loss": job.loss, "teacher": teacher, "validate": job.validate, "listener": listener, "history": history,
+    }  # fmt: skip
     if plan.recipe == "budget":
         gated = Gated(network, space, start=budget_recipe.START).to(fabric.device)
-        held_out = val if plan.steps == "alternating" else None
+        held_out = job.val if plan.steps == "alternating" else None
         s = budget_recipe.search(
-            fabric, gated, space, limits, train, epochs=epochs, lr=plan.rates[1], held_out=held_out, **common
-        )
-        return select(space, s, limits)
+            fabric, gated, space, limits, job.train, epochs=epochs, lr=plan.rates[1], held_out=held_out,
+            widths=widths, **common,
+        )  # fmt: skip
+        return select(space, s, limits, widths)
     gated = Gated(network, space).to(fabric.device)
-    s = paper_recipe.search(fabric, gated, space, train, epochs=epochs, lambda_=plan.lambda_, **common)
+    s = paper_recipe.search(fabric, gated, space, job.train, epochs=epochs, lambda_=plan.lambda_, **common)
     open_variables = paper_recipe.chosen(space, s, paper_recipe.delta_of_epoch(epochs, epochs))
-    if fits(space.costs, limits, open_variables):
+    if not fits(space.costs, limits, open_variables):
+        warnings.warn(
+            f"lambda={plan.lambda_:g} left the network above the budget {plan.budget}; its lowest-ranked channels are "
+            "dropped too. A larger lambda closes more.",
+            stacklevel=5,
+        )
+        return select(space, s, limits, widths)
+    if widths == Widths():
         return open_variables
-    warnings.warn(
-        f"lambda={plan.lambda_:g} left the network above the budget {plan.budget}; its lowest-ranked channels are "
-        "dropped too. A larger lambda closes more.",
-        stacklevel=3,
-    )
-    return select(space, s, limits)
+    # The paper knows no rule for widths: of the allowed ones, those that cost no more than what it chose.
+    own = max(space.cost_of(open_variables)["macs"], least_costs(space, widths)["macs"])
+    return select(space, s, {**limits, "macs": min(own, limits.get("macs", own))}, widths)
 
 
-def _measured(networks: list[nn.Module], example: Tensor, metric: Metric, test: Loader) -> list[dict[str, float]]:
-    """macs, params, accuracy and latency_ms of each network, counted and measured on the network itself."""
-    return [
-        {
-            "macs": macs(network, example),
-            "params": sum(parameter.numel() for parameter in network.parameters()),
-            "accuracy": metric(network, test),
-            "latency_ms": latency,
-        }
-        for network, latency in zip(networks, latencies_ms(networks, example), strict=True)
-    ]
+def _check_distinct(budgets: list[Budget]) -> None:
+    seen: set[frozenset[object]] = set()
+    for budget in budgets:
+        if frozenset(budget.bounds) in seen:
+            raise UserError(f"the budget {budget} was given twice; each budget is one run.")
+        seen.add(frozenset(budget.bounds))
 
 
-def _check(space: Space, plan: Plan, *, chosen_by_name: bool) -> None:
-    """Refuses a network with nothing to remove, and a budget out of its reach."""
-    if not space.num_variables:
+def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
+    """Refuses a network with nothing to remove."""
+    if not space.num_gates:
         remedy = "include more or exclude less; " if chosen_by_name else ""
         raise UserError(f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays.")
-    if plan.budget is not None:
-        plan.budget.check(space.full_cost, least_costs(space))
+
+
+def _check_counted(space: Space, plan: Plan, widths: Widths) -> None:
+    """Refuses what MACs and parameters alone show to be out of reach, before a profile takes its time."""
+    if plan.budget is None:
+        return
+    full, least = space.full_cost, least_costs(space, widths)
+    for bound in plan.budget.bounds:
+        if bound.cost in full and bound.limit(full) < least[bound.cost]:
+            Budget((bound,)).check(full, least)
+
+
+def _ranges(space: Space, plans: list[Plan], lowest: dict[str, float]) -> list[dict[str, Any]]:
+    """Per cost: what the base has, the least possible, and what each budget asks."""
+    limits = [{} if plan.budget is None else plan.budget.limits(space.full_cost) for plan in plans]
+    return [
+        {"cost": cost, "base": base, "least": lowest[cost], "asked": [limit.get(cost) for limit in limits]}
+        for cost, base in space.full_cost.items()
+    ]
 
 
 def _example(val: Loader, given: Tensor | None) -> Tensor:
     """The user's example, or two inputs of ``val``: taking them from the training data would use up their first
     order."""
+    restore = remembered([val])
     inputs = next(iter(val))[0] if given is None else given
+    restore()
     if not isinstance(inputs, Tensor):
         raise UserError("learn needs batches of (inputs, targets) whose inputs are one tensor.")
     return inputs[:2] if given is None else inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dnal.budget import Budget
 from dnal.errors import UserError
@@ -30,6 +30,10 @@ class Plan:
         epochs, rates: of the phases base, architecture, retrain; a rate is the peak learning rate of the weights.
         lambda_: the penalty of the paper's recipe.
         distil: whether the network before removal teaches. steps: "joint" or "alternating".
+        least, multiple: the widths that a group may have (:class:`dnal.methods.widths.Widths`); a multiple of "auto"
+            is not decided yet.
+        depth: whether branches may go too.
+        deploy_batch, backend: at which memory and latency are stated; a backend of "auto" is not decided yet.
     """
 
     budget: Budget | None
@@ -41,6 +45,11 @@ class Plan:
     distil: bool
     steps: str
     seed: int
+    least: int | float
+    multiple: int | Literal["auto"]
+    depth: bool
+    deploy_batch: int
+    backend: str
 
     @staticmethod
     def of(
@@ -54,6 +63,11 @@ class Plan:
         distil: bool,
         steps: str,
         seed: int,
+        least: int | float = 1,
+        multiple: int | Literal["auto"] = 1,
+        depth: bool = False,
+        deploy_batch: int = 1,
+        backend: str = "auto",
     ) -> Plan:
         """Fills in what was left open; arguments as in :func:`dnal.learn`.
 
@@ -70,6 +84,8 @@ class Plan:
         penalty = DEFAULT_LAMBDA if lambda_ is None else lambda_
         if not (math.isfinite(penalty) and penalty >= 0):
             raise UserError(f"lambda must not be negative, not {lambda_}.")
+        if deploy_batch < 1:
+            raise UserError(f"the batch at which memory and latency are stated is 1 or more, not {deploy_batch}.")
         if budget is None and recipe == "budget":
             budget = DEFAULT_BUDGET
         later = peak * (GENTLE if base_is_trained else 1.0)
@@ -83,6 +99,11 @@ class Plan:
             distil=distil,
             steps=steps,
             seed=seed,
+            least=least,
+            multiple=multiple,
+            depth=depth,
+            deploy_batch=deploy_batch,
+            backend=backend,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -98,6 +119,11 @@ class Plan:
             "distil": self.distil,
             "steps": self.steps,
             "seed": self.seed,
+            "least": self.least,
+            "multiple": self.multiple,
+            "depth": self.depth,
+            "deploy_batch": self.deploy_batch,
+            "backend": self.backend,
         }
 
 

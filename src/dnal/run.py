@@ -1,6 +1,7 @@
 """The Run: a folder that holds everything of one job, and needs no pickle.
 
     config.yaml              what was asked for and what was decided automatically; written first
+    latency.json             the latency model, if the latency is bounded; before the first step too
     log.jsonl                one line per epoch
     checkpoint.safetensors   the last good state, while training (its header repeats checkpoint.json)
     checkpoint.json          where that was
@@ -17,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 import yaml
@@ -29,22 +30,25 @@ import dnal
 from dnal import data as dnal_data
 from dnal import models
 from dnal.architecture import Architecture
+from dnal.deployment import Deployment, params
 from dnal.errors import UserError
 from dnal.space.remove import removed
 from dnal.space.space import macs
 from dnal.train.listener import Listener
 
 if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
     from dnal.learning import Learned
 
 CONFIG = "config.yaml"
+LATENCY = "latency.json"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_PROGRESS = "checkpoint.json"
 ARCHITECTURE = "architecture.json"
 MODEL = "model.safetensors"
 RESULT = "result.json"
-FILES = (CONFIG, LOG, CHECKPOINT, CHECKPOINT_PROGRESS, ARCHITECTURE, MODEL, RESULT)
+FILES = (CONFIG, LATENCY, LOG, CHECKPOINT, CHECKPOINT_PROGRESS, ARCHITECTURE, MODEL, RESULT)
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -72,6 +76,11 @@ class Config(BaseModel):
     seed: int
     include: list[str] = []
     exclude: list[str] = []
+    deploy_batch: Size = 1
+    backend: str = "auto"
+
+
+C = TypeVar("C", bound=Config)
 
 
 class RunWriter(Listener):
@@ -102,7 +111,7 @@ class RunWriter(Listener):
         """
         versions = {"dnal": dnal.__version__, "torch": str(torch.__version__)}
         document = {**versions, **self._job, **{k: v for k, v in settings.items() if k not in self._job}}
-        config = _validated(document, "the settings of this run")
+        config = validated(Config, document, "the settings of this run")
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         check_free(self.path, overwrite=self._overwrite)  # again: another job may have come first
         made = not self.path.exists()
@@ -120,6 +129,9 @@ class RunWriter(Listener):
                 f"the run folder '{self.path}' cannot be written ({error.strerror}); choose another with --out."
             ) from None
 
+    def latency(self, model: LatencyModel) -> None:
+        _atomic(self.path / LATENCY, model.save)
+
     def epoch(self, record: dict[str, Any]) -> None:
         with (self.path / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -130,8 +142,8 @@ class RunWriter(Listener):
         _write_tensors(self.path / CHECKPOINT, tensors, {"progress": text})
         _write_text(self.path / CHECKPOINT_PROGRESS, text + "\n")
 
-    def finish(self, learned: Learned) -> dict[str, Any]:
-        """Writes architecture, compact network and result, removes the checkpoint, and returns the result."""
+    def finish(self, learned: Learned) -> None:
+        """Writes architecture, compact network and result, and removes the checkpoint."""
         config = read_config(self.path)
         settings = learned.settings
         result = {
@@ -150,7 +162,6 @@ class RunWriter(Listener):
         _write_text(self.path / RESULT, json.dumps(result, indent=1) + "\n")
         for name in (CHECKPOINT, CHECKPOINT_PROGRESS):
             (self.path / name).unlink(missing_ok=True)
-        return result
 
 
 def check_free(path: str | Path, *, overwrite: bool = False) -> None:
@@ -216,16 +227,24 @@ def read_config(run: str | Path) -> Config:
     Raises:
         UserError: no folder, no config.yaml, or one that lacks or garbles a field.
     """
+    return validated(Config, read_yaml(run), f"'{Path(run) / CONFIG}'")
+
+
+def read_yaml(run: str | Path) -> object:
+    """config.yaml of a run, as it stands there.
+
+    Raises:
+        UserError: no folder, no config.yaml, or one that is no YAML.
+    """
     path = Path(run)
     if not path.is_dir():
         raise UserError(f"there is no run '{path}'; give the folder that `dnal learn` wrote.")
     if not (path / CONFIG).is_file():
         raise UserError(f"'{path}' is no run: it has no {CONFIG}; give the folder that `dnal learn` wrote.")
     try:
-        document = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
+        return yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise UserError(f"'{path / CONFIG}' cannot be read as YAML; restore it or run `dnal learn` again.") from None
-    return _validated(document, f"'{path / CONFIG}'")
 
 
 def read_result(run: str | Path) -> dict[str, Any]:
@@ -257,9 +276,10 @@ def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | Non
         root: the same for the folder of downloaded sets.
 
     Returns:
-        "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data), latency_ms (one example);
-        "input_shape"; "differs": a sentence per figure that is not result.json's (empty: all agree; latency is
-        measured anew and not compared).
+        "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data), latency_ms (of the run's
+        deploy_batch on its backend), and memory (bytes) if the run bounded it; "input_shape"; "deploy_batch",
+        "backend"; "differs": a sentence per figure that is not result.json's (empty: all agree; latency is measured
+        anew and not compared).
 
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.
@@ -267,7 +287,6 @@ def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | Non
     from lightning.fabric import Fabric
 
     from dnal.train.evaluate import accuracy
-    from dnal.train.latency import latency_ms
 
     config, result = read_config(run), read_result(run)
     network, base = load(run), _base(config)
@@ -281,15 +300,15 @@ def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | Non
         seed=config.seed,
     )
     test = dnal_data.loaders(dataset, config.batch_size, workers=config.workers).test
-    example = torch.zeros(1, *config.input)
-    found: dict[str, Any] = {
-        "base": {"macs": macs(base, example), "params": params(base)},
-        "compact": {"macs": macs(network, example), "params": params(network)},
-    }
     device = Fabric(accelerator="auto", devices=1).device  # where `learn` measured
-    network.to(device).to(memory_format=torch.channels_last)  # and how
-    found["compact"]["accuracy"] = accuracy(network, test)
-    found["compact"]["latency_ms"] = latency_ms(network, example.to(device))
+    example = torch.zeros(1, *config.input, device=device)
+    network.to(device)
+    deployment = Deployment.of(config.deploy_batch, config.backend)
+    (compact,) = deployment.figures([network], example, result["compact"])
+    found: dict[str, Any] = {
+        "base": {"macs": macs(base, example.cpu()), "params": params(base)},
+        "compact": {**compact, "accuracy": accuracy(network, test)},
+    }
     # Another device or library version may round two nearly equal logits the other way: one image, never many.
     tolerance = {"accuracy": max(0.001, 1.5 / max(1, len(dataset.test)))}
     differs = [
@@ -298,12 +317,13 @@ def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | Non
         for key, value in figures.items()
         if key != "latency_ms" and not _close(value, result[part].get(key), tolerance.get(key, 0))
     ]
-    return {**found, "input_shape": list(config.input), "differs": differs}
-
-
-def params(network: nn.Module) -> int:
-    """Number of parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    return {
+        **found,
+        "input_shape": list(config.input),
+        "deploy_batch": deployment.batch,
+        "backend": deployment.backend,
+        "differs": differs,
+    }
 
 
 def _close(found: float, said: object, tolerance: float) -> bool:
@@ -322,9 +342,14 @@ def _check_finished(path: Path) -> None:
             raise UserError(f"the run '{path}' is not finished: it has no {name}; run `dnal learn` again.")
 
 
-def _validated(document: object, what: str) -> Config:
+def validated(kind: type[C], document: object, what: str) -> C:
+    """A configuration of this kind.
+
+    Raises:
+        UserError: naming the first key that does not fit.
+    """
     try:
-        return Config.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"

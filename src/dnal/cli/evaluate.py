@@ -32,7 +32,7 @@ def evaluate(
     if as_json:
         json_document(found)
     else:
-        print_figures(found["base"], found["compact"])
+        print_figures(found["base"], found["compact"], found["deploy_batch"], found["backend"])
         line()
         if not found["differs"]:
             line(f"as {run / runs.RESULT} says (latency is measured anew and not compared)")

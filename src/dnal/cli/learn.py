@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.budget import Budget
 from dnal.cli import options
 from dnal.cli.display import line
 from dnal.cli.errors import told
+from dnal.cli.job import Job
 from dnal.errors import UserError
-from dnal.plan import DEFAULT_BUDGET, RECIPES
+from dnal.plan import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
-    from dnal.learning import Learned
+    from dnal.train.listener import Listener
 
 BATCH_SIZE = 64
 RUNS = Path("runs")
@@ -24,6 +26,7 @@ RUNS = Path("runs")
 
 @told
 def learn(
+    ctx: typer.Context,
     model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
     weights: Annotated[
         str | None,
@@ -36,17 +39,29 @@ def learn(
     data: Annotated[str, typer.Option(metavar="D", help="A name of `dnal data`, an .npz file, a folder.")] = "digits",
     root: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets.")] = None,
     budget: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="B",
-            help=f"What the compact network may cost, such as 'macs<=30%,params<=1.2M'; default: {DEFAULT_BUDGET}, "
-            "with the recipe paper none (its --lambda decides).",
+            help="What the compact network may cost, such as 'macs<=30%,params<=1.2M,latency<=3ms,memory<=2MB'; "
+            f"default: {DEFAULT_BUDGET}, with the recipe paper none (its --lambda decides). Repeated: a trade-off, one "
+            "run per budget from one base.",
         ),
     ] = None,
     recipe: Annotated[str, typer.Option(metavar="budget|paper", help="How the architecture is learned.")] = "budget",
     lambda_: Annotated[
         float | None, typer.Option("--lambda", metavar="X", help="Weight of the cost; recipe paper only.")
     ] = None,
+    least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST)] = "1",
+    multiple: Annotated[
+        str, typer.Option(metavar="N|auto", help="Widths are multiples of it; auto: what --backend computes fastest.")
+    ] = "1",
+    depth: Annotated[bool, typer.Option("--depth/--no-depth", help=options.DEPTH)] = False,
+    deploy_batch: Annotated[
+        int, typer.Option(metavar="N", help="Images at once, for which memory and latency are stated.")
+    ] = 1,
+    backend: Annotated[
+        str, typer.Option(metavar="|".join(options.BACKENDS), help="Where the compact network will run.")
+    ] = "auto",
     epochs: Annotated[
         str | None, typer.Option(metavar="N|E1,E2,E3", help="In all, or for base, architecture and retraining.")
     ] = None,
@@ -66,107 +81,158 @@ def learn(
         bool | None,
         typer.Option("--distil/--no-distil", help="Whether the network before removal teaches the compact one."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Repeat a run from its config.yaml; other options here take precedence."),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Folder of the run; default: a new one in runs/.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Folder of the run, or of the runs of several budgets; default: in runs/."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run at --out.")] = False,
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
-    shape = options.input_shape(input_)
-    epochs_given = options.epochs(epochs)
-    options.one_of("recipe", recipe, RECIPES)
-    options.one_of("precision", precision, options.PRECISIONS)
-    options.whole("--classes", classes, 2)
-    options.whole("--batch-size", batch_size)
-    options.whole("--workers", workers, 0)
-    options.whole("--seed", seed, 0)
-    options.whole("--limit-train", limit_train)
-    options.positive("--lr", lr)
-    options.positive("--lambda", lambda_)
-    if lambda_ is not None and recipe != "paper":
-        raise UserError("--lambda belongs to --recipe paper; the recipe budget follows --budget alone.")
-    if weights is not None and weights != "pretrained" and not Path(weights).is_file():
-        raise UserError(f"there is no weights file '{weights}'; give 'pretrained' or a .safetensors file.")
+    job = Job(
+        model=model,
+        weights=weights,
+        input=options.input_shape(input_),
+        classes=classes,
+        data=data,
+        root=root,
+        budgets=budget or [],
+        recipe=recipe,
+        lambda_=lambda_,
+        least=options.least(least),
+        multiple=options.multiple(multiple),
+        depth=depth,
+        deploy_batch=deploy_batch,
+        backend=backend,
+        epochs=options.epochs(epochs),
+        lr=lr,
+        batch_size=batch_size,
+        workers=workers,
+        include=include or [],
+        exclude=exclude or [],
+        seed=seed,
+        limit_train=limit_train,
+        precision=precision,
+        distil=distil,
+    )
+    if like is None:
+        job.check()
+        _run(job, out, overwrite, [])
+        return
+    from dnal.cli.like import repeated
 
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    job, differences = repeated(job, like, given)
+    job.check()
+    _run(job, out, overwrite, [differences])
+
+
+def _run(job: Job, out: Path | None, overwrite: bool, watchers: list[Listener]) -> None:
     import torch
 
     from dnal import data as data_sets
     from dnal import learning
-    from dnal.budget import Budget
     from dnal.cli.network import created, input_of
-    from dnal.cli.progress import ProgressBars
-    from dnal.cli.summary import print_constraints, print_figures
-    from dnal.run import CHECKPOINT, RunWriter, check_free
+    from dnal.cli.progress import ProgressBars, SpaceTold
+    from dnal.cli.summary import print_constraints, print_figures, print_trade_off
+    from dnal.run import RunWriter, check_free
     from dnal.train.listener import Chorus
     from dnal.train.loop import Diverged
 
-    if budget is None and recipe == "budget":
-        budget = DEFAULT_BUDGET
-    if budget is not None:
-        Budget.parse(budget)
-    wanted = input_of(model, shape)
-    folder = out or _default_out((model, data, budget or recipe), seed, free=not overwrite)
-    check_free(folder, overwrite=overwrite)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    budgets = [None if budget is None else Budget.parse(budget) for budget in job.bounds]
+    wanted = input_of(job.model, job.input)
+    folders = _folders(job, [str(budget or job.recipe) for budget in budgets], out, overwrite=overwrite)
+    for folder in folders:
+        check_free(folder, overwrite=overwrite)
 
-    dataset = data_sets.load(data, root=root, input_shape=wanted, classes=classes, limit_train=limit_train, seed=seed)
-    loaders = data_sets.loaders(dataset, batch_size, seed=seed, workers=workers)
-    network, trained = created(model, dataset.classes, dataset.input_shape, weights=weights, seed=seed)
-    job: dict[str, Any] = {
-        "model": model,
-        "weights": weights,
+    dataset = data_sets.load(
+        job.data, root=job.root, input_shape=wanted, classes=job.classes, limit_train=job.limit_train, seed=job.seed
+    )
+    loaders = data_sets.loaders(dataset, job.batch_size, seed=job.seed, workers=job.workers)
+    network, trained = created(job.model, dataset.classes, dataset.input_shape, weights=job.weights, seed=job.seed)
+    written: dict[str, Any] = {
+        "model": job.model,
+        "weights": job.weights,
         "input": list(dataset.input_shape),
         "classes": dataset.classes,
-        "data": data,
-        "root": root,
-        "limit_train": limit_train,
-        "batch_size": batch_size,
-        "workers": workers,
-        "seed": seed,
+        "data": job.data,
+        "root": job.root,
+        "limit_train": job.limit_train,
+        "batch_size": job.batch_size,
+        "workers": job.workers,
+        "seed": job.seed,
     }
-    writer = RunWriter(folder, job, overwrite=overwrite)
+    writers = [RunWriter(folder, written, overwrite=overwrite) for folder in folders]
     try:
         with ProgressBars() as bars:
-            learned: Learned = learning.learn(
+            common = [SpaceTold(), *watchers]
+            results = learning.trade_off(
                 network,
                 loaders.train,
                 loaders.val,
                 loaders.test,
-                budget=budget,
-                recipe=recipe,  # type: ignore[arg-type]  # checked above
+                budgets,
                 base_is_trained=trained,
                 example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
-                epochs=epochs_given,
-                lr=lr,
-                seed=seed,
-                precision=precision,
-                distil=distil,
-                lambda_=lambda_,
-                include=include,
-                exclude=exclude,
-                listener=Chorus([writer, bars]),
+                listeners=[Chorus([*common, writer, bars]) for writer in writers],
+                **job.learning(),
             )
     except Diverged as error:
-        where = str(error).partition(";")[0].rstrip(".")
-        kept = (
-            f"the last good state is '{folder / CHECKPOINT}'"
-            if (folder / CHECKPOINT).exists()
-            else "no epoch before it was good"
-        )
-        raise UserError(f"{where}; {kept}; a lower --lr usually helps.") from error
-    writer.finish(learned)
-    print_figures(learned.base, learned.compact)
+        raise UserError(_diverged(str(error), folders)) from error
+    if len(results) > 1:
+        print_trade_off(results)
+        line()
+        for folder in folders:
+            line(f"run:  {folder}")
+        line(f"next: dnal eval {shlex.quote(str(folders[0]))}")
+        return
+    (learned,), (folder,) = results, folders
+    print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
     print_constraints(learned.constraints)
     line()
     line(f"run:  {folder}")
     line(f"next: dnal eval {shlex.quote(str(folder))}")
 
 
+def _diverged(sentence: str, folders: list[Path]) -> str:
+    from dnal.run import CHECKPOINT, RESULT
+
+    where = sentence.partition(";")[0].rstrip(".")
+    checkpoint = next(folder for folder in folders if not (folder / RESULT).exists()) / CHECKPOINT
+    kept = f"the last good state is '{checkpoint}'" if checkpoint.exists() else "no epoch before it was good"
+    return f"{where}; {kept}; a lower --lr usually helps."
+
+
+def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
+    """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget."""
+    from dnal.run import CONFIG
+
+    name = names[0] if len(names) == 1 else "trade_off"
+    folder = out or _default_out((job.model, job.data, name), job.seed, free=not overwrite)
+    if len(names) == 1:
+        return [folder]
+    if (folder / CONFIG).exists():
+        raise UserError(f"'{folder}' is a run, and several budgets make a run each; choose another folder with --out.")
+    return [folder / _slug(name) for name in names]
+
+
+def _slug(text: str) -> str:
+    """A name for folders."""
+    text = text.replace("<=", "").replace("%", "pct")
+    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.")
+
+
 def _default_out(parts: tuple[str, str, str], seed: int, *, free: bool) -> Path:
     """runs/MODEL-DATA-BUDGET-sSEED; if it must be free, with -2, -3, ... where that is taken."""
     model, data, budget = parts
     data = Path(data).stem if data.endswith(".npz") else Path(data).name
-    budget = budget.replace("<=", "").replace("%", "pct")
-    name = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_.") for part in (model, data, budget)) + f"-s{seed}"
+    name = "-".join(map(_slug, (model, data, budget))) + f"-s{seed}"
     folder, number = RUNS / name, 1
     while free and (folder.exists() or folder.is_symlink()):
         number += 1

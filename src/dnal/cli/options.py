@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from dnal.errors import UserError
 
@@ -13,6 +14,9 @@ Shape = tuple[int, int, int]
 
 INCLUDE = "Only what these layers make may vary: a name or a pattern such as 'layer4.*'; repeatable."
 EXCLUDE = "What these layers make stays: a name or a pattern such as '*.conv2'; repeatable."
+LEAST = "Least width of a group: channels, such as 8, or a share, such as 0.1."
+DEPTH = "Whether residual branches may go too."
+BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -41,6 +45,26 @@ def epochs(text: str | None) -> int | tuple[int, int, int] | None:
     if min(numbers) < 1:
         raise UserError(f"the numbers of --epochs are 1 or more, not '{text}'.")
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
+
+
+def least(text: str) -> int | float:
+    """ "8" channels, or "0.1" of a group."""
+    numbers = _whole_numbers(text)
+    if numbers is not None and len(numbers) == 1 and numbers[0] >= 1:
+        return numbers[0]
+    if re.fullmatch(r"0?\.[0-9]+", text.strip()) and float(text) > 0:
+        return float(text)
+    raise UserError(f"--least is a number of channels, 1 or more, or a share such as 0.1, not '{text}'.")
+
+
+def multiple(text: str) -> int | Literal["auto"]:
+    """ "8", or "auto"."""
+    if text.strip() == "auto":
+        return "auto"
+    numbers = _whole_numbers(text)
+    if numbers is None or len(numbers) != 1 or numbers[0] < 1:
+        raise UserError(f"--multiple is a whole number, 1 or more, or auto, not '{text}'.")
+    return numbers[0]
 
 
 def whole(option: str, value: int | None, least: int = 1) -> None:

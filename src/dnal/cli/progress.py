@@ -1,17 +1,31 @@
-"""Progress bars on the terminal while learning."""
+"""What the terminal shows while learning: the search space, then progress bars."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dnal.cli.display import amount, percent
+from dnal.cli.display import amount, line, percent
+from dnal.cli.summary import print_ranges, space_line
 from dnal.train.listener import Listener
 
+if TYPE_CHECKING:
+    from dnal.space.space import Space
+
 SMOOTHING = 0.05
+
+
+class SpaceTold(Listener):
+    """Prints the search space and the reachable range of every cost before anything is trained."""
+
+    def space(self, space: Space, ranges: list[dict[str, Any]]) -> None:
+        line(space_line(space.num_variables, len(space.groups), space.num_branches, space.removable_share))
+        line()
+        print_ranges(ranges)
+        line()
 
 
 class ProgressBars(Listener):
@@ -45,6 +59,12 @@ class ProgressBars(Listener):
     ) -> None:
         if not self._bars.disable:  # older versions of rich print an empty line even so
             self._bars.stop()
+
+    def profiling(self, what: str, done: int, total: int) -> None:
+        if done == 0:
+            self._task = self._bars.add_task("profile", total=total, status=what)
+        if self._task is not None:
+            self._bars.update(self._task, completed=done, status=f"{what} {done}/{total}")
 
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         self._steps, self._epochs, self._done, self._measured = steps_per_epoch, epochs, 0, ""

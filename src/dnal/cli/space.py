@@ -10,7 +10,8 @@ import typer
 
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
-from dnal.cli.errors import told
+from dnal.cli.errors import say, told
+from dnal.cli.summary import print_ranges, space_line
 
 if TYPE_CHECKING:
     from dnal.space.space import Space
@@ -27,27 +28,38 @@ def space(
     classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
+    least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST)] = "1",
+    multiple: Annotated[int, typer.Option(metavar="N", help="Widths are multiples of it.")] = 1,
+    depth: Annotated[bool, typer.Option("--depth/--no-depth", help=options.DEPTH)] = False,
+    deploy_batch: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
     explain: Annotated[
         str | None,
         typer.Option(metavar="PARAM", help="Of this parameter only: who makes, who reads its channels, or why fixed."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
 ) -> None:
-    """Show every group of channels, its share of the MACs, and what is fixed and why."""
+    """Show every group of channels, its share of the MACs, what is fixed and why, and what the network can cost."""
     asked = options.input_shape(input_)
     options.whole("--classes", classes)
+    options.whole("--multiple", multiple)
+    options.whole("--deploy-batch", deploy_batch)
+    narrowest = options.least(least)
 
     import torch
 
     from dnal import models
     from dnal.cli.network import created
+    from dnal.errors import UserError
+    from dnal.methods.selection import least_costs
+    from dnal.methods.widths import Widths
+    from dnal.space.memory import memory_cost
     from dnal.space.space import Space
 
     shape = asked or models.default_input(model)
     network, _ = created(model, classes, shape)
     # Not zeros: the numeric probe compares outputs, and an image of one colour could hide a difference.
     example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
-    found = Space.of(network, example, include=include, exclude=exclude)
+    found = Space.of(network, example, include=include, exclude=exclude, depth=depth)
     if explain is not None:
         explanation = found.explain(explain)
         if as_json:
@@ -55,15 +67,19 @@ def space(
         else:
             line(str(explanation))
         return
-    document = described(found, model, shape)
+    try:
+        found = found.with_cost("memory", memory_cost(network, found, example, deploy_batch))
+    except UserError as error:
+        say(f"note: {error}")
+    document = described(found, model, shape, least_costs(found, Widths(narrowest, multiple)))
     if as_json:
         json_document(document)
     else:
         _print(document)
 
 
-def described(space: Space, model: str, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The space in plain values."""
+def described(space: Space, model: str, shape: tuple[int, int, int], least: dict[str, float]) -> dict[str, Any]:
+    """The space in plain values; ``least``: the smallest costs that any architecture has."""
     fixed: dict[str, list[str]] = {}
     for name, reason in space.fixed:
         dimension, why = _split(reason)
@@ -73,7 +89,9 @@ def described(space: Space, model: str, shape: tuple[int, int, int]) -> dict[str
         "input_shape": list(shape),
         "macs": space.full_cost["macs"],
         "params": space.full_cost["params"],
+        "costs": {name: {"base": base, "least": least[name]} for name, base in space.full_cost.items()},
         "variables": space.num_variables,
+        "branches": [branch.name for branch in space.branches],
         "removable_share": space.removable_share,
         "groups": [
             {
@@ -98,16 +116,18 @@ def _split(reason: str) -> tuple[str, str]:
 def _print(found: dict[str, Any]) -> None:
     size = "x".join(map(str, found["input_shape"]))
     line(f"{found['model']} at {size}: {amount(found['macs'])} MACs, {amount(found['params'])} parameters")
-    line(
-        f"{found['variables']:,} channel variables in {len(found['groups'])} groups; "
-        f"{percent(found['removable_share'])} of the MACs are in layers that can shrink"
-    )
+    line(space_line(found["variables"], len(found["groups"]), len(found["branches"]), found["removable_share"]))
+    line()
+    print_ranges([{"cost": cost, **ends, "asked": []} for cost, ends in found["costs"].items()])
     line()
     rows = [
         (g["name"], str(g["width"]), percent(g["share_of_macs"]), _short(_modules(g["places"])))
         for g in found["groups"]
     ]
     table([("group", False), ("width", True), ("MACs", True), ("where", False)], rows)
+    if found["branches"]:
+        line()
+        table([("residual branch", False)], [(name,) for name in found["branches"]])
     if found["fixed"]:
         line()
         rows_fixed = [(f["reason"], str(len(f["tensors"])), _short(f["tensors"])) for f in found["fixed"]]

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
+    from dnal.space.space import Space
 
 
 class Listener:
     """Hooks of a learning job; every one is empty by default."""
 
+    def profiling(self, what: str, done: int, total: int) -> None:
+        """The latency of layers or networks (``what``) is being measured, so many of them are done."""
+
+    def space(self, space: Space, ranges: list[dict[str, Any]]) -> None:
+        """What may vary, and what it can cost; every budget is within reach.
+
+        ``ranges``, per cost: its name, base, least (possible), and asked: a number per budget, None where the budget
+        does not bound it.
+        """
+
     def start(self, settings: dict[str, Any]) -> None:
         """All input has been checked and nothing trained yet; ``settings``: everything decided, as plain values."""
+
+    def latency(self, model: LatencyModel) -> None:
+        """The latency model by which a bound on the latency is kept; after ``start``."""
 
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         """A phase begins: "base", "architecture" or "retrain"."""
@@ -26,16 +43,31 @@ class Listener:
     def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
         """The state at the end of an epoch, all of it finite."""
 
+    def finish(self, learned: Any) -> None:
+        """The job ended; ``learned``: the :class:`dnal.Learned` of it."""
+
 
 class Chorus(Listener):
-    """Several listeners as one."""
+    """Several listeners as one. A listener that is in it twice, or in a chorus within it, hears everything once."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
-        self.listeners = list(listeners)
+        self.listeners = list({id(listener): listener for listener in _singers(listeners)}.values())
+
+    def profiling(self, what: str, done: int, total: int) -> None:
+        for listener in self.listeners:
+            listener.profiling(what, done, total)
+
+    def space(self, space: Space, ranges: list[dict[str, Any]]) -> None:
+        for listener in self.listeners:
+            listener.space(space, ranges)
 
     def start(self, settings: dict[str, Any]) -> None:
         for listener in self.listeners:
             listener.start(settings)
+
+    def latency(self, model: LatencyModel) -> None:
+        for listener in self.listeners:
+            listener.latency(model)
 
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         for listener in self.listeners:
@@ -52,3 +84,15 @@ class Chorus(Listener):
     def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
         for listener in self.listeners:
             listener.checkpoint(tensors, progress)
+
+    def finish(self, learned: Any) -> None:
+        for listener in self.listeners:
+            listener.finish(learned)
+
+
+def _singers(listeners: Sequence[Listener]) -> Iterator[Listener]:
+    for listener in listeners:
+        if isinstance(listener, Chorus):
+            yield from listener.listeners
+        else:
+            yield listener

@@ -1,0 +1,87 @@
+"""What `dnal learn` was asked to do, checked as far as it goes without network and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dnal.budget import Budget
+from dnal.cli import options
+from dnal.errors import UserError
+from dnal.plan import DEFAULT_BUDGET, RECIPES
+
+
+@dataclass(frozen=True)
+class Job:
+    """The options of the command, under the names of :func:`dnal.learn` where it knows them.
+
+    Attributes:
+        budgets: one per run; none stands for the recipe's default.
+        threads: of torch; None leaves them as they are. latency: the file of a latency model to reuse.
+    """
+
+    model: str
+    weights: str | None
+    input: options.Shape | None
+    classes: int | None
+    data: str
+    root: str | None
+    budgets: list[str]
+    recipe: str
+    lambda_: float | None
+    least: int | float
+    multiple: int | Literal["auto"]
+    depth: bool
+    deploy_batch: int
+    backend: str
+    epochs: int | tuple[int, int, int] | None
+    lr: float | None
+    batch_size: int
+    workers: int
+    include: list[str]
+    exclude: list[str]
+    seed: int
+    limit_train: int | None
+    precision: str
+    distil: bool | None
+    steps: str = "joint"
+    threads: int | None = None
+    latency: Path | None = None
+
+    def check(self) -> None:
+        """Refuses what cannot work with any network and any data.
+
+        Raises:
+            UserError: naming the option.
+        """
+        options.one_of("recipe", self.recipe, RECIPES)
+        options.one_of("precision", self.precision, options.PRECISIONS)
+        options.one_of("backend", self.backend, options.BACKENDS)
+        options.whole("--classes", self.classes, 2)
+        options.whole("--batch-size", self.batch_size)
+        options.whole("--workers", self.workers, 0)
+        options.whole("--seed", self.seed, 0)
+        options.whole("--limit-train", self.limit_train)
+        options.whole("--deploy-batch", self.deploy_batch)
+        options.positive("--lr", self.lr)
+        options.positive("--lambda", self.lambda_)
+        if self.lambda_ is not None and self.recipe != "paper":
+            raise UserError("--lambda belongs to --recipe paper; the recipe budget follows --budget alone.")
+        if self.weights is not None and self.weights != "pretrained" and not Path(self.weights).is_file():
+            raise UserError(f"there is no weights file '{self.weights}'; give 'pretrained' or a .safetensors file.")
+        for budget in self.budgets:
+            Budget.parse(budget)
+
+    @property
+    def bounds(self) -> list[str | None]:
+        """The budget of each run."""
+        return [*self.budgets] or [DEFAULT_BUDGET if self.recipe == "budget" else None]
+
+    def learning(self) -> dict[str, Any]:
+        """Those options that :func:`dnal.trade_off` takes by name."""
+        names = (
+            "recipe", "lambda_", "least", "multiple", "depth", "deploy_batch", "backend", "epochs", "lr", "include",
+            "exclude", "seed", "precision", "distil", "steps", "latency",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
