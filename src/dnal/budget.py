@@ -6,34 +6,60 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 
 from dnal.errors import UserError
 
-UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+UNITS: dict[str, dict[str, float]] = {
+    "macs": _COUNT,
+    "params": _COUNT,
+    "memory": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
+    "latency": {"us": 1e-3, "ms": 1.0, "s": 1e3},
+}
+"""Per cost its units, each in the cost's own: a count, bytes or milliseconds, which a bare number is in."""
+
+BINARY = {"KiB", "MiB", "GiB"}
+"""Units that are understood but not chosen for amounts."""
+
+EXAMPLES = ["'macs<=30%'", "'params<=1.2M'", "'memory<=2MB'", "'latency<=3ms'"]
+
 _BOUND = re.compile(
-    r"^\s*(?P<cost>[a-z_]+)\s*<=\s*(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<unit>%|[kmg]?)\s*$", re.I
+    r"^\s*(?P<cost>[a-z_]+)\s*<=\s*(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<unit>[a-z%]*)\s*$", re.I | re.A
 )
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One bound: ``cost`` <= ``number``, in percent of the base network's cost if ``percent``."""
+    """One bound: ``cost`` <= ``number``, in percent of the base network's cost if ``percent``; otherwise a count
+    (macs, params), bytes (memory) or milliseconds (latency)."""
 
     cost: str
     number: float
     percent: bool
 
     def limit(self, full: Mapping[str, float]) -> float:
-        """The bound in the cost's own unit, given the base network's costs."""
+        """The bound in the cost's own unit, given the base network's costs.
+
+        Raises:
+            UserError: if these do not name the cost.
+        """
+        if self.cost not in full:
+            raise UserError(
+                f"the budget {self} bounds a cost that this space does not state; it states {', '.join(full)}, and "
+                "takes another with Space.with_cost."
+            )
         return full[self.cost] * self.number / 100 if self.percent else self.number
 
     def __str__(self) -> str:
+        """As :meth:`Budget.parse` reads it, to the same number."""
         if self.percent:
-            return f"{self.cost}<={self.number:.10g}%"
-        for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-            if self.number >= size:
-                return f"{self.cost}<={self.number / size:.10g}{unit}"
-        return f"{self.cost}<={self.number:g}"
+            return f"{self.cost}<={_plain(self.number)}%"
+        for unit, size in _descending(self.cost):
+            text = _plain(self.number / size)
+            if self.number >= size and float(text) * size == self.number:
+                return f"{self.cost}<={text}{unit}"
+        return f"{self.cost}<={_plain(self.number)}"
 
 
 @dataclass(frozen=True)
@@ -43,31 +69,24 @@ class Budget:
     bounds: tuple[Bound, ...]
 
     @staticmethod
-    def parse(text: str, costs: tuple[str, ...] = ("macs", "params")) -> Budget:
-        """Reads "macs<=30%", "params<=1.2M", or several with commas.
+    def parse(text: str) -> Budget:
+        """Reads "macs<=30%", "params<=1.2M", "memory<=2MB", "latency<=3ms", or several with commas.
+
+        Units, in any case: k, M, G for macs and params; B, kB, MB, GB (powers of 1000), KiB, MiB, GiB for memory; us,
+        ms, s for latency; % of the base network for all. A bare number is a count, bytes or milliseconds.
 
         Raises:
             UserError: on anything else, saying what a budget looks like.
         """
-        bounds = []
-        for part in text.split(","):
-            match = _BOUND.match(part)
-            if not match:
-                raise UserError(f"'{part.strip()}' is no budget; write for example 'macs<=30%' or 'params<=1.2M'.")
-            cost = match["cost"].lower()
-            if cost not in costs:
-                raise UserError(f"unknown cost '{cost}' in the budget; known are {', '.join(costs)}.")
-            try:
-                number = float(match["number"])
-            except ValueError:
-                raise UserError(f"'{match['number']}' in the budget '{part.strip()}' is no number.") from None
-            if not math.isfinite(number) or number <= 0:
-                raise UserError(f"a budget is above zero, not {match['number']}{match['unit']}.")
-            percent = match["unit"] == "%"
-            bounds.append(Bound(cost, number if percent else number * UNITS[match["unit"].lower()], percent))
+        bounds = tuple(_bound(" ".join(part.split())) for part in text.split(","))
         if len({b.cost for b in bounds}) < len(bounds):
             raise UserError("the budget bounds one cost twice; give each cost one bound.")
-        return Budget(tuple(bounds))
+        return Budget(bounds)
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """The names of the bounded costs."""
+        return tuple(bound.cost for bound in self.bounds)
 
     def limits(self, full: Mapping[str, float]) -> dict[str, float]:
         """The bound of each cost in its own unit, given the base network's costs."""
@@ -85,7 +104,11 @@ class Budget:
         """
         for bound in self.bounds:
             limit, low, high = bound.limit(full), least[bound.cost], full[bound.cost]
-            reach = f"from {_amount(low)} ({100 * low / high:.2g} %) to {_amount(high)} (100 %)"
+            share = _rounded(100 * low / high if high else 100.0, 2, ROUND_CEILING)
+            reach = (  # rounded inwards: whoever asks for either end gets it
+                f"from {_written(bound.cost, low, 4, ROUND_CEILING)} ({share} %) "
+                f"to {_written(bound.cost, high, 4, ROUND_FLOOR)} (100 %)"
+            )
             if limit < low:
                 raise UserError(f"the budget {bound} is below the least possible: this network reaches {reach}.")
             if limit > high or all(other.limit(full) >= full[other.cost] for other in self.bounds):
@@ -95,8 +118,68 @@ class Budget:
         return ",".join(str(bound) for bound in self.bounds)
 
 
-def _amount(value: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:g}"
+def amount(cost: str, value: float, digits: int = 4) -> str:
+    """A value of a cost for people: "313.5 M" MACs, "1.2 MB", "12.3 ms".
+
+    Args:
+        cost: "macs", "params", "memory" or "latency".
+        value: in the cost's own unit: a count, bytes or milliseconds.
+        digits: significant ones; zeros at the end are left out.
+    """
+    return _written(cost, value, digits, ROUND_HALF_EVEN)
+
+
+def _bound(text: str) -> Bound:
+    match = _BOUND.match(text)
+    if not match:
+        raise UserError(f"'{text}' is no budget; write for example {_listed(EXAMPLES)}.")
+    cost = match["cost"].lower()
+    if cost not in UNITS:
+        raise UserError(f"unknown cost '{cost}' in the budget; known are {', '.join(UNITS)}.")
+    try:
+        number = float(match["number"])
+    except ValueError:
+        raise UserError(f"'{match['number']}' in the budget '{text}' is no number.") from None
+    if not math.isfinite(number) or number <= 0:
+        raise UserError(f"a budget is above zero and finite, not {match['number']}{match['unit']}.")
+    if match["unit"] == "%":
+        return Bound(cost, number, True)
+    sizes = {"": 1.0, **{unit.lower(): size for unit, size in UNITS[cost].items()}}
+    if match["unit"].lower() not in sizes:
+        units = _listed([*(unit for unit in UNITS[cost] if unit), "%"])
+        raise UserError(f"'{match['unit']}' in the budget '{text}' is no unit of {cost}; write {units}.")
+    number *= sizes[match["unit"].lower()]
+    if not 0 < number < math.inf:
+        raise UserError(f"a budget is above zero and finite, not {match['number']}{match['unit']}.")
+    return Bound(cost, number, False)
+
+
+def _listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _descending(cost: str) -> list[tuple[str, float]]:
+    units = [(unit, size) for unit, size in UNITS[cost].items() if unit not in BINARY]
+    return sorted(units, key=lambda entry: -entry[1])
+
+
+def _plain(number: float) -> str:
+    """The shortest text that is read as the same number."""
+    return repr(float(number)).removesuffix(".0")
+
+
+def _written(cost: str, value: float, digits: int, rounding: str) -> str:
+    """In the largest unit in which the rounded value is at least one; counts below a thousand have no unit."""
+    text = ""
+    for unit, size in _descending(cost):
+        text = f"{_rounded(value / size, digits, rounding)} {unit}".rstrip()
+        if float(text.split()[0]) >= 1:
+            break
+    return text
+
+
+def _rounded(value: float, digits: int, rounding: str) -> str:
+    exact = Context(prec=12).create_decimal(repr(float(value)))  # 10.000000000000002 is 10, not the 11 above it
+    number = Context(prec=digits, rounding=rounding).create_decimal(exact)
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
