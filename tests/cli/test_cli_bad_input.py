@@ -180,6 +180,8 @@ def test_a_folder_that_turns_out_not_to_be_writable(here: Path, dnal: Program, m
         (["space", "--model", "resnet_twenty"], "unknown model"),
         (["space", "--input", "1,8"], "--input"),
         (["space", "--classes", "-1"], "--classes"),
+        (["space", "--multiple", "0"], "--multiple"),
+        (["space", "--least", "1.5"], "--least"),
     ],
 )
 def test_the_other_commands_do_the_same(files: Path, dnal: Program, arguments: list[str], expected: str) -> None:

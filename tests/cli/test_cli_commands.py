@@ -151,3 +151,24 @@ def test_pretrained_weights_for_other_classes_leave_the_head_to_be_trained(name:
     shape = (3, 64, 64)
     assert _head_is_fresh(models.create(name, classes=10, input_shape=shape), name, shape)
     assert not _head_is_fresh(models.create(name, classes=1000, input_shape=shape), name, shape)
+
+
+def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None:
+    from dnal.methods.selection import least_costs
+    from dnal.methods.widths import Widths
+    from dnal.space.memory import memory_cost, peak_memory
+
+    options = ("--depth", "--least", "0.25", "--multiple", 4, "--deploy-batch", 3)
+    found = json.loads(dnal("space", "--model", "cifar/resnet20", *options, "--json").out)
+    network, example = models.create("cifar/resnet20"), torch.rand(1, 3, 32, 32)
+    space = Space.of(network, example, depth=True)
+    space = space.with_cost("memory", memory_cost(network, space, example, 3))
+    assert found["branches"] == [branch.name for branch in space.branches]
+    assert found["costs"]["memory"]["base"] == peak_memory(network, torch.rand(3, 3, 32, 32))
+    least = least_costs(space, Widths(0.25, 4))
+    assert {name: ends["least"] for name, ends in found["costs"].items()} == pytest.approx(least)
+    shown = dnal("space", "--model", "cifar/resnet20", *options).out
+    assert f"and {space.num_branches} residual branches" in shown
+    assert all(branch.name in shown for branch in space.branches)
+    assert "least possible" in shown
+    assert "residual branch" not in dnal("space", "--model", "cifar/resnet20").out
