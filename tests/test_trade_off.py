@@ -28,6 +28,20 @@ def small_network() -> nn.Module:
     )  # fmt: skip
 
 
+def wide_network() -> nn.Module:
+    """One whose latency depends on its widths, not only on the number of its calls."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1),
+        nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(256, 10),
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
 def own_loaders() -> tuple[Any, Any, Any]:
     return tuple(data.loaders(data.load("digits", limit_train=300), 64, seed=3))  # type: ignore[return-value]
 
@@ -75,7 +89,8 @@ def test_each_run_of_a_trade_off_is_the_single_run_with_its_budget(loaders: Any,
         assert same(one, other)
         assert one.settings == other.settings
         assert one.constraints == other.constraints
-    assert not same(together[0], together[-1])
+    if options.get("recipe") != "paper":  # whose lambda may leave less than any budget asks
+        assert not same(together[0], together[-1])
 
 
 class Diary(Listener):
@@ -161,30 +176,30 @@ def test_memory_and_latency_are_stated_at_the_batch_and_counted_on_the_result() 
     from dnal.space.memory import peak_memory
 
     learned = dnal.learn(
-        small_network(), *own_loaders(), budget="memory<=60%,latency<=90%,macs<=60%", epochs=(1, 1, 1), deploy_batch=4
+        wide_network(), *own_loaders(), budget="memory<=60%,latency<=90%,macs<=60%", epochs=(1, 1, 1), deploy_batch=16
     )
     rows = {row["cost"]: row for row in learned.constraints}
     assert list(rows) == ["memory", "latency", "macs"]
-    assert rows["memory"]["got"] == learned.compact["memory"] == peak_memory(learned.network, torch.zeros(4, *SHAPE))
-    assert rows["memory"]["asked"] == 0.6 * learned.base["memory"]
+    assert rows["memory"]["got"] == learned.compact["memory"] == peak_memory(learned.network, torch.zeros(16, *SHAPE))
+    assert rows["memory"]["asked"] == pytest.approx(0.6 * learned.base["memory"])
     assert rows["latency"]["got"] == learned.compact["latency_ms"]
     assert rows["latency"]["asked"] == pytest.approx(0.9 * learned.base["latency_ms"])
     assert rows["latency"]["predicted"] <= 0.9 * learned.space.full_cost["latency"]
     assert rows["memory"]["holds"]
     assert rows["macs"]["holds"]
-    assert (learned.settings["deploy_batch"], learned.settings["backend"]) == (4, "torch-cpu")
+    assert (learned.settings["deploy_batch"], learned.settings["backend"]) == (16, "torch-cpu")
 
 
 def test_a_latency_that_was_missed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnal.latency.measured_ms", lambda networks, example, backend: [1.0, 1000.0])
     with pytest.warns(UserWarning, match="does not hold: 1000 was measured"):
-        learned = dnal.learn(small_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1))
+        learned = dnal.learn(wide_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1), deploy_batch=16)
     assert not learned.constraints[0]["holds"]
 
 
 def test_a_measurement_may_miss_by_five_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnal.latency.measured_ms", lambda networks, example, backend: [1.0, 0.94])
-    learned = dnal.learn(small_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1))
+    learned = dnal.learn(wide_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1), deploy_batch=16)
     assert learned.constraints[0]["got"] > learned.constraints[0]["asked"]
     assert learned.constraints[0]["holds"]
 
@@ -192,21 +207,21 @@ def test_a_measurement_may_miss_by_five_percent(monkeypatch: pytest.MonkeyPatch)
 def test_a_known_latency_model_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dnal import latency
 
-    network = small_network()
+    network = wide_network()
     example = torch.rand(2, *SHAPE)
-    model = latency.profile(network, dnal.Space.of(network, example), example, batch=2, cache=False)
+    model = latency.profile(network, dnal.Space.of(network, example), example, batch=16, cache=False)
     model.save(tmp_path / "latency.json")
     monkeypatch.setattr("dnal.latency.profile", None)
-    common: dict[str, Any] = {"budget": "latency<=90%", "epochs": (1, 1, 1), "deploy_batch": 2}
+    common: dict[str, Any] = {"budget": "latency<=90%", "epochs": (1, 1, 1), "deploy_batch": 16}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whether the measurement holds is not the question here
         learned = [
-            dnal.learn(small_network(), *own_loaders(), latency=known, **common)
+            dnal.learn(wide_network(), *own_loaders(), latency=known, **common)
             for known in (model, tmp_path / "latency.json")
         ]
     assert same(*learned)
-    with pytest.raises(UserError, match="at a batch of 2, but the budget is stated on torch-cpu at a batch of 1"):
-        dnal.learn(small_network(), *own_loaders(), latency=model, budget="latency<=90%")
+    with pytest.raises(UserError, match="at a batch of 16, but the budget is stated on torch-cpu at a batch of 1"):
+        dnal.learn(wide_network(), *own_loaders(), latency=model, budget="latency<=90%")
 
 
 def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +233,10 @@ def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("dnal.latency.fastest_multiple", fastest)
     results = dnal.trade_off(
-        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=50%"], epochs=(1, 1, 1), multiple="auto"
+        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=40%"], epochs=(1, 1, 1), multiple="auto"
     )
-    assert asked == [{"backend": "torch-cpu", "batch": 1}]
+    # Multiples of 16 would leave everything whole.
+    assert asked == [{"backend": "torch-cpu", "batch": 1, "candidates": [1, 2, 4, 8]}]
     for learned in results:
         assert learned.settings["multiple"] == 4
         assert learned.network[0].out_channels % 4 == 0

@@ -48,12 +48,14 @@ class Deployment:
         backend_of(backend)
         return Deployment(batch, backend)
 
-    def multiple(self, network: nn.Module, space: Space, example: Tensor) -> int:
-        """The multiple of channels that this backend computes fastest."""
+    def multiple(self, network: nn.Module, space: Space, example: Tensor, possible: Callable[[int], bool]) -> int:
+        """The multiple of channels that this backend computes fastest, of those that are possible (1 always is)."""
         from dnal.latency import fastest_multiple
+        from dnal.latency.multiple import CANDIDATES
 
         network, example = self._placed(network, example)
-        return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch)
+        candidates = [number for number in CANDIDATES if number == 1 or possible(number)]
+        return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch, candidates=candidates)
 
     def with_memory(self, space: Space, network: nn.Module, example: Tensor) -> Space:
         """The Space with the cost "memory", bytes."""

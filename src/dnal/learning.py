@@ -17,7 +17,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.architecture import Architecture
-from dnal.budget import Budget
+from dnal.budget import Bound, Budget
 from dnal.compaction import compact
 from dnal.deployment import Deployment, kept_bounds
 from dnal.errors import UserError
@@ -234,24 +234,12 @@ def _trade_off(
     _place(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
     space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=depth)
     _check_removable(space, chosen_by_name=bool(include or exclude))
-    if multiple == "auto":
-        multiple = deployment.multiple(network, space, example)
-    widths = Widths(least, multiple)
-    for plan in plans:
-        _check_counted(space, plan, widths)
-    bounded = {bound.cost for plan in plans if plan.budget is not None for bound in plan.budget.bounds}
     everyone = Chorus(listeners)
-    model = None
-    if "memory" in bounded:
-        space = deployment.with_memory(space, network, example)
-    if "latency" in bounded:
-        model = deployment.latency(space, network, example, widths.multiple, latency, everyone.profiling)
-        space = space.with_cost("latency", model.cost(space))
+    space, widths, model = _priced(space, plans, deployment, network, example, latency, everyone)
     lowest = least_costs(space, widths)
     for plan in plans:
         if plan.budget is not None:
             plan.budget.check(space.full_cost, lowest)
-
     everyone.space(space, _ranges(space, plans, lowest))
     torch.manual_seed(seed)
     decided = {
@@ -265,7 +253,7 @@ def _trade_off(
         "include": list(patterns(include)),
         "exclude": list(patterns(exclude)),
     }
-    plans = [replace(plan, multiple=multiple, backend=deployment.backend) for plan in plans]
+    plans = [replace(plan, multiple=widths.multiple, backend=deployment.backend) for plan in plans]
     for plan, listener in zip(plans, listeners, strict=True):
         listener.start(plan.settings() | decided)
     if model is not None:
@@ -427,14 +415,41 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
         raise UserError(f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays.")
 
 
-def _check_counted(space: Space, plan: Plan, widths: Widths) -> None:
-    """Refuses what MACs and parameters alone show to be out of reach, before a profile takes its time."""
-    if plan.budget is None:
-        return
-    full, least = space.full_cost, least_costs(space, widths)
-    for bound in plan.budget.bounds:
-        if bound.cost in full and bound.limit(full) < least[bound.cost]:
-            Budget((bound,)).check(full, least)
+def _priced(
+    space: Space,
+    plans: list[Plan],
+    deployment: Deployment,
+    network: nn.Module,
+    example: Tensor,
+    latency: LatencyModel | str | Path | None,
+    listener: Listener,
+) -> tuple[Space, Widths, LatencyModel | None]:
+    """The Space with all costs that the budgets bound, the widths, and the latency model if there is one: whatever
+    timing decides."""
+    budgets = [plan.budget for plan in plans if plan.budget is not None]
+    bounded = {cost for budget in budgets for cost in budget.costs}
+    if "memory" in bounded:
+        space = deployment.with_memory(space, network, example)
+    least, multiple = plans[0].least, plans[0].multiple
+    if multiple == "auto":
+        # One that leaves nothing to choose, or none that fits, would be the fastest of all.
+        multiple = deployment.multiple(
+            network, space, example, lambda number: not _beyond(space, budgets, Widths(least, number))
+        )
+    widths = Widths(least, multiple)
+    for bound in _beyond(space, budgets, widths):  # before a profile takes its time
+        Budget((bound,)).check(space.full_cost, least_costs(space, widths))
+    if "latency" not in bounded:
+        return space, widths, None
+    model = deployment.latency(space, network, example, widths.multiple, latency, listener.profiling)
+    return space.with_cost("latency", model.cost(space)), widths, model
+
+
+def _beyond(space: Space, budgets: list[Budget], widths: Widths) -> list[Bound]:
+    """The bounds that no architecture with such widths can keep, as far as their costs are known yet."""
+    full, lowest = space.full_cost, least_costs(space, widths)
+    bounds = [bound for budget in budgets for bound in budget.bounds if bound.cost in full]
+    return [bound for bound in bounds if bound.limit(full) < lowest[bound.cost]]
 
 
 def _ranges(space: Space, plans: list[Plan], lowest: dict[str, float]) -> list[dict[str, Any]]:
