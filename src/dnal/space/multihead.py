@@ -1,11 +1,13 @@
 """nn.MultiheadAttention with fewer heads than its stream has room for.
 
-torch's own forward asserts that heads times width is the width of the stream. This one computes the same without.
+torch's own forward asserts that heads times width is the width of the stream. This one runs the same operations
+without that, fused attention included, so that it takes no more time and memory than torch's own would.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,42 +30,93 @@ class _FewerHeads(nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         batched = query.dim() == 3
-        if not batched:
-            query, key, value = (x.unsqueeze(0) for x in (query, key, value))
+        if not batched:  # as torch does, (L, N, E) from here on
+            query, key, value = (x.unsqueeze(1) for x in (query, key, value))
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
-        elif not self.batch_first:
-            query, key, value = (x.transpose(0, 1) for x in (query, key, value))
-        heads = self.out_proj.weight.size(1) // self.head_dim
+        elif self.batch_first:
+            query, key, value = _transposed(query, key, value)
+        (length, batch), heads = query.shape[:2], self.out_proj.weight.size(1) // self.head_dim
         width = heads * self.head_dim
-        packed: Tensor | None = self.in_proj_weight
-        apart = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        weights: Any = apart if packed is None else packed.split(width)
-        biases: Any = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.split(width)
         q, k, v = (
-            F.linear(x, w, b).unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
-            for x, w, b in zip((query, key, value), weights, biases, strict=True)
+            x.view(x.size(0), batch * heads, self.head_dim).transpose(0, 1)
+            for x in self._projected(query, key, value, width)
         )
-        scores = (q / math.sqrt(self.head_dim)) @ k.transpose(-2, -1)  # (N, heads, L, S)
-        if attn_mask is not None:
-            of_heads = attn_mask if attn_mask.dim() == 2 else attn_mask.unflatten(0, (scores.size(0), -1))
-            scores = scores + _added(of_heads, scores)
-        if key_padding_mask is not None:
-            scores = scores + _added(key_padding_mask[:, None, None, :], scores)
-        attention = scores.softmax(-1)
-        dropped = F.dropout(attention, self.dropout, self.training)
-        out = self.out_proj((dropped @ v).transpose(1, 2).flatten(2))
+        causal = is_causal and key_padding_mask is None and not need_weights
+        mask = _merged(None if causal else attn_mask, key_padding_mask, batch, query.dtype)
+        attention: Tensor | None = None
+        if need_weights:
+            scores = torch.bmm(q * math.sqrt(1.0 / self.head_dim), k.transpose(-2, -1))
+            del k
+            if mask is not None:
+                scores = (scores.view(batch, heads, length, -1) + mask).flatten(0, 1)
+            attention = scores.softmax(-1)
+            del scores
+            if self.training and self.dropout > 0.0:
+                attention = F.dropout(attention, self.dropout)
+            out = torch.bmm(attention, v)
+            del v
+            out = out.transpose(0, 1).reshape(length * batch, width)
+        else:
+            q, k, v = (x.view(batch, heads, -1, self.head_dim) for x in (q, k, v))
+            dropout = self.dropout if self.training else 0.0
+            out = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal)
+            del q, k, v
+            out = out.permute(2, 0, 1, 3).reshape(length * batch, width)
+        out = self.out_proj(out)
+        out = out.view(length, batch, out.size(1))
+        if attention is not None:
+            attention = attention.view(batch, heads, length, -1)
+            attention = attention.mean(1) if average_attn_weights else attention
+            attention = attention if batched else attention.squeeze(0)
         if not batched:
-            out, attention = out.squeeze(0), attention.squeeze(0)
-        elif not self.batch_first:
-            out = out.transpose(0, 1)
-        if not need_weights:
-            return out, None
-        return out, attention.mean(-3) if average_attn_weights else attention
+            return out.squeeze(1), attention
+        return out.transpose(0, 1) if self.batch_first else out, attention
+
+    def _projected(self, query: Tensor, key: Tensor, value: Tensor, width: int) -> Sequence[Tensor]:
+        """Queries, keys and values of the heads, (L, N, width) each: one product where they come from one tensor."""
+        packed: Tensor | None = self.in_proj_weight
+        bias: Tensor | None = self.in_proj_bias
+        if packed is not None and query is key and key is value:
+            return _apart(F.linear(query, packed, bias), 3)
+        if packed is not None and key is value:
+            ours, theirs = packed.split([width, 2 * width])
+            biases: Any = (None, None)
+            if bias is not None:
+                biases = bias.split([width, 2 * width])
+            q = F.linear(query, ours, biases[0])
+            return (q, *_apart(F.linear(key, theirs, biases[1]), 2))
+        weights: Any = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        weights = weights if packed is None else packed.chunk(3)
+        biases = (None, None, None) if bias is None else bias.chunk(3)
+        return [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
 
 
-def _added(mask: Tensor, scores: Tensor) -> Tensor:
+def _transposed(*given: Tensor) -> list[Tensor]:
+    """(L, N, E) of each (N, L, E); what was one tensor still is one."""
+    made = {number: x.transpose(1, 0) for number, x in {id(x): x for x in given}.items()}
+    return [made[id(x)] for x in given]
+
+
+def _apart(projected: Tensor, parts: int) -> Sequence[Tensor]:
+    """(L, N, parts * width) as so many tensors (L, N, width) in one block of memory."""
+    apart = projected.unflatten(-1, (parts, -1)).unsqueeze(0).transpose(0, -2).squeeze(-2).contiguous()
+    return [apart[i] for i in range(parts)]
+
+
+def _merged(attn_mask: Tensor | None, key_padding_mask: Tensor | None, batch: int, dtype: torch.dtype) -> Tensor | None:
+    """Both masks as numbers to add to scores of shape (N, heads, L, S)."""
+    mask = None if attn_mask is None else _added(attn_mask, dtype)
+    if mask is not None:
+        mask = mask[None, None] if mask.dim() == 2 else mask.unflatten(0, (batch, -1))
+    if key_padding_mask is not None:
+        padding = _added(key_padding_mask, dtype)[:, None, None, :]
+        mask = padding if mask is None else mask + padding
+    return mask
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """A mask as numbers to add: a boolean one hides where it is true."""
-    return torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask, -math.inf) if mask.dtype == torch.bool else mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask, -math.inf) if mask.dtype == torch.bool else mask
 
 
 _MADE: dict[type[nn.Module], type[nn.Module]] = {}
