@@ -51,7 +51,7 @@ class Bench:
         dataset = data.load(options.data, root=options.root, limit_train=options.images, seed=0)
         loaders = data.loaders(dataset, options.batch_size, seed=0, eval_batch_size=128)
         self.train = loaders.train
-        self.val, self.test = list(islice(loaders.val, 2)), list(islice(loaders.test, 4))
+        self.val, self.test = list(islice(loaders.val, 1)), list(islice(loaders.test, 2))
         torch.manual_seed(0)
         self.base = models.create(model, classes=dataset.classes, input_shape=dataset.input_shape)
         self.base.to(memory_format=torch.channels_last)
@@ -112,9 +112,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/budgets_met.csv"))
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--kinds", nargs="+", default=["one", "several", "impossible"])
-    parser.add_argument("--images", type=int, default=768)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--epochs", type=int, nargs=3, default=[2, 2, 0], help="base, architecture, retraining")
+    parser.add_argument("--images", type=int, default=320)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--epochs", type=int, nargs=3, default=[1, 2, 0], help="base, architecture, retraining")
     parser.add_argument("--report", action="store_true", help="only print the summary of --out")
     options = parser.parse_args()
     jobs = [("one", 1, budget) for budget in ONE] + [("one", 8, budget) for budget in ONE]

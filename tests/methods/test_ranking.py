@@ -5,7 +5,10 @@ import torch
 from torch import Tensor, nn
 
 import dnal
+from dnal.methods.magnitude import l1_scores
 from dnal.methods.ranking import Ranking
+from dnal.methods.selection import select
+from dnal.methods.uniform import random_scores, uniform_scores
 from dnal.methods.widths import Widths
 
 
@@ -86,3 +89,10 @@ def test_equal_scores_keep_the_order_within_a_group(residual: dnal.Space, widths
 def test_coarse_says_whether_several_open_at_once(residual: dnal.Space) -> None:
     assert not Ranking(residual).coarse
     assert Ranking(residual, Widths(multiple=4)).coarse
+
+
+def test_rankings_of_channels_alone_leave_the_branches_open(residual: dnal.Space) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 12, 3), Block(), Block(), nn.Flatten(), nn.Linear(12 * 16, 2))
+    for scores in (l1_scores(network, residual), uniform_scores(residual, random_scores(residual, 0))):
+        chosen = select(residual, scores, {"macs": 0.5 * residual.full_cost["macs"]})
+        assert bool(chosen[residual.num_variables :].all())

@@ -9,11 +9,11 @@ from dnal.space.space import Space
 
 
 def l1_scores(network: nn.Module, space: Space) -> Tensor:
-    """The L1 norm of all weight slices of a variable, over the mean of its group; shape (num_variables,).
+    """The L1 norm of all weight slices of a variable, over the mean of its group; shape (num_gates,).
 
     Filters that write the channel and kernels that read it count; biases and norm parameters do not. The group's mean
-    makes layers of different width and scale comparable. Source: Li et al., arXiv 1608.08710, in the group form of
-    DepGraph, arXiv 2301.12900.
+    makes layers of different width and scale comparable. Branches have no weights of their own and come first.
+    Source: Li et al., arXiv 1608.08710, in the group form of DepGraph, arXiv 2301.12900.
     """
     total = torch.zeros(space.num_gates, dtype=torch.float64)
     for name, parameter in network.named_parameters():
@@ -25,4 +25,5 @@ def l1_scores(network: nn.Module, space: Space) -> Tensor:
                 total.index_add_(0, ids[ids >= 0], norms[ids >= 0])
     for group in space.groups:
         total[group.variables] /= total[group.variables].mean().clamp(min=1e-12)
+    total[space.num_variables :] = torch.inf
     return total

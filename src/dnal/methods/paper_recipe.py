@@ -32,7 +32,7 @@ def delta_of_epoch(epoch: int, epochs: int) -> float:
 
 
 def penalty(s: Tensor, weight: float) -> Tensor:
-    """lambda * sum_v sigmoid(s_v) over the architecture parameters, shape (num_variables,)."""
+    """lambda * sum_v sigmoid(s_v) over the architecture parameters, shape (num_gates,)."""
     return weight * torch.sigmoid(s).sum()
 
 
@@ -48,7 +48,7 @@ def architecture_optimizer(gated: Gated) -> torch.optim.SGD:
 
 
 def chosen(space: Space, s: Tensor, delta: float) -> Tensor:
-    """The variables whose gate is above .9 (bool, (num_variables,)); a group that would be empty keeps its best one,
+    """The variables whose gate is above .9 (bool, (num_gates,)); a group that would be empty keeps its best one,
     since the paper gives no rule for a layer that closes altogether."""
     s = s.detach().cpu()
     open_variables = sigmoid_gates(s, delta) > THRESHOLD
@@ -79,7 +79,7 @@ def search(
         lambda_: the weight of the penalty, the method's only control of the size.
 
     Returns:
-        s at the end, shape (num_variables,), for :func:`chosen` at delta = 10^4.
+        s at the end, shape (num_gates,), for :func:`chosen` at delta = 10^4.
 
     Raises:
         Diverged: when the loss is no number.

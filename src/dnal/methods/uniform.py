@@ -10,8 +10,8 @@ from dnal.space.space import Space
 
 def uniform_scores(space: Space, scores: Tensor) -> Tensor:
     """Scores that, ranked over the whole network, keep the same share of every group: the rank within the group,
-    from 1 (best) down to 0; shape (num_variables,). ``scores`` orders the channels of each group."""
-    result = torch.zeros(space.num_gates, dtype=torch.float64)
+    from 1 (best) down to 0; shape (num_gates,). ``scores`` orders the channels of each group; branches come first."""
+    result = torch.full((space.num_gates,), torch.inf, dtype=torch.float64)
     for group in space.groups:
         order = scores[group.variables].argsort(descending=True, stable=True)
         result[group.variables[order]] = 1 - (torch.arange(group.width, dtype=torch.float64) + 0.5) / group.width
@@ -19,5 +19,5 @@ def uniform_scores(space: Space, scores: Tensor) -> Tensor:
 
 
 def random_scores(space: Space, seed: int) -> Tensor:
-    """A random order of the channels of each group, the global random state untouched; shape (num_variables,)."""
+    """A random order of the channels of each group, the global random state untouched; shape (num_gates,)."""
     return torch.rand(space.num_gates, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
