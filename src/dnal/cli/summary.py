@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dnal.cli.display import amount, line, percent, table
+from dnal.budget import amount
+from dnal.cli.display import line, percent, table
 
 if TYPE_CHECKING:
     from dnal.learning import Learned
 
-HEADINGS = {"macs": "MACs", "params": "parameters", "memory": "memory (bytes)", "latency": "latency (ms)"}
+HEADINGS = {"macs": "MACs", "params": "parameters"}
 
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:
@@ -27,9 +28,11 @@ def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
             HEADINGS.get(r["cost"], r["cost"]),
-            amount(r["base"]),
-            f"{amount(r['least'])} ({percent(r['least'] / r['base'])})",
-            *("-" if asked is None else f"{amount(asked)} ({percent(asked / r['base'])})" for asked in r["asked"]),
+            amount(r["cost"], r["base"]),
+            *(
+                "-" if value is None else f"{amount(r['cost'], value)} ({percent(value / r['base'])})"
+                for value in (r["least"], *r["asked"])
+            ),
         )
         for r in ranges
     ]
@@ -41,17 +44,20 @@ def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: in
     """MACs, parameters, measured latency and accuracy, and memory where it was bounded; what was not measured is a
     dash."""
     images = "one image" if batch == 1 else f"{batch} images"
+    costs = [
+        ("MACs", "macs", "macs"),
+        ("parameters", "params", "params"),
+        (f"memory ({images})", "memory", "memory"),
+        (f"latency ({images}, {backend})", "latency", "latency_ms"),
+    ]
     rows = [
-        (heading, show(base.get(key)), show(compact.get(key)), compared(base.get(key), compact.get(key), key))
-        for heading, key, show in (
-            ("MACs", "macs", amount),
-            ("parameters", "params", amount),
-            (f"memory (bytes, {images})", "memory", amount),
-            (f"latency (ms, {images}, {backend})", "latency_ms", amount),
-            ("accuracy (test data)", "accuracy", percent2),
-        )
+        (heading, *(_shown(cost, row.get(key)) for row in (base, compact)), compared(base.get(key), compact.get(key)))
+        for heading, cost, key in costs
         if key in compact or key != "memory"
     ]
+    old, new = base.get("accuracy"), compact.get("accuracy")
+    points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
+    rows.append(("accuracy (test data)", percent2(old), percent2(new), points))
     table([("", False), ("base", True), ("compact", True), ("compact / base", True)], rows)
 
 
@@ -61,8 +67,8 @@ def print_constraints(constraints: Sequence[Mapping[str, Any]]) -> None:
         return
     measured = any("predicted" in c for c in constraints)
     rows = [
-        (str(c["bound"]), amount(c["asked"]), amount(c["got"]))
-        + ((amount(c.get("predicted")) if "predicted" in c else "",) if measured else ())
+        (str(c["bound"]), amount(c["cost"], c["asked"]), amount(c["cost"], c["got"]))
+        + ((amount(c["cost"], c["predicted"]) if "predicted" in c else "",) if measured else ())
         + (("yes" if c["got"] <= c["asked"] else "within 5 %") if c["holds"] else "NO",)
         for c in constraints
     ]
@@ -72,25 +78,30 @@ def print_constraints(constraints: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_trade_off(results: Sequence[Learned]) -> None:
-    """A row per budget, the base above them."""
-    first = results[0]
+    """A row per budget; of the latency also its share of the base's, which was measured beside it."""
     rows = [
-        (name, amount(row["macs"]), amount(row["params"]), amount(row["latency_ms"]), percent2(row["accuracy"]), holds)
-        for name, row, holds in [
-            ("base", first.base, ""),
-            *((_asked(each), each.compact, _all_hold(each.constraints)) for each in results),
-        ]
+        (
+            str(each.settings["budget"]),
+            amount("macs", each.compact["macs"]),
+            amount("params", each.compact["params"]),
+            f"{amount('latency', each.compact['latency_ms'])} "
+            f"({compared(each.base['latency_ms'], each.compact['latency_ms'])})",
+            percent2(each.compact["accuracy"]),
+            "yes" if all(c["holds"] for c in each.constraints) else "NO",
+        )
+        for each in results
     ]
-    names = ("MACs", "parameters", "latency (ms)", "accuracy")
+    base = results[0].base
+    costs = [
+        amount(cost, base[key]) for cost, key in (("macs", "macs"), ("params", "params"), ("latency", "latency_ms"))
+    ]
+    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(base["accuracy"]), ""))
+    names = ("MACs", "parameters", "latency (of base)", "accuracy")
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)
 
 
-def _asked(learned: Learned) -> str:
-    return str(learned.settings["budget"])
-
-
-def _all_hold(constraints: Sequence[Mapping[str, Any]]) -> str:
-    return "yes" if all(c["holds"] for c in constraints) else "NO"
+def _shown(cost: str, value: float | None) -> str:
+    return "-" if value is None else amount(cost, value)
 
 
 def percent2(share: float | None) -> str:
@@ -98,10 +109,6 @@ def percent2(share: float | None) -> str:
     return percent(share, 2)
 
 
-def compared(base: float | None, compact: float | None, key: str) -> str:
-    """The ratio; for the accuracy the difference in points."""
-    if base is None or compact is None or not base:
-        return ""
-    if key == "accuracy":
-        return f"{100 * (compact - base):+.2f} points"
-    return percent(compact / base)
+def compared(base: float | None, compact: float | None) -> str:
+    """The ratio."""
+    return "" if base is None or compact is None or not base else percent(compact / base)
