@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,27 +15,45 @@ SHARES = (0.0, 0.15, 0.4, 0.7, 1.0)
 """Of the whole width, where a layer is timed."""
 
 BLOCK = 16
-"""Kernels for vector units work on blocks of channels: their time is a staircase. A width in the middle of its stair
-stands for the ones around it."""
+"""Kernels for vector units work on blocks of channels: a width that is no multiple of a block may take longer than the
+next larger one that is."""
+
+DIVISORS = (1, 2, 4, 8, 16)
+"""Greatest common divisors of a width and a block. Widths with the same one are taken to be equally well aligned."""
 
 Array = npt.NDArray[np.float64]
 
 
 def rounded(width: int, share: float, multiple: int) -> int:
-    """A width of about this share that stands for those near it, at least 1 and a multiple if it is wide enough."""
+    """The width near this share where a layer is timed: a multiple of blocks and of ``multiple``, at the ends 1 (or
+    one multiple) and the whole width."""
     if share == 1 or width <= multiple:
         return width
-    near = share * width
-    if multiple > 1:
-        return min(width, max(multiple, round(near / multiple) * multiple))
-    if width < 2 * BLOCK:
-        return max(1, round(near))
-    return min(width, int(near) // BLOCK * BLOCK + BLOCK // 2 + 1) if share else 1
+    if share == 0:
+        return multiple
+    step = multiple if multiple > BLOCK or width < 2 * BLOCK else math.lcm(multiple, BLOCK)
+    return min(width, max(step, round(share * width / step) * step))
 
 
 def knots(width: int, multiple: int) -> list[int]:
     """The widths at which a layer of this width is timed, ascending."""
     return sorted({rounded(width, share, multiple) for share in SHARES})
+
+
+def misaligned(width: int) -> list[int]:
+    """Widths near the middle of this one, one for each divisor but the last; none where no block fits."""
+    middle = max(BLOCK, int(0.6 * width) // BLOCK * BLOCK)
+    return [middle - offset for offset in (7, 6, 4, 8)] if width >= BLOCK else []
+
+
+def penalty_of(penalties: Sequence[float], width: int) -> float:
+    """The factor on the time of aligned channels at this width."""
+    return penalties[DIVISORS.index(math.gcd(width, BLOCK))]
+
+
+def expected_penalty(penalties: Sequence[float], multiple: int) -> float:
+    """The mean over all widths that are multiples."""
+    return sum(penalty_of(penalties, multiple * k) for k in range(1, BLOCK + 1)) / BLOCK
 
 
 def monotone(times: Array) -> Array:
@@ -46,22 +65,40 @@ def monotone(times: Array) -> Array:
     return np.asarray((above + below) / 2, dtype=np.float64)
 
 
+ALIGNED = (1.0,) * len(DIVISORS)
+
+
 @dataclass(frozen=True)
 class Table:
     """Milliseconds of a layer over a grid.
 
     Attributes:
-        knots: per axis ascending positions; axes of size 1 and absent ones do not vary.
-        ms: shape (number of knots of each axis).
+        knots: per axis ascending positions; none for a layer that does not vary.
+        ms: shape (number of knots of each axis), of aligned channels.
+        penalties: per axis the factor at a width, by its greatest common divisor with a block (``DIVISORS``).
     """
 
     knots: tuple[tuple[float, ...], ...]
     ms: Array
+    penalties: tuple[tuple[float, ...], ...] = ()
 
     @staticmethod
-    def of(knots: Sequence[Sequence[float]], ms: Array) -> Table:
-        """With times that are made monotone."""
-        return Table(tuple(tuple(map(float, axis)) for axis in knots), monotone(np.asarray(ms, dtype=np.float64)))
+    def of(knots: Sequence[Sequence[float]], ms: Array, penalties: Sequence[Sequence[float]] = ()) -> Table:
+        """Of measured times, which are made monotone; with penalties, those of the knots are taken out of them."""
+        ms = np.array(ms, dtype=np.float64)
+        for axis, own in enumerate(penalties):
+            factors = np.array([penalty_of(own, round(at)) for at in knots[axis]])
+            ms = ms / np.expand_dims(factors, tuple(d for d in range(ms.ndim) if d != axis))
+        return Table(tuple(tuple(map(float, axis)) for axis in knots), monotone(ms), tuple(map(tuple, penalties)))
+
+    def expected(self, multiple: int) -> Table:
+        """Milliseconds at widths that are multiples, whatever else they are; exact for the whole network."""
+        ms = self.ms
+        for axis, own in enumerate(self.penalties):
+            factors = np.full(len(self.knots[axis]), expected_penalty(own, multiple))
+            factors[-1] = penalty_of(own, round(self.knots[axis][-1]))
+            ms = ms * np.expand_dims(factors, tuple(d for d in range(ms.ndim) if d != axis))
+        return Table(self.knots, monotone(ms))
 
 
 class Interpolation:
@@ -99,3 +136,8 @@ class Interpolation:
         return (1 - x) * ((1 - y) * corner[term, row - 1, column - 1] + y * corner[term, row - 1, column]) + x * (
             (1 - y) * corner[term, row, column - 1] + y * corner[term, row, column]
         )
+
+    def at(self, position: Sequence[float]) -> float:
+        """Milliseconds of the only table at one position per axis."""
+        padded = [*position, *(0.0,) * (2 - len(position))]
+        return float(self(torch.tensor([padded], dtype=torch.float64)))

@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from dnal.latency.allocator import steady_memory
 from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda
 
 Run = Callable[[], float]
 """Runs something once and returns the milliseconds it took."""
+
+
+QUICK_MS = 250.0
 
 
 def latency_ms(network: nn.Module, example: Tensor, repeats: int = 30) -> float:
@@ -35,13 +39,22 @@ def medians(
         warm_up: turns before them that do not count.
     """
     times: list[list[float]] = [[] for _ in runs]
-    for _ in range(warm_up):
-        for run in runs:
-            run()
-    begun = time.perf_counter()
-    turn = 0
-    while turn < least or (turn < (most or least) and time.perf_counter() - begun < seconds):
-        for run, own in zip(runs, times, strict=True):
-            own.append(run())
-        turn += 1
+    with steady_memory():
+        for _ in range(warm_up):
+            for run in runs:
+                run()
+        begun = time.perf_counter()
+        turn = 0
+        while turn < least or (turn < (most or least) and time.perf_counter() - begun < seconds):
+            for run, own in zip(runs, times, strict=True):
+                own.append(_settled(run))
+            turn += 1
     return [statistics.median(own) for own in times]
+
+
+def _settled(run: Run) -> float:
+    """Milliseconds of a run for which everything is prepared: the libraries keep the kernels that they make for a shape
+    in caches of limited size, and the networks before it in a turn may have used them up. A slow run has no use for
+    this: there the making is lost in the noise."""
+    ms = run()
+    return run() if ms < QUICK_MS else ms

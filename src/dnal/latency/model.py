@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dnal.errors import UserError
-from dnal.latency.grid import Interpolation, Table
+from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
 from dnal.latency.layers import CLASSES
 from dnal.space.cost import Cost, CostFunction, Side
 from dnal.space.space import Space
@@ -78,6 +78,17 @@ class LatencyModel:
         """
         return Latency(self, space)
 
+    def predicted_ms(self, space: Space, open_variables: Tensor) -> float:
+        """Milliseconds of the architecture in which exactly ``open_variables`` (num_gates,) stay.
+
+        Where :meth:`cost` stands for all widths that are multiples of ``multiple``, this one looks at these very
+        widths: a width that suits the kernels can be quicker than a smaller one that does not.
+
+        Raises:
+            UserError: as :meth:`cost`.
+        """
+        return float(Latency(self, space).terms_ms(open_variables, exactly=True).sum())
+
     def save(self, path: str | Path) -> None:
         """Writes latency.json."""
         document = {
@@ -94,7 +105,9 @@ class LatencyModel:
             "seconds": self.seconds,
             "operations": self.operations,
             "terms": [[t.operation, t.name, t.path, t.kind, t.table, t.axes] for t in self.terms],
-            "tables": [{"knots": table.knots, "ms": table.ms.tolist()} for table in self.tables],
+            "tables": [
+                {"knots": table.knots, "ms": table.ms.tolist(), "penalties": table.penalties} for table in self.tables
+            ],
         }
         path = Path(path)
         part = path.with_name(path.name + f".{os.getpid()}")
@@ -137,7 +150,14 @@ class Latency:
                     target.append(2 * number + axis)
         self._sizes = Cost(products)
         self._target = torch.tensor(target, dtype=torch.long)
-        self._interpolation = Interpolation([model.tables[term.table] for term in model.terms])
+        tables = [model.tables[term.table] for term in model.terms]
+        expected = [table.expected(model.multiple) for table in model.tables]
+        self._expected = Interpolation([expected[term.table] for term in model.terms])
+        self._aligned = Interpolation(tables)
+        self._penalties = torch.ones(len(tables), 2, BLOCK + 1, dtype=torch.float64)  # by greatest common divisor
+        for number, table in enumerate(tables):
+            for axis, own in enumerate(table.penalties):
+                self._penalties[number, axis, list(DIVISORS)] = torch.tensor(own, dtype=torch.float64)
         self._factors = torch.tensor([model.factors[term.kind] for term in model.terms], dtype=torch.float64)
         self._overhead = model.constant / max(1, len(model.terms))
         self._branches = list(getattr(space, "branches", []))
@@ -146,16 +166,24 @@ class Latency:
             [[branch.removes(term.path) for term in model.terms] for branch in self._branches], dtype=torch.bool
         ).view(len(self._branches), len(model.terms))
 
-    def layers(self, gates: Tensor) -> Tensor:
-        """Milliseconds of each of ``terms`` before calibration, shape (terms,), float64."""
+    def layers(self, gates: Tensor, *, exactly: bool = False) -> Tensor:
+        """Milliseconds of each of ``terms`` before calibration, shape (terms,), float64.
+
+        Args:
+            exactly: at these very widths, aligned or not; neither differentiable nor monotone.
+        """
         self._move(gates.device)
         gates = gates.to(torch.float64)
-        sizes = gates.new_zeros(2 * len(self.terms)).index_add(0, self._target, self._sizes.terms(gates))
-        return self._interpolation(sizes.view(-1, 2)) * self._share_left(gates)
+        sizes = gates.new_zeros(2 * len(self.terms)).index_add(0, self._target, self._sizes.terms(gates)).view(-1, 2)
+        if not exactly:
+            return self._expected(sizes) * self._share_left(gates)
+        divisors = torch.gcd(sizes.round().long(), torch.full_like(sizes, BLOCK, dtype=torch.long))
+        penalties = self._penalties.gather(-1, divisors.unsqueeze(-1)).squeeze(-1).prod(dim=-1)
+        return self._aligned(sizes) * penalties * self._share_left(gates)
 
-    def terms_ms(self, gates: Tensor) -> Tensor:
+    def terms_ms(self, gates: Tensor, *, exactly: bool = False) -> Tensor:
         """Milliseconds of each of ``terms``, shape (terms,), float64."""
-        return self._factors * self.layers(gates) + self._overhead * self._share_left(gates)
+        return self._factors * self.layers(gates, exactly=exactly) + self._overhead * self._share_left(gates)
 
     def __call__(self, gates: Tensor) -> Tensor:
         """Milliseconds of gate values of shape (num_gates,): a float64 scalar, differentiable in them."""
@@ -170,7 +198,7 @@ class Latency:
 
     def _move(self, device: torch.device) -> None:
         if self._factors.device != device:  # the gates decide where the arithmetic happens
-            for name in ("_target", "_factors", "_branch_variables", "_removed"):
+            for name in ("_target", "_factors", "_penalties", "_branch_variables", "_removed"):
                 setattr(self, name, getattr(self, name).to(device))
 
 
@@ -189,11 +217,15 @@ def _products(
     return found
 
 
+def _numbers(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in rows)
+
+
 def _parsed(document: dict[str, Any]) -> LatencyModel:
     if document["format"] != FORMAT:
         raise ValueError(f"its format {document['format']}")
     tables = [
-        Table(tuple(tuple(map(float, axis)) for axis in t["knots"]), np.asarray(t["ms"], dtype=np.float64))
+        Table(_numbers(t["knots"]), np.asarray(t["ms"], dtype=np.float64), _numbers(t["penalties"]))
         for t in document["tables"]
     ]
     terms = []

@@ -22,7 +22,7 @@ from dnal.latency.calibration import calibrated
 from dnal.latency.grid import Table, rounded
 from dnal.latency.layers import CLASSES, Layer, Use, uses_of
 from dnal.latency.measure import Run, medians
-from dnal.latency.model import LatencyModel, Term
+from dnal.latency.model import Latency, LatencyModel, Term
 from dnal.latency.sample import open_at, random_shares
 from dnal.latency.timing import Grid, timed
 from dnal.space.space import Space
@@ -197,8 +197,8 @@ def _by_elements(grid: Grid, rate: float) -> Table:
 
 def _sums(model: LatencyModel, space: Space, open_variables: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Milliseconds of the layers by class."""
-    cost = model.cost(space)
-    layers = cost.layers(open_variables).numpy()  # type: ignore[attr-defined]
+    cost = Latency(model, space)
+    layers = cost.layers(open_variables, exactly=True).numpy()
     kinds = np.array([CLASSES.index(term.kind) for term in model.terms], dtype=np.int64)
     return np.bincount(kinds, weights=layers, minlength=len(CLASSES))
 
@@ -207,6 +207,5 @@ def _whole_networks(
     backend: Backend, network: nn.Module, space: Space, opened: Sequence[Tensor], inputs: Inputs, tell: Progress
 ) -> list[float]:
     tell("networks", 0, len(opened))
-    return medians(
-        runs_of(backend, network, space, opened, inputs), least=TURNS[0], most=TURNS[1], seconds=CALIBRATION_SECONDS
-    )
+    runs = runs_of(backend, network, space, opened, inputs)
+    return medians(runs, least=TURNS[0], most=TURNS[1], seconds=CALIBRATION_SECONDS, warm_up=1)
