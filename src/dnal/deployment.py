@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from dnal.budget import Budget
 from dnal.errors import UserError
+from dnal.methods.selection import least_costs
+from dnal.methods.widths import Widths
 from dnal.space.memory import at_batch, memory_cost, peak_memory
 from dnal.space.space import Space, macs
 
@@ -51,10 +53,16 @@ class Deployment:
     def multiple(self, network: nn.Module, space: Space, example: Tensor, possible: Callable[[int], bool]) -> int:
         """The multiple of channels that this backend computes fastest, of those that are possible (1 always is)."""
         from dnal.latency import fastest_multiple
-        from dnal.latency.multiple import CANDIDATES
+        from dnal.latency.multiple import CANDIDATES, SHARE_OF_MACS
 
+        # Candidates are compared at this share; where groups stay whole that are no wider, some never get there.
+        limit = SHARE_OF_MACS * space.full_cost["macs"]
+        candidates = [
+            number
+            for number in CANDIDATES
+            if number == 1 or (possible(number) and least_costs(space, Widths(multiple=number))["macs"] <= limit)
+        ]
         network, example = self._placed(network, example)
-        candidates = [number for number in CANDIDATES if number == 1 or possible(number)]
         return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch, candidates=candidates)
 
     def with_memory(self, space: Space, network: nn.Module, example: Tensor) -> Space:

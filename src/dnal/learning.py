@@ -432,7 +432,6 @@ def _priced(
         space = deployment.with_memory(space, network, example)
     least, multiple = plans[0].least, plans[0].multiple
     if multiple == "auto":
-        # One that leaves nothing to choose, or none that fits, would be the fastest of all.
         multiple = deployment.multiple(
             network, space, example, lambda number: not _beyond(space, budgets, Widths(least, number))
         )
