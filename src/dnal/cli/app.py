@@ -10,6 +10,7 @@ from dnal import __version__
 from dnal.cli.evaluate import evaluate
 from dnal.cli.learn import learn
 from dnal.cli.lists import data, models
+from dnal.cli.profile import profile
 from dnal.cli.space import space
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.command(name="learn")(learn)
 app.command(name="space")(space)
+app.command(name="profile")(profile)
 app.command(name="eval")(evaluate)
 app.command(name="models")(models)
 app.command(name="data")(data)

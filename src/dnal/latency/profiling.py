@@ -18,7 +18,7 @@ from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
 from dnal.latency.batch import batched, shapes_at
 from dnal.latency.cache import Cache
-from dnal.latency.calibration import calibrated
+from dnal.latency.calibration import Array, calibrated
 from dnal.latency.grid import Table, rounded
 from dnal.latency.layers import CLASSES, Layer, Use, uses_of
 from dnal.latency.measure import Run, medians
@@ -195,12 +195,12 @@ def _by_elements(grid: Grid, rate: float) -> Table:
     return Table.of(grid.knots, rate * np.array(grid.knots[0]))
 
 
-def _sums(model: LatencyModel, space: Space, open_variables: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _sums(model: LatencyModel, space: Space, open_variables: Tensor) -> Array:
     """Milliseconds of the layers by class."""
     cost = Latency(model, space)
     layers = cost.layers(open_variables, exactly=True).numpy()
     kinds = np.array([CLASSES.index(term.kind) for term in model.terms], dtype=np.int64)
-    return np.bincount(kinds, weights=layers, minlength=len(CLASSES))
+    return np.asarray(np.bincount(kinds, weights=layers, minlength=len(CLASSES)), dtype=np.float64)
 
 
 def _whole_networks(

@@ -1,0 +1,95 @@
+"""Does the latency model predict networks that it has not seen?
+
+Per network, batch and backend: a profile (`dnal.latency.profile`, calibrated on 16 architectures), then 30 random
+architectures with other seeds, each group's share drawn from U(.15, 1), medians of interleaved runs. Reported:
+Spearman's rank correlation and the median relative error of the prediction; the same of the best line through the MACs,
+fitted on the networks that calibrated the model (`macs_error`) and, which no prediction could know, on the 30 themselves
+(`macs_error_own`); the drift of the machine between calibration and test (the whole network, measured both times).
+A row that stands in the result file is not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import torch
+import torchvision
+
+import dnal
+from dnal.latency import fastest_multiple, profile
+from dnal.latency.assessment import assessed
+
+FIRST_SEED = 0
+
+
+def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Namespace) -> dict[str, object]:
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name).eval()
+    example = torch.randn(1, 3, options.size, options.size)
+    space = dnal.Space.of(network, example)
+    decided = (
+        fastest_multiple(network, space, example, backend=backend, batch=batch) if multiple == "auto" else int(multiple)
+    )
+    begun = time.perf_counter()
+    model = profile(network, space, example, backend=backend, batch=batch, multiple=decided, cache=options.cache)
+    seconds = time.perf_counter() - begun
+    seeds = range(FIRST_SEED, FIRST_SEED + options.architectures)
+    found = assessed(model, network, space, example, backend=backend, seeds=seeds, turns=options.turns)
+    return {
+        "network": name,
+        "size": options.size,
+        "batch": batch,
+        "backend": backend,
+        "multiple": multiple,
+        "decided_multiple": decided,
+        "architectures": options.architectures,
+        "turns": options.turns,
+        "rank_correlation": f"{found.rank_correlation:.3f}",
+        "macs_rank_correlation": f"{found.macs_rank_correlation:.3f}",
+        "error": f"{found.error:.4f}",
+        "macs_error": f"{found.macs_error:.4f}",
+        "macs_error_own": f"{found.macs_error_own:.4f}",
+        "drift": f"{found.drift:.3f}",
+        "base_ms": f"{model.measured[0]['ms']:.2f}",
+        "profile_seconds": f"{seconds:.0f}",
+        "threads": model.threads,
+        "device": model.device,
+        "versions": " ".join(f"{key} {value}" for key, value in model.versions.items()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    parser.add_argument("--networks", nargs="+", default=["resnet50", "mobilenet_v2"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
+    parser.add_argument("--backends", nargs="+", default=["torch-cpu", "onnxruntime-cpu"])
+    parser.add_argument("--multiples", nargs="+", default=["1"], help="numbers, or auto")
+    parser.add_argument("--architectures", type=int, default=30)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=False, help="of the layers' times")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = list(csv.DictReader(options.out.open(newline=""))) if options.out.exists() else []
+    done = {(r["network"], r["batch"], r["backend"], r["multiple"], r["size"], r["threads"]) for r in rows}
+    for batch in options.batches:
+        for name in options.networks:
+            for backend in options.backends:
+                for multiple in options.multiples:
+                    if (name, str(batch), backend, multiple, str(options.size), str(options.threads)) in done:
+                        continue
+                    rows.append({k: str(v) for k, v in row(name, batch, backend, multiple, options).items()})
+                    print(rows[-1], flush=True)
+                    with options.out.open("w", newline="") as file:
+                        writer = csv.DictWriter(file, list(rows[0]))
+                        writer.writeheader()
+                        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
