@@ -3,9 +3,9 @@
 Per network, batch and backend: a profile (`dnal.latency.profile`, calibrated on 16 architectures), then 30 random
 architectures with other seeds, each group's share drawn from U(.15, 1), medians of interleaved runs. Reported:
 Spearman's rank correlation and the median relative error of the prediction; the same of the best line through the MACs,
-fitted on the networks that calibrated the model (`macs_error`) and, which no prediction could know, on the 30 themselves
-(`macs_error_own`); the drift of the machine between calibration and test (the whole network, measured both times).
-A row that stands in the result file is not measured again.
+fitted on the networks that calibrated the model (`macs_error`) and, which no prediction could know, on the 30
+themselves (`macs_error_own`); the drift of the machine between calibration and test (the whole network, measured both
+times). A row that stands in the result file is not measured again.
 """
 
 from __future__ import annotations
