@@ -52,6 +52,7 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
         "error": f"{found.error:.4f}",
         "macs_error": f"{found.macs_error:.4f}",
         "macs_error_own": f"{found.macs_error_own:.4f}",
+        "error_without_drift": f"{found.error_without_drift:.4f}",
         "drift": f"{found.drift:.3f}",
         "base_ms": f"{model.measured[0]['ms']:.2f}",
         "profile_seconds": f"{seconds:.0f}",

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,15 +17,16 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.architecture import Architecture
-from dnal.budget import Bound, Budget
+from dnal.budget import Budget
 from dnal.compaction import compact
 from dnal.deployment import Deployment, kept_bounds
 from dnal.errors import UserError
 from dnal.gates import Gated
 from dnal.methods import budget_recipe, paper_recipe
-from dnal.methods.selection import fits, least_costs, select
+from dnal.methods.selection import fits, least_costs
 from dnal.methods.widths import Widths
 from dnal.plan import Plan
+from dnal.pricing import priced, ranges, selected, widths_of
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space
 from dnal.train.evaluate import Metric, accuracy
@@ -91,7 +92,7 @@ def learn(
     include: Patterns | None = None,
     exclude: Patterns | None = None,
     least: int | float = 1,
-    multiple: int | Literal["auto"] = 1,
+    multiple: int | Literal["auto"] | None = None,
     depth: bool = False,
     deploy_batch: int = 1,
     backend: str = "auto",
@@ -125,7 +126,7 @@ def learn(
         precision: of Lightning Fabric, or "auto": bf16-mixed on a GPU that has it, else 32-true.
         include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
         least, multiple: of the width of every group, see :class:`dnal.methods.widths.Widths`; a multiple of "auto" is
-            what ``backend`` computes fastest.
+            what ``backend`` computes fastest, the default where the budget bounds the latency; else it is 1.
         depth: whether residual branches may go too, see :meth:`dnal.Space.of`.
         deploy_batch, backend: at which memory and latency are stated; "auto" is the GPU where there is one.
         latency: a latency model of this network to reuse, or its file; by default it is profiled, where the budget
@@ -196,7 +197,7 @@ def _trade_off(
     include: Patterns | None = None,
     exclude: Patterns | None = None,
     least: int | float = 1,
-    multiple: int | Literal["auto"] = 1,
+    multiple: int | Literal["auto"] | None = None,
     depth: bool = False,
     deploy_batch: int = 1,
     backend: str = "auto",
@@ -223,7 +224,7 @@ def _trade_off(
         for budget in budgets
     ]
     _check_distinct([plan.budget for plan in plans if plan.budget is not None])
-    Widths(least, 1 if multiple == "auto" else multiple)
+    Widths(least, multiple if isinstance(multiple, int) else 1)
     listeners = listeners or [Listener() for _ in plans]
     if len(listeners) != len(plans):
         raise UserError(f"give one listener per budget: {len(plans)}, not {len(listeners)}.")
@@ -235,12 +236,8 @@ def _trade_off(
     space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=depth)
     _check_removable(space, chosen_by_name=bool(include or exclude))
     everyone = Chorus(listeners)
-    space, widths, model = _priced(space, plans, deployment, network, example, latency, everyone)
-    lowest = least_costs(space, widths)
-    for plan in plans:
-        if plan.budget is not None:
-            plan.budget.check(space.full_cost, lowest)
-    everyone.space(space, _ranges(space, plans, lowest))
+    space, plans, model = priced(space, plans, deployment, network, example, latency, everyone)
+    everyone.space(space, ranges(space, plans))
     torch.manual_seed(seed)
     decided = {
         "precision": str(fabric._precision.precision),
@@ -253,7 +250,6 @@ def _trade_off(
         "include": list(patterns(include)),
         "exclude": list(patterns(exclude)),
     }
-    plans = [replace(plan, multiple=widths.multiple, backend=deployment.backend) for plan in plans]
     for plan, listener in zip(plans, listeners, strict=True):
         listener.start(plan.settings() | decided)
     if model is not None:
@@ -261,7 +257,7 @@ def _trade_off(
 
     _place(network, fabric, example, IMAGES)
     job = _Job(
-        fabric, network, space, widths, example, deployment, train, val, test, loss or F.cross_entropy,
+        fabric, network, space, model, example, deployment, train, val, test, loss or F.cross_entropy,
         metric or accuracy,
     )  # fmt: skip
     history: list[dict[str, Any]] = []
@@ -288,7 +284,7 @@ class _Job:
     fabric: Fabric
     network: nn.Module
     space: Space
-    widths: Widths
+    latency: LatencyModel | None
     example: Tensor
     deployment: Deployment
     train: Loader
@@ -330,7 +326,8 @@ def _shrunk(
             row["accuracy"] = job.metric(module, job.test)
     constraints: list[dict[str, Any]] = []
     if plan.budget is not None:
-        constraints = kept_bounds(plan.budget, base_row, small_row, job.space.cost_of(open_variables))
+        predicted = {} if job.latency is None else {"latency": job.latency.predicted_ms(job.space, architecture.open)}
+        constraints = kept_bounds(plan.budget, base_row, small_row, predicted)
     for row in constraints:
         if not row["holds"]:
             warnings.warn(
@@ -369,7 +366,7 @@ def _search(
     history: list[dict[str, Any]],
 ) -> Tensor:
     """The architecture phase of the plan's recipe, in place: the variables that stay, bool, (num_gates,)."""
-    fabric, space, widths = job.fabric, job.space, job.widths
+    fabric, space, widths = job.fabric, job.space, widths_of(plan)
     limits = plan.budget.limits(space.full_cost) if plan.budget is not None else {}
     epochs = plan.epochs[1]
     common: dict[str, Any] = {
@@ -382,7 +379,7 @@ def _search(
             fabric, gated, space, limits, job.train, epochs=epochs, lr=plan.rates[1], held_out=held_out,
             widths=widths, **common,
         )  # fmt: skip
-        return select(space, s, limits, widths)
+        return selected(space, s, limits, widths, job.latency)
     gated = Gated(network, space).to(fabric.device)
     s = paper_recipe.search(fabric, gated, space, job.train, epochs=epochs, lambda_=plan.lambda_, **common)
     open_variables = paper_recipe.chosen(space, s, paper_recipe.delta_of_epoch(epochs, epochs))
@@ -392,12 +389,12 @@ def _search(
             "dropped too. A larger lambda closes more.",
             stacklevel=5,
         )
-        return select(space, s, limits, widths)
+        return selected(space, s, limits, widths, job.latency)
     if widths == Widths():
         return open_variables
     # The paper knows no rule for widths: of the allowed ones, those that cost no more than what it chose.
     own = max(space.cost_of(open_variables)["macs"], least_costs(space, widths)["macs"])
-    return select(space, s, {**limits, "macs": min(own, limits.get("macs", own))}, widths)
+    return selected(space, s, {**limits, "macs": min(own, limits.get("macs", own))}, widths, job.latency)
 
 
 def _check_distinct(budgets: list[Budget]) -> None:
@@ -413,51 +410,6 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
     if not space.num_gates:
         remedy = "include more or exclude less; " if chosen_by_name else ""
         raise UserError(f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays.")
-
-
-def _priced(
-    space: Space,
-    plans: list[Plan],
-    deployment: Deployment,
-    network: nn.Module,
-    example: Tensor,
-    latency: LatencyModel | str | Path | None,
-    listener: Listener,
-) -> tuple[Space, Widths, LatencyModel | None]:
-    """The Space with all costs that the budgets bound, the widths, and the latency model if there is one: whatever
-    timing decides."""
-    budgets = [plan.budget for plan in plans if plan.budget is not None]
-    bounded = {cost for budget in budgets for cost in budget.costs}
-    if "memory" in bounded:
-        space = deployment.with_memory(space, network, example)
-    least, multiple = plans[0].least, plans[0].multiple
-    if multiple == "auto":
-        multiple = deployment.multiple(
-            network, space, example, lambda number: not _beyond(space, budgets, Widths(least, number))
-        )
-    widths = Widths(least, multiple)
-    for bound in _beyond(space, budgets, widths):  # before a profile takes its time
-        Budget((bound,)).check(space.full_cost, least_costs(space, widths))
-    if "latency" not in bounded:
-        return space, widths, None
-    model = deployment.latency(space, network, example, widths.multiple, latency, listener.profiling)
-    return space.with_cost("latency", model.cost(space)), widths, model
-
-
-def _beyond(space: Space, budgets: list[Budget], widths: Widths) -> list[Bound]:
-    """The bounds that no architecture with such widths can keep, as far as their costs are known yet."""
-    full, lowest = space.full_cost, least_costs(space, widths)
-    bounds = [bound for budget in budgets for bound in budget.bounds if bound.cost in full]
-    return [bound for bound in bounds if bound.limit(full) < lowest[bound.cost]]
-
-
-def _ranges(space: Space, plans: list[Plan], lowest: dict[str, float]) -> list[dict[str, Any]]:
-    """Per cost: what the base has, the least possible, and what each budget asks."""
-    limits = [{} if plan.budget is None else plan.budget.limits(space.full_cost) for plan in plans]
-    return [
-        {"cost": cost, "base": base, "least": lowest[cost], "asked": [limit.get(cost) for limit in limits]}
-        for cost, base in space.full_cost.items()
-    ]
 
 
 def _example(val: Loader, given: Tensor | None) -> Tensor:

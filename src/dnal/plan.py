@@ -64,7 +64,7 @@ class Plan:
         steps: str,
         seed: int,
         least: int | float = 1,
-        multiple: int | Literal["auto"] = 1,
+        multiple: int | Literal["auto"] | None = None,
         depth: bool = False,
         deploy_batch: int = 1,
         backend: str = "auto",
@@ -88,9 +88,12 @@ class Plan:
             raise UserError(f"the batch at which memory and latency are stated is 1 or more, not {deploy_batch}.")
         if budget is None and recipe == "budget":
             budget = DEFAULT_BUDGET
+        budget = Budget.parse(budget) if isinstance(budget, str) else budget
+        if multiple is None:
+            multiple = "auto" if budget is not None and "latency" in budget.costs else 1
         later = peak * (GENTLE if base_is_trained else 1.0)
         return Plan(
-            budget=Budget.parse(budget) if isinstance(budget, str) else budget,
+            budget=budget,
             recipe=recipe,
             base_is_trained=base_is_trained,
             epochs=_phases(epochs, base_is_trained),

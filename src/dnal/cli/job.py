@@ -31,7 +31,7 @@ class Job:
     recipe: str
     lambda_: float | None
     least: int | float
-    multiple: int | Literal["auto"]
+    multiple: int | Literal["auto"] | None
     depth: bool
     deploy_batch: int
     backend: str

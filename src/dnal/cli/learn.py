@@ -53,8 +53,13 @@ def learn(
     ] = None,
     least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST)] = "1",
     multiple: Annotated[
-        str, typer.Option(metavar="N|auto", help="Widths are multiples of it; auto: what --backend computes fastest.")
-    ] = "1",
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Widths are multiples of it; auto: what --backend computes fastest. Default: auto where the budget "
+            "bounds the latency, else 1.",
+        ),
+    ] = None,
     depth: Annotated[bool, typer.Option("--depth/--no-depth", help=options.DEPTH)] = False,
     deploy_batch: Annotated[
         int, typer.Option(metavar="N", help="Images at once, for which memory and latency are stated.")

@@ -57,8 +57,10 @@ def least(text: str) -> int | float:
     raise UserError(f"--least is a number of channels, 1 or more, or a share such as 0.1, not '{text}'.")
 
 
-def multiple(text: str) -> int | Literal["auto"]:
+def multiple(text: str | None) -> int | Literal["auto"] | None:
     """ "8", or "auto"."""
+    if text is None:
+        return None
     if text.strip() == "auto":
         return "auto"
     numbers = _whole_numbers(text)

@@ -140,6 +140,6 @@ def _print(found: dict[str, Any]) -> None:
     )
     if not 1 / STEADY < found["drift"] < STEADY:
         line(
-            f"the machine took {found['drift']:.2f} times as long for the whole network as during the calibration: "
+            f"the machine took {found['drift']:.2f} times as long for the same networks as during the calibration: "
             "measure again while nothing else runs"
         )

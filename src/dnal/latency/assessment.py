@@ -11,12 +11,12 @@ from torch import nn
 
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
-from dnal.latency.batch import batched
 from dnal.latency.calibration import Array
 from dnal.latency.measure import medians
 from dnal.latency.model import LatencyModel
-from dnal.latency.profiling import runs_of
+from dnal.latency.profiling import UNIFORM_SHARES, runs_of
 from dnal.latency.sample import open_at, random_shares
+from dnal.space.memory import at_batch
 from dnal.space.space import Space
 from dnal.space.trace import Inputs
 
@@ -28,11 +28,14 @@ class Assessment:
     Attributes:
         measured_ms, predicted_ms, macs: shape (architectures,).
         rank_correlation: Spearman's, of the prediction. macs_rank_correlation: of the MACs.
-        error: median relative error of the prediction.
-        macs_error: of the best line through the MACs of the networks that calibrated the model too.
+        error: median relative error of the prediction, both as shares of what the whole network takes: times
+            ``drift``.
+        macs_error: of the best line through the MACs of the networks that calibrated the model, times ``drift`` too.
         macs_error_own: of the best line through the MACs of the assessed networks themselves, which no prediction
             could know.
-        drift: of the machine since the calibration: what the whole network takes now, over what it took then.
+        error_without_drift: of the prediction as it stands.
+        drift: of the machine since the calibration: what some of the networks that calibrated the model take now, over
+            what they took then, the median.
     """
 
     measured_ms: Array
@@ -43,6 +46,7 @@ class Assessment:
     error: float
     macs_error: float
     macs_error_own: float
+    error_without_drift: float
     drift: float
 
 
@@ -62,10 +66,11 @@ def assessed(
         seeds: other ones than those of the calibration, ``dnal.latency.profiling.CALIBRATION_SEEDS``.
     """
     opened = [open_at(space, random_shares(space, seed), model.multiple) for seed in seeds]
-    whole = open_at(space, 1.0)
-    runs = runs_of(backend_of(backend), network, space, [*opened, whole], batched(example_inputs, model.batch))
-    *of_each, of_whole = medians(runs, least=turns)
-    measured = np.array(of_each)
+    again = [open_at(space, share, model.multiple) for share in UNIFORM_SHARES]
+    runs = runs_of(backend_of(backend), network, space, [*again, *opened], at_batch(example_inputs, model.batch))
+    ms = np.array(medians(runs, least=turns))
+    measured = ms[len(again) :]
+    drift = float(np.median(ms[: len(again)] / [row["ms"] for row in model.measured[: len(again)]]))
     predicted = np.array([model.predicted_ms(space, o) for o in opened])
     macs = np.array([float(space.costs["macs"](o)) for o in opened])
     known_macs = np.array([row["macs"] for row in model.measured])
@@ -76,10 +81,11 @@ def assessed(
         macs=macs,
         rank_correlation=float(spearmanr(predicted, measured)[0]),
         macs_rank_correlation=float(spearmanr(macs, measured)[0]),
-        error=relative_error(predicted, measured),
-        macs_error=relative_error(line_through(known_macs, known_ms, macs), measured),
+        error=relative_error(drift * predicted, measured),
+        macs_error=relative_error(drift * line_through(known_macs, known_ms, macs), measured),
         macs_error_own=relative_error(line_through(macs, measured, macs), measured),
-        drift=of_whole / model.measured[0]["ms"],
+        error_without_drift=relative_error(predicted, measured),
+        drift=drift,
     )
 
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch import nn
 
 from dnal.errors import UserError
 from dnal.latency.layers import Shapes
 from dnal.space.bake import baked
+from dnal.space.memory import at_batch
 from dnal.space.rules import RULES
 from dnal.space.space import Space
 from dnal.space.trace import Inputs, batch_size, traced
-
-
-def batched(inputs: Inputs, batch: int) -> Inputs:
-    """The example inputs repeated to a batch: along dimension 0 of every tensor as long as the first one."""
-    own = batch_size(inputs)
-
-    def repeated(tensor: Tensor) -> Tensor:
-        if not tensor.dim() or tensor.size(0) != own:
-            return tensor
-        return tensor.detach()[torch.arange(batch, device=tensor.device) % own]
-
-    return tree_map_only(Tensor, repeated, inputs)  # type: ignore[no-any-return]
 
 
 def shapes_at(network: nn.Module, space: Space, inputs: Inputs, batch: int) -> list[tuple[Shapes, Shapes]]:
@@ -38,7 +25,7 @@ def shapes_at(network: nn.Module, space: Space, inputs: Inputs, batch: int) -> l
     if here == batch:
         return own
     network = baked(network, space.baked) if space.baked else network
-    twice = traced(network, batched(inputs, 2 * here), RULES).operations
+    twice = traced(network, at_batch(inputs, 2 * here), RULES).operations
     if [o.name for o in twice] != [o.name for o in space.operations]:
         raise UserError(
             f"the network runs other operations on a larger batch; give example inputs of a batch of {batch}."

@@ -9,10 +9,10 @@ from torch import nn
 from dnal.errors import UserError
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
-from dnal.latency.batch import batched
 from dnal.latency.measure import medians
 from dnal.latency.profiling import runs_of
 from dnal.latency.sample import open_at, share_for
+from dnal.space.memory import at_batch
 from dnal.space.space import Space
 from dnal.space.trace import Inputs
 
@@ -47,7 +47,7 @@ def fastest_multiple(
     limit = SHARE_OF_MACS * space.full_cost["macs"]
     ordered = sorted(set(candidates))
     opened = [open_at(space, share_for(space, "macs", limit, multiple), multiple) for multiple in ordered]
-    runs = runs_of(runtime, network, space, opened, batched(example_inputs, batch))
+    runs = runs_of(runtime, network, space, opened, at_batch(example_inputs, batch))
     ms = medians(runs, least=9)
     per_mac = [own / float(space.costs["macs"](o)) for own, o in zip(ms, opened, strict=True)]
     best = min(per_mac)

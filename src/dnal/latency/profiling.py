@@ -16,7 +16,7 @@ from dnal.compaction import compact
 from dnal.errors import UserError
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
-from dnal.latency.batch import batched, shapes_at
+from dnal.latency.batch import shapes_at
 from dnal.latency.cache import Cache
 from dnal.latency.calibration import Array, calibrated
 from dnal.latency.grid import Table, rounded
@@ -25,6 +25,7 @@ from dnal.latency.measure import Run, medians
 from dnal.latency.model import Latency, LatencyModel, Term
 from dnal.latency.sample import open_at, random_shares
 from dnal.latency.timing import Grid, timed
+from dnal.space.memory import at_batch
 from dnal.space.space import Space
 from dnal.space.trace import Inputs
 
@@ -99,7 +100,7 @@ def profile(
     )
     opened = [open_at(space, share, multiple) for share in UNIFORM_SHARES]
     opened += [open_at(space, random_shares(space, seed), multiple) for seed in CALIBRATION_SEEDS]
-    inputs = batched(example_inputs, batch)
+    inputs = at_batch(example_inputs, batch)
     ms = np.array(_whole_networks(runtime, network, space, opened, inputs, tell))
     sums = np.stack([_sums(unscaled, space, o) for o in opened])
     factors, constant = calibrated(sums, ms)

@@ -1,0 +1,118 @@
+"""What architectures cost under the budgets of a job: costs, widths and ranges before training, the selection after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from dnal.budget import Bound, Budget
+from dnal.deployment import Deployment
+from dnal.methods.selection import CLOSE, least_costs, select
+from dnal.methods.widths import Widths
+from dnal.plan import Plan
+from dnal.space.space import Space
+from dnal.train.listener import Listener
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
+
+CORRECTIONS = 5
+
+
+def priced(
+    space: Space,
+    plans: list[Plan],
+    deployment: Deployment,
+    network: nn.Module,
+    example: Tensor,
+    latency: LatencyModel | str | Path | None,
+    listener: Listener,
+) -> tuple[Space, list[Plan], LatencyModel | None]:
+    """Whatever timing decides: the Space with all costs that the budgets bound, the plans with their multiple and
+    backend, and the latency model if a budget asks for one.
+
+    Raises:
+        UserError: for a budget that no architecture can keep, with the range that can be reached.
+    """
+    budgets = [plan.budget for plan in plans if plan.budget is not None]
+    bounded = {cost for budget in budgets for cost in budget.costs}
+    if "memory" in bounded:
+        space = deployment.with_memory(space, network, example)
+    undecided = [plan for plan in plans if plan.multiple == "auto"]
+    if undecided:
+        own = [plan.budget for plan in undecided if plan.budget is not None]
+        multiple = deployment.multiple(
+            network, space, example, lambda number: not _beyond(space, own, Widths(plans[0].least, number))
+        )
+        plans = [replace(plan, multiple=multiple) if plan.multiple == "auto" else plan for plan in plans]
+    plans = [replace(plan, backend=deployment.backend) for plan in plans]
+    for plan in plans:  # before a profile takes its time
+        for bound in _beyond(space, [] if plan.budget is None else [plan.budget], widths_of(plan)):
+            Budget((bound,)).check(space.full_cost, least_costs(space, widths_of(plan)))
+    model: LatencyModel | None = None
+    if "latency" in bounded:
+        least = min(widths_of(plan).multiple for plan in plans if plan.budget and "latency" in plan.budget.costs)
+        model = deployment.latency(space, network, example, least, latency, listener.profiling)
+        space = space.with_cost("latency", model.cost(space))
+    for plan in plans:
+        if plan.budget is not None:
+            plan.budget.check(space.full_cost, least_costs(space, widths_of(plan)))
+    return space, plans, model
+
+
+def widths_of(plan: Plan) -> Widths:
+    """The rule for the widths of a plan whose multiple is decided."""
+    assert plan.multiple != "auto"
+    return Widths(plan.least, plan.multiple)
+
+
+def _beyond(space: Space, budgets: list[Budget], widths: Widths) -> list[Bound]:
+    """The bounds that no architecture with such widths can keep, as far as their costs are known yet."""
+    full, lowest = space.full_cost, least_costs(space, widths)
+    bounds = [bound for budget in budgets for bound in budget.bounds if bound.cost in full]
+    return [bound for bound in bounds if bound.limit(full) < lowest[bound.cost]]
+
+
+def ranges(space: Space, plans: list[Plan]) -> list[dict[str, Any]]:
+    """Per cost: what the base has, the least possible, and what each budget asks."""
+    limits = [{} if plan.budget is None else plan.budget.limits(space.full_cost) for plan in plans]
+    lowest = [least_costs(space, widths_of(plan)) for plan in plans]
+    return [
+        {
+            "cost": cost,
+            "base": base,
+            "least": min(least[cost] for least in lowest),
+            "asked": [limit.get(cost) for limit in limits],
+        }
+        for cost, base in space.full_cost.items()
+    ]
+
+
+def selected(
+    space: Space, scores: Tensor, limits: Mapping[str, float], widths: Widths, latency: LatencyModel | None
+) -> Tensor:
+    """:func:`dnal.methods.selection.select`, and where the latency is bounded, by what the very widths take: the cost
+    that guides the search is smooth, and stands for all widths that are multiples. Its limit is corrected until the
+    prediction for the chosen widths uses up the bound, or another bound does."""
+    chosen = select(space, scores, limits, widths)
+    if latency is None or "latency" not in limits:
+        return chosen
+    asked, limit = limits["latency"], limits["latency"]
+    least = least_costs(space, widths)["latency"]
+    best, most = chosen, 0.0
+    for _ in range(CORRECTIONS):
+        exactly = latency.predicted_ms(space, chosen)
+        if most < exactly <= asked:
+            best, most = chosen, exactly
+        if CLOSE * asked <= exactly <= asked:
+            break
+        limit = max(least, limit * asked / exactly)
+        following = select(space, scores, {**limits, "latency": limit}, widths)
+        if bool((following == chosen).all()):
+            break
+        chosen = following
+    return best
