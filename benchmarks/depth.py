@@ -4,7 +4,8 @@
 
 CIFAR-10 at 32x32, ResNet-20. Both rows of a seed start from the same trained base, see the same images in the same
 order and are given the same epochs; nobody is taught by the base. Milliseconds are medians of interleaved runs of the
-base and both results in one process, each batch and backend by itself.
+base and both results in one process, each batch and backend by itself. Widths are multiples of --multiple: where they
+may have any value, a narrow block costs next to no MACs, and so none is closed.
 
 Rows are appended as they are done, and a seed that is there is not run again.
 """
@@ -29,6 +30,7 @@ from dnal.gates import Gated
 from dnal.latency import measured_ms
 from dnal.methods import budget_recipe
 from dnal.methods.selection import select
+from dnal.methods.widths import Widths
 from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
 from dnal.train.evaluate import accuracy
 from dnal.train.weights import train_weights
@@ -36,7 +38,7 @@ from dnal.train.weights import train_weights
 SIZE = (3, 32, 32)
 TIMED = [("torch-cpu", 1), ("torch-cpu", 32), ("onnxruntime-cpu", 1), ("onnxruntime-cpu", 32)]
 FIELDS = [
-    "model", "depth", "seed", "accuracy", "base_accuracy", "macs_share", "params", "branches", "closed", "widths",
+    "model", "multiple", "depth", "seed", "accuracy", "base_accuracy", "macs_share", "params", "branches", "closed", "widths",
     *(f"{backend} {batch} {what}" for backend, batch in TIMED for what in ("ms", "base ms")),
     "threads", "precision", "epochs", "images", "seconds", "torch",
 ]  # fmt: skip
@@ -70,14 +72,17 @@ def run_seed(options: argparse.Namespace, seed: int) -> list[dict[str, object]]:
             fabric, Gated(network, space, start=budget_recipe.START), space, limits,
             data.loaders(dataset, options.batch_size, seed=seed).train,
             epochs=options.epochs[1], lr=ARCHITECTURE_RATE * DEFAULT_LR, loss=F.cross_entropy,
+            widths=Widths(multiple=options.multiple),
         )  # fmt: skip
-        architecture = dnal.Architecture.of(space, select(space, scores, limits))
+        chosen = select(space, scores, limits, Widths(multiple=options.multiple))
+        architecture = dnal.Architecture.of(space, chosen)
         small = dnal.compact(network, architecture).to(memory_format=torch.channels_last)
         train(small, options.epochs[2], RETRAIN_RATE * DEFAULT_LR)
         results.append(small.eval())
         rows.append(
             {
                 "model": options.model,
+                "multiple": options.multiple,
                 "depth": int(depth),
                 "seed": seed,
                 "accuracy": f"{test(small):.4f}",
@@ -137,6 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/depth.csv"))
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--budget", type=float, default=25.0, help="percent of the MACs")
+    parser.add_argument("--multiple", type=int, default=8)
     parser.add_argument("--epochs", type=numbers, default=[12, 8, 16], help="base, search, retrain")
     parser.add_argument("--images", type=int, default=10000)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -145,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = list(csv.DictReader(options.out.open())) if options.out.exists() else []
     for seed in [] if options.report else options.seeds:
-        if str(seed) in {row["seed"] for row in rows}:
+        if (str(seed), str(options.multiple)) in {(row["seed"], row["multiple"]) for row in rows}:
             continue
         new = not options.out.exists()
         found = run_seed(options, seed)
