@@ -38,7 +38,8 @@ from dnal.train.weights import train_weights
 SIZE = (3, 32, 32)
 TIMED = [("torch-cpu", 1), ("torch-cpu", 32), ("onnxruntime-cpu", 1), ("onnxruntime-cpu", 32)]
 FIELDS = [
-    "model", "multiple", "depth", "seed", "accuracy", "base_accuracy", "macs_share", "params", "branches", "closed", "widths",
+    "model", "multiple", "depth", "seed", "accuracy", "base_accuracy", "macs_share", "params", "branches", "closed",
+    "widths",
     *(f"{backend} {batch} {what}" for backend, batch in TIMED for what in ("ms", "base ms")),
     "threads", "precision", "epochs", "images", "seconds", "torch",
 ]  # fmt: skip

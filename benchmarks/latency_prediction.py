@@ -17,10 +17,15 @@ from pathlib import Path
 
 import torch
 import torchvision
+from torch import Tensor, nn
 
 import dnal
-from dnal.latency import fastest_multiple, profile
+from dnal.latency import LatencyModel, fastest_multiple, measured_ms, profile
 from dnal.latency.assessment import assessed
+from dnal.methods.magnitude import l1_scores
+from dnal.methods.widths import Widths
+from dnal.pricing import selected
+from dnal.space.memory import at_batch
 
 FIRST_SEED = 0
 
@@ -36,6 +41,7 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
     begun = time.perf_counter()
     model = profile(network, space, example, backend=backend, batch=batch, multiple=decided, cache=options.cache)
     seconds = time.perf_counter() - begun
+    kept = budgets_kept(network, space, model, example, decided, options.budgets)
     seeds = range(FIRST_SEED, FIRST_SEED + options.architectures)
     found = assessed(model, network, space, example, backend=backend, seeds=seeds, turns=options.turns)
     return {
@@ -54,12 +60,30 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
         "macs_error_own": f"{found.macs_error_own:.4f}",
         "error_without_drift": f"{found.error_without_drift:.4f}",
         "drift": f"{found.drift:.3f}",
+        **{f"latency<={share}%": f"{got:.3f}" for share, got in zip(options.budgets, kept, strict=True)},
         "base_ms": f"{model.measured[0]['ms']:.2f}",
         "profile_seconds": f"{seconds:.0f}",
         "threads": model.threads,
         "device": model.device,
         "versions": " ".join(f"{key} {value}" for key, value in model.versions.items()),
     }
+
+
+def budgets_kept(
+    network: nn.Module, space: dnal.Space, model: LatencyModel, example: Tensor, multiple: int, shares: list[int]
+) -> list[float]:
+    """What compact networks take, chosen by L1 under bounds on the latency in percent of the base, over what was asked.
+    All are measured beside the base."""
+    priced = space.with_cost("latency", model.cost(space))
+    whole = model.predicted_ms(space, torch.ones(space.num_gates, dtype=torch.bool))
+    scores, widths = l1_scores(network, space), Widths(multiple=multiple)
+    networks = [network]
+    for share in shares:
+        limits = {"latency": whole * share / 100}
+        chosen = selected(priced, scores, limits, widths, model)
+        networks.append(dnal.compact(network, dnal.Architecture.of(space, chosen), check=False))
+    base, *own = measured_ms(networks, at_batch(example, model.batch), model.backend)
+    return [ms / (base * share / 100) for ms, share in zip(own, shares, strict=True)]
 
 
 def main() -> None:
@@ -70,6 +94,7 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=["torch-cpu", "onnxruntime-cpu"])
     parser.add_argument("--multiples", nargs="+", default=["1"], help="numbers, or auto")
     parser.add_argument("--architectures", type=int, default=30)
+    parser.add_argument("--budgets", nargs="+", type=int, default=[70, 40], help="of the latency, in percent")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
