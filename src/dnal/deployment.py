@@ -83,14 +83,14 @@ class Deployment:
         Raises:
             UserError: a known one that was made at another batch or on another backend.
         """
-        from dnal.latency import LatencyModel, profile
+        from dnal.latency import profile
 
         if known is None:
             network, example = self._placed(network, example)
             return profile(
                 network, space, example, backend=self.backend, batch=self.batch, multiple=multiple, progress=progress
             )
-        model = known if isinstance(known, LatencyModel) else LatencyModel.load(known)
+        model = known_latency(known)
         if (model.backend, model.batch) != (self.backend, self.batch):
             raise UserError(
                 f"the latency model was measured on {model.backend} at a batch of {model.batch}, but the budget is "
@@ -119,6 +119,17 @@ class Deployment:
         if example.is_cuda and self.backend != "torch-cuda":
             return copy.deepcopy(network).cpu(), example[:1].cpu()
         return network, example[:1]
+
+
+def known_latency(known: LatencyModel | str | Path) -> LatencyModel:
+    """A latency model, or that of a file.
+
+    Raises:
+        UserError: a file that holds none.
+    """
+    from dnal.latency import LatencyModel
+
+    return known if isinstance(known, LatencyModel) else LatencyModel.load(known)
 
 
 def params(network: nn.Module) -> int:

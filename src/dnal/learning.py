@@ -93,7 +93,7 @@ def learn(
     exclude: Patterns | None = None,
     least: int | float = 1,
     multiple: int | Literal["auto"] | None = None,
-    depth: bool = False,
+    depth: bool | None = None,
     deploy_batch: int = 1,
     backend: str = "auto",
     latency: LatencyModel | str | Path | None = None,
@@ -126,8 +126,9 @@ def learn(
         precision: of Lightning Fabric, or "auto": bf16-mixed on a GPU that has it, else 32-true.
         include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
         least, multiple: of the width of every group, see :class:`dnal.methods.widths.Widths`; a multiple of "auto" is
-            what ``backend`` computes fastest, the default where the budget bounds the latency; else it is 1.
-        depth: whether residual branches may go too, see :meth:`dnal.Space.of`.
+            what ``backend`` computes fastest, the default where the budget bounds the latency (with a ``latency`` model
+            to reuse, what that was made for); else it is 1.
+        depth: whether residual branches may go too, see :meth:`dnal.Space.of`; by default in the budget recipe.
         deploy_batch, backend: at which memory and latency are stated; "auto" is the GPU where there is one.
         latency: a latency model of this network to reuse, or its file; by default it is profiled, where the budget
             bounds the latency.
@@ -198,7 +199,7 @@ def _trade_off(
     exclude: Patterns | None = None,
     least: int | float = 1,
     multiple: int | Literal["auto"] | None = None,
-    depth: bool = False,
+    depth: bool | None = None,
     deploy_batch: int = 1,
     backend: str = "auto",
     latency: LatencyModel | str | Path | None = None,
@@ -233,7 +234,7 @@ def _trade_off(
     fabric = _fabric(precision)
     example = _example(val, example_inputs).to(fabric.device)
     _place(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
-    space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=depth)
+    space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
     _check_removable(space, chosen_by_name=bool(include or exclude))
     everyone = Chorus(listeners)
     space, plans, model = priced(space, plans, deployment, network, example, latency, everyone)

@@ -65,7 +65,7 @@ class Plan:
         seed: int,
         least: int | float = 1,
         multiple: int | Literal["auto"] | None = None,
-        depth: bool = False,
+        depth: bool | None = None,
         deploy_batch: int = 1,
         backend: str = "auto",
     ) -> Plan:
@@ -104,7 +104,7 @@ class Plan:
             seed=seed,
             least=least,
             multiple=multiple,
-            depth=depth,
+            depth=recipe == "budget" if depth is None else depth,
             deploy_batch=deploy_batch,
             backend=backend,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from dnal.budget import Bound, Budget
-from dnal.deployment import Deployment
+from dnal.deployment import Deployment, known_latency
 from dnal.methods.selection import CLOSE, least_costs, select
 from dnal.methods.widths import Widths
 from dnal.plan import Plan
@@ -42,26 +42,48 @@ def priced(
     bounded = {cost for budget in budgets for cost in budget.costs}
     if "memory" in bounded:
         space = deployment.with_memory(space, network, example)
-    undecided = [plan for plan in plans if plan.multiple == "auto"]
-    if undecided:
-        own = [plan.budget for plan in undecided if plan.budget is not None]
-        multiple = deployment.multiple(
-            network, space, example, lambda number: not _beyond(space, own, Widths(plans[0].least, number))
-        )
-        plans = [replace(plan, multiple=multiple) if plan.multiple == "auto" else plan for plan in plans]
+    undecided = [plan.multiple == "auto" for plan in plans]
+    if any(undecided):
+        own = [plan.budget for plan in plans if plan.multiple == "auto" and plan.budget is not None]
+        if latency is not None:
+            multiple = known_latency(latency).multiple  # decided when it was profiled
+        else:
+            multiple = deployment.multiple(
+                network, space, example, lambda number: not _beyond(space, own, Widths(plans[0].least, number))
+            )
+        plans = _decided(plans, undecided, multiple)
     plans = [replace(plan, backend=deployment.backend) for plan in plans]
-    for plan in plans:  # before a profile takes its time
-        for bound in _beyond(space, [] if plan.budget is None else [plan.budget], widths_of(plan)):
-            Budget((bound,)).check(space.full_cost, least_costs(space, widths_of(plan)))
-    model: LatencyModel | None = None
-    if "latency" in bounded:
+    _check(space, plans)  # before a profile takes its time
+    if "latency" not in bounded:
+        return space, plans, None
+    counted = space
+    while True:
         least = min(widths_of(plan).multiple for plan in plans if plan.budget and "latency" in plan.budget.costs)
-        model = deployment.latency(space, network, example, least, latency, listener.profiling)
-        space = space.with_cost("latency", model.cost(space))
-    for plan in plans:
-        if plan.budget is not None:
-            plan.budget.check(space.full_cost, least_costs(space, widths_of(plan)))
+        model = deployment.latency(counted, network, example, least, latency, listener.profiling)
+        space = counted.with_cost("latency", model.cost(counted))
+        too_coarse = any(auto and _out_of_reach(space, plan) for auto, plan in zip(undecided, plans, strict=True))
+        if not too_coarse or least == 1 or latency is not None:
+            break
+        plans = _decided(plans, undecided, least // 2)  # the widths that are fastest must leave the budget in reach
+    _check(space, plans)
     return space, plans, model
+
+
+def _decided(plans: list[Plan], undecided: list[bool], multiple: int) -> list[Plan]:
+    return [replace(plan, multiple=multiple) if auto else plan for auto, plan in zip(undecided, plans, strict=True)]
+
+
+def _check(space: Space, plans: list[Plan]) -> None:
+    """Refuses budgets that no architecture can keep, as far as their costs are known yet."""
+    for plan in plans:
+        bounds = () if plan.budget is None else plan.budget.bounds
+        known = tuple(bound for bound in bounds if bound.cost in space.costs)
+        if len(known) == len(bounds) or _out_of_reach(space, plan):
+            Budget(known).check(space.full_cost, least_costs(space, widths_of(plan)))
+
+
+def _out_of_reach(space: Space, plan: Plan) -> bool:
+    return bool(_beyond(space, [] if plan.budget is None else [plan.budget], widths_of(plan)))
 
 
 def widths_of(plan: Plan) -> Widths:

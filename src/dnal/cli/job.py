@@ -32,7 +32,7 @@ class Job:
     lambda_: float | None
     least: int | float
     multiple: int | Literal["auto"] | None
-    depth: bool
+    depth: bool | None
     deploy_batch: int
     backend: str
     epochs: int | tuple[int, int, int] | None

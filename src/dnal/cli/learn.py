@@ -60,7 +60,9 @@ def learn(
             "bounds the latency, else 1.",
         ),
     ] = None,
-    depth: Annotated[bool, typer.Option("--depth/--no-depth", help=options.DEPTH)] = False,
+    depth: Annotated[
+        bool | None, typer.Option("--depth/--no-depth", help=f"{options.DEPTH} Default: in the recipe budget.")
+    ] = None,
     deploy_batch: Annotated[
         int, typer.Option(metavar="N", help="Images at once, for which memory and latency are stated.")
     ] = 1,
