@@ -42,3 +42,25 @@ def test_table_of_the_unbalanced_network_is_what_the_result_file_says() -> None:
             line = next(x for x in README.splitlines() if x.startswith(f"| `{method}`"))
             shown = line.split("|")[1 + column].split()[0]
             assert shown == f"{statistics.mean(own):.1f}", (method, taught)
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((ROOT / "benchmarks" / name).open()))
+
+
+def test_budgets_are_met_as_the_result_file_says() -> None:
+    run = [row for row in rows_of("budgets_met.csv") if row["used"]]
+    for kind, multiple, count, used in (("one", "1", 15, 0.999), ("one", "8", 13, 0.996), ("several", "1", 9, 0.999)):
+        own = [row for row in run if (row["kind"], row["multiple"]) == (kind, multiple)]
+        assert len(own) == count
+        assert all(row["holds"] == "1" and used <= float(row["used"]) <= 1 and row["tight"] for row in own)
+    assert all(0.935 <= float(row["hard_used"]) <= 1 and float(row["undecided"]) == 0 for row in run)
+
+
+def test_depth_pays_as_the_result_file_says() -> None:
+    widths, depth = ([r for r in rows_of("depth.csv") if r["depth"] == on] for on in "01")
+    gaps = [100 * (float(b["accuracy"]) - float(a["accuracy"])) for a, b in zip(widths, depth, strict=True)]
+    assert f"paired {statistics.mean(gaps):+.2f} points, standard error {statistics.stdev(gaps) / 3**0.5:.2f}" in README
+    times = [key for key in widths[0] if key.endswith(" ms") and "base" not in key]
+    ratios = [float(a[key]) / float(b[key]) for a, b in zip(widths, depth, strict=True) for key in times]
+    assert f"{min(ratios):.2f} to {max(ratios):.2f} times as fast" in README
