@@ -23,6 +23,7 @@ import dnal
 from dnal.latency import LatencyModel, fastest_multiple, measured_ms, profile
 from dnal.latency.assessment import assessed
 from dnal.methods.magnitude import l1_scores
+from dnal.methods.uniform import uniform_scores
 from dnal.methods.widths import Widths
 from dnal.pricing import selected
 from dnal.space.memory import at_batch
@@ -60,7 +61,7 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
         "macs_error_own": f"{found.macs_error_own:.4f}",
         "error_without_drift": f"{found.error_without_drift:.4f}",
         "drift": f"{found.drift:.3f}",
-        **{f"latency<={share}%": f"{got:.3f}" for share, got in zip(options.budgets, kept, strict=True)},
+        **{f"latency<={bound}": f"{got:.3f}" for bound, got in kept.items()},
         "base_ms": f"{model.measured[0]['ms']:.2f}",
         "profile_seconds": f"{seconds:.0f}",
         "threads": model.threads,
@@ -71,19 +72,20 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
 
 def budgets_kept(
     network: nn.Module, space: dnal.Space, model: LatencyModel, example: Tensor, multiple: int, shares: list[int]
-) -> list[float]:
-    """What compact networks take, chosen by L1 under bounds on the latency in percent of the base, over what was asked.
-    All are measured beside the base."""
+) -> dict[str, float]:
+    """What compact networks take over what was asked, under bounds on the latency in percent of the base: of uniform
+    widths, and of the largest L1 norms of fresh weights, which empty some layers. All are measured beside the base."""
     priced = space.with_cost("latency", model.cost(space))
     whole = model.predicted_ms(space, torch.ones(space.num_gates, dtype=torch.bool))
-    scores, widths = l1_scores(network, space), Widths(multiple=multiple)
-    networks = [network]
-    for share in shares:
-        limits = {"latency": whole * share / 100}
-        chosen = selected(priced, scores, limits, widths, model)
-        networks.append(dnal.compact(network, dnal.Architecture.of(space, chosen), check=False))
+    largest, widths = l1_scores(network, space), Widths(multiple=multiple)
+    networks, asked = [network], {}
+    for name, scores in (("uniform", uniform_scores(space, largest)), ("l1", largest)):
+        for share in shares:
+            chosen = selected(priced, scores, {"latency": whole * share / 100}, widths, model)
+            networks.append(dnal.compact(network, dnal.Architecture.of(space, chosen), check=False))
+            asked[f"{share}% {name}"] = share / 100
     base, *own = measured_ms(networks, at_batch(example, model.batch), model.backend)
-    return [ms / (base * share / 100) for ms, share in zip(own, shares, strict=True)]
+    return {bound: ms / (base * share) for ms, (bound, share) in zip(own, asked.items(), strict=True)}
 
 
 def main() -> None:
