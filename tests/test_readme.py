@@ -64,3 +64,11 @@ def test_depth_pays_as_the_result_file_says() -> None:
     times = [key for key in widths[0] if key.endswith(" ms") and "base" not in key]
     ratios = [float(a[key]) / float(b[key]) for a, b in zip(widths, depth, strict=True) for key in times]
     assert f"{min(ratios):.2f} to {max(ratios):.2f} times as fast" in README
+
+
+def test_speed_is_what_the_result_file_says() -> None:
+    rows = rows_of("realised_speed.csv")
+    section = README.partition("## Does it become faster?")[2].partition("## ")[0]
+    for row in rows:
+        assert row["multiple"] == "16"
+        assert row["speedup"] in section, row

@@ -59,16 +59,18 @@ def assessed(
     backend: str | Backend,
     seeds: Sequence[int],
     turns: int = 9,
+    seconds: float = 30.0,
 ) -> Assessment:
     """Measures one random architecture per seed (each group's share drawn from U(.15, 1)), in interleaved turns.
 
     Args:
         seeds: other ones than those of the calibration, ``dnal.latency.profiling.CALIBRATION_SEEDS``.
+        turns: at least; up to ten times as many where they fit into ``seconds``.
     """
     opened = [open_at(space, random_shares(space, seed), model.multiple) for seed in seeds]
     again = [open_at(space, share, model.multiple) for share in UNIFORM_SHARES]
     runs = runs_of(backend_of(backend), network, space, [*again, *opened], at_batch(example_inputs, model.batch))
-    ms = np.array(medians(runs, least=turns))
+    ms = np.array(medians(runs, least=turns, most=10 * turns, seconds=seconds))
     measured = ms[len(again) :]
     drift = float(np.median(ms[: len(again)] / [row["ms"] for row in model.measured[: len(again)]]))
     predicted = np.array([model.predicted_ms(space, o) for o in opened])

@@ -20,6 +20,8 @@ SHARE_OF_MACS = 0.5
 NOISE = 0.03
 """A larger multiple must be faster by more than this share."""
 
+SECONDS = 10.0
+
 CANDIDATES = (1, 2, 4, 8, 16, 32)
 
 
@@ -48,7 +50,7 @@ def fastest_multiple(
     ordered = sorted(set(candidates))
     opened = [open_at(space, share_for(space, "macs", limit, multiple), multiple) for multiple in ordered]
     runs = runs_of(runtime, network, space, opened, at_batch(example_inputs, batch))
-    ms = medians(runs, least=9)
+    ms = medians(runs, least=9, most=60, seconds=SECONDS)
     per_mac = [own / float(space.costs["macs"](o)) for own, o in zip(ms, opened, strict=True)]
     best = min(per_mac)
     return next(multiple for multiple, rate in zip(ordered, per_mac, strict=True) if rate <= (1 + NOISE) * best)

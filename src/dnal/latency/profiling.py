@@ -35,21 +35,23 @@ CALIBRATION_SEEDS = range(1000, 1012)
 UNIFORM_SHARES = (1.0, 0.75, 0.5, 0.3)
 """Of the groups in the further networks that calibrate: budgets lead there, random architectures hardly do."""
 
-TURNS = (5, 15)
-CALIBRATION_SECONDS = 40.0
+TURNS = (5, 60)
+CALIBRATION_SECONDS = 30.0
+MEASURE_SECONDS = 3.0
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being timed, how much of it is done and how much there is."""
 
 
 def measured_ms(networks: Sequence[nn.Module], example: Inputs, backend: str | Backend) -> list[float]:
-    """Median milliseconds of each network on the example inputs (their batch included), over 9 interleaved turns.
+    """Median milliseconds of each network on the example inputs (their batch included), over interleaved turns: 9, or
+    as many as fit into a few seconds, so that a short disturbance does not decide.
 
     Raises:
         UserError: as :func:`profile`.
     """
     found = backend_of(backend)
-    return medians([found.network(network, example) for network in networks], least=9)
+    return medians([found.network(network, example) for network in networks], least=9, most=99, seconds=MEASURE_SECONDS)
 
 
 def profile(
