@@ -76,12 +76,11 @@ def budgets_kept(
     """What compact networks take over what was asked, under bounds on the latency in percent of the base: of uniform
     widths, and of the largest L1 norms of fresh weights, which empty some layers. All are measured beside the base."""
     priced = space.with_cost("latency", model.cost(space))
-    whole = model.predicted_ms(space, torch.ones(space.num_gates, dtype=torch.bool))
     largest, widths = l1_scores(network, space), Widths(multiple=multiple)
     networks, asked = [network], {}
     for name, scores in (("uniform", uniform_scores(space, largest)), ("l1", largest)):
         for share in shares:
-            chosen = selected(priced, scores, {"latency": whole * share / 100}, widths, model)
+            chosen = selected(priced, scores, {"latency": model.base_ms * share / 100}, widths, model)
             networks.append(dnal.compact(network, dnal.Architecture.of(space, chosen), check=False))
             asked[f"{share}% {name}"] = share / 100
     base, *own = measured_ms(networks, at_batch(example, model.batch), model.backend)

@@ -26,7 +26,7 @@ from dnal.methods import budget_recipe, paper_recipe
 from dnal.methods.selection import fits, least_costs
 from dnal.methods.widths import Widths
 from dnal.plan import Plan
-from dnal.pricing import priced, ranges, selected, widths_of
+from dnal.pricing import full_costs, priced, ranges, selected, widths_of
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space
 from dnal.train.evaluate import Metric, accuracy
@@ -238,7 +238,7 @@ def _trade_off(
     _check_removable(space, chosen_by_name=bool(include or exclude))
     everyone = Chorus(listeners)
     space, plans, model = priced(space, plans, deployment, network, example, latency, everyone)
-    everyone.space(space, ranges(space, plans))
+    everyone.space(space, ranges(space, plans, model))
     torch.manual_seed(seed)
     decided = {
         "precision": str(fabric._precision.precision),
@@ -368,7 +368,7 @@ def _search(
 ) -> Tensor:
     """The architecture phase of the plan's recipe, in place: the variables that stay, bool, (num_gates,)."""
     fabric, space, widths = job.fabric, job.space, widths_of(plan)
-    limits = plan.budget.limits(space.full_cost) if plan.budget is not None else {}
+    limits = plan.budget.limits(full_costs(space, job.latency)) if plan.budget is not None else {}
     epochs = plan.epochs[1]
     common: dict[str, Any] = {
         "loss": job.loss, "teacher": teacher, "validate": job.validate, "listener": listener, "history": history,

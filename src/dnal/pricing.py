@@ -61,11 +61,13 @@ def priced(
         least = min(widths_of(plan).multiple for plan in plans if plan.budget and "latency" in plan.budget.costs)
         model = deployment.latency(counted, network, example, least, latency, listener.profiling)
         space = counted.with_cost("latency", model.cost(counted))
-        too_coarse = any(auto and _out_of_reach(space, plan) for auto, plan in zip(undecided, plans, strict=True))
+        too_coarse = any(
+            auto and _out_of_reach(space, plan, model) for auto, plan in zip(undecided, plans, strict=True)
+        )
         if not too_coarse or least == 1 or latency is not None:
             break
         plans = _decided(plans, undecided, least // 2)  # the widths that are fastest must leave the budget in reach
-    _check(space, plans)
+    _check(space, plans, model)
     return space, plans, model
 
 
@@ -73,17 +75,22 @@ def _decided(plans: list[Plan], undecided: list[bool], multiple: int) -> list[Pl
     return [replace(plan, multiple=multiple) if auto else plan for auto, plan in zip(undecided, plans, strict=True)]
 
 
-def _check(space: Space, plans: list[Plan]) -> None:
+def _check(space: Space, plans: list[Plan], latency: LatencyModel | None = None) -> None:
     """Refuses budgets that no architecture can keep, as far as their costs are known yet."""
     for plan in plans:
         bounds = () if plan.budget is None else plan.budget.bounds
         known = tuple(bound for bound in bounds if bound.cost in space.costs)
-        if len(known) == len(bounds) or _out_of_reach(space, plan):
-            Budget(known).check(space.full_cost, least_costs(space, widths_of(plan)))
+        if len(known) == len(bounds) or _out_of_reach(space, plan, latency):
+            Budget(known).check(full_costs(space, latency), least_costs(space, widths_of(plan)))
 
 
-def _out_of_reach(space: Space, plan: Plan) -> bool:
-    return bool(_beyond(space, [] if plan.budget is None else [plan.budget], widths_of(plan)))
+def _out_of_reach(space: Space, plan: Plan, latency: LatencyModel | None) -> bool:
+    return bool(_beyond(space, [] if plan.budget is None else [plan.budget], widths_of(plan), latency))
+
+
+def full_costs(space: Space, latency: LatencyModel | None) -> dict[str, float]:
+    """The costs of the base, of which budgets are percent: its latency as measured, not as the model sums it up."""
+    return space.full_cost | ({} if latency is None else {"latency": latency.base_ms})
 
 
 def widths_of(plan: Plan) -> Widths:
@@ -92,16 +99,17 @@ def widths_of(plan: Plan) -> Widths:
     return Widths(plan.least, plan.multiple)
 
 
-def _beyond(space: Space, budgets: list[Budget], widths: Widths) -> list[Bound]:
+def _beyond(space: Space, budgets: list[Budget], widths: Widths, latency: LatencyModel | None = None) -> list[Bound]:
     """The bounds that no architecture with such widths can keep, as far as their costs are known yet."""
-    full, lowest = space.full_cost, least_costs(space, widths)
+    full, lowest = full_costs(space, latency), least_costs(space, widths)
     bounds = [bound for budget in budgets for bound in budget.bounds if bound.cost in full]
     return [bound for bound in bounds if bound.limit(full) < lowest[bound.cost]]
 
 
-def ranges(space: Space, plans: list[Plan]) -> list[dict[str, Any]]:
+def ranges(space: Space, plans: list[Plan], latency: LatencyModel | None) -> list[dict[str, Any]]:
     """Per cost: what the base has, the least possible, and what each budget asks."""
-    limits = [{} if plan.budget is None else plan.budget.limits(space.full_cost) for plan in plans]
+    full = full_costs(space, latency)
+    limits = [{} if plan.budget is None else plan.budget.limits(full) for plan in plans]
     lowest = [least_costs(space, widths_of(plan)) for plan in plans]
     return [
         {
@@ -110,7 +118,7 @@ def ranges(space: Space, plans: list[Plan]) -> list[dict[str, Any]]:
             "least": min(least[cost] for least in lowest),
             "asked": [limit.get(cost) for limit in limits],
         }
-        for cost, base in space.full_cost.items()
+        for cost, base in full.items()
     ]
 
 

@@ -52,7 +52,7 @@ class LatencyModel:
         terms: the operations that take time; tables: of their layers.
         factors: per class of layer; constant: milliseconds, shared by all operations alike.
         architecture: names of the operations, so that another network is refused.
-        measured: per network of the calibration {"ms", "predicted_ms", "macs"}.
+        measured: per network of the calibration {"ms", "predicted_ms", "macs"}, the whole network first.
         seconds: that the profiling took.
     """
 
@@ -89,6 +89,11 @@ class LatencyModel:
             UserError: as :meth:`cost`.
         """
         return float(Latency(self, space).terms_ms(open_variables, exactly=True).sum())
+
+    @property
+    def base_ms(self) -> float:
+        """Milliseconds of the whole network as it was measured: percent of the base are percent of it."""
+        return self.measured[0]["ms"]
 
     def save(self, path: str | Path) -> None:
         """Writes latency.json."""
