@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import time
 from itertools import islice
 from pathlib import Path
@@ -33,6 +32,7 @@ from torch import nn
 import dnal
 from dnal import data, models
 from dnal.train.weights import train_weights
+from result_file import append_rows, read_rows
 
 MODELS = ("cifar/vgg16_bn", "cifar/resnet56", "cifar/mobilenet_v2")
 ONE = [f"macs<={share}%" for share in (80, 50, 25, 10, 5)]
@@ -120,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     jobs = [("one", 1, budget) for budget in ONE] + [("one", 8, budget) for budget in ONE]
     jobs += [("several", 1, budget) for budget in SEVERAL] + [("impossible", 1, budget) for budget in IMPOSSIBLE]
-    rows = list(csv.DictReader(options.out.open())) if options.out.exists() else []
+    rows = read_rows(options.out)
     done = {(row["kind"], row["model"], int(row["multiple"]), row["budget"]) for row in rows}
     for model in () if options.report else options.models:
         wanted = [
@@ -133,13 +133,7 @@ def main() -> None:
             assert bench is not None
             row = {"kind": kind, "model": model, "multiple": multiple, "budget": budget, **bench.row(budget, multiple)}
             print(row, flush=True)
-            new = not options.out.exists()
-            with options.out.open("a", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
-            rows.append({**dict.fromkeys(FIELDS, ""), **{key: str(value) for key, value in row.items()}})
+            rows += append_rows(options.out, FIELDS, [row])
     print(report(rows))
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import statistics
 import time
 from pathlib import Path
@@ -34,6 +33,7 @@ from dnal.methods.widths import Widths
 from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
 from dnal.train.evaluate import accuracy
 from dnal.train.weights import train_weights
+from result_file import append_rows, read_rows
 
 SIZE = (3, 32, 32)
 TIMED = [("torch-cpu", 1), ("torch-cpu", 32), ("onnxruntime-cpu", 1), ("onnxruntime-cpu", 32)]
@@ -150,18 +150,11 @@ def main() -> None:
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--report", action="store_true", help="only summarise --out")
     options = parser.parse_args()
-    rows = list(csv.DictReader(options.out.open())) if options.out.exists() else []
+    rows = read_rows(options.out)
     for seed in [] if options.report else options.seeds:
         if (str(seed), str(options.multiple)) in {(row["seed"], row["multiple"]) for row in rows}:
             continue
-        new = not options.out.exists()
-        found = run_seed(options, seed)
-        with options.out.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerows(found)
-        rows += [{key: str(value) for key, value in row.items()} for row in found]
+        rows += append_rows(options.out, FIELDS, run_seed(options, seed))
     print(report(rows))
 
 

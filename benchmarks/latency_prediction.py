@@ -11,7 +11,6 @@ times). A row that stands in the result file is not measured again.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from dnal.methods.magnitude import l1_scores
 from dnal.methods.uniform import uniform_scores
 from dnal.methods.widths import Widths
 from dnal.pricing import selected
-from dnal.space.memory import at_batch
+from dnal.space.trace import at_batch
+from result_file import append_rows, read_rows
 
 FIRST_SEED = 0
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--cache", action=argparse.BooleanOptionalAction, default=False, help="of the layers' times")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = list(csv.DictReader(options.out.open(newline=""))) if options.out.exists() else []
+    rows = read_rows(options.out)
     done = {(r["network"], r["batch"], r["backend"], r["multiple"], r["size"], r["threads"]) for r in rows}
     for batch in options.batches:
         for name in options.networks:
@@ -110,12 +110,9 @@ def main() -> None:
                 for multiple in options.multiples:
                     if (name, str(batch), backend, multiple, str(options.size), str(options.threads)) in done:
                         continue
-                    rows.append({k: str(v) for k, v in row(name, batch, backend, multiple, options).items()})
-                    print(rows[-1], flush=True)
-                    with options.out.open("w", newline="") as file:
-                        writer = csv.DictWriter(file, list(rows[0]))
-                        writer.writeheader()
-                        writer.writerows(rows)
+                    found = row(name, batch, backend, multiple, options)
+                    print(found, flush=True)
+                    append_rows(options.out, list(found), [found])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the ratios of runs that follow each other. A row that stands in the result file 
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import warnings
 from pathlib import Path
@@ -25,6 +24,7 @@ from dnal.methods.magnitude import l1_scores
 from dnal.methods.selection import select
 from dnal.methods.uniform import uniform_scores
 from dnal.methods.widths import Widths
+from result_file import append_rows, read_rows
 
 BUDGETS = {"resnet50": (0.25,), "vgg16_bn": (0.25,), "mobilenet_v2": (0.8, 0.5, 0.25, 0.1)}
 
@@ -92,20 +92,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    rows = list(csv.DictReader(options.out.open(newline=""))) if options.out.exists() else []
+    rows = read_rows(options.out)
     done = {(r["network"], r["batch"], r["backend"], r["size"], r["threads"]) for r in rows}
     for name in options.networks:
         for batch in options.batches:
             for backend in options.backends:
                 if (name, str(batch), backend, str(options.size), str(options.threads)) in done:
                     continue
-                for found in rows_of(name, batch, backend, options):
-                    rows.append({key: str(value) for key, value in found.items()})
-                    print(rows[-1], flush=True)
-                with options.out.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, list(rows[0]))
-                    writer.writeheader()
-                    writer.writerows(rows)
+                found = rows_of(name, batch, backend, options)
+                print(*found, sep="\n", flush=True)
+                append_rows(options.out, list(found[0]), found)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import statistics
 import time
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from dnal.methods.uniform import random_scores, uniform_scores
 from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
 from dnal.train.evaluate import accuracy
 from dnal.train.weights import train_weights
+from result_file import append_rows, read_rows
 
 MODEL, SIZE, BUDGET = "cifar/vgg16_bn_quarter", (3, 16, 16), 15
 METHODS = ("dnal", "paper", "uniform", "magnitude", "random", "scratch")
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--report", action="store_true", help="only print the tables of --out")
     options = parser.parse_args()
-    rows = list(csv.DictReader(options.out.open())) if options.out.exists() else []
+    rows = read_rows(options.out)
     done = {(row["taught"], row["method"], row["seed"]) for row in rows}
     if not options.report:
         lambdas: dict[int, float] = {}
@@ -217,13 +217,7 @@ def main() -> None:
                     lambdas[taught] = bench.find_lambda(bool(taught))
                 row = bench.run(method, bool(taught), lambdas.get(taught, 0.0))
                 print(row, flush=True)
-                new = not options.out.exists()
-                with options.out.open("a", newline="") as file:
-                    writer = csv.DictWriter(file, FIELDS)
-                    if new:
-                        writer.writeheader()
-                    writer.writerow(row)
-                rows.append({key: str(value) for key, value in row.items()})
+                rows += append_rows(options.out, FIELDS, [row])
     print(report(rows))
 
 

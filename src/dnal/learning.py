@@ -139,8 +139,8 @@ def learn(
 
     Whatever is decided by timing is decided before the first step; equal settings and thread count give equal networks.
     """
-    (learned,) = _trade_off(
-        network, train, val, test, [budget], recipe, loss, metric, base_is_trained,
+    (learned,) = trade_off(
+        network, train, val, test, [budget], recipe=recipe, loss=loss, metric=metric, base_is_trained=base_is_trained,
         example_inputs=example_inputs, epochs=epochs, lr=lr, lambda_=lambda_, distil=distil, steps=steps, seed=seed,
         precision=precision, include=include, exclude=exclude, least=least, multiple=multiple, depth=depth,
         deploy_batch=deploy_batch, backend=backend, latency=latency, listeners=[listener or Listener()],
@@ -155,44 +155,16 @@ def trade_off(
     test: Loader | None = None,
     budgets: Sequence[str | Budget | None] = (),
     *,
-    listeners: Sequence[Listener] = (),
-    **options: Any,
-) -> list[Learned]:
-    """One job per budget, from one base: the first phase is trained once, and the rest goes on from it for each.
-
-    Each result is, bit for bit, that of :func:`learn` with this budget and the same seed, as long as the loaders draw
-    from the global random state or can be put back (:func:`dnal.train.random_state.remembered`).
-
-    Args:
-        budgets: what :func:`learn` takes one of.
-        listeners: none, or one per budget; each hears of its own job, and of the phase that all share.
-        options: the other arguments of :func:`learn`.
-
-    Raises:
-        UserError: as :func:`learn`; all budgets are checked before anything is trained.
-    """
-    if not budgets:
-        raise UserError("a trade-off needs at least one budget.")
-    return _trade_off(network, train, val, test, list(budgets), listeners=list(listeners), **options)
-
-
-def _trade_off(
-    network: nn.Module,
-    train: Loader,
-    val: Loader,
-    test: Loader | None,
-    budgets: Sequence[str | Budget | None],
-    recipe: str = "budget",
+    recipe: Literal["budget", "paper"] = "budget",
     loss: Loss | None = None,
     metric: Metric | None = None,
     base_is_trained: bool = False,
-    *,
     example_inputs: Tensor | None = None,
     epochs: int | tuple[int, int, int] | None = None,
     lr: float | None = None,
     lambda_: float | None = None,
     distil: bool | None = None,
-    steps: str = "joint",
+    steps: Literal["joint", "alternating"] = "joint",
     seed: int = 0,
     precision: str = "auto",
     include: Patterns | None = None,
@@ -205,6 +177,22 @@ def _trade_off(
     latency: LatencyModel | str | Path | None = None,
     listeners: Sequence[Listener] = (),
 ) -> list[Learned]:
+    """One job per budget, from one base: the first phase is trained once, and the rest goes on from it for each.
+
+    Each result is, bit for bit, that of :func:`learn` with this budget and the same seed, as long as the loaders draw
+    from the global random state or can be put back (:func:`dnal.train.random_state.remembered`).
+
+    Args:
+        budgets: what :func:`learn` takes one of.
+        listeners: none, or one per budget; each hears of its own job, and of the phase that all share.
+
+    The other arguments are those of :func:`learn`.
+
+    Raises:
+        UserError: as :func:`learn`; all budgets are checked before anything is trained.
+    """
+    if not budgets:
+        raise UserError("a trade-off needs at least one budget.")
     plans = [
         Plan.of(
             budget=budget,
@@ -226,7 +214,7 @@ def _trade_off(
     ]
     _check_distinct([plan.budget for plan in plans if plan.budget is not None])
     Widths(least, multiple if isinstance(multiple, int) else 1)
-    listeners = listeners or [Listener() for _ in plans]
+    listeners = list(listeners) or [Listener() for _ in plans]
     if len(listeners) != len(plans):
         raise UserError(f"give one listener per budget: {len(plans)}, not {len(listeners)}.")
     deployment = Deployment.of(deploy_batch, backend)

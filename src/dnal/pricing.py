@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from dnal.budget import Bound, Budget
+from dnal.budget import Budget
 from dnal.deployment import Deployment, known_latency
 from dnal.methods.selection import CLOSE, least_costs, select
 from dnal.methods.widths import Widths
@@ -49,7 +49,7 @@ def priced(
             multiple = known_latency(latency).multiple  # decided when it was profiled
         else:
             multiple = deployment.multiple(
-                network, space, example, lambda number: not _beyond(space, own, Widths(plans[0].least, number))
+                network, space, example, lambda number: _reachable(space, own, Widths(plans[0].least, number))
             )
         plans = _decided(plans, undecided, multiple)
     plans = [replace(plan, backend=deployment.backend) for plan in plans]
@@ -62,7 +62,8 @@ def priced(
         model = deployment.latency(counted, network, example, least, latency, listener.profiling)
         space = counted.with_cost("latency", model.cost(counted))
         too_coarse = any(
-            auto and _out_of_reach(space, plan, model) for auto, plan in zip(undecided, plans, strict=True)
+            auto and not _reachable(space, [plan.budget], widths_of(plan), model)
+            for auto, plan in zip(undecided, plans, strict=True)
         )
         if not too_coarse or least == 1 or latency is not None:
             break
@@ -80,12 +81,8 @@ def _check(space: Space, plans: list[Plan], latency: LatencyModel | None = None)
     for plan in plans:
         bounds = () if plan.budget is None else plan.budget.bounds
         known = tuple(bound for bound in bounds if bound.cost in space.costs)
-        if len(known) == len(bounds) or _out_of_reach(space, plan, latency):
+        if len(known) == len(bounds) or not _reachable(space, [plan.budget], widths_of(plan), latency):
             Budget(known).check(full_costs(space, latency), least_costs(space, widths_of(plan)))
-
-
-def _out_of_reach(space: Space, plan: Plan, latency: LatencyModel | None) -> bool:
-    return bool(_beyond(space, [] if plan.budget is None else [plan.budget], widths_of(plan), latency))
 
 
 def full_costs(space: Space, latency: LatencyModel | None) -> dict[str, float]:
@@ -99,11 +96,13 @@ def widths_of(plan: Plan) -> Widths:
     return Widths(plan.least, plan.multiple)
 
 
-def _beyond(space: Space, budgets: list[Budget], widths: Widths, latency: LatencyModel | None = None) -> list[Bound]:
-    """The bounds that no architecture with such widths can keep, as far as their costs are known yet."""
+def _reachable(
+    space: Space, budgets: Iterable[Budget | None], widths: Widths, latency: LatencyModel | None = None
+) -> bool:
+    """Whether some architecture with such widths keeps each bound, as far as their costs are known yet."""
     full, lowest = full_costs(space, latency), least_costs(space, widths)
-    bounds = [bound for budget in budgets for bound in budget.bounds if bound.cost in full]
-    return [bound for bound in bounds if bound.limit(full) < lowest[bound.cost]]
+    bounds = [bound for budget in budgets if budget is not None for bound in budget.bounds if bound.cost in full]
+    return all(bound.limit(full) >= lowest[bound.cost] for bound in bounds)
 
 
 def ranges(space: Space, plans: list[Plan], latency: LatencyModel | None) -> list[dict[str, Any]]:

@@ -108,3 +108,16 @@ def test_shares_of_macs() -> None:
     assert shares[6] == pytest.approx((second + last) / (first + second + last))
     assert space.removable_share == 1
     assert dnal.Space.of(nn.Linear(5, 4), torch.randn(2, 5)).removable_share == 0
+
+
+def test_sums_of_products_written_out() -> None:
+    a, b = torch.tensor([0, 1, -1]), torch.tensor([2, 3])
+    cost = Cost([(2.0, [a, b]), (1.0, [a, 5]), (3.0, []), (1.0, [a, a])])
+    g = torch.tensor([0.5, 1.0, 0.25, 1.0], dtype=torch.float64)
+    one, other = 0.5 + 1.0 + 1, 0.25 + 1.0
+    assert cost.terms(g).tolist() == pytest.approx([2 * one * other, 5 * one, 3, one * one])
+    assert torch.autograd.gradcheck(cost, (g.clone().requires_grad_(),))
+
+
+def test_without_terms_nothing_has_a_cost() -> None:
+    assert float(Cost([])(torch.ones(3, dtype=torch.float64))) == 0

@@ -14,7 +14,8 @@ from torch.torch_version import TorchVersion
 
 import dnal
 from dnal.models import create
-from dnal.space.memory import at_batch, memory_cost, peak_memory
+from dnal.space.memory import memory_cost, peak_memory
+from dnal.space.trace import at_batch
 
 FLOAT = 4
 PIXELS = SIDE**2

@@ -16,8 +16,7 @@ from torch import Tensor
 from dnal.errors import UserError
 from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
 from dnal.latency.layers import CLASSES
-from dnal.latency.sizes import Sizes
-from dnal.space.cost import CostFunction, Side
+from dnal.space.cost import Cost, CostFunction, Side
 from dnal.space.space import Space
 
 FORMAT = 1
@@ -147,11 +146,14 @@ class Latency:
         if [operation.name for operation in space.operations] != model.operations:
             raise UserError("the latency model was measured on another network; profile this one.")
         self.terms = model.terms
-        products: list[tuple[int, float, Sequence[Side]]] = []
+        products: list[tuple[float, Sequence[Side]]] = []
+        target: list[int] = []
         for number, term in enumerate(model.terms):
             for axis, sums in enumerate(term.axes):
-                products += [(2 * number + axis, *product) for product in _products(space, term, sums)]
-        self._sizes = Sizes(products, 2 * len(model.terms))
+                products += _products(space, term, sums)
+                target += [2 * number + axis] * len(sums)
+        self._sizes = Cost(products)
+        self._target = torch.tensor(target, dtype=torch.long)
         tables = [model.tables[term.table] for term in model.terms]
         expected = [table.expected(model.multiple) for table in model.tables]
         self._expected = Interpolation([expected[term.table] for term in model.terms])
@@ -162,7 +164,7 @@ class Latency:
                 self._penalties[number, axis, list(DIVISORS)] = torch.tensor(own, dtype=torch.float64)
         self._factors = torch.tensor([model.factors[term.kind] for term in model.terms], dtype=torch.float64)
         self._overhead = model.constant / max(1, len(model.terms))
-        self._branches = list(getattr(space, "branches", []))
+        self._branches = space.branches
         self._branch_variables = torch.tensor([branch.variable for branch in self._branches], dtype=torch.long)
         self._removed = torch.tensor(
             [[branch.removes(term.path) for term in model.terms] for branch in self._branches], dtype=torch.bool
@@ -176,7 +178,7 @@ class Latency:
         """
         self._move(gates.device)
         gates = gates.to(torch.float64)
-        sizes = self._sizes(gates).view(-1, 2)
+        sizes = gates.new_zeros(2 * len(self.terms)).index_add(0, self._target, self._sizes.terms(gates)).view(-1, 2)
         if not exactly:
             return self._expected(sizes) * self._share_left(gates)
         divisors = torch.gcd(sizes.round().long(), torch.full_like(sizes, BLOCK, dtype=torch.long))
@@ -200,7 +202,7 @@ class Latency:
 
     def _move(self, device: torch.device) -> None:
         if self._factors.device != device:  # the gates decide where the arithmetic happens
-            for name in ("_factors", "_penalties", "_branch_variables", "_removed"):
+            for name in ("_target", "_factors", "_penalties", "_branch_variables", "_removed"):
                 setattr(self, name, getattr(self, name).to(device))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dnal.architecture import Architecture
 from dnal.space.space import Space
 
 LEAST_SHARE = 0.15
@@ -40,10 +38,6 @@ def open_at(space: Space, shares: float | Sequence[float], multiple: int = 1) ->
     return result
 
 
-def architecture_at(space: Space, shares: float | Sequence[float], multiple: int = 1) -> Architecture:
-    return Architecture.of(space, open_at(space, shares, multiple))
-
-
 def share_for(space: Space, cost: str, limit: float, multiple: int) -> float:
     """The largest uniform share whose architecture keeps ``cost <= limit``; a bisection."""
     low, high = 0.0, 1.0
@@ -53,4 +47,4 @@ def share_for(space: Space, cost: str, limit: float, multiple: int) -> float:
         middle = (low + high) / 2
         fits = float(space.costs[cost](open_at(space, middle, multiple))) <= limit
         low, high = (middle, high) if fits else (low, middle)
-    return low if math.isfinite(low) else 0.0
+    return low

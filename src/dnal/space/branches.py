@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dnal.space.bypass import Bypass, Replacement
+from dnal.space.bypass import Bypass, Replacement, within
 from dnal.space.operations import Operand
 from dnal.space.trace import Trace
 from dnal.space.variables import Sources
@@ -199,15 +199,14 @@ class _Graph:
         path = _common([self.operations[i].path for i in (*region.operations, end)])
         if not path or self.trace.calls_of[path] != 1:
             return None
-        inside = [i for i in self.working if _within(self.operations[i].path, path)]
+        inside = [i for i in self.working if within(self.operations[i].path, path)]
         children: list[str] = []
         for i in inside:
             if i in region.operations or i == end:
                 continue
-            rest = self.operations[i].path.removeprefix(path).removeprefix(".")
-            if not rest:
+            child = _child(self.operations[i].path, path)
+            if not child:
                 return None  # the module itself does something else too
-            child = rest.partition(".")[0]
             if child not in children:
                 children.append(child)
         return (Replacement(path, "chain", tuple(children)),)
@@ -218,17 +217,16 @@ class _Graph:
         children: list[str] = []
         for i in sorted(region.operations):
             path = self.operations[i].path
-            if frame and not _within(path, frame):
+            if frame and not within(path, frame):
                 return None
-            rest = path.removeprefix(frame).removeprefix(".")
-            child = rest.partition(".")[0]
+            child = _child(path, frame)
             full = f"{frame}.{child}" if frame else child
             if child and full not in children:
                 children.append(full)
-        inside = {i for i in self.working if any(_within(self.operations[i].path, child) for child in children)}
+        inside = {i for i in self.working if any(within(self.operations[i].path, child) for child in children)}
         children = [c for c in children if self.trace.calls_of[c] == 1]
         shared = inside - region.operations
-        children = [c for c in children if not any(_within(self.operations[i].path, c) for i in shared)]
+        children = [c for c in children if not any(within(self.operations[i].path, c) for i in shared)]
         if not children:
             return None
         return tuple(
@@ -239,7 +237,7 @@ class _Graph:
     def name(self, region: _Region, ways: Sequence[tuple[Replacement, ...]]) -> str:
         """The module that goes as a whole, or that with the branch's first product."""
         products = [self.operations[i].path for i in sorted(region.operations) if self.operations[i].name in PRODUCTS]
-        goes = [r.path for way in ways for r in way if any(_within(p, r.path) for p in products)]
+        goes = [r.path for way in ways for r in way if any(within(p, r.path) for p in products)]
         return goes[0] if goes else products[0]
 
     def own(self, bypass: Bypass, region: _Region) -> bool:
@@ -253,8 +251,9 @@ class _Graph:
         return True
 
 
-def _within(path: str, child: str) -> bool:
-    return path == child or path.startswith(f"{child}.")
+def _child(path: str, module: str) -> str:
+    """The child of a module in which a path within it lies; "" for the module itself."""
+    return path.removeprefix(module).removeprefix(".").partition(".")[0]
 
 
 def _common(paths: Sequence[str]) -> str:

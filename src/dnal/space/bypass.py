@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from dnal.errors import UserError
 
 
+def within(path: str, module: str) -> bool:
+    """Whether a path is this module or something in it."""
+    return path == module or path.startswith(f"{module}.")
+
+
 class Zero(nn.Module):
     """Zeros like its first argument, in new memory."""
 
@@ -61,9 +66,7 @@ class Bypass(NamedTuple):
     def removes(self, path: str) -> bool:
         """Whether the module or tensor at ``path`` is gone."""
         for gone, _, children, _ in self.modules:
-            inside = path == gone or path.startswith(f"{gone}.")
-            kept = (f"{gone}.{child}" for child in children)
-            if inside and not any(path == child or path.startswith(f"{child}.") for child in kept):
+            if within(path, gone) and not any(within(path, f"{gone}.{child}") for child in children):
                 return True
         return False
 

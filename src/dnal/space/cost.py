@@ -23,6 +23,8 @@ open."""
 class Cost:
     """A sum of products of gate sums: cost(g) = sum_t factor_t * prod_k sum_{i in side_tk} g_i.
 
+    A network has hundreds of terms on few streams: the gates of each stream are summed once.
+
     Args:
         terms: (factor, sides) each; a side is the variable ids of its channels, shape (n,), where -1 (fixed) counts 1,
             or a plain count.
@@ -31,6 +33,7 @@ class Cost:
     def __init__(self, terms: Sequence[tuple[float, Sequence[Side]]]) -> None:
         width = max((len(sides) for _, sides in terms), default=0)
         base: list[float] = [1.0]  # sum 0 is the constant 1 that fills short products
+        numbers: dict[bytes | int, int] = {1: 0}  # the sum of each side
         index: list[Tensor] = []
         segment: list[Tensor] = []
         factors: list[float] = []
@@ -38,14 +41,17 @@ class Cost:
         for factor, sides in terms:
             row = []
             for side in sides:
-                row.append(len(base))
-                if isinstance(side, int):
-                    base.append(side)
-                    continue
-                free = side[side >= 0]
-                index.append(free)
-                segment.append(torch.full_like(free, len(base)))
-                base.append(float(side.numel() - free.numel()))
+                key = side if isinstance(side, int) else side.cpu().numpy().tobytes()
+                if key not in numbers:
+                    numbers[key] = len(base)
+                    fixed = side
+                    if not isinstance(side, int):
+                        free = side[side >= 0]
+                        index.append(free)
+                        segment.append(torch.full_like(free, len(base)))
+                        fixed = side.numel() - free.numel()
+                    base.append(float(fixed))
+                row.append(numbers[key])
             rows.append(row + [0] * (width - len(row)))
             factors.append(factor)
         self._factors = torch.tensor(factors, dtype=torch.float64)

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from dnal.errors import UserError
 from dnal.space.bake import baked
@@ -28,6 +27,7 @@ from dnal.space.rules import RULES
 from dnal.space.space import Space
 from dnal.space.trace import (
     Inputs,
+    at_batch,
     batch_size,
     call,
     cloned,
@@ -101,20 +101,6 @@ def peak_memory(network: nn.Module, example_inputs: Inputs) -> int:
         with counter:
             call(twin, inputs)
     return counter.peak
-
-
-def at_batch(inputs: Inputs, batch: int) -> Inputs:
-    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format."""
-    size = batch_size(inputs)
-
-    def resized(tensor: Tensor) -> Tensor:
-        if not tensor.dim() or tensor.size(0) != size or size == batch:
-            return tensor
-        return torch.cat([tensor] * -(-batch // size))[:batch].clone()
-
-    if batch < 1:
-        raise UserError(f"a batch has at least one example, not {batch}.")
-    return tree_map_only(Tensor, resized, inputs)  # type: ignore[no-any-return]
 
 
 class _Peak:

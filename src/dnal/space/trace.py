@@ -75,6 +75,20 @@ def batch_size(inputs: Inputs) -> int:
     return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
 
 
+def at_batch(inputs: Inputs, batch: int) -> Inputs:
+    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format."""
+    size = batch_size(inputs)
+
+    def resized(tensor: Tensor) -> Tensor:
+        if not tensor.dim() or tensor.size(0) != size or size == batch:
+            return tensor
+        return torch.cat([tensor] * -(-batch // size))[:batch].clone()
+
+    if batch < 1:
+        raise UserError(f"a batch has at least one example, not {batch}.")
+    return tree_map_only(Tensor, resized, inputs)  # type: ignore[no-any-return]
+
+
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
     """The network in eval mode without gradients; each module's own mode is restored afterwards."""
