@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_program import SHORT, Program
 from safetensors.torch import save_file
 
+from cli_program import SHORT, Program
 from dnal import models
 
 
@@ -152,7 +152,7 @@ def test_the_message_of_an_impossible_budget_says_the_least(here: Path, dnal: Pr
 
 def test_a_folder_that_cannot_be_written(here: Path, dnal: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     # Refused by the system as for an ordinary user; tests may run as one who may write anywhere.
-    monkeypatch.setattr("dnal.run.os.access", lambda path, mode: False)
+    monkeypatch.setattr("dnal.run.writer.os.access", lambda path, mode: False)
     answer = dnal("learn", *SHORT, "--out", "run")
     assert answer.status == 2
     assert "nothing may be written" in answer.err
@@ -163,7 +163,7 @@ def test_a_folder_that_turns_out_not_to_be_writable(here: Path, dnal: Program, m
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dnal.run.os.fsync", full)
+    monkeypatch.setattr("dnal.run.files.os.fsync", full)
     answer = dnal("learn", *SHORT, "--out", "deep/run")
     assert answer.status == 2
     assert "No space left" in answer.err

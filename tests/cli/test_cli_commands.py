@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_program import Program
 
 import dnal as package
+from cli_program import Program
 from dnal import models
 from dnal.space.space import Space
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_program import SHORT, Program
 from safetensors.torch import load_file, save_file
 
 import dnal as package
+from cli_program import SHORT, Program
 from dnal import cli, models
-from dnal.run import ARCHITECTURE, CHECKPOINT, CHECKPOINT_PROGRESS, CONFIG, LOG, MODEL, RESULT, read_config
+from dnal.run import read_config
+from dnal.run.files import ARCHITECTURE, CHECKPOINT, CHECKPOINT_PROGRESS, CONFIG, LOG, MODEL, RESULT
 
 # Stops being a number after so many training steps, whatever the weights.
 BREAKS = """

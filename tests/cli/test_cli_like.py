@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from cli_program import SHORT, Program
 
-from dnal.run import ARCHITECTURE, CONFIG, LATENCY, MODEL, RESULT
+from cli_program import SHORT, Program
+from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, MODEL, RESULT
 
 EXACT = (CONFIG, ARCHITECTURE, MODEL)
 

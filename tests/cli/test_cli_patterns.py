@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_program import SHORT, Program
 
 import dnal as package
+from cli_program import SHORT, Program
 from dnal import models
 from dnal.architecture import Architecture
-from dnal.run import ARCHITECTURE, read_config
+from dnal.run import read_config
+from dnal.run.files import ARCHITECTURE
 from dnal.space.space import Space
 
 IMAGE = torch.rand(1, 3, 32, 32)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from cli_program import Program
 
 ASKED = ("profile", "--model", "cifar/resnet20", "--input", "3,8,8", "--architectures", "2")

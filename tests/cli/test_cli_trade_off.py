@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_program import SHORT, Program
 
+from cli_program import SHORT, Program
 from dnal import models
 from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
-from dnal.run import ARCHITECTURE, CONFIG, LOG, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, CONFIG, LOG, MODEL, RESULT
 from dnal.space.space import Space
 
 BUDGETS = ("--budget", "macs<=60%", "--budget", "macs<=30%", "--budget", "params<=20%")

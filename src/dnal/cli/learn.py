@@ -208,7 +208,7 @@ def _run(job: Job, out: Path | None, overwrite: bool, watchers: list[Listener]) 
 
 
 def _diverged(sentence: str, folders: list[Path]) -> str:
-    from dnal.run import CHECKPOINT, RESULT
+    from dnal.run.files import CHECKPOINT, RESULT
 
     where = sentence.partition(";")[0].rstrip(".")
     checkpoint = next(folder for folder in folders if not (folder / RESULT).exists()) / CHECKPOINT
@@ -218,7 +218,7 @@ def _diverged(sentence: str, folders: list[Path]) -> str:
 
 def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
     """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget."""
-    from dnal.run import CONFIG
+    from dnal.run.files import CONFIG
 
     name = names[0] if len(names) == 1 else "trade_off"
     folder = out or _default_out((job.model, job.data, name), job.seed, free=not overwrite)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dnal.cli.job import Job
 
 if TYPE_CHECKING:
-    from dnal.repeat import Differences
+    from dnal.run.repeat import Differences
 
 CHANGES_WITH: dict[str, tuple[str, ...]] = {
     "weights": ("model",),
@@ -32,8 +32,8 @@ def repeated(job: Job, run: Path, given: Collection[str]) -> tuple[Job, Differen
     Raises:
         UserError: no run, or a config.yaml that no run has written so.
     """
-    from dnal.repeat import Differences, recorded
-    from dnal.run import LATENCY
+    from dnal.run.files import LATENCY
+    from dnal.run.repeat import Differences, recorded
 
     document = recorded(run)
     given = {KEYS.get(name, name) for name in given}

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field
 
 import dnal
 from dnal.errors import UserError
-from dnal.run import CONFIG, LATENCY, Config, Size, read_yaml, validated
+from dnal.run.config import Config, Size, read_yaml, validated
+from dnal.run.files import CONFIG, LATENCY
 from dnal.train.listener import Listener
 
 Epochs = Annotated[int, Field(ge=0)]

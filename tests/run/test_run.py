@@ -14,32 +14,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from cli_program import SHORT, Program
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import dnal as package
+from cli_program import SHORT, Program
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.errors import UserError
 from dnal.learning import Learned
-from dnal.run import (
-    ARCHITECTURE,
-    CHECKPOINT,
-    CHECKPOINT_PROGRESS,
-    CONFIG,
-    FILES,
-    LOG,
-    MODEL,
-    RESULT,
-    RunWriter,
-    check_free,
-    evaluate,
-    load,
-    read_config,
-    read_result,
-)
+from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
+from dnal.run.files import ARCHITECTURE, CHECKPOINT, CHECKPOINT_PROGRESS, CONFIG, FILES, LOG, MODEL, RESULT
 from dnal.space.space import Space
 
 JOB = {
@@ -170,7 +156,7 @@ def test_a_write_that_fails_keeps_the_file_before_it(tmp_path: Path, monkeypatch
     def broken(*arguments: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("dnal.run.os.fsync", broken)
+    monkeypatch.setattr("dnal.run.files.os.fsync", broken)
     with pytest.raises(OSError, match="no space left"):
         writer.checkpoint({"a": torch.ones(3)}, {"epoch": 2})
     assert torch.equal(load_file(tmp_path / "run" / CHECKPOINT)["a"], torch.zeros(3))

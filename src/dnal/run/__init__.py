@@ -1,0 +1,20 @@
+"""The Run: a folder that holds everything of one job, and needs no pickle.
+
+    config.yaml              what was asked for and what was decided automatically; written first
+    latency.json             the latency model, if the latency is bounded; before the first step too
+    log.jsonl                one line per epoch
+    checkpoint.safetensors   the last good state, while training (its header repeats checkpoint.json)
+    checkpoint.json          where that was
+    architecture.json        which channels stay
+    model.safetensors        the compact network's tensors
+    result.json              base and compact network in figures; written last, so a run that has it is finished
+
+architecture.json and model.safetensors hold no time, path or host: equal jobs write equal bytes.
+"""
+
+from dnal.run.config import Config, read_config
+from dnal.run.evaluation import evaluate
+from dnal.run.loading import load, read_result
+from dnal.run.writer import RunWriter, check_free
+
+__all__ = ["Config", "RunWriter", "check_free", "evaluate", "load", "read_config", "read_result"]

@@ -1,0 +1,80 @@
+"""Recomputing the figures of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnal import data as dnal_data
+from dnal.deployment import Deployment, params
+from dnal.run.config import read_config
+from dnal.run.files import RESULT
+from dnal.run.loading import base_network, load, read_result
+from dnal.space.space import macs
+
+
+def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | None = None) -> dict[str, Any]:
+    """Recomputes a run's figures from its saved network, and compares them with result.json.
+
+    Of the base network only what its name tells is recomputed (MACs and parameters); its weights are not kept.
+
+    Args:
+        run: the folder.
+        data: where the data are now, if they moved; None means as recorded.
+        root: the same for the folder of downloaded sets.
+
+    Returns:
+        "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data), latency_ms (of the run's
+        deploy_batch on its backend), and memory (bytes) if the run bounded it; "input_shape"; "deploy_batch",
+        "backend"; "differs": a sentence per figure that is not result.json's (empty: all agree; latency is measured
+        anew and not compared).
+
+    Raises:
+        UserError: as :func:`load` and :func:`dnal.data.load`.
+    """
+    from lightning.fabric import Fabric
+
+    from dnal.train.evaluate import accuracy
+
+    config, result = read_config(run), read_result(run)
+    network, base = load(run), base_network(config)
+    dataset = dnal_data.load(
+        data or config.data,
+        root=root or config.root,
+        input_shape=config.input,
+        classes=config.classes,
+        # The images are normalised by the training images' mean and deviation, so these must be the same ones.
+        limit_train=config.limit_train,
+        seed=config.seed,
+    )
+    test = dnal_data.loaders(dataset, config.batch_size, workers=config.workers).test
+    device = Fabric(accelerator="auto", devices=1).device  # where `learn` measured
+    example = torch.zeros(1, *config.input, device=device)
+    network.to(device)
+    deployment = Deployment.of(config.deploy_batch, config.backend)
+    (compact,) = deployment.figures([network], example, result["compact"])
+    found: dict[str, Any] = {
+        "base": {"macs": macs(base, example.cpu()), "params": params(base)},
+        "compact": {**compact, "accuracy": accuracy(network, test)},
+    }
+    # Another device or library version may round two nearly equal logits the other way: one image, never many.
+    tolerance = {"accuracy": max(0.001, 1.5 / max(1, len(dataset.test)))}
+    differs = [
+        f"{part} {key} is {value}, {RESULT} says {result[part].get(key)}"
+        for part, figures in found.items()
+        for key, value in figures.items()
+        if key != "latency_ms" and not _close(value, result[part].get(key), tolerance.get(key, 0))
+    ]
+    return {
+        **found,
+        "input_shape": list(config.input),
+        "deploy_batch": deployment.batch,
+        "backend": deployment.backend,
+        "differs": differs,
+    }
+
+
+def _close(found: float, said: object, tolerance: float) -> bool:
+    return isinstance(said, int | float) and abs(found - said) <= tolerance

@@ -1,0 +1,156 @@
+"""Writing a run folder while a job works."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+from torch import Tensor
+
+import dnal
+from dnal.errors import UserError
+from dnal.run.config import Config, read_config, validated
+from dnal.run.files import (
+    ARCHITECTURE,
+    CHECKPOINT,
+    CHECKPOINT_PROGRESS,
+    CONFIG,
+    FILES,
+    LATENCY,
+    LOG,
+    MODEL,
+    RESULT,
+    atomic,
+    temporary_of,
+    write_tensors,
+    write_text,
+)
+from dnal.train.listener import Listener
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
+    from dnal.learning import Learned
+
+
+class RunWriter(Listener):
+    """Writes a run folder while :func:`dnal.learn` works.
+
+    Nothing exists before ``start``, which is called when everything has been checked: bad input leaves no folder.
+
+    Args:
+        path: the folder.
+        job: the fields of :class:`Config` that ``learn`` does not know (model, input, classes, data, ...).
+        overwrite: replace an earlier run at this path.
+
+    Raises:
+        UserError: where :func:`check_free` refuses the path.
+    """
+
+    def __init__(self, path: str | Path, job: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        self._job = dict(job)
+        self._overwrite = overwrite
+        check_free(self.path, overwrite=overwrite)
+
+    def start(self, settings: dict[str, Any]) -> None:
+        """Makes the folder and writes config.yaml.
+
+        Raises:
+            UserError: the folder cannot be written; nothing is left behind.
+        """
+        versions = {"dnal": dnal.__version__, "torch": str(torch.__version__)}
+        document = {**versions, **self._job, **{k: v for k, v in settings.items() if k not in self._job}}
+        config = validated(Config, document, "the settings of this run")
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        check_free(self.path, overwrite=self._overwrite)  # again: another job may have come first
+        made = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # result.json leaves first: were this interrupted, what remained would not pass for a finished run.
+            for name in reversed(FILES):
+                (self.path / name).unlink(missing_ok=True)
+                temporary_of(self.path / name).unlink(missing_ok=True)
+            write_text(self.path / CONFIG, text)
+        except OSError as error:
+            if made and self.path.is_dir():
+                self.path.rmdir()
+            raise UserError(
+                f"the run folder '{self.path}' cannot be written ({error.strerror}); choose another with --out."
+            ) from None
+
+    def latency(self, model: LatencyModel) -> None:
+        atomic(self.path / LATENCY, model.save)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        with (self.path / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+        text = json.dumps(progress, indent=1)
+        # The progress travels in the file of tensors too: one rename keeps the two together whenever a job is killed.
+        write_tensors(self.path / CHECKPOINT, tensors, {"progress": text})
+        write_text(self.path / CHECKPOINT_PROGRESS, text + "\n")
+
+    def finish(self, learned: Learned) -> None:
+        """Writes architecture, compact network and result, and removes the checkpoint."""
+        config = read_config(self.path)
+        settings = learned.settings
+        result = {
+            "base": learned.base,
+            "compact": learned.compact,
+            "budget": settings.get("budget", ",".join(c["bound"] for c in learned.constraints)),
+            "constraints": learned.constraints,
+            "recipe": settings.get("recipe"),
+            "method": learned.method,
+            "seed": config.seed,
+            "input_shape": list(config.input),
+            "seconds": learned.seconds,
+        }
+        atomic(self.path / ARCHITECTURE, learned.architecture.save)
+        write_tensors(self.path / MODEL, learned.network.state_dict())
+        write_text(self.path / RESULT, json.dumps(result, indent=1) + "\n")
+        for name in (CHECKPOINT, CHECKPOINT_PROGRESS):
+            (self.path / name).unlink(missing_ok=True)
+
+
+def check_free(path: str | Path, *, overwrite: bool = False) -> None:
+    """Refuses a path where no run can be written. An empty folder is free.
+
+    Overwriting replaces a folder that holds a run's files and nothing else.
+
+    Raises:
+        UserError: saying what stands there, or why nothing can.
+    """
+    path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise UserError(f"'{path}' is a link to nothing; choose another folder with --out.")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"'{path}' is a file; choose a folder for the run with --out.")
+    ancestor = path
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir():
+        raise UserError(f"'{ancestor}' is a file, so '{path}' cannot be a folder in it; choose another with --out.")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise UserError(f"nothing may be written in '{ancestor}'; choose another folder for the run with --out.")
+    if ancestor != path:
+        return
+    entries = {entry.name for entry in path.iterdir()}
+    if not entries:
+        return
+    # A run that was killed may hold the temporary file of an unfinished write.
+    own = {name for file in FILES for name in (file, temporary_of(Path(file)).name)}
+    foreign = sorted(entries - own)
+    if CONFIG not in entries:
+        raise UserError(f"the folder '{path}' exists and is no run; choose another with --out.")
+    if not overwrite:
+        raise UserError(f"the run '{path}' exists; choose another folder with --out, or replace it with --overwrite.")
+    if foreign:
+        raise UserError(
+            f"the run '{path}' also holds '{foreign[0]}', which no run writes; move it away before --overwrite."
+        )
