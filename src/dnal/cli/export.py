@@ -1,0 +1,80 @@
+"""`dnal export`: a run's compact network as a standard file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnal.cli.display import line, percent, table
+from dnal.cli.errors import told
+from dnal.errors import UserError
+
+if TYPE_CHECKING:
+    from dnal.export import Exported
+
+INT8 = "int8"
+
+
+@told
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `dnal learn` wrote.")],
+    to: Annotated[str, typer.Option(metavar="onnx|pt2", help="ONNX, or a torch.export program.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: in RUN. A file that is there is replaced.")
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            metavar=INT8, help="ONNX in 8-bit integers, calibrated on the run's data; it shows what they cost."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="D", help="Where the data are now, if they are no longer where they were.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets, if it is another one now.")
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Run this package's code where it builds the run's network; repeatable."),
+    ] = None,
+) -> None:
+    """Write a run's network as one file that needs no dnal, with a batch of any size, and check it."""
+    if quantize not in (None, INT8):
+        raise UserError(f"unknown --quantize '{quantize}'; known is {INT8}.")
+    if quantize and to == "pt2":
+        raise UserError("--quantize int8 writes ONNX only; say --to onnx.")
+
+    from dnal.export import export_run, format_of, quantize_run
+
+    runtime = format_of(to).runtime
+    if quantize is None:
+        exported = export_run(run, to, out=out, data=data, root=root, trust=trust or ())
+        line(f"{exported.path}: {_size(exported.path.stat().st_size)}, a batch of any size")
+        line(_checked(exported, runtime))
+        return
+    made = quantize_run(run, out=out, data=data, root=root, trust=trust or ())
+    line(f"{made.path}: {_size(made.path.stat().st_size)}, 8-bit integers, a batch of any size")
+    line(f"in 32 bits {_checked(made.exported, runtime)}")
+    line()
+    images = "one image" if made.batch == 1 else f"{made.batch} images"
+    headings = [("", False), ("accuracy (test data)", True), (f"latency ({images}, {runtime})", True), ("file", True)]
+    rows = [
+        (name, percent(row["accuracy"], 2), f"{row['latency_ms']:.3g} ms", _size(row["bytes"]))
+        for name, row in made.figures.items()
+    ]
+    table(headings, rows)
+
+
+def _checked(exported: Exported, runtime: str) -> str:
+    *first, last = exported.differences
+    return (
+        f"checked in {runtime} at batches of {', '.join(map(str, first))} and {last}: "
+        f"the largest difference is {exported.difference:.1e} of the largest output"
+    )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:.3g} MB" if count >= 1e6 else f"{count / 1e3:.3g} kB"

@@ -1,0 +1,42 @@
+"""What exporting needs of a file format."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from dnal.space.trace import Inputs
+
+Run = Callable[[Inputs], list[Tensor]]
+"""Runs a file on inputs and returns its output tensors in the network's order."""
+
+
+class Format(ABC):
+    """A kind of file.
+
+    Attributes:
+        name: how a user asks for it.
+        suffix: how its files end.
+        runtime: what loads and runs them here.
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    runtime: ClassVar[str]
+
+    @abstractmethod
+    def contents(self, program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            UserError: where PyTorch cannot write this program so.
+        """
+
+    @abstractmethod
+    def runner(self, path: Path) -> Run:
+        """The file, loaded by its own runtime on the CPU."""

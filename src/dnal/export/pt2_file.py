@@ -1,0 +1,45 @@
+"""A torch.export program in PyTorch's archive, run by PyTorch."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_leaves
+
+from dnal.errors import UserError
+from dnal.export.format import Format, Run
+from dnal.export.program import first_line
+from dnal.space.trace import Inputs, call
+
+METADATA = "metadata.json"
+"""The extra file of the archive: ``torch.export.load(path, extra_files={"metadata.json": ""})`` reads it."""
+
+
+class Pt2(Format):
+    name = "pt2"
+    suffix = ".pt2"
+    runtime = "torch.export"
+
+    def contents(self, program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+        buffer = io.BytesIO()
+        try:
+            torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata), indent=1)})
+        except Exception as error:  # whatever the serialiser meets in the user's operations
+            raise UserError(f"PyTorch cannot write this network as pt2 ({first_line(error)}); use onnx.") from error
+        return buffer.getvalue()
+
+    def runner(self, path: Path) -> Run:
+        with path.open("rb") as file:
+            network = torch.export.load(file).module()  # type: ignore[arg-type]
+
+        def run(inputs: Inputs) -> list[Tensor]:
+            with torch.no_grad():
+                return [leaf for leaf in tree_leaves(call(network, inputs)) if isinstance(leaf, Tensor)]
+
+        return run

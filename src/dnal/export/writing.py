@@ -1,0 +1,152 @@
+"""Writing a network into a file, checked against the network before the file takes its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+import dnal
+from dnal.atomic import atomic
+from dnal.errors import UserError
+from dnal.export.format import Format, Run
+from dnal.export.formats import format_of
+from dnal.export.inputs import varied
+from dnal.export.program import first_line, program_of
+from dnal.export.quiet import quiet
+from dnal.space.trace import Inputs, call, copied, evaluating, undisturbed
+
+TOLERANCE = 1e-4
+"""Largest difference to the network, relative to the largest number of each output."""
+
+BATCHES = (1, 3, 8)
+"""At which a file is checked; it was exported at another one."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and checked.
+
+    Attributes:
+        path: the file.
+        differences: per batch size the largest difference to the network, relative to the largest output.
+    """
+
+    path: Path
+    differences: dict[int, float]
+
+    @property
+    def difference(self) -> float:
+        """The largest of them."""
+        return max(self.differences.values())
+
+
+def to_onnx(
+    network: nn.Module, example: Inputs, path: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> Exported:
+    """Writes a network as ONNX; see :func:`export`. The metadata become the model's ``metadata_props``."""
+    return export(network, example, path, "onnx", metadata=metadata)
+
+
+def to_pt2(
+    network: nn.Module, example: Inputs, path: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> Exported:
+    """Writes a network as a torch.export program; see :func:`export`. The metadata become the extra file
+    ``metadata.json``."""
+    return export(network, example, path, "pt2", metadata=metadata)
+
+
+def export(
+    network: nn.Module, example: Inputs, path: str | Path, to: str, *, metadata: Mapping[str, str] | None = None
+) -> Exported:
+    """Writes any network in eval mode as one file with a free batch, and checks the file against the network.
+
+    A file that was there is replaced, once the new one is whole and right; else it stays. The network, its mode and
+    its device stay as they are.
+
+    Args:
+        network: any nn.Module that torch.export can follow.
+        example: a tensor, a tuple of positional or a dict of keyword arguments; dimension 0 is the batch.
+        path: the file, with the ending of the format.
+        to: a name of ``FORMATS``.
+        metadata: what the file says about itself, beside the version of dnal.
+
+    Raises:
+        UserError: an unknown format, packages that are missing, a place that cannot be written, a network that PyTorch
+            cannot export, or a file that computes something else than the network.
+    """
+    kind, path = format_of(to), Path(path)
+    check_place(path, kind)
+    found: dict[int, float] = {}
+    with undisturbed(example), quiet():
+        twin = copied(network).cpu()
+        with evaluating(twin):
+            contents = kind.contents(program_of(twin, example), {"dnal": dnal.__version__, **(metadata or {})})
+
+            def write(temporary: Path) -> None:
+                temporary.write_bytes(contents)
+                found.update(checked(twin, example, kind.runner(temporary), kind.runtime))
+
+            atomic(path, write)
+    return Exported(path, found)
+
+
+def checked(network: nn.Module, example: Inputs, run: Run, runtime: str) -> dict[int, float]:
+    """The largest relative difference of a file to its network per batch size.
+
+    Raises:
+        UserError: above the tolerance, or where the file does not run.
+    """
+    found = {}
+    for batch in BATCHES:
+        expected = [t for t in tree_leaves(call(network, varied(example, batch))) if isinstance(t, Tensor)]
+        try:
+            got = run(varied(example, batch))
+        except Exception as error:  # whatever the runtime says
+            raise UserError(
+                f"the exported network does not run in {runtime} at a batch of {batch} ({first_line(error)}); "
+                "no file was written, try another format."
+            ) from error
+        found[batch] = difference(expected, got)
+        if not found[batch] <= TOLERANCE:
+            raise UserError(
+                f"the exported network computes something else in {runtime} at a batch of {batch}: the difference is "
+                f"{found[batch]:.1e} of the largest output; no file was written, try another format."
+            )
+    return found
+
+
+def difference(expected: list[Tensor], got: list[Tensor]) -> float:
+    """The largest difference, relative to the largest number of each expected tensor; infinite for other shapes and
+    for what is not finite in one of the two alone."""
+    if [t.shape for t in expected] != [t.shape for t in got]:
+        return float("inf")
+    return max((_apart(a.double(), b.double()) for a, b in zip(expected, got, strict=True)), default=float("inf"))
+
+
+def _apart(expected: Tensor, got: Tensor) -> float:
+    if not expected.numel() or torch.equal(expected, got):
+        return 0.0
+    value = float((expected - got).abs().max() / expected.abs().max())
+    return value if value == value else float("inf")
+
+
+def check_place(path: Path, kind: Format) -> None:
+    """Refuses a path where no file of this format can be written.
+
+    Raises:
+        UserError: another ending (which may be another file of the user's), a folder, or no place to write.
+    """
+    if path.suffix != kind.suffix:
+        raise UserError(f"a file of the format {kind.name} ends in {kind.suffix}, '{path}' does not; rename it.")
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder '{path.parent}' for '{path.name}'; make it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"nothing may be written in '{path.parent}'; choose another place.")
