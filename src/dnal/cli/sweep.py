@@ -1,0 +1,239 @@
+"""`dnal sweep`: many runs, on the cores of this machine or on a cluster."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnal.cli import options
+from dnal.cli.display import line, table
+from dnal.cli.errors import Ended, say, told
+from dnal.cli.stopping import SIGNALS, Terminated
+from dnal.errors import UserError
+
+if TYPE_CHECKING:
+    from dnal.cli.job import Job
+    from dnal.sweep.configuration import Sweep
+    from dnal.sweep.table import Row
+    from dnal.sweep.trial import Trial
+
+FAILURES = 1
+FIGURES = [("MACs", True), ("parameters", True), ("accuracy", True), ("holds", False)]
+
+
+@told
+def sweep(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What the trials share, and what varies.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the trials and their table; default: in runs/.")
+    ] = None,
+    trials_at_once: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="They share the cores; default: one a GPU, or one for every four cores."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="A", help="Of a Ray cluster, or auto; default: RAY_ADDRESS, else this machine alone."),
+    ] = None,
+) -> None:
+    """Run a grid or a random search of the options of `dnal learn` on Ray Tune. The same command again goes on."""
+    options.whole("--trials-at-once", trials_at_once)
+
+    from dnal.cli.learn import RUNS
+    from dnal.sweep import on_ray
+    from dnal.sweep.configuration import read_sweep
+    from dnal.sweep.folder import check_folder, claimed
+    from dnal.sweep.share import shared
+
+    asked = read_sweep(config)
+    folder = out or RUNS / config.stem
+    trials = _trials(asked, folder)
+    check_folder(folder, asked)
+    left = [trial for trial in trials if not trial.finished]
+    told_ = _Told(folder, asked, trials)
+    with ExitStack() as stack:
+        machines = stack.enter_context(on_ray.connected(address)) if left else None
+        stack.enter_context(claimed(folder, asked))
+        share = None if machines is None else shared(machines, len(left), trials_at_once)
+        told_.begin(1 if share is None else share.threads)
+        if share is not None:
+            line(f"{len(left)} trials in '{folder}', {share.at_once} at once, threads of each: {share.threads}")
+            stack.enter_context(_signals(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])]))
+            tasks = {trial.name: trial.task(share.threads) for trial in left}
+            on_ray.run(tasks, share, folder, ended=told_.ended, again=told_.again)
+    told_.end()
+
+
+class _Told:
+    """The table of the trials, on disk and on the terminal, as they end."""
+
+    def __init__(self, folder: Path, asked: Sweep, trials: list[Trial]) -> None:
+        from dnal.sweep.folder import TABLE
+
+        self._path, self._varied, self._threads = folder / TABLE, asked.varied, 1
+        self._trials = {trial.name: trial for trial in trials}
+        self._rows: dict[str, Row] = {}
+
+    def begin(self, threads: int) -> None:
+        """``threads``: those of a trial that is begun now."""
+        self._threads = threads
+        self._rows = {name: trial.row(threads, over=False) for name, trial in self._trials.items()}
+        self._write()
+
+    def ended(self, name: str) -> None:
+        row = self._rows[name] = self._trials[name].row(self._threads, over=True)
+        self._write()
+        line(f"{_called(row, self._varied)}: {_figures(row) or row['error']}")
+
+    def again(self, name: str) -> None:
+        row = self._trials[name].row(self._threads, over=False)
+        line(f"{_called(row, self._varied)} goes on: {row['error'] or 'the process was killed'}")
+
+    def end(self) -> None:
+        """The whole table.
+
+        Raises:
+            typer.Exit: with status 1 where a trial failed.
+        """
+        from dnal.sweep.table import FINISHED
+
+        rows = list(self._rows.values())
+        line()
+        table(
+            [("trial", False), *((name, False) for name in self._varied), *FIGURES, ("status", False)],
+            [_shown(row, self._varied) for row in rows],
+        )
+        line()
+        line(f"table: {self._path}")
+        failed = [row for row in rows if row["status"] != FINISHED]
+        if failed:
+            first = failed[0]
+            say(
+                f"{len(failed)} of {len(rows)} trials failed; {first['trial']}: {first['error'].rstrip('.')}; "
+                "the same command tries them again."
+            )
+            raise typer.Exit(FAILURES)
+
+    def _write(self) -> None:
+        from dnal.atomic import write_text
+        from dnal.sweep.table import csv_of
+
+        write_text(self._path, csv_of(list(self._rows.values()), self._varied))
+
+
+def _trials(asked: Sweep, folder: Path) -> list[Trial]:
+    """All trials, checked as far as it goes without network and data.
+
+    Raises:
+        UserError: naming the trial that cannot work.
+    """
+    from dnal.cli.arguments import arguments_of, job_of
+    from dnal.sweep.trial import Trial
+
+    arguments_of(asked.job)  # what is wrong with all of them is not the first one's fault
+    digits = len(str(len(asked.trials) - 1))
+    trials, jobs = [], []
+    for number, settings in enumerate(asked.trials):
+        name = f"trial-{number:0{digits}d}"
+        try:
+            arguments = arguments_of({**asked.job, **settings})
+            job = job_of(arguments)
+            _check(job)
+        except UserError as error:
+            raise UserError(f"{_called({'trial': name, **settings}, asked.varied)}: {error}") from None
+        resume = ["--checkpoint-every", str(job.checkpoint_every)]
+        trials.append(Trial(name, settings, arguments, resume, _timed(job), folder / name))
+        jobs.append(job)
+    _check_names(jobs)
+    return trials
+
+
+def _check(job: Job) -> None:
+    from dnal.plan import Plan
+
+    if len(job.budgets) > 1:
+        raise UserError(f"a trial has one budget, not {len(job.budgets)}; let the budget vary, each value by itself.")
+    Plan.of(
+        budget=job.bounds[0], recipe=job.recipe, base_is_trained=False, epochs=job.epochs, lr=job.lr,
+        lambda_=job.lambda_, distil=bool(job.distil), steps=job.steps, seed=job.seed, least=job.least,
+        multiple=job.multiple, depth=job.depth, deploy_batch=job.deploy_batch, backend=job.backend,
+    )  # fmt: skip
+
+
+def _check_names(jobs: list[Job]) -> None:
+    """Unknown models and data, once each."""
+    from dnal import data
+    from dnal.cli.network import input_of
+
+    for model, shape in dict.fromkeys((job.model, job.input) for job in jobs):
+        input_of(model, shape)
+    known = {name for name, _ in data.names()}
+    for name, root in dict.fromkeys((job.data, job.root) for job in jobs):
+        if name not in known and not Path(name).expanduser().exists():
+            data.load(name, root=root)  # says why not
+
+
+def _timed(job: Job) -> bool:
+    """Whether timing decides something: the widths that a backend likes, or what the latency is."""
+    from dnal.budget import Budget
+
+    bounds = [] if job.bounds[0] is None else Budget.parse(job.bounds[0]).costs
+    return job.multiple == "auto" or "latency" in bounds
+
+
+def _called(row: Row, varied: tuple[str, ...]) -> str:
+    """ "trial-0 (budget=macs<=50%, seed=0)"."""
+    from dnal.sweep.table import cell
+
+    return f"{row['trial']} ({', '.join(f'{name}={cell(row[name])}' for name in varied)})"
+
+
+def _shown(row: Row, varied: tuple[str, ...]) -> list[str]:
+    """A row for people, with the headings FIGURES in its middle."""
+    from dnal.budget import amount
+    from dnal.cli.summary import percent2
+    from dnal.sweep.table import cell
+
+    costs = [amount(cost, row[key]) if (key := f"compact_{cost}") in row else "-" for cost in ("macs", "params")]
+    holds = {True: "yes", False: "NO", None: "-"}[row.get("holds")]
+    settings = [cell(row[name]) for name in varied]
+    return [row["trial"], *settings, *costs, percent2(row.get("compact_accuracy")), holds, row["status"]]
+
+
+def _figures(row: Row) -> str:
+    from dnal.budget import amount
+    from dnal.cli.summary import percent2
+
+    if "compact_macs" not in row:
+        return ""
+    macs, accuracy = amount("macs", row["compact_macs"]), percent2(row["compact_accuracy"])
+    return f"{macs} MACs, accuracy {accuracy}, {sum(v for k, v in row.items() if k.startswith('seconds_')):.0f} s"
+
+
+@contextmanager
+def _signals(command: list[str]) -> Iterator[None]:
+    """The first signal ends the sweep; from then on nothing disturbs its end.
+
+    Raises:
+        Ended: with the command that goes on.
+    """
+
+    def came(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated(number)
+
+    before = {number: signal.signal(number, came) for number in SIGNALS}
+    try:
+        yield
+    except Terminated as terminated:
+        raise Ended(terminated.number, f"interrupted; `{shlex.join(command)}` goes on.") from None
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,0 +1,118 @@
+"""Running trials on Ray Tune: it places them on cores, GPUs and machines, and tries again what ended early.
+
+Ray is imported here only, when it is needed. It sends what it runs in pickles of its own between its own processes;
+of a sweep only plain values travel, and nothing of Ray's stays in its folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dnal.errors import UserError
+from dnal.sweep.attempt import Task, attempt
+from dnal.sweep.share import Machines, Share
+
+RETRIES = 3
+"""How often a trial that ended early is gone on with, before it counts as failed."""
+STORE = 100 * 2**20
+"""Bytes of Ray's store of objects on one machine; by default it takes a third of the memory, and trials put nothing
+there."""
+STORAGE = ".ray"
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table even if it is told to be silent
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+Told = Callable[[str], None]
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Machines]:
+    """Ray on this machine, or the cluster at an address or at RAY_ADDRESS.
+
+    Raises:
+        UserError: Ray is not installed, or does not answer.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        from ray import tune  # noqa: F401 (has requirements of its own)
+    except ImportError as error:
+        raise UserError(f"a sweep runs on Ray Tune ({error}); install it with: pip install 'dnal[ray]'") from None
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"Ray at '{address}' does not answer ({reason}); give --address, or start Ray there.") from None
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cores = [int(node.get("CPU", 0)) for node in nodes]
+        yield Machines(max(1, sum(cores)), max(1, *cores), int(sum(node.get("GPU", 0) for node in nodes)))
+    finally:
+        ray.shutdown()
+
+
+def run(tasks: Mapping[str, Task], share: Share, folder: Path, *, ended: Told, again: Told) -> None:
+    """Runs every trial to its end.
+
+    Args:
+        tasks: by the trials' names.
+        folder: of the sweep, which all machines see.
+        ended, again: called with the name of a trial that is over, and of one that ended early and is gone on with.
+    """
+    from ray import tune
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what happens to a trial is told by who called
+    storage = folder.resolve() / STORAGE
+    shutil.rmtree(storage, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(_trial, {"cpu": share.threads, "gpu": share.gpu}),
+        param_space={"trial": tune.grid_search([{"name": name, "task": asdict(task)} for name, task in tasks.items()])},
+        tune_config=tune.TuneConfig(max_concurrent_trials=share.at_once),
+        run_config=tune.RunConfig(
+            name=storage.name,
+            storage_path=str(storage.parent),
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[_callback(tune.Callback, ended, again)],
+            verbose=0,
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def _trial(config: dict[str, Any]) -> dict[str, Any]:
+    return {"finished": attempt(Task(**config["trial"]["task"]))}
+
+
+def _callback(base: type, ended: Told, again: Told) -> Any:
+    """An object that Tune tells what happens, made of a class of Tune's, which is not there before it is imported."""
+
+    def tells(told: Told) -> Callable[..., None]:
+        def method(self: object, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
+            told(trial.config["trial"]["name"])
+
+        return method
+
+    methods = {
+        "on_trial_complete": tells(ended),
+        "on_trial_error": tells(ended),
+        "on_trial_recover": tells(again),
+    }
+    return type("Told", (base,), methods)()

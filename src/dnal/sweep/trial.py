@@ -1,0 +1,68 @@
+"""A trial: what it is, where it is, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnal.run.config import read_yaml
+from dnal.run.files import CONFIG, RESULT
+from dnal.sweep.attempt import Task, command_line
+from dnal.sweep.configuration import Value
+from dnal.sweep.table import Row, row_of
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+        settings: what varies.
+        learn: the arguments of `dnal learn`, all but --out. resume: those of `dnal resume` besides the run.
+        timed: something of it is decided by timing, so that the arguments alone do not say everything.
+        run: the run's folder.
+    """
+
+    name: str
+    settings: dict[str, Value]
+    learn: list[str]
+    resume: list[str]
+    timed: bool
+    run: Path
+
+    @property
+    def finished(self) -> bool:
+        return (self.run / RESULT).is_file()
+
+    @property
+    def log(self) -> Path:
+        """Beside the run, which holds nothing but its own files."""
+        return self.run.with_name(f"{self.name}.log")
+
+    def task(self, threads: int) -> Task:
+        """For a worker, wherever it is called."""
+        run = self.run.absolute()
+        return Task(
+            learn=self.learn,
+            resume=self.resume,
+            run=str(run),
+            begun=str(run / CONFIG),
+            finished=str(run / RESULT),
+            log=str(self.log.absolute()),
+            directory=str(Path.cwd()),
+            threads=threads,
+        )
+
+    def row(self, threads: int, *, over: bool) -> Row:
+        """Its row of the table; ``over``: nobody goes on with it."""
+        return row_of(self.name, self.settings, self.run, self.log, self.run / RESULT, self.command(threads), over=over)
+
+    def command(self, threads: int) -> str:
+        """What makes the same run again, in another folder; ``threads``: those that it gets, if it was not begun."""
+        begun = (self.run / CONFIG).is_file()
+        if begun:
+            config = read_yaml(self.run)
+            assert isinstance(config, dict)
+            threads = config["threads"]
+        repeated = begun and self.timed
+        return command_line(["learn", *(["--like", str(self.run)] if repeated else self.learn)], threads)

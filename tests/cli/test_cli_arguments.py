@@ -1,0 +1,71 @@
+"""Options in a file mean what they mean on the command line."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from cli_program import Program
+from dnal.cli.arguments import PLACES, arguments_of, job_of
+from dnal.cli.job import Job
+from dnal.cli.learn import learn
+from dnal.errors import UserError
+
+EVERY: dict[str, Any] = {
+    "model": "cifar/resnet20", "weights": None, "input": [3, 32, 32], "classes": 10, "data": "digits", "root": "-dir",
+    "budget": "macs<=50%,params<=60%", "recipe": "paper", "lambda": 1e-5, "least": 0.1, "multiple": "auto",
+    "depth": False, "deploy_batch": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "batch_size": 32,
+    "workers": 0, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2", "seed": 7, "limit_train": 300,
+    "precision": "32-true", "distil": True, "checkpoint_every": 3,
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs that `dnal learn` would do."""
+    jobs: list[Job] = []
+    monkeypatch.setattr("dnal.cli.running.run", lambda job, *others, **named: jobs.append(job))
+    return jobs
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, EVERY, {"epochs": 6, "least": 4, "multiple": 8, "depth": True}, {"epochs": [1, 2, 3], "lr": "1e-3"}],
+    ids=["none", "every", "numbers", "lists"],
+)
+def test_the_job_is_the_one_that_the_command_does(
+    settings: dict[str, Any], asked: list[Job], dnal: Program, here: object
+) -> None:
+    arguments = arguments_of(settings)
+    answer = dnal("learn", *arguments)
+    assert answer.status == 0, answer.err
+    assert asked == [job_of(arguments)]
+
+
+def test_every_option_has_its_name() -> None:
+    options = {name.rstrip("_") for name in inspect.signature(learn).parameters} - {"ctx"}
+    assert options == EVERY.keys() | PLACES.keys()
+
+
+BAD = {
+    "unknown": ({"epoch": 3}, "did you mean 'epochs'"),
+    "unlike any": ({"zzz": 3}, "--help"),
+    "out": ({"out": "x"}, "names the folders"),
+    "devices": ({"devices": 2}, "one process"),
+    "no number": ({"seed": "x"}, "'--seed'"),
+    "truth as a number": ({"seed": True}, "'--seed'"),
+    "number as truth": ({"depth": 1}, "true or false"),
+    "range": ({"lr": -1}, "above zero"),
+    "budget": ({"budget": "macs<30%"}, "no budget"),
+    "recipe": ({"recipe": "papre"}, "did you mean 'paper'"),
+    "epochs": ({"epochs": [1, 2]}, "--epochs"),
+}
+
+
+@pytest.mark.parametrize(("settings", "remedy"), BAD.values(), ids=BAD.keys())
+def test_what_is_wrong_is_one_sentence(settings: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(UserError, match=remedy) as raised:
+        job_of(arguments_of(settings))
+    assert "\n" not in str(raised.value)
