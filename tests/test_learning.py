@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import dnal
 from dnal import data
 from dnal.errors import UserError
+from dnal.train.checkpoint import Checkpoints
 from dnal.train.listener import Listener
 from dnal.train.loop import Diverged
+from dnal.train.tree import all_finite
 
 SHAPE = (1, 8, 8)
 
@@ -35,7 +38,6 @@ class Diary(Listener):
     def __init__(self) -> None:
         self.settings: dict[str, Any] | None = None
         self.phases: list[tuple[str, int]] = []
-        self.states: list[tuple[str, dict[str, Tensor]]] = []
 
     def start(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -43,8 +45,16 @@ class Diary(Listener):
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         self.phases.append((name, epochs))
 
-    def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        self.states.append((progress["phase"], {name: t.clone() for name, t in tensors.items()}))
+
+class States(Checkpoints):
+    """Remembers every checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.trees: list[dict[str, Any]] = []
+
+    def save(self, tree: dict[str, Any]) -> None:
+        self.trees.append(copy.deepcopy(tree))
 
 
 def test_budget_recipe_end_to_end(network: nn.Module, loaders: data.Loaders) -> None:
@@ -89,17 +99,19 @@ def test_same_seed_same_network(loaders: data.Loaders) -> None:
 
 
 def test_paper_recipe_freezes_weights_and_retrains_from_where_they_are(
-    network: nn.Module, loaders: data.Loaders
+    network: nn.Module, loaders: data.Loaders, tmp_path: Path
 ) -> None:
-    diary = Diary()
+    diary, states = Diary(), States(tmp_path)
     learned = dnal.learn(
-        network, loaders.train, loaders.val, recipe="paper", lambda_=2e-3, epochs=(2, 5, 1), lr=0.02, listener=diary
-    )
+        network, loaders.train, loaders.val, recipe="paper", lambda_=2e-3, epochs=(2, 5, 1), lr=0.02, listener=diary,
+        checkpoints=states,
+    )  # fmt: skip
     weights = {name for name, _ in network.named_parameters()}
-    base = [state for phase, state in diary.states if phase == "base"][-1]
-    for phase, state in diary.states:
-        if phase == "architecture":
-            assert all(torch.equal(base[name], state[f"network.{name}"]) for name in weights)
+    base = [tree["parts"]["network"] for tree in states.trees if tree["phase"] == "base"][-1]
+    searching = [tree["parts"]["gated"] for tree in states.trees if "gated" in tree["parts"]]
+    assert len(searching) == 5
+    for state in searching:
+        assert all(torch.equal(base[name], state[f"network.{name}"]) for name in weights)
     assert [r["delta"] for r in learned.history[2:7]] == pytest.approx([10 ** (4 * k / 5) for k in range(1, 6)])
     assert diary.settings is not None
     assert not diary.settings["distil"], "the paper does not distil"
@@ -155,8 +167,10 @@ def test_own_loss_metric_and_alternating_steps(loaders: data.Loaders) -> None:
     assert learned.compact["accuracy"] > -8.25, "better than always guessing the mean of 0..9"
 
 
-def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(network: nn.Module, loaders: data.Loaders) -> None:
-    diary, calls = Diary(), 0
+def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
+    network: nn.Module, loaders: data.Loaders, tmp_path: Path
+) -> None:
+    calls = 0
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         nonlocal calls
@@ -165,9 +179,11 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(network: nn
         return value * math.nan if calls > len(loaders.train) + 2 else value
 
     with pytest.raises(Diverged, match="phase 'base', epoch 2, step 3"):
-        dnal.learn(network, loaders.train, loaders.val, loss=loss, epochs=(3, 1, 1), listener=diary)
-    assert [phase for phase, _ in diary.states] == ["base"]
-    assert all(bool(t.isfinite().all()) for t in diary.states[0][1].values())
+        dnal.learn(network, loaders.train, loaders.val, loss=loss, epochs=(3, 1, 1), checkpoints=tmp_path)
+    tree = Checkpoints(tmp_path).load()
+    assert tree is not None
+    assert (tree["phase"], tree["position"]["epoch"]) == ("base", 1)
+    assert all_finite(tree)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,17 +29,22 @@ from dnal.plan import Plan
 from dnal.pricing import full_costs, priced, ranges, selected, widths_of
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space
+from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
+from dnal.train.fastest import ORDERS, fastest_arrangement
+from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
-from dnal.train.loop import Loader
-from dnal.train.random_state import remembered
+from dnal.train.place import Loader, Place, first_batch
+from dnal.train.processes import shared_out
 from dnal.train.weights import Loss, train_weights
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
 
-IMAGES = torch.channels_last
-"""The order of memory that convolutions prefer while they train."""
+LONG = 1e9
+"""MACs of a batch from which the precision is worth timing: some hundredths of a second."""
+PLACE = ("threads", "device", "precision", "memory_format", "processes")
+"""Settings that belong to the machine: a job may go on with others, though not to the same last digit."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Learned:
             no test data), latency_ms (of a batch of ``deploy_batch`` on ``backend``); memory (bytes) if it was bounded.
         constraints: per bound: cost, bound, asked and got (in the cost's unit), holds; for the latency, which is
             measured, also what was predicted, and it holds up to 5 %.
-        settings: everything decided, as plain values. seconds: per phase.
+        settings: everything decided, as plain values. seconds: per phase, that of its epochs, and of measuring.
         method: what chose the architecture.
     """
 
@@ -89,6 +94,7 @@ def learn(
     steps: Literal["joint", "alternating"] = "joint",
     seed: int = 0,
     precision: str = "auto",
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto",
     include: Patterns | None = None,
     exclude: Patterns | None = None,
     least: int | float = 1,
@@ -97,6 +103,9 @@ def learn(
     deploy_batch: int = 1,
     backend: str = "auto",
     latency: LatencyModel | str | Path | None = None,
+    fabric: Fabric | None = None,
+    checkpoints: Checkpoints | str | Path | None = None,
+    stop: Callable[[], bool] | None = None,
     listener: Listener | None = None,
 ) -> Learned:
     """Learns a smaller architecture of ``network`` and returns it as an ordinary network.
@@ -123,7 +132,10 @@ def learn(
         distil: let the network before removal teach; by default yes in the budget recipe with the default loss.
         steps: which data move the gates, see ``train``.
         seed: of torch's global random state.
-        precision: of Lightning Fabric, or "auto": bf16-mixed on a GPU that has it, else 32-true.
+        precision: of Lightning Fabric, such as 32-true or bf16-mixed; a ``fabric`` has its own. memory_format: of
+            images and convolutions in training. With "auto" the first batch of ``val`` is timed where a step is long enough
+            to matter, and bf16-mixed or contiguous are chosen where they are clearly faster than 32-true and
+            channels_last; on a GPU that has bf16, it is bf16-mixed.
         include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
         least, multiple: of the width of every group, see :class:`dnal.methods.widths.Widths`; a multiple of "auto" is
             what ``backend`` computes fastest, the default where the budget bounds the latency (with a ``latency`` model
@@ -132,6 +144,12 @@ def learn(
         deploy_batch, backend: at which memory and latency are stated; "auto" is the GPU where there is one.
         latency: a latency model of this network to reuse, or its file; by default it is profiled, where the budget
             bounds the latency.
+        fabric: Lightning's, launched, for several processes or a strategy of your own; one process by default. Each
+            process is given the same loaders and takes its share of every batch.
+        checkpoints: a folder in which the job keeps its state (:class:`dnal.train.checkpoint.Checkpoints` to say how
+            often). If it holds one, the job goes on from there, as if it had never stopped.
+        stop: asked after every step; once it says True the state is kept, and the job ends with
+            :class:`dnal.train.loop.Stopped`.
 
     Raises:
         UserError: for input that cannot work, before anything is trained.
@@ -142,8 +160,10 @@ def learn(
     (learned,) = trade_off(
         network, train, val, test, [budget], recipe=recipe, loss=loss, metric=metric, base_is_trained=base_is_trained,
         example_inputs=example_inputs, epochs=epochs, lr=lr, lambda_=lambda_, distil=distil, steps=steps, seed=seed,
-        precision=precision, include=include, exclude=exclude, least=least, multiple=multiple, depth=depth,
-        deploy_batch=deploy_batch, backend=backend, latency=latency, listeners=[listener or Listener()],
+        precision=precision, memory_format=memory_format, include=include, exclude=exclude, least=least,
+        multiple=multiple, depth=depth,
+        deploy_batch=deploy_batch, backend=backend, latency=latency, fabric=fabric, checkpoints=[checkpoints],
+        stop=stop, listeners=[listener or Listener()],
     )  # fmt: skip
     return learned
 
@@ -167,6 +187,7 @@ def trade_off(
     steps: Literal["joint", "alternating"] = "joint",
     seed: int = 0,
     precision: str = "auto",
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto",
     include: Patterns | None = None,
     exclude: Patterns | None = None,
     least: int | float = 1,
@@ -175,15 +196,19 @@ def trade_off(
     deploy_batch: int = 1,
     backend: str = "auto",
     latency: LatencyModel | str | Path | None = None,
+    fabric: Fabric | None = None,
+    checkpoints: Sequence[Checkpoints | str | Path | None] = (),
+    stop: Callable[[], bool] | None = None,
     listeners: Sequence[Listener] = (),
 ) -> list[Learned]:
     """One job per budget, from one base: the first phase is trained once, and the rest goes on from it for each.
 
     Each result is, bit for bit, that of :func:`learn` with this budget and the same seed, as long as the loaders draw
-    from the global random state or can be put back (:func:`dnal.train.random_state.remembered`).
+    from the global random state or a generator of their own, or have a ``state_dict``.
 
     Args:
         budgets: what :func:`learn` takes one of.
+        checkpoints: none, or a folder per budget.
         listeners: none, or one per budget; each hears of its own job, and of the phase that all share.
 
     The other arguments are those of :func:`learn`.
@@ -215,51 +240,74 @@ def trade_off(
     _check_distinct([plan.budget for plan in plans if plan.budget is not None])
     Widths(least, multiple if isinstance(multiple, int) else 1)
     listeners = list(listeners) or [Listener() for _ in plans]
-    if len(listeners) != len(plans):
-        raise UserError(f"give one listener per budget: {len(plans)}, not {len(listeners)}.")
-    deployment = Deployment.of(deploy_batch, backend)
+    checkpoints = list(checkpoints) or [None for _ in plans]
+    for what, given in (("listener", listeners), ("folder of checkpoints", checkpoints)):
+        if len(given) != len(plans):
+            raise UserError(f"give one {what} per budget: {len(plans)}, not {len(given)}.")
     test = val if test is None else test
-    fabric = _fabric(precision)
+    alone, fabric = fabric is None, _fabric(precision) if fabric is None else fabric
+    keepers = [
+        Keeper([train, val, test], _folder(place), stop=stop, writes=fabric.is_global_zero) for place in checkpoints
+    ]
+    fabric.barrier()  # all have read before one writes
+    kept = [keeper for keeper in keepers if keeper.tree is not None]
+    if kept:  # what timing decided stands
+        plans = [
+            replace(
+                plan,
+                multiple=keeper.job.get("multiple", plan.multiple) if plan.multiple == "auto" else plan.multiple,
+                backend=keeper.job.get("backend", plan.backend) if plan.backend == "auto" else plan.backend,
+            )
+            for plan, keeper in zip(plans, keepers, strict=True)
+        ]
+        latency = _known(kept[0]) or latency
+        precision = kept[0].job["precision"] if precision == "auto" else precision
+        memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
+    deployment = Deployment.of(deploy_batch, plans[0].backend)
     example = _example(val, example_inputs).to(fabric.device)
     _place(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
     space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
     _check_removable(space, chosen_by_name=bool(include or exclude))
     everyone = Chorus(listeners)
-    space, plans, model = priced(space, plans, deployment, network, example, latency, everyone)
+    space, plans, model = _priced_together(fabric, space, plans, deployment, network, example, latency, everyone)
     everyone.space(space, ranges(space, plans, model))
+    if alone:
+        precision, arranged = _arranged(fabric, precision, memory_format, network, space, val, loss)
+        fabric = _fabric(precision)
+    else:
+        arranged = "channels_last" if memory_format == "auto" else memory_format
+    order = ORDERS[arranged]
     torch.manual_seed(seed)
     decided = {
-        "precision": str(fabric._precision.precision),
-        "memory_format": "channels_last" if example.dim() == 4 else "contiguous",
+        "precision": str(fabric.strategy.precision.precision),
+        "memory_format": "channels_last" if order is torch.channels_last and example.dim() == 4 else "contiguous",
         "threads": torch.get_num_threads(),
         "device": fabric.device.type,
+        "processes": fabric.world_size,
         "input_shape": list(example.shape[1:]),
         "variables": space.num_variables,
         "branches": space.num_branches,
         "include": list(patterns(include)),
         "exclude": list(patterns(exclude)),
     }
-    for plan, listener in zip(plans, listeners, strict=True):
-        listener.start(plan.settings() | decided)
+    settings = [plan.settings() | decided for plan in plans]
+    for keeper, own in zip(keepers, settings, strict=True):
+        keeper.check(_identity(own))
+    for own, listener in zip(settings, listeners, strict=True):
+        listener.start(own)
     if model is not None:
         everyone.latency(model)
 
-    _place(network, fabric, example, IMAGES)
+    _place(network, fabric, example, order)
     job = _Job(
-        fabric, network, space, model, example, deployment, train, val, test, loss or F.cross_entropy,
-        metric or accuracy,
+        fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
+        loss or F.cross_entropy, metric or accuracy,
     )  # fmt: skip
-    history: list[dict[str, Any]] = []
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "base"):
-        _train(job, network, "base", plans[0], 0, everyone, history, warmup=0.1)
+    _train_base(job, plans[0], keepers, settings, everyone)
     base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
-    restore = remembered([train, val, test])
     results = []
-    for number, (plan, listener) in enumerate(zip(plans, listeners, strict=True)):
-        if number:
-            restore()
-        learned = _shrunk(job, base, plan, plan.settings() | decided, listener, list(history), dict(seconds))
+    for plan, own, keeper, listener in zip(plans, settings, keepers, listeners, strict=True):
+        learned = _shrunk(job, base, plan, own, keeper, listener)
         listener.finish(learned)
         results.append(learned)
     _place(network, fabric, example, torch.contiguous_format)
@@ -271,6 +319,7 @@ class _Job:
     """What all budgets of a job share."""
 
     fabric: Fabric
+    order: torch.memory_format
     network: nn.Module
     space: Space
     latency: LatencyModel | None
@@ -286,33 +335,87 @@ class _Job:
         return self.metric(network, self.val)
 
 
-def _shrunk(
-    job: _Job,
-    base: nn.Module,
-    plan: Plan,
-    settings: dict[str, Any],
+def _priced_together(
+    fabric: Fabric,
+    space: Space,
+    plans: list[Plan],
+    deployment: Deployment,
+    network: nn.Module,
+    example: Tensor,
+    latency: LatencyModel | str | Path | None,
     listener: Listener,
-    history: list[dict[str, Any]],
-    seconds: dict[str, float],
+) -> tuple[Space, list[Plan], LatencyModel | None]:
+    """:func:`priced`, timed by one of the processes, while nothing else runs, and told to the others."""
+    if fabric.world_size == 1:
+        return priced(space, plans, deployment, network, example, latency, listener)
+    if fabric.is_global_zero:
+        space, plans, model = priced(space, plans, deployment, network, example, latency, listener)
+        fabric.broadcast((plans, model))
+        return space, plans, model
+    plans, model = fabric.broadcast((plans, None))
+    return priced(space, plans, deployment, network, example, model, listener)
+
+
+def _train_base(
+    job: _Job, plan: Plan, keepers: list[Keeper], settings: list[dict[str, Any]], listener: Listener
+) -> None:
+    """The first phase, once for all budgets that have not come further; the base is in ``job.network`` then."""
+    place = Place(job.train)
+    waiting = [(keeper, own) for keeper, own in zip(keepers, settings, strict=True) if keeper.phase in (None, "base")]
+    if not waiting:
+        job.network.load_state_dict(keepers[0].carried("base"))
+        return
+    leader, own = next(((k, own) for k, own in waiting if k.phase), waiting[0])
+    latency = None if job.latency is None else job.latency.document()
+    if leader.phase is None:
+        leader.begin(
+            "base", job=own, history=[], parts={"network": job.network, "place": place},
+            carried={"latency": latency},
+        )  # fmt: skip
+    history: list[dict[str, Any]] = []
+    _train(job, job.network, "base", plan, 0, listener, history, leader, warmup=0.1)
+    for keeper, own in waiting:
+        keeper.begin(
+            "architecture", job=own, history=history, parts={"place": place},
+            carried={"latency": latency, "base": job.network.state_dict()},
+        )  # fmt: skip
+
+
+def _identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that make it this job, wherever it runs."""
+    return {name: value for name, value in settings.items() if name not in PLACE}
+
+
+def _shrunk(
+    job: _Job, base: nn.Module, plan: Plan, settings: dict[str, Any], keeper: Keeper, listener: Listener
 ) -> Learned:
-    """The second and third phase for one budget, and the figures; ``history`` and ``seconds`` are those of the base."""
+    """The second and third phase for one budget, or what is left of them, and the figures."""
     teacher = base if plan.distil else None
-    working = copy.deepcopy(job.network)
-    with _timed(seconds, "architecture"):
-        open_variables = _search(job, working, plan, teacher, listener, history)
-    architecture = Architecture.of(job.space, open_variables)
-    small = compact(working, architecture)
-    _place(small, job.fabric, job.example, IMAGES)
-    with _timed(seconds, "retrain"):
-        _train(job, small, "retrain", plan, 2, listener, history, teacher=teacher)
+    working, history = copy.deepcopy(job.network), keeper.history
+    if keeper.phase == "architecture":
+        architecture = Architecture.of(job.space, _search(job, working, plan, teacher, listener, history, keeper))
+        small = compact(working, architecture)
+        _place(small, job.fabric, job.example, job.order)
+        keeper.begin(
+            "retrain", job=settings, history=history, parts={"network": small, "place": Place(job.train)},
+            carried={name: keeper.carried(name) for name in ("latency", "base")} | {"open": architecture.open},
+        )  # fmt: skip
+    else:
+        architecture = Architecture.of(job.space, keeper.carried("open"))
+        small = compact(working, architecture)
+        _place(small, job.fabric, job.example, job.order)
+    _train(job, small, "retrain", plan, 2, listener, history, keeper, teacher=teacher)
     small.eval()
     base = copy.deepcopy(base)
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         _place(module, job.fabric, job.example, torch.contiguous_format)
-    with _timed(seconds, "measure"):
-        base_row, small_row = job.deployment.figures([base, small], job.example, job.space.costs)
-        for row, module in ((base_row, base), (small_row, small)):
-            row["accuracy"] = job.metric(module, job.test)
+    begun = time.perf_counter()
+    base_row, small_row = _measured(job, [base, small])
+    seconds = {
+        phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
+        for phase in ("base", "architecture", "retrain")
+    }
+    seconds["measure"] = round(time.perf_counter() - begun, 3)
     constraints: list[dict[str, Any]] = []
     if plan.budget is not None:
         predicted = {} if job.latency is None else {"latency": job.latency.predicted_ms(job.space, architecture.open)}
@@ -327,6 +430,18 @@ def _shrunk(
     return Learned(small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds)
 
 
+def _measured(job: _Job, networks: list[nn.Module]) -> list[dict[str, float]]:
+    """The figures of each network; the first process measures before the others, so that nothing disturbs it."""
+    if not job.fabric.is_global_zero:
+        job.fabric.barrier()
+    rows = job.deployment.figures(networks, job.example, job.space.costs)
+    if job.fabric.is_global_zero:
+        job.fabric.barrier()
+    for row, network in zip(rows, networks, strict=True):
+        row["accuracy"] = job.metric(network, job.test)
+    return rows
+
+
 def _train(
     job: _Job,
     network: nn.Module,
@@ -335,6 +450,7 @@ def _train(
     phase: int,
     listener: Listener,
     history: list[dict[str, Any]],
+    keeper: Keeper,
     *,
     teacher: nn.Module | None = None,
     warmup: float = 0.0,
@@ -342,7 +458,7 @@ def _train(
     """A phase of the plan that trains weights only, in place."""
     train_weights(
         job.fabric, network, job.train, name=name, epochs=plan.epochs[phase], lr=plan.rates[phase], loss=job.loss,
-        teacher=teacher, warmup=warmup, validate=job.validate, listener=listener, history=history,
+        teacher=teacher, warmup=warmup, validate=job.validate, listener=listener, history=history, keeper=keeper,
     )  # fmt: skip
 
 
@@ -353,6 +469,7 @@ def _search(
     teacher: nn.Module | None,
     listener: Listener,
     history: list[dict[str, Any]],
+    keeper: Keeper,
 ) -> Tensor:
     """The architecture phase of the plan's recipe, in place: the variables that stay, bool, (num_gates,)."""
     fabric, space, widths = job.fabric, job.space, widths_of(plan)
@@ -360,6 +477,7 @@ def _search(
     epochs = plan.epochs[1]
     common: dict[str, Any] = {
         "loss": job.loss, "teacher": teacher, "validate": job.validate, "listener": listener, "history": history,
+        "keeper": keeper,
     }  # fmt: skip
     if plan.recipe == "budget":
         gated = Gated(network, space, start=budget_recipe.START).to(fabric.device)
@@ -404,9 +522,7 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
 def _example(val: Loader, given: Tensor | None) -> Tensor:
     """The user's example, or two inputs of ``val``: taking them from the training data would use up their first
     order."""
-    restore = remembered([val])
-    inputs = next(iter(val))[0] if given is None else given
-    restore()
+    inputs = first_batch(val)[0] if given is None else given
     if not isinstance(inputs, Tensor):
         raise UserError("learn needs batches of (inputs, targets) whose inputs are one tensor.")
     return inputs[:2] if given is None else inputs
@@ -419,17 +535,45 @@ def _place(network: nn.Module, fabric: Fabric, example: Tensor, order: torch.mem
         network.to(memory_format=order)
 
 
-def _fabric(precision: str) -> Fabric:
+def _arranged(
+    fabric: Fabric, precision: str, order: str, network: nn.Module, space: Space, val: Loader, loss: Loss | None
+) -> tuple[str, str]:
+    """Precision and memory format, with what "auto" leaves open timed, where a step is long enough to matter."""
+    inputs, targets = first_batch(val)
+    usual = (precision_of(precision), "channels_last" if order == "auto" else order)
+    open_ = [
+        (kind, name)
+        for kind, name in itertools.product(("32-true", "bf16-mixed"), ORDERS)
+        if precision in ("auto", kind) and order in ("auto", name)
+    ]
+    long = inputs.dim() == 4 and space.full_cost["macs"] * len(inputs) >= LONG
+    if not long or len(open_) < 2 or fabric.device.type == "cuda":
+        return usual
+    return fastest_arrangement(
+        network, inputs, targets, loss or F.cross_entropy, [usual, *(one for one in open_ if one != usual)]
+    )
+
+
+def precision_of(precision: str) -> str:
+    """Of Lightning Fabric, with "auto" decided."""
     if precision == "auto":
-        precision = "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return precision
+
+
+def _fabric(precision: str) -> Fabric:
     try:
-        return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+        return Fabric(accelerator="auto", devices=1, precision=precision_of(precision))  # type: ignore[arg-type]
     except ValueError:
         raise UserError(f"unknown precision '{precision}'; choose auto, 32-true, bf16-mixed or 16-mixed.") from None
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    begun = time.perf_counter()
-    yield
-    seconds[name] = round(time.perf_counter() - begun, 3)
+def _known(keeper: Keeper) -> LatencyModel | None:
+    from dnal.latency import LatencyModel
+
+    document = keeper.carried("latency")
+    return None if document is None else LatencyModel.of(document)
+
+
+def _folder(place: Checkpoints | str | Path | None) -> Checkpoints | None:
+    return place if isinstance(place, Checkpoints) or place is None else Checkpoints(place)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ import dnal as package
 from cli_program import SHORT, Program
 from dnal import cli, models
 from dnal.run import read_config
-from dnal.run.files import ARCHITECTURE, CHECKPOINT, CHECKPOINT_PROGRESS, CONFIG, LOG, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, CONFIG, LAST, LOG, MODEL, RESULT
+from dnal.train.checkpoint import Checkpoints
+from dnal.train.tree import all_finite
 
 # Stops being a number after so many training steps, whatever the weights.
 BREAKS = """
@@ -211,12 +215,15 @@ def test_a_users_own_network_and_arrays(here: Path, dnal: Program) -> None:
     assert answer.status == 0, answer.err
     assert read_config("run").input == (1, 12, 12)
     assert read_config("run").classes == 4
-    assert dnal("eval", "run").status == 0
+    untrusted = dnal("eval", "run")
+    assert untrusted.status == 2
+    assert "--trust my_network" in untrusted.err
+    assert dnal("eval", "run", "--trust", "my_network").status == 0
     (here / "mine.npz").rename(here / "moved.npz")
-    lost = dnal("eval", "run")
+    lost = dnal("eval", "run", "--trust", "my_network")
     assert lost.status == 2
     assert "mine.npz" in lost.err
-    assert dnal("eval", "run", "--data", "moved.npz").status == 0
+    assert dnal("eval", "run", "--trust", "my_network", "--data", "moved.npz").status == 0
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_state(here: Path, dnal: Program) -> None:
@@ -225,11 +232,11 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(here: Path, dnal: Pr
     assert answer.status == 2
     assert answer.err.count("\n") == 1
     assert re.search(r"phase 'base', epoch 3, step 3", answer.err), answer.err  # 5 steps per epoch, the 13th breaks
-    assert CHECKPOINT in answer.err
-    tensors = load_file(here / "run" / CHECKPOINT)
-    assert tensors
-    assert all(tensor.isfinite().all() for tensor in tensors.values())
-    assert json.loads((here / "run" / CHECKPOINT_PROGRESS).read_text()) == {"phase": "base", "epoch": 2}
+    assert LAST in answer.err
+    tree = Checkpoints(here / "run").load()
+    assert tree is not None
+    assert all_finite(tree)
+    assert (tree["phase"], tree["position"]["epoch"]) == ("base", 2)
     assert len((here / "run" / LOG).read_text().splitlines()) == 2
     refused = dnal("eval", "run")
     assert refused.status == 2
@@ -242,7 +249,10 @@ def test_a_loss_that_is_no_number_at_once_promises_no_checkpoint(here: Path, dna
     assert answer.status == 2
     assert answer.err.count("\n") == 1
     assert "epoch 1, step 1" in answer.err
-    assert "no epoch before it was good" in answer.err
+    tree = Checkpoints(here / "run").load()
+    assert tree is not None
+    assert all_finite(tree)
+    assert tree["position"]["step"] == 0
 
 
 def test_an_absurd_learning_rate_ends_in_a_sentence(here: Path, dnal: Program) -> None:
@@ -261,6 +271,18 @@ def test_an_interrupt_ends_with_130(here: Path, dnal: Program, monkeypatch: pyte
     monkeypatch.setattr(RunWriter, "epoch", interrupted)
     answer = dnal("learn", *SHORT)
     assert (answer.status, answer.err) == (130, "dnal: interrupted.\n")
+
+
+def test_a_termination_before_training_ends_at_once(here: Path, dnal: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dnal.run import RunWriter
+
+    def terminated(self: RunWriter, settings: dict[str, object]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunWriter, "start", terminated)
+    answer = dnal("learn", *SHORT)
+    assert (answer.status, answer.err) == (143, "dnal: interrupted; nothing was begun.\n")
+    assert list(here.iterdir()) == []
 
 
 def test_progress_bars_tell_phase_epoch_loss_macs_and_gates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors import safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -25,8 +26,10 @@ from dnal.architecture import Architecture
 from dnal.errors import UserError
 from dnal.learning import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
-from dnal.run.files import ARCHITECTURE, CHECKPOINT, CHECKPOINT_PROGRESS, CONFIG, FILES, LOG, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, BEFORE, CONFIG, FILES, LAST, LOG, MANIFEST, MODEL, RESULT
+from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
+from dnal.train.checkpoint import Checkpoints
 
 JOB = {
     "model": "cifar/resnet20", "weights": None, "input": [3, 16, 16], "classes": 4, "data": "digits", "root": None,
@@ -109,7 +112,7 @@ def test_tensors_under_two_names_are_saved_and_stay_shared(here: Path) -> None:
     (here / "shared_network.py").write_text(SHARED)
     network = models.create("shared_network:net")
     learned = write(here / "run", {**JOB, "model": "shared_network:net"}, network)
-    loaded = load(here / "run")
+    loaded = load(here / "run", trust=("shared_network",))
     assert loaded.first.weight is loaded.again.weight
     x = torch.rand(2, 3, 16, 16)
     assert torch.equal(loaded(x), learned.network(x))
@@ -131,35 +134,30 @@ def test_the_job_stands_beside_what_learning_decided(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "run").iterdir()] == [CONFIG]
 
 
-def test_the_checkpoint_is_replaced_whole_and_goes_when_the_run_is_finished(tmp_path: Path) -> None:
+def test_the_checkpoint_goes_when_the_run_is_finished(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path / "run", JOB)
     writer.start({})
-    weight = torch.rand(3, 4)
-    writer.checkpoint({"a": weight, "b": weight, "c": weight[1]}, {"phase": "base", "epoch": 1})
-    writer.checkpoint({"a": weight + 1, "b": weight, "c": weight[1]}, {"phase": "base", "epoch": 2})
-    stored = load_file(tmp_path / "run" / CHECKPOINT)
-    assert torch.equal(stored["a"], weight + 1)
-    assert torch.equal(stored["c"], weight[1])
-    progress = json.loads((tmp_path / "run" / CHECKPOINT_PROGRESS).read_text())
-    assert progress == {"phase": "base", "epoch": 2}
-    with safe_open(tmp_path / "run" / CHECKPOINT, framework="pt") as file:
-        assert json.loads(file.metadata()["progress"]) == progress
+    for step in (1, 2):
+        Checkpoints(tmp_path / "run").save({"step": step})
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, LAST, BEFORE}
     writer.finish(learned_by_hand(models.create("cifar/resnet20", classes=4, input_shape=(3, 16, 16))))
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, ARCHITECTURE, MODEL, RESULT}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, ARCHITECTURE, MODEL, MANIFEST, RESULT}
 
 
-def test_a_write_that_fails_keeps_the_file_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_goes_on_keeps_its_config_and_gets_the_log_of_its_checkpoint(tmp_path: Path) -> None:
     writer = RunWriter(tmp_path / "run", JOB)
-    writer.start({})
-    writer.checkpoint({"a": torch.zeros(3)}, {"epoch": 1})
-
-    def broken(*arguments: object) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr("dnal.run.files.os.fsync", broken)
-    with pytest.raises(OSError, match="no space left"):
-        writer.checkpoint({"a": torch.ones(3)}, {"epoch": 2})
-    assert torch.equal(load_file(tmp_path / "run" / CHECKPOINT)["a"], torch.zeros(3))
+    writer.start({"lr": 0.1})
+    writer.epoch({"epoch": 1})
+    writer.epoch({"epoch": 2})
+    before = (tmp_path / "run" / CONFIG).read_bytes()
+    (tmp_path / "run" / (LAST + ".tmp")).write_bytes(b"torn")
+    again = RunWriter(tmp_path / "run", JOB, resume=True)
+    again.start({"lr": 0.2})
+    again.resumed([{"epoch": 1}], 5)
+    again.epoch({"epoch": 2, "again": True})
+    assert (tmp_path / "run" / CONFIG).read_bytes() == before
+    lines = [json.loads(text) for text in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert lines == [{"epoch": 1}, {"epoch": 2, "again": True}]
     assert not list((tmp_path / "run").glob("*.tmp"))
 
 
@@ -186,6 +184,12 @@ def tensors(edit: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) 
     return lambda run: save_file(edit(load_file(run / MODEL)), run / MODEL)
 
 
+def reseal(run: Path) -> None:
+    """A manifest that fits the files, where they are so far in order that it can be made."""
+    with suppress(UserError, SafetensorError):
+        (run / MANIFEST).write_text(manifest_of(run))
+
+
 def without(key: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return lambda document: {name: value for name, value in document.items() if name != key}
 
@@ -197,7 +201,6 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "config without the model": (change(CONFIG, without("model")), "model: field required"),
     "config with a negative size": (change(CONFIG, lambda d: {**d, "input": [1, -8, 8]}), "input.1"),
     "empty config": (lambda run: (run / CONFIG).write_text(""), "configuration"),
-    "not finished": (lambda run: (run / RESULT).unlink(), "not finished: it has no result.json"),
     "no architecture": (lambda run: (run / ARCHITECTURE).unlink(), "no architecture.json"),
     "no tensors": (lambda run: (run / MODEL).unlink(), "no model.safetensors"),
     "a tensor is missing": (tensors(without("features.3.weight")), "features.3.weight"),
@@ -222,12 +225,23 @@ def test_a_damaged_run_is_refused_in_one_sentence(
     run: Path, dnal: Program, damage: Callable[[Path], None], expected: str
 ) -> None:
     damage(run)
+    with pytest.raises(UserError):
+        load(run)
+    reseal(run)
     with pytest.raises(UserError, match=re.escape(expected)):
         load(run)
     answer = dnal("eval", run)
     assert answer.status == 2
     assert answer.err.count("\n") == 1
     assert expected in answer.err
+
+
+def test_a_run_without_a_result_loads_and_is_not_evaluated(run: Path, dnal: Program) -> None:
+    (run / RESULT).unlink()
+    assert isinstance(load(run), nn.Module)
+    answer = dnal("eval", run)
+    assert answer.status == 2
+    assert "not finished: it has no result.json" in answer.err
 
 
 def test_a_result_that_is_none_is_refused(run: Path) -> None:
@@ -238,6 +252,7 @@ def test_a_result_that_is_none_is_refused(run: Path) -> None:
 
 def test_evaluate_notices_other_tensors(run: Path) -> None:
     tensors(lambda t: {**t, "classifier.0.bias": torch.arange(10.0) * 100})(run)
+    reseal(run)
     assert any("accuracy" in sentence for sentence in evaluate(run)["differs"])
 
 

@@ -8,10 +8,13 @@ import typer
 
 from dnal import __version__
 from dnal.cli.evaluate import evaluate
+from dnal.cli.export import export
 from dnal.cli.learn import learn
 from dnal.cli.lists import data, models
 from dnal.cli.profile import profile
+from dnal.cli.resume import resume
 from dnal.cli.space import space
+from dnal.cli.sweep import sweep
 
 app = typer.Typer(
     name="dnal",
@@ -22,9 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show every local variable
 )
 app.command(name="learn")(learn)
+app.command(name="resume")(resume)
+app.command(name="sweep")(sweep)
 app.command(name="space")(space)
 app.command(name="profile")(profile)
 app.command(name="eval")(evaluate)
+app.command(name="export")(export)
 app.command(name="models")(models)
 app.command(name="data")(data)
 

@@ -18,8 +18,16 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
+class Ended(Exception):
+    """The command was stopped by a signal; ``status``: 128 and its number."""
+
+    def __init__(self, number: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = 128 + number
+
+
 def told(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with a UserError told in one sentence (status 2) and an interrupt without a traceback (130)."""
+    """The command, with a UserError told in one sentence (status 2) and a signal without a traceback (130, 143)."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -30,6 +38,10 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         except UserError as error:
             say(str(error))
             raise typer.Exit(BAD_INPUT) from None
+        except Ended as ended:
+            if str(ended):
+                say(str(ended))
+            raise typer.Exit(ended.status) from None
         except KeyboardInterrupt:
             say("interrupted.")
             raise typer.Exit(INTERRUPTED) from None

@@ -19,6 +19,7 @@ class Job:
     Attributes:
         budgets: one per run; none stands for the recipe's default.
         threads: of torch; None leaves them as they are. latency: the file of a latency model to reuse.
+        checkpoint_every: steps between checkpoints.
     """
 
     model: str
@@ -46,8 +47,10 @@ class Job:
     precision: str
     distil: bool | None
     steps: str = "joint"
+    memory_format: str = "auto"
     threads: int | None = None
     latency: Path | None = None
+    checkpoint_every: int = 200
 
     def check(self) -> None:
         """Refuses what cannot work with any network and any data.
@@ -64,6 +67,7 @@ class Job:
         options.whole("--seed", self.seed, 0)
         options.whole("--limit-train", self.limit_train)
         options.whole("--deploy-batch", self.deploy_batch)
+        options.whole("--checkpoint-every", self.checkpoint_every)
         options.positive("--lr", self.lr)
         options.positive("--lambda", self.lambda_)
         if self.lambda_ is not None and self.recipe != "paper":
@@ -82,6 +86,7 @@ class Job:
         """Those options that :func:`dnal.trade_off` takes by name."""
         names = (
             "recipe", "lambda_", "least", "multiple", "depth", "deploy_batch", "backend", "epochs", "lr", "include",
-            "exclude", "seed", "precision", "distil", "steps", "latency",
+            "exclude", "seed", "precision", "memory_format", "distil", "steps",
+            "latency",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dnal.budget import Budget
 from dnal.cli import options
-from dnal.cli.display import line
 from dnal.cli.errors import told
 from dnal.cli.job import Job
 from dnal.errors import UserError
@@ -73,7 +71,7 @@ def learn(
         str | None, typer.Option(metavar="N|E1,E2,E3", help="In all, or for base, architecture and retraining.")
     ] = None,
     lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate of the weights.")] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Images per step.")] = BATCH_SIZE,
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Images per step, over all processes.")] = BATCH_SIZE,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes that prepare the images.")] = 0,
     include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
@@ -88,6 +86,10 @@ def learn(
         bool | None,
         typer.Option("--distil/--no-distil", help="Whether the network before removal teaches the compact one."),
     ] = None,
+    devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES)] = None,
+    nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES)] = None,
+    strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY)] = "auto",
+    checkpoint_every: Annotated[int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY)] = 200,
     like: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Repeat a run from its config.yaml; other options here take precedence."),
@@ -124,96 +126,34 @@ def learn(
         limit_train=limit_train,
         precision=precision,
         distil=distil,
+        checkpoint_every=checkpoint_every,
     )
-    if like is None:
-        job.check()
-        _run(job, out, overwrite, [])
-        return
-    from dnal.cli.like import repeated
+    options.whole("--devices", devices)
+    options.whole("--nodes", nodes)
+    watchers: list[Listener] = []
+    if like is not None:
+        from dnal.cli.like import repeated
 
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    job, differences = repeated(job, like, given)
+        sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+        given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+        job, differences = repeated(job, like, given)
+        watchers.append(differences)
     job.check()
-    _run(job, out, overwrite, [differences])
+    from dnal.cli.network import input_of
+    from dnal.cli.processes import launched
+    from dnal.cli.running import run
+    from dnal.run import check_free
 
-
-def _run(job: Job, out: Path | None, overwrite: bool, watchers: list[Listener]) -> None:
-    import torch
-
-    from dnal import data as data_sets
-    from dnal import learning
-    from dnal.cli.network import created, input_of
-    from dnal.cli.progress import ProgressBars, SpaceTold
-    from dnal.cli.summary import print_constraints, print_figures, print_trade_off
-    from dnal.run import RunWriter, check_free
-    from dnal.train.listener import Chorus
-    from dnal.train.loop import Diverged
-
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
-    budgets = [None if budget is None else Budget.parse(budget) for budget in job.bounds]
-    wanted = input_of(job.model, job.input)
-    folders = _folders(job, [str(budget or job.recipe) for budget in budgets], out, overwrite=overwrite)
-    for folder in folders:
-        check_free(folder, overwrite=overwrite)
-
-    dataset = data_sets.load(
-        job.data, root=job.root, input_shape=wanted, classes=job.classes, limit_train=job.limit_train, seed=job.seed
-    )
-    loaders = data_sets.loaders(dataset, job.batch_size, seed=job.seed, workers=job.workers)
-    network, trained = created(job.model, dataset.classes, dataset.input_shape, weights=job.weights, seed=job.seed)
-    written: dict[str, Any] = {
-        "model": job.model,
-        "weights": job.weights,
-        "input": list(dataset.input_shape),
-        "classes": dataset.classes,
-        "data": job.data,
-        "root": job.root,
-        "limit_train": job.limit_train,
-        "batch_size": job.batch_size,
-        "workers": job.workers,
-        "seed": job.seed,
-    }
-    writers = [RunWriter(folder, written, overwrite=overwrite) for folder in folders]
-    try:
-        with ProgressBars() as bars:
-            common = [SpaceTold(), *watchers]
-            results = learning.trade_off(
-                network,
-                loaders.train,
-                loaders.val,
-                loaders.test,
-                budgets,
-                base_is_trained=trained,
-                example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
-                listeners=[Chorus([*common, writer, bars]) for writer in writers],
-                **job.learning(),
-            )
-    except Diverged as error:
-        raise UserError(_diverged(str(error), folders)) from error
-    if len(results) > 1:
-        print_trade_off(results)
-        line()
+    names = [job.recipe if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
+    input_of(job.model, job.input)  # an unknown model is told before anything is started
+    fabric = launched(devices, nodes, strategy, job.precision)
+    folders = _folders(job, names, out, overwrite=overwrite)
+    if fabric is None or fabric.is_global_zero:
         for folder in folders:
-            line(f"run:  {folder}")
-        line(f"next: dnal eval {shlex.quote(str(folders[0]))}")
-        return
-    (learned,), (folder,) = results, folders
-    print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
-    print_constraints(learned.constraints)
-    line()
-    line(f"run:  {folder}")
-    line(f"next: dnal eval {shlex.quote(str(folder))}")
-
-
-def _diverged(sentence: str, folders: list[Path]) -> str:
-    from dnal.run.files import CHECKPOINT, RESULT
-
-    where = sentence.partition(";")[0].rstrip(".")
-    checkpoint = next(folder for folder in folders if not (folder / RESULT).exists()) / CHECKPOINT
-    kept = f"the last good state is '{checkpoint}'" if checkpoint.exists() else "no epoch before it was good"
-    return f"{where}; {kept}; a lower --lr usually helps."
+            check_free(folder, overwrite=overwrite)
+    if fabric is not None:
+        folders = fabric.broadcast(folders)
+    run(job, folders, fabric, overwrite=overwrite, watchers=watchers)
 
 
 def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:

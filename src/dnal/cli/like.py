@@ -1,4 +1,8 @@
-"""`dnal learn --like RUN`: the options that a run was made with."""
+"""`dnal learn --like RUN`: the options that a run was made with.
+
+They are taken as if they had been typed: where the run's model is a function, that is imported from the current
+directory or the Python path and called. Loading a run asks for trust there; repeating one is trust.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dnal.cli.job import Job
 
 if TYPE_CHECKING:
-    from dnal.run.repeat import Differences
+    from dnal.run.repeat import Differences, Recorded
 
 CHANGES_WITH: dict[str, tuple[str, ...]] = {
     "weights": ("model",),
@@ -32,13 +36,27 @@ def repeated(job: Job, run: Path, given: Collection[str]) -> tuple[Job, Differen
     Raises:
         UserError: no run, or a config.yaml that no run has written so.
     """
-    from dnal.run.files import LATENCY
     from dnal.run.repeat import Differences, recorded
 
     document = recorded(run)
     given = {KEYS.get(name, name) for name in given}
+    values = _values(document, run)
+    stale = {name for name, others in CHANGES_WITH.items() if given.intersection(others)}
+    kept = {name: value for name, value in values.items() if name not in given | stale}
+    return replace(job, **kept), Differences(run, document, everything=not given & values.keys())
+
+
+def job_of(document: Recorded, run: Path) -> Job:
+    """The very job that a run recorded."""
+    return Job(**_values(document, run))
+
+
+def _values(document: Recorded, run: Path) -> dict[str, Any]:
+    """The fields of :class:`Job`."""
+    from dnal.run.files import LATENCY
+
     latency = run / LATENCY
-    values: dict[str, Any] = {
+    return {
         "model": document.model,
         "weights": document.weights,
         "input": document.input,
@@ -64,9 +82,7 @@ def repeated(job: Job, run: Path, given: Collection[str]) -> tuple[Job, Differen
         "precision": document.precision,
         "distil": document.distil,
         "steps": document.steps,
+        "memory_format": document.memory_format,
         "threads": document.threads,
         "latency": latency if latency.is_file() else None,
     }
-    stale = {name for name, others in CHANGES_WITH.items() if given.intersection(others)}
-    kept = {name: value for name, value in values.items() if name not in given | stale}
-    return replace(job, **kept), Differences(run, document, everything=not given & values.keys())

@@ -16,6 +16,12 @@ INCLUDE = "Only what these layers make may vary: a name or a pattern such as 'la
 EXCLUDE = "What these layers make stays: a name or a pattern such as '*.conv2'; repeatable."
 LEAST = "Least width of a group: channels, such as 8, or a share, such as 0.1."
 DEPTH = "Whether residual branches may go too."
+DEVICES = "Processes on this machine, one a device; default 1, or what torchrun or SLURM started."
+NODES = "Machines; default 1, or what the launcher says."
+STRATEGY = (
+    "How processes train together: a strategy of Lightning Fabric, such as ddp; auto: ddp where there are several."
+)
+CHECKPOINT_EVERY = "Steps between checkpoints; ends of epochs and phases are kept besides."
 BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 

@@ -19,7 +19,22 @@ SMOOTHING = 0.05
 
 
 class SpaceTold(Listener):
-    """Prints the search space and the reachable range of every cost before anything is trained."""
+    """Prints what may vary, the reachable range of every cost and where it is computed, before anything is trained."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def start(self, settings: dict[str, Any]) -> None:
+        if self._told:  # once for all runs of a trade-off
+            return
+        self._told = True
+        threads = settings["threads"]
+        line(
+            f"trains on {settings['device']}, {settings['precision']}, {settings['memory_format']}, "
+            f"{threads} thread{'' if threads == 1 else 's'}, "
+            f"{settings['processes']} process{'' if settings['processes'] == 1 else 'es'}"
+        )
+        line()
 
     def space(self, space: Space, ranges: list[dict[str, Any]]) -> None:
         line(space_line(space.num_variables, len(space.groups), space.num_branches, space.removable_share))
@@ -31,10 +46,10 @@ class SpaceTold(Listener):
 class ProgressBars(Listener):
     """A bar per phase on stderr: epoch, loss, expected MACs, open gates, time left. A context manager.
 
-    Shows nothing where stderr is no terminal.
+    Shows nothing where stderr is no terminal, or if not ``shown``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shown: bool = True) -> None:
         console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:12}"),
@@ -42,7 +57,7 @@ class ProgressBars(Listener):
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (shown and console.is_terminal),
         )
         self._task: TaskID | None = None
         self._steps = self._epochs = self._done = 0
@@ -69,6 +84,11 @@ class ProgressBars(Listener):
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         self._steps, self._epochs, self._done, self._measured = steps_per_epoch, epochs, 0, ""
         self._task = self._bars.add_task(name, total=epochs * steps_per_epoch, status="")
+
+    def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
+        self._done = steps
+        if self._task is not None:
+            self._bars.update(self._task, completed=steps)
 
     def step(self, loss: float) -> None:
         # The loss of one batch jumps; shown is a running mean.

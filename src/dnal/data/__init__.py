@@ -3,6 +3,7 @@
 from dnal.data.arrays import RawArrays, from_arrays
 from dnal.data.augmentation import Augmentation
 from dnal.data.dataset import Dataset
+from dnal.data.fingerprint import fingerprint
 from dnal.data.labels import check_labels
 from dnal.data.load import load, names
 from dnal.data.loader import EpochLoader, Loaders, loaders
@@ -14,6 +15,7 @@ __all__ = [
     "Loaders",
     "RawArrays",
     "check_labels",
+    "fingerprint",
     "from_arrays",
     "load",
     "loaders",

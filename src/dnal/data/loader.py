@@ -32,12 +32,17 @@ class EpochOrder(Sampler[BatchKey]):
         self.shuffle = shuffle
         self.epoch = 0
         self.start = 0
+        self.rank, self.processes = 0, 1
 
     def __len__(self) -> int:
+        return self.batches(self.processes)
+
+    def batches(self, processes: int) -> int:
+        """How many there are, if each of so many processes gets its share."""
         full, rest = divmod(self.images, self.batch_size)
         # A training batch of one image would break batch-norm, so it is left out; evaluation sees every image.
-        single = self.shuffle and rest == 1 and full > 0
-        return full + (rest > 0) - single
+        least = 2 * processes if self.shuffle and (full or processes > 1) else 1
+        return full * (processes == 1 or self.batch_size >= least) + (rest >= least)
 
     def __iter__(self) -> Iterator[BatchKey]:
         if self.shuffle:
@@ -51,7 +56,11 @@ class EpochOrder(Sampler[BatchKey]):
         # Apart from __iter__, so that epoch and start are read when an iteration begins, not at its first batch.
         for number in range(start, len(self)):
             indices = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield BatchKey(indices, mixed_seed(self.seed, epoch, number))
+            if self.processes == 1:
+                yield BatchKey(indices, mixed_seed(self.seed, epoch, number))
+                continue
+            own = indices[self.rank : len(indices) - len(indices) % self.processes : self.processes]
+            yield BatchKey(own, mixed_seed(self.seed, epoch, number, self.rank))
 
 
 class EpochLoader(DataLoader[Batch]):
@@ -89,9 +98,14 @@ class EpochLoader(DataLoader[Batch]):
             self._done = number
             yield batch
 
+    def share(self, rank: int, processes: int) -> None:
+        """Of every batch read only the images of this one of several processes; all get equally many, of the last
+        batch too, and the batch size stays that of all together."""
+        self.order.rank, self.order.processes = rank, processes
+
     def state_dict(self) -> dict[str, int]:
         """Where the loader is: seed, epoch, and batches of it handed out."""
-        return {"seed": self.order.seed, "epoch": self._epoch, "batch": self._done, "batches": len(self.order)}
+        return {"seed": self.order.seed, "epoch": self._epoch, "batch": self._done, "batches": self.order.batches(1)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue where ``state`` was taken.
@@ -99,10 +113,10 @@ class EpochLoader(DataLoader[Batch]):
         Raises:
             UserError: the state is of a loader with another number of batches.
         """
-        if state["batches"] != len(self.order):
+        if state["batches"] != self.order.batches(1):
             raise UserError(
-                f"this loader has {len(self.order)} batches per epoch and cannot continue one of {state['batches']}; "
-                "use the same data and batch size"
+                f"this loader has {self.order.batches(1)} batches per epoch and cannot continue one of "
+                f"{state['batches']}; use the same data and batch size"
             )
         self.order.seed, self._epoch, self._done = state["seed"], state["epoch"], state["batch"]
         self._resume = True

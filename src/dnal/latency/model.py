@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnal.atomic import write_text
 from dnal.errors import UserError
 from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
 from dnal.latency.layers import CLASSES
@@ -94,9 +94,9 @@ class LatencyModel:
         """Milliseconds of the whole network as it was measured: percent of the base are percent of it."""
         return self.measured[0]["ms"]
 
-    def save(self, path: str | Path) -> None:
-        """Writes latency.json."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """The model as plain values."""
+        return {
             "format": FORMAT,
             "backend": self.backend,
             "batch": self.batch,
@@ -114,10 +114,28 @@ class LatencyModel:
                 {"knots": table.knots, "ms": table.ms.tolist(), "penalties": table.penalties} for table in self.tables
             ],
         }
-        path = Path(path)
-        part = path.with_name(path.name + f".{os.getpid()}")
-        part.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
-        part.replace(path)
+
+    def save(self, path: str | Path) -> None:
+        """Writes latency.json.
+
+        Raises:
+            UserError: where the disk refuses.
+        """
+        write_text(Path(path), json.dumps(self.document(), separators=(",", ":")) + "\n")
+
+    @staticmethod
+    def of(document: Mapping[str, Any]) -> LatencyModel:
+        """The model of a :meth:`document`.
+
+        Raises:
+            UserError: if it is no latency model.
+        """
+        try:
+            return _parsed(document)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"no latency model: it lacks or garbles {error}.") from None
 
     @staticmethod
     def load(path: str | Path) -> LatencyModel:
@@ -225,7 +243,7 @@ def _numbers(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(map(float, row)) for row in rows)
 
 
-def _parsed(document: dict[str, Any]) -> LatencyModel:
+def _parsed(document: Mapping[str, Any]) -> LatencyModel:
     if document["format"] != FORMAT:
         raise ValueError(f"its format {document['format']}")
     tables = [

@@ -32,8 +32,10 @@ from dnal.methods.ranking import Order, Ranking
 from dnal.methods.selection import filled, fits, longest
 from dnal.methods.widths import Widths
 from dnal.space.space import Space
+from dnal.train.keeper import Keeper, Stateful
 from dnal.train.listener import Listener
-from dnal.train.loop import Loader, run_epochs
+from dnal.train.loop import run_epochs
+from dnal.train.place import Loader, Place
 from dnal.train.weights import Loss, set_lr, sgd, taught_loss
 
 START = 1.0
@@ -136,6 +138,21 @@ class BudgetSearch:
         if self.done % self._every == 0 or self.done == self.steps:
             self._project()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`step` changes beside the gated network, for a checkpoint."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "multipliers": dict(self.multipliers),
+            "done": self.done,
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where ``state`` was taken; the gated network's own state is loaded besides."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.multipliers, self.done, self._count = dict(state["multipliers"]), state["done"], state["count"]
+        self.gated.delta = delta_at(self.progress)
+
     @property
     def progress(self) -> float:
         return min(self.done / self.steps, 1.0)
@@ -205,6 +222,7 @@ def search(
     validate: Callable[[nn.Module], float] | None = None,
     listener: Listener | None = None,
     history: list[dict[str, Any]] | None = None,
+    keeper: Keeper | None = None,
 ) -> Tensor:
     """The architecture phase: weights and s learn together, two optimizers.
 
@@ -218,10 +236,15 @@ def search(
     Raises:
         Diverged: when the loss is no number.
     """
-    module, weight_optimizer = fabric.setup(gated, sgd(gated.network, lr))
+    own = sgd(gated.network, lr)
+    module, weight_optimizer = fabric.setup(gated, own)
     objective = taught_loss(loss, teacher)
     state = BudgetSearch(gated, space, limits, epochs * len(loader), widths=widths)
-    others = _endless(held_out) if held_out is not None else None
+    parts: dict[str, Stateful] = {"gated": gated, "optimizer": own, "search": state}
+    others = None
+    if held_out is not None:
+        parts["held_out"] = place = Place(held_out, alone=False)
+        others = _endless(place)
     module.train()
 
     def step(inputs: Any, targets: Any, progress: float) -> Tensor:
@@ -243,12 +266,12 @@ def search(
 
     run_epochs(
         fabric, "architecture", loader, epochs, step,
-        state=gated, describe=describe, listener=listener or Listener(),
-        history=history if history is not None else [],
+        parts=parts, describe=describe, listener=listener or Listener(),
+        history=history if history is not None else [], keeper=keeper,
     )  # fmt: skip
     return gated.s.detach().cpu()
 
 
-def _endless(loader: Loader) -> Iterator[Any]:
+def _endless(place: Place) -> Iterator[Any]:
     while True:
-        yield from loader
+        yield from place

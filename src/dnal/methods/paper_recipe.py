@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from dnal.gates import Gated, sigmoid_gates
 from dnal.methods.gate_record import gate_record
 from dnal.space.space import Space
+from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
-from dnal.train.loop import Loader, run_epochs
+from dnal.train.loop import run_epochs
+from dnal.train.place import Loader
 from dnal.train.weights import Loss, taught_loss
 
 THRESHOLD = 0.9
@@ -71,6 +73,7 @@ def search(
     validate: Callable[[nn.Module], float] | None = None,
     listener: Listener | None = None,
     history: list[dict[str, Any]] | None = None,
+    keeper: Keeper | None = None,
 ) -> Tensor:
     """The architecture phase of the paper over the training data; weights come back trainable and bit for bit as they
     were (batch norm's running statistics are no weights and move on).
@@ -85,7 +88,8 @@ def search(
         Diverged: when the loss is no number.
     """
     trained = [parameter for parameter in gated.network.parameters() if parameter.requires_grad]
-    module, optimizer = fabric.setup(gated, architecture_optimizer(gated))
+    own = architecture_optimizer(gated)
+    module, optimizer = fabric.setup(gated, own)
     objective = taught_loss(loss, teacher)
     module.train()
 
@@ -104,8 +108,8 @@ def search(
 
     run_epochs(
         fabric, "architecture", loader, epochs, step,
-        state=gated, describe=describe, listener=listener or Listener(),
-        history=history if history is not None else [],
+        parts={"gated": gated, "optimizer": own}, describe=describe, listener=listener or Listener(),
+        history=history if history is not None else [], keeper=keeper,
     )  # fmt: skip
     for parameter in trained:
         parameter.requires_grad_(True)

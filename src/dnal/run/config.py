@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,8 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnal.errors import UserError
 from dnal.run.files import CONFIG
+from dnal.run.reading import content
 
-Size = Annotated[int, Field(ge=1)]
+LARGEST = 2**18
+"""Bytes of a config.yaml."""
+DEEPEST = 8
+
+Size = Annotated[int, Field(ge=1, le=2**62)]
 
 
 class Config(BaseModel):
@@ -30,6 +36,7 @@ class Config(BaseModel):
     input: tuple[Size, Size, Size]
     classes: Size
     data: str
+    data_sha256: str | None = None
     root: str | None = None
     limit_train: Size | None = None
     batch_size: Size
@@ -54,20 +61,35 @@ def read_config(run: str | Path) -> Config:
 
 
 def read_yaml(run: str | Path) -> object:
-    """config.yaml of a run, as it stands there.
+    """config.yaml of a run, as it stands there: plain values, lists and names only.
 
     Raises:
-        UserError: no folder, no config.yaml, or one that is no YAML.
+        UserError: no folder, no config.yaml, or one that is no such YAML.
     """
     path = Path(run)
     if not path.is_dir():
         raise UserError(f"there is no run '{path}'; give the folder that `dnal learn` wrote.")
-    if not (path / CONFIG).is_file():
+    if not os.path.lexists(path / CONFIG):
         raise UserError(f"'{path}' is no run: it has no {CONFIG}; give the folder that `dnal learn` wrote.")
     try:
-        return yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        text = content(path / CONFIG, LARGEST).decode()
+        _check_plain(text)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"'{path / CONFIG}' cannot be read as YAML; restore it or run `dnal learn` again.") from None
+
+
+def _check_plain(text: str) -> None:
+    """Refuses what no run writes: aliases, which make a large document of a small file, tags, and deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise yaml.YAMLError("anchors, aliases and tags")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.YAMLError("too deep")
 
 
 def validated(kind: type[C], document: object, what: str) -> C:

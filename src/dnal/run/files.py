@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dnal.atomic import atomic
+from dnal.train.checkpoint import BEFORE as BEFORE
+from dnal.train.checkpoint import LAST as LAST
+
 CONFIG = "config.yaml"
 LATENCY = "latency.json"
 LOG = "log.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
-CHECKPOINT_PROGRESS = "checkpoint.json"
 ARCHITECTURE = "architecture.json"
 MODEL = "model.safetensors"
+MANIFEST = "manifest.json"
 RESULT = "result.json"
-FILES = (CONFIG, LATENCY, LOG, CHECKPOINT, CHECKPOINT_PROGRESS, ARCHITECTURE, MODEL, RESULT)
-
-
-def temporary_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp")
-
-
-def atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a temporary file, and puts that in the place of ``path`` once it is on the disk."""
-    temporary = temporary_of(path)
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        write(temporary)
-        temporary.chmod(mode)  # safetensors makes files for their owner alone; a run's files are like any other
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    atomic(path, write)
+EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
+"""Made from a finished run when somebody asks; they go with it when another takes its place."""
+FILES = (CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, *EXPORTS, RESULT)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

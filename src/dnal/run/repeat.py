@@ -18,7 +18,7 @@ from dnal.train.listener import Listener
 Epochs = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-PLACE = ("dnal", "torch", "device")
+PLACE = ("dnal", "torch", "device", "processes")
 """What belongs to the machine and its software, not to the job."""
 
 
@@ -43,6 +43,7 @@ class Recorded(Config):
     memory_format: Literal["channels_last", "contiguous"]
     threads: Size
     device: str
+    processes: Size
     input_shape: list[Size]
     variables: int
     branches: int

@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from torch import Tensor
 
 import dnal
+from dnal.atomic import atomic, refusal, temporary_of, write_text
 from dnal.errors import UserError
 from dnal.run.config import Config, read_config, validated
 from dnal.run.files import (
     ARCHITECTURE,
-    CHECKPOINT,
-    CHECKPOINT_PROGRESS,
     CONFIG,
     FILES,
     LATENCY,
     LOG,
+    MANIFEST,
     MODEL,
     RESULT,
-    atomic,
-    temporary_of,
     write_tensors,
-    write_text,
 )
+from dnal.run.manifest import manifest_of
+from dnal.train.checkpoint import Checkpoints
 from dnal.train.listener import Listener
 
 if TYPE_CHECKING:
@@ -46,16 +44,20 @@ class RunWriter(Listener):
         path: the folder.
         job: the fields of :class:`Config` that ``learn`` does not know (model, input, classes, data, ...).
         overwrite: replace an earlier run at this path.
+        resume: go on with the unfinished run at this path, whose config.yaml stays.
 
     Raises:
         UserError: where :func:`check_free` refuses the path.
     """
 
-    def __init__(self, path: str | Path, job: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, job: Mapping[str, Any], *, overwrite: bool = False, resume: bool = False
+    ) -> None:
         self.path = Path(path)
         self._job = dict(job)
-        self._overwrite = overwrite
-        check_free(self.path, overwrite=overwrite)
+        self._overwrite, self._resume = overwrite, resume
+        if not resume:
+            check_free(self.path, overwrite=overwrite)
 
     def start(self, settings: dict[str, Any]) -> None:
         """Makes the folder and writes config.yaml.
@@ -63,6 +65,10 @@ class RunWriter(Listener):
         Raises:
             UserError: the folder cannot be written; nothing is left behind.
         """
+        if self._resume:
+            for name in FILES:  # what an end in the middle of writing left
+                temporary_of(self.path / name).unlink(missing_ok=True)
+            return
         versions = {"dnal": dnal.__version__, "torch": str(torch.__version__)}
         document = {**versions, **self._job, **{k: v for k, v in settings.items() if k not in self._job}}
         config = validated(Config, document, "the settings of this run")
@@ -76,28 +82,30 @@ class RunWriter(Listener):
                 (self.path / name).unlink(missing_ok=True)
                 temporary_of(self.path / name).unlink(missing_ok=True)
             write_text(self.path / CONFIG, text)
-        except OSError as error:
+        except (OSError, UserError) as error:
             if made and self.path.is_dir():
                 self.path.rmdir()
+            reason = refusal(error) or refusal(error.__cause__ or error)
             raise UserError(
-                f"the run folder '{self.path}' cannot be written ({error.strerror}); choose another with --out."
+                f"the run folder '{self.path}' cannot be written ({reason}); choose another with --out."
             ) from None
 
     def latency(self, model: LatencyModel) -> None:
-        atomic(self.path / LATENCY, model.save)
+        model.save(self.path / LATENCY)
+
+    def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
+        """The log as it was at the checkpoint: epochs that ended after it are run again."""
+        write_text(self.path / LOG, "".join(json.dumps(record) + "\n" for record in history))
 
     def epoch(self, record: dict[str, Any]) -> None:
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        text = json.dumps(progress, indent=1)
-        # The progress travels in the file of tensors too: one rename keeps the two together whenever a job is killed.
-        write_tensors(self.path / CHECKPOINT, tensors, {"progress": text})
-        write_text(self.path / CHECKPOINT_PROGRESS, text + "\n")
+        try:
+            with (self.path / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise UserError(f"'{self.path / LOG}' cannot be written ({error.strerror}); free the place.") from None
 
     def finish(self, learned: Learned) -> None:
-        """Writes architecture, compact network and result, and removes the checkpoint."""
+        """Writes architecture, compact network and result, and removes the checkpoints."""
         config = read_config(self.path)
         settings = learned.settings
         result = {
@@ -113,9 +121,9 @@ class RunWriter(Listener):
         }
         atomic(self.path / ARCHITECTURE, learned.architecture.save)
         write_tensors(self.path / MODEL, learned.network.state_dict())
+        write_text(self.path / MANIFEST, manifest_of(self.path))
         write_text(self.path / RESULT, json.dumps(result, indent=1) + "\n")
-        for name in (CHECKPOINT, CHECKPOINT_PROGRESS):
-            (self.path / name).unlink(missing_ok=True)
+        Checkpoints(self.path).clear()
 
 
 def check_free(path: str | Path, *, overwrite: bool = False) -> None:

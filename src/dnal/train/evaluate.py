@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from dnal.train.loop import Loader
+from dnal.train.place import Loader
 
 Metric = Callable[[nn.Module, Loader], float]
 
@@ -21,7 +21,9 @@ def accuracy(network: nn.Module, loader: Loader) -> float:
     def update(output: Tensor, target: Tensor) -> None:
         nonlocal meter
         if meter is None:
-            meter = MulticlassAccuracy(num_classes=output.shape[1], average="micro").to(output.device)
+            meter = MulticlassAccuracy(num_classes=output.shape[1], average="micro", sync_on_compute=False).to(
+                output.device
+            )
         meter.update(output, target)
 
     over_batches(network, loader, update)

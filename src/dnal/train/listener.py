@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
     from dnal.space.space import Space
@@ -40,8 +38,8 @@ class Listener:
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch ended; ``record`` holds plain values, those that do not apply are absent."""
 
-    def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
-        """The state at the end of an epoch, all of it finite."""
+    def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
+        """The phase that began goes on from a checkpoint: the records so far, and how many of its steps are done."""
 
     def finish(self, learned: Any) -> None:
         """The job ended; ``learned``: the :class:`dnal.Learned` of it."""
@@ -81,9 +79,9 @@ class Chorus(Listener):
         for listener in self.listeners:
             listener.epoch(record)
 
-    def checkpoint(self, tensors: dict[str, Tensor], progress: dict[str, Any]) -> None:
+    def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
         for listener in self.listeners:
-            listener.checkpoint(tensors, progress)
+            listener.resumed(history, steps)
 
     def finish(self, learned: Any) -> None:
         for listener in self.listeners:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.errors import UserError
+from dnal.train.keeper import Keeper, Position, Stateful
 from dnal.train.listener import Listener
-
-
-class Loader(Protocol):
-    """Batches of (inputs, targets), with a length; a DataLoader or anything like it."""
-
-    def __iter__(self) -> Any: ...
-    def __len__(self) -> int: ...
+from dnal.train.place import Loader, Place
+from dnal.train.processes import agree, together
+from dnal.train.tree import all_finite
 
 
 class Diverged(UserError):
-    """The loss is no longer a number. The states at the end of earlier epochs were handed to the listener."""
+    """The loss is no longer a number. The last checkpoint is of the time before."""
+
+
+class Stopped(Exception):
+    """The job was asked to stop, and has kept its state."""
 
 
 Step = Callable[[Any, Any, float], Tensor]
@@ -36,50 +37,75 @@ def run_epochs(
     epochs: int,
     step: Step,
     *,
-    state: nn.Module,
+    parts: Mapping[str, Stateful],
     describe: Callable[[], dict[str, Any]],
     listener: Listener,
     history: list[dict[str, Any]],
+    keeper: Keeper | None = None,
 ) -> None:
-    """Runs ``epochs`` epochs of ``step`` over ``loader``.
+    """Runs ``epochs`` epochs of ``step`` over ``loader``, or what is left of them.
 
     Args:
         name: of the phase.
         step: does one optimisation step and returns its loss.
-        state: the module whose tensors are the checkpoint.
+        parts: everything that a step changes, and so makes a checkpoint.
         describe: called at the end of each epoch; its entries join the epoch's record.
-        listener: hears of every phase, step, epoch and checkpoint.
+        listener: hears of every phase, step and epoch.
         history: receives one record per epoch.
+        keeper: keeps the state, and puts back what it has of this phase before the first step.
 
     Raises:
-        Diverged: when a loss is NaN or infinite, before its epoch's checkpoint.
+        Diverged: when a loss is NaN or infinite, before it gets into a checkpoint.
+        Stopped: when the keeper is asked to stop.
     """
     total = len(loader)
     if epochs and not total:
         raise UserError("the training data give no batch; lower the batch size or add images.")
+    keeper, place = keeper or Keeper(), Place(loader)
+    parts = {**parts, "place": place, "precision": fabric.strategy.precision}
+    modules = [part for part in parts.values() if isinstance(part, nn.Module)]
+    at = keeper.resume(name, parts, history)
     listener.phase(name, epochs, total)
-    for epoch in range(epochs):
-        begun, losses = time.perf_counter(), []
-        for number, (inputs, targets) in enumerate(loader):
+    if keeper.resumed:
+        keeper.resumed = False
+        listener.resumed(list(history), at.epoch * total + at.step)
+
+    def diverged(loss: float) -> Diverged:
+        return Diverged(
+            f"the loss became {loss} in phase '{name}', epoch {at.epoch + 1}, step {at.step}; "
+            "a lower learning rate usually helps."
+        )
+
+    def check() -> None:
+        if not all_finite([module.state_dict() for module in modules]):  # the last step's update overflowed
+            raise diverged(math.nan)
+
+    while at.epoch < epochs:
+        begun, before = time.perf_counter(), at.seconds
+        stop = False
+        for inputs, targets in place:
             inputs, targets = fabric.to_device((inputs, targets))
-            loss = float(step(inputs, targets, (epoch + (number + 1) / total) / epochs))
+            at.step += 1
+            own = float(step(inputs, targets, (at.epoch + at.step / total) / epochs))
+            loss, stop = together(fabric, own, keeper.stop())
             if not math.isfinite(loss):
-                raise Diverged(_diverged(loss, name, epoch, number))
-            losses.append(loss)
+                raise diverged(loss)
+            at.losses += loss
+            at.seconds = before + time.perf_counter() - begun
             listener.step(loss)
-        tensors = {key: value.detach() for key, value in state.state_dict().items()}
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):  # the last step's update overflowed
-            raise Diverged(_diverged(math.nan, name, epoch, total - 1))
-        record = {"phase": name, "epoch": epoch + 1, "epochs": epochs, "loss": sum(losses) / max(len(losses), 1)}
+            if (keeper.due() or stop) and at.step < total:
+                check()
+                keeper.keep(at, parts, history)
+            if stop and at.step < total:
+                raise Stopped(f"in phase '{name}', epoch {at.epoch + 1}, step {at.step}")
+        check()
+        agree(fabric, modules)
+        record = {"phase": name, "epoch": at.epoch + 1, "epochs": epochs, "loss": at.losses / max(at.step, 1)}
         record |= describe()
-        record["seconds"] = round(time.perf_counter() - begun, 3)
+        record["seconds"] = round(before + time.perf_counter() - begun, 3)
         history.append(record)
         listener.epoch(record)
-        listener.checkpoint(tensors, {"phase": name, "epoch": epoch + 1})
-
-
-def _diverged(loss: float, name: str, epoch: int, step: int) -> str:
-    return (
-        f"the loss became {loss} in phase '{name}', epoch {epoch + 1}, step {step + 1}; "
-        "a lower learning rate usually helps."
-    )
+        at = Position(epoch=at.epoch + 1)
+        keeper.keep(at, parts, history)
+        if stop:
+            raise Stopped(f"after epoch {at.epoch} of phase '{name}'")

@@ -10,8 +10,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.train.distillation import distillation_loss
+from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
-from dnal.train.loop import Loader, run_epochs
+from dnal.train.loop import run_epochs
+from dnal.train.place import Loader
 from dnal.train.schedule import cosine
 
 Loss = Callable[[Any, Any], Tensor]
@@ -62,6 +64,7 @@ def train_weights(
     validate: Callable[[nn.Module], float] | None = None,
     listener: Listener | None = None,
     history: list[dict[str, Any]] | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """SGD with a cosine schedule on all weights of ``network``, in place.
 
@@ -69,13 +72,17 @@ def train_weights(
         loss: (outputs, targets) -> scalar. teacher: a trained network whose logits are imitated too.
         lr: the peak; warmup: the share of the phase in which it rises.
         validate: measures the network at the end of each epoch (logged, decides nothing).
+        keeper: keeps the state, and goes on from what it has.
 
     Raises:
         Diverged: when the loss is no number.
     """
     if not epochs:
+        if keeper is not None:
+            keeper.resume(name, {"network": network}, history if history is not None else [])
         return
-    module, optimizer = fabric.setup(network, sgd(network, lr, weight_decay))
+    own = sgd(network, lr, weight_decay)
+    module, optimizer = fabric.setup(network, own)
     objective = taught_loss(loss, teacher)
     module.train()
 
@@ -95,6 +102,6 @@ def train_weights(
 
     run_epochs(
         fabric, name, loader, epochs, step,
-        state=network, describe=describe, listener=listener or Listener(),
-        history=history if history is not None else [],
+        parts={"network": network, "optimizer": own}, describe=describe, listener=listener or Listener(),
+        history=history if history is not None else [], keeper=keeper,
     )  # fmt: skip

@@ -1,0 +1,159 @@
+"""Doing a job: network and data by name, learning, run folders, what is printed, and how it ends early."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnal.budget import Budget
+from dnal.cli.display import line
+from dnal.cli.errors import Ended
+from dnal.cli.job import Job
+from dnal.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+    from dnal.learning import Learned
+    from dnal.train.listener import Listener
+
+
+def run(
+    job: Job,
+    folders: list[Path],
+    fabric: Fabric | None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    data_sha256: str | None = None,
+    watchers: Sequence[Listener] = (),
+) -> None:
+    """Runs a job in ``folders``, one per budget, or goes on with what stands there (``resume``).
+
+    Args:
+        fabric: of several processes, launched; None for one.
+        data_sha256: of the data that the job began with; others are refused.
+
+    Raises:
+        UserError: for input that cannot work, and for what went wrong in the middle.
+        Ended: when a signal stopped it.
+    """
+    import torch
+
+    from dnal import data as data_sets
+    from dnal import learning
+    from dnal.cli.failures import sentence_of
+    from dnal.cli.network import created, input_of
+    from dnal.cli.progress import ProgressBars, SpaceTold
+    from dnal.cli.stopping import Stopping, Terminated
+    from dnal.run import RunWriter
+    from dnal.train.checkpoint import Checkpoints
+    from dnal.train.listener import Chorus
+    from dnal.train.loop import Diverged, Stopped
+
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    leads = fabric is None or fabric.is_global_zero
+    if not leads:
+        warnings.simplefilter("ignore")  # the first process says it
+    dataset = data_sets.load(
+        job.data,
+        root=job.root,
+        input_shape=input_of(job.model, job.input),
+        classes=job.classes,
+        limit_train=job.limit_train,
+        seed=job.seed,
+    )
+    found = data_sets.fingerprint(dataset)
+    if data_sha256 not in (None, found):
+        raise UserError(
+            f"the data '{job.data}' are not those that the run began with; put them back, or begin a new run."
+        )
+    loaders = data_sets.loaders(dataset, job.batch_size, seed=job.seed, workers=job.workers)
+    network, trained = created(job.model, dataset.classes, dataset.input_shape, weights=job.weights, seed=job.seed)
+    written: dict[str, Any] = {
+        "model": job.model,
+        "weights": job.weights,
+        "input": list(dataset.input_shape),
+        "classes": dataset.classes,
+        "data": job.data,
+        "data_sha256": found,
+        "root": job.root,
+        "limit_train": job.limit_train,
+        "batch_size": job.batch_size,
+        "workers": job.workers,
+        "seed": job.seed,
+    }
+    try:
+        with Stopping() as stopping, ProgressBars(shown=leads) as bars:
+            each: list[list[Listener]] = [[stopping] for _ in folders]
+            if leads:
+                common = [SpaceTold(), *watchers, bars, stopping]
+                each = [[*common, RunWriter(folder, written, overwrite=overwrite, resume=resume)] for folder in folders]
+            results = learning.trade_off(
+                network,
+                loaders.train,
+                loaders.val,
+                loaders.test,
+                [None if budget is None else Budget.parse(budget) for budget in job.bounds],
+                base_is_trained=trained,
+                example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
+                fabric=fabric,
+                checkpoints=[Checkpoints(folder, job.checkpoint_every, anew=not resume) for folder in folders],
+                stop=stopping.asked,
+                listeners=[Chorus(own) for own in each],
+                **job.learning(),
+            )
+    except Diverged as error:
+        raise UserError(_diverged(str(error), folders)) from error
+    except Stopped as stopped:
+        assert stopping.signal is not None or not leads
+        raise Ended(stopping.signal or 0, f"stopped {stopped}; {_go_on(folders)}.") from None
+    except Terminated as terminated:
+        raise Ended(terminated.number, f"interrupted; {_go_on(folders)}.") from None
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        raise UserError(f"{sentence} {_go_on(folders)}.") from error
+    if leads:
+        _tell(job, results, folders)
+
+
+def _tell(job: Job, results: list[Learned], folders: list[Path]) -> None:
+    from dnal.cli.summary import print_constraints, print_figures, print_trade_off
+
+    if len(results) > 1:
+        print_trade_off(results)
+        line()
+        for folder in folders:
+            line(f"run:  {folder}")
+        line(f"next: dnal eval {shlex.quote(str(folders[0]))}")
+        return
+    (learned,), (folder,) = results, folders
+    print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
+    print_constraints(learned.constraints)
+    line()
+    line(f"run:  {folder}")
+    line(f"next: dnal eval {shlex.quote(str(folder))}")
+
+
+def _go_on(folders: list[Path]) -> str:
+    """The command that goes on, where there is something to go on from."""
+    from dnal.run.files import CONFIG
+
+    if not (folders[0] / CONFIG).exists():
+        return "nothing was begun"
+    folder = folders[0] if len(folders) == 1 else folders[0].parent
+    return f"`dnal resume {shlex.quote(str(folder))}` goes on"
+
+
+def _diverged(sentence: str, folders: list[Path]) -> str:
+    from dnal.run.files import LAST, RESULT
+
+    where = sentence.partition(";")[0].rstrip(".")
+    checkpoint = next(folder for folder in folders if not (folder / RESULT).exists()) / LAST
+    return f"{where}; the last good state is '{checkpoint}'; a lower --lr usually helps."

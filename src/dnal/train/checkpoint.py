@@ -1,0 +1,117 @@
+"""Checkpoints on disk: the last state and the one before it, each whole, each with its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dnal.atomic import atomic, temporary_of
+from dnal.errors import UserError
+from dnal.train.tree import packed, unpacked
+
+LAST = "checkpoint.safetensors"
+BEFORE = "checkpoint.before.safetensors"
+EVERY = 200
+"""Steps between checkpoints, where nobody says."""
+
+Tree = dict[str, Any]
+
+
+class Checkpoints:
+    """A folder's checkpoint, and the one before it in case the last is damaged.
+
+    Args:
+        folder: made when something is first saved.
+        every: steps between two checkpoints; the ends of phases and epochs are kept besides.
+        anew: leave aside what the folder holds of an earlier job, which will be replaced.
+    """
+
+    def __init__(self, folder: str | Path, every: int = EVERY, *, anew: bool = False) -> None:
+        if every < 1:
+            raise UserError(f"there must be 1 step or more between checkpoints, not {every}.")
+        self.folder, self.every, self._anew = Path(folder), every, anew
+
+    def save(self, tree: Tree) -> None:
+        """Writes a tree of tensors and plain values (``dnal.train.tree``) beside the last one, then in its place.
+
+        Raises:
+            UserError: where the disk refuses; the state saved before is there still.
+        """
+        tensors, document = packed(tree)
+        # safetensors refuses tensors that share memory.
+        copies = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+        text = json.dumps(document, separators=(",", ":"))
+        metadata = {"state": text, "sha256": _digest(copies, text)}
+
+        def write(temporary: Path) -> None:
+            save_file(copies, temporary, metadata)
+            if (self.folder / LAST).exists():
+                (self.folder / LAST).replace(self.folder / BEFORE)
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"no checkpoint can be written in '{self.folder}' ({error.strerror}).") from None
+        atomic(self.folder / LAST, write)
+
+    def load(self) -> Tree | None:
+        """The newest intact checkpoint, or None where there is none.
+
+        Warns where a damaged one had to be left aside.
+
+        Raises:
+            UserError: both are damaged.
+        """
+        damaged: list[str] = []
+        for name in () if self._anew else (LAST, BEFORE):
+            path = self.folder / name
+            if not path.is_file():
+                continue
+            try:
+                tree = _read(path)
+            except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+                damaged.append(name)
+                continue
+            if damaged:
+                warnings.warn(
+                    f"the checkpoint '{self.folder / damaged[0]}' is damaged; the one before it is used.", stacklevel=2
+                )
+            return tree
+        if damaged:
+            raise UserError(
+                f"the checkpoints in '{self.folder}' are damaged ({', '.join(damaged)}); delete them to begin anew."
+            )
+        return None
+
+    def clear(self) -> None:
+        """Removes them."""
+        for name in (LAST, BEFORE):
+            (self.folder / name).unlink(missing_ok=True)
+            temporary_of(self.folder / name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Tree:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata["sha256"] != _digest(tensors, metadata["state"]):
+        raise ValueError("the checksum differs")
+    tree: Tree = unpacked(tensors, json.loads(metadata["state"]))
+    return tree
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

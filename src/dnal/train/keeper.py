@@ -1,0 +1,146 @@
+"""What a job has reached: kept at the start of each phase, and as often as its checkpoints say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+
+from dnal.errors import UserError
+from dnal.train.checkpoint import Checkpoints, Tree
+from dnal.train.random_state import put_back, random_state
+
+
+class Stateful(Protocol):
+    """A module, an optimizer, a search, a place in the data: whatever tells its state and takes it back."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+@dataclass
+class Position:
+    """How far a phase is: whole epochs, steps of the next one, the sum of their losses, and the seconds they took."""
+
+    epoch: int = 0
+    step: int = 0
+    losses: float = 0.0
+    seconds: float = 0.0
+
+
+class Keeper:
+    """The state of one job, from which it goes on as if it had never stopped.
+
+    Args:
+        loaders: whose random state belongs to the job.
+        checkpoints: where the state is kept on disk; with None it is kept in memory, at the start of phases only.
+        stop: asked after every step; once it says yes the state is kept, and the job ends with :class:`Stopped`.
+        writes: False in all processes of a job but one; they read what that one wrote.
+    """
+
+    def __init__(
+        self,
+        loaders: Sequence[Any] = (),
+        checkpoints: Checkpoints | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        writes: bool = True,
+    ) -> None:
+        self._loaders, self._checkpoints, self._writes = list(loaders), checkpoints, writes
+        self.stop = stop or (lambda: False)
+        self.tree: Tree | None = None if checkpoints is None else checkpoints.load()
+        self.resumed = self.tree is not None
+        """Whether the job goes on from a checkpoint, until somebody was told."""
+        self._since = 0
+
+    @property
+    def phase(self) -> str | None:
+        """The phase that was under way, or None for a job that has not begun."""
+        return None if self.tree is None else str(self.tree["phase"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The records of the epochs so far."""
+        return [] if self.tree is None else list(self.tree["history"])
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The settings of the job that was kept."""
+        return {} if self.tree is None else dict(self.tree["job"])
+
+    def carried(self, name: str) -> Any:
+        """What an earlier phase left for this one."""
+        assert self.tree is not None
+        return self.tree["carried"][name]
+
+    def check(self, job: Mapping[str, Any]) -> None:
+        """Refuses to go on with another job than the one that was kept.
+
+        Raises:
+            UserError: naming the first setting that differs.
+        """
+        for name, value in job.items():
+            if self.tree is not None and self.job.get(name) != value:
+                raise UserError(
+                    f"the checkpoint belongs to another job: its {name} is {self.job.get(name)}, this one's {value}; "
+                    "go on with the settings it began with, or choose another folder."
+                )
+
+    def begin(
+        self,
+        phase: str,
+        *,
+        job: Mapping[str, Any],
+        history: list[dict[str, Any]],
+        parts: Mapping[str, Stateful],
+        carried: Mapping[str, Any],
+    ) -> None:
+        """Keeps the start of a phase, with what it and later ones need of the earlier ones (``carried``)."""
+        self.tree = {"phase": phase, "job": dict(job), "carried": dict(carried)}
+        self._keep(Position(), parts, history)
+
+    def resume(self, phase: str, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> Position:
+        """Puts back what was kept of this phase, in place, and says how far it was."""
+        if self.tree is None or self.tree["phase"] != phase:
+            return Position()
+        kept = self.tree["parts"]
+        for name, part in parts.items():
+            if name in kept:
+                part.load_state_dict(kept[name])
+                if isinstance(part, torch.optim.Optimizer):
+                    _ordered_as_parameters(part)
+        history[:] = self.tree["history"]
+        put_back(self.tree["random"], self._loaders)
+        return Position(**self.tree["position"])
+
+    def due(self) -> bool:
+        """Whether, counting this step, it is time for a checkpoint."""
+        self._since += 1
+        return self._checkpoints is not None and self._since >= self._checkpoints.every
+
+    def keep(self, position: Position, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> None:
+        """Keeps the state between two steps of the phase that has begun, on disk."""
+        if self.tree is not None and self._checkpoints is not None:
+            self._keep(position, parts, history)
+
+    def _keep(self, position: Position, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> None:
+        assert self.tree is not None
+        self._since = 0
+        self.tree |= {
+            "position": asdict(position),
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "history": list(history),
+            "random": random_state(self._loaders),
+        }
+        if self._checkpoints is not None and self._writes:
+            self._checkpoints.save(self.tree)
+
+
+def _ordered_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives its buffers the order in memory of their parameters, which a file of tensors does not keep."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

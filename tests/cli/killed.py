@@ -1,0 +1,90 @@
+"""Processes that run `dnal`, and are killed or get a signal at a given step."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+
+def call(
+    arguments: list[str], folder: str, step: int, number: int, delay: float, log: str, environment: dict[str, str]
+) -> None:
+    """`dnal ARGUMENTS` in ``folder``; signal ``number`` comes ``delay`` seconds after the step; what it prints on
+    stderr, and the steps it did, go to files."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.stderr = Path(log).open("w", buffering=1)  # noqa: SIM115
+    from dnal.cli import app
+    from dnal.train import loop
+
+    steps, together = 0, loop.together
+
+    def counted(*values):  # type: ignore[no-untyped-def]
+        nonlocal steps
+        steps += 1
+        Path(f"{log}.steps").write_text(str(steps))
+        if steps == step:
+            threading.Timer(delay, os.kill, (os.getpid(), number)).start()
+        return together(*values)
+
+    loop.together = counted  # type: ignore[assignment]
+    try:
+        app(arguments, prog_name="dnal")
+    except SystemExit as ended:
+        sys.stderr.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else 1)
+
+
+@dataclass
+class End:
+    """How a process ended: its status, what it printed on stderr, and how many steps it did."""
+
+    status: int
+    err: str
+    steps: int
+
+
+class Processes:
+    """Starts them from a process that has imported everything, so that each takes a moment only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["dnal.cli", "dnal.learning", "dnal.data", "dnal.models", "timm"])
+        self._calls = 0
+
+    def start(
+        self,
+        arguments: list[str],
+        *,
+        at: int = 0,
+        number: int = signal.SIGKILL,
+        delay: float = 0,
+        environment: dict[str, str] | None = None,
+    ) -> tuple[BaseProcess, Path]:
+        """Starts `dnal ARGUMENTS`; ``at``: the step after which the signal comes."""
+        self._calls += 1
+        log = self.folder / f"{self._calls}.err"
+        process = self._context.Process(
+            target=call, args=(arguments, str(self.folder), at, number, delay, str(log), environment or {})
+        )
+        process.start()
+        return process, log
+
+    def __call__(self, arguments: list[str], *, at: int = 0, number: int = signal.SIGKILL, delay: float = 0) -> End:
+        """Runs it to its end."""
+        return ended(*self.start(arguments, at=at, number=number, delay=delay))
+
+
+def ended(process: BaseProcess, log: Path) -> End:
+    """Waits for the end, a minute at most."""
+    process.join(60)
+    assert process.exitcode is not None, "it hangs"
+    steps = Path(f"{log}.steps")
+    return End(process.exitcode, log.read_text(), int(steps.read_text()) if steps.exists() else 0)

@@ -1,0 +1,162 @@
+"""`dnal resume`: whatever ended a run, it goes on, and ends as the run that was never ended."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killed import Processes
+
+from cli_program import Program
+from dnal.run.files import ARCHITECTURE, CONFIG, LOG, MODEL, RESULT
+from dnal.train.checkpoint import BEFORE, LAST, Checkpoints
+
+JOB = ["learn", "--epochs", "2,2,2", "--limit-train", "200", "--checkpoint-every", "2"]  # 4 steps an epoch
+STEPS = 24
+EVERY = 2
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Processes:
+    return Processes(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def whole(processes: Processes) -> Path:
+    """The run that nothing ended."""
+    assert processes([*JOB, "--out", "whole"]).status == 0
+    return processes.folder / "whole"
+
+
+def same(run: Path, whole: Path) -> None:
+    for name in (ARCHITECTURE, MODEL, CONFIG):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    records, expected = (
+        [{**json.loads(line), "seconds": 0} for line in (folder / LOG).read_text().splitlines()]
+        for folder in (run, whole)
+    )
+    assert records == expected
+    assert {entry.name for entry in run.iterdir()} == {entry.name for entry in whole.iterdir()}
+
+
+def reached(run: Path) -> int:
+    """The steps that the checkpoint has."""
+    tree = Checkpoints(run).load()
+    assert tree is not None
+    before = {"base": 0, "architecture": 8, "retrain": 16}[tree["phase"]]
+    return before + 4 * tree["position"]["epoch"] + tree["position"]["step"]
+
+
+def test_killed_at_eight_random_moments(processes: Processes, whole: Path) -> None:
+    draw = random.Random(0)
+    for kill in range(8):
+        run = f"killed{kill}"
+        ended = processes([*JOB, "--out", run], at=1 + kill * STEPS // 8 + draw.randrange(3), delay=draw.random() / 30)
+        assert ended.status == -signal.SIGKILL
+        folder = whole.parent / run
+        kept = reached(folder)
+        assert ended.steps - kept <= EVERY + 1  # the step that was under way counts too
+        resumed = processes(["resume", run])
+        assert (resumed.status, resumed.err, resumed.steps) == (0, "", STEPS - kept)
+        same(folder, whole)
+
+
+def test_killed_while_it_goes_on(processes: Processes, whole: Path) -> None:
+    processes([*JOB, "--out", "again"], at=5)
+    for _ in range(3):
+        assert processes(["resume", "again"], at=6).status == -signal.SIGKILL
+    assert processes(["resume", "again"]).status == 0
+    same(whole.parent / "again", whole)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("at", [3, 13])
+def test_a_signal_keeps_the_state_and_tells_how_to_go_on(
+    number: int, status: int, at: int, processes: Processes, whole: Path
+) -> None:
+    run = f"signal{number}at{at}"
+    ended = processes([*JOB, "--out", run], at=at, number=number)
+    assert ended.status == status
+    assert ended.err.count("\n") == 1
+    assert f"`dnal resume {run}` goes on" in ended.err
+    assert reached(whole.parent / run) == ended.steps  # nothing is lost
+    assert processes(["resume", run]).status == 0
+    same(whole.parent / run, whole)
+
+
+def test_a_trade_off_goes_on_with_what_is_left(processes: Processes) -> None:
+    budgets = ["--budget", "macs<=60%", "--budget", "macs<=30%"]
+    assert processes([*JOB, *budgets, "--out", "curve"]).status == 0
+    ended = processes([*JOB, *budgets, "--out", "killed_curve"], at=32)
+    assert ended.status == -signal.SIGKILL
+    assert processes(["resume", "killed_curve"]).status == 0
+    for name in ("macs60pct", "macs30pct"):
+        same(processes.folder / "killed_curve" / name, processes.folder / "curve" / name)
+
+
+@pytest.fixture
+def stopped(processes: Processes, whole: Path, tmp_path: Path) -> Path:
+    """A run that was stopped in its second phase."""
+    if not (whole.parent / "stopped").exists():
+        processes([*JOB, "--out", "stopped"], at=11, number=signal.SIGTERM)
+    return Path(shutil.copytree(whole.parent / "stopped", tmp_path / "stopped"))
+
+
+def test_a_finished_run_says_so(whole: Path, dnal: Program) -> None:
+    answer = dnal("resume", whole)
+    assert (answer.status, answer.err) == (0, "")
+    assert "is finished" in answer.out
+
+
+def test_a_run_without_a_checkpoint_starts(stopped: Path, whole: Path, dnal: Program) -> None:
+    for name in (LAST, BEFORE, LOG):
+        (stopped / name).unlink()
+    assert dnal("resume", stopped).status == 0
+    same(stopped, whole)
+
+
+def test_a_torn_checkpoint_is_left_aside(stopped: Path, whole: Path, dnal: Program) -> None:
+    content = (stopped / LAST).read_bytes()
+    (stopped / LAST).write_bytes(content[: len(content) // 2])
+    answer = dnal("resume", stopped)
+    assert answer.status == 0
+    assert "is damaged; the one before it is used" in answer.err
+    same(stopped, whole)
+
+
+def test_two_torn_checkpoints_are_a_sentence(stopped: Path, dnal: Program) -> None:
+    for name in (LAST, BEFORE):
+        (stopped / name).write_bytes((stopped / name).read_bytes()[:100])
+    answer = dnal("resume", stopped)
+    assert answer.status == 2
+    assert "delete them to begin anew" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], ["empty"]])
+def test_what_is_no_run_is_refused(arguments: list[str], here: Path, dnal: Program) -> None:
+    (here / "empty").mkdir()
+    answer = dnal("resume", *arguments)
+    assert answer.status == 2
+    assert answer.err.count("\n") == 1
+
+
+def test_data_that_changed_are_refused(here: Path, dnal: Program) -> None:
+    draw = np.random.default_rng(0)
+    arrays = {
+        "x_train": draw.integers(0, 255, (60, 8, 8, 1), dtype=np.uint8), "y_train": np.arange(60) % 3,
+        "x_test": draw.integers(0, 255, (30, 8, 8, 1), dtype=np.uint8), "y_test": np.arange(30) % 3,
+    }  # fmt: skip
+    np.savez(here / "mine.npz", **arrays)
+    assert dnal("learn", "--data", "mine.npz", "--epochs", "1,1,1", "--out", "run").status == 0
+    (here / "run" / RESULT).unlink()
+    arrays["y_train"][5] = (arrays["y_train"][5] + 1) % 3
+    np.savez(here / "mine.npz", **arrays)
+    answer = dnal("resume", "run")
+    assert answer.status == 2
+    assert "are not those that the run began with" in answer.err

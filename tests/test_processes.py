@@ -1,0 +1,130 @@
+"""Two processes that train one network: the same in both, and the same as one with all the images."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import dnal
+
+F64 = torch.float64
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def child(work: Callable[[Fabric], dict[str, Tensor]], rank: int, processes: int, port: int, file: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    torch.set_default_dtype(F64)  # Fabric hands outputs back in it
+    strategy = "ddp" if processes > 1 else "auto"
+    fabric = Fabric(accelerator="cpu", devices=processes, strategy=strategy, precision="64-true")
+    fabric.launch()
+    save_file({name: tensor.contiguous() for name, tensor in work(fabric).items()}, file)
+
+
+def results(work: Callable[[Fabric], dict[str, Tensor]], processes: int, folder: Path) -> list[dict[str, Tensor]]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dnal.learning", "dnal.data", "dnal.models", "lightning.fabric"])
+    port, files = free_port(), [str(folder / f"{processes}_{rank}.safetensors") for rank in range(processes)]
+    started = [
+        context.Process(target=child, args=(work, rank, processes, port, file)) for rank, file in enumerate(files)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(100)
+        assert process.exitcode == 0
+    return [load_file(file) for file in files]
+
+
+def plain() -> nn.Module:
+    """Without statistics of the batch."""
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10),
+    ).to(F64)  # fmt: skip
+
+
+def batches() -> list[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(4)
+    return [
+        (torch.rand(16, 1, 8, 8, generator=draw, dtype=F64), torch.randint(10, (16,), generator=draw))
+        for _ in range(10)
+    ]
+
+
+def weights_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
+    from dnal.train.processes import shared_out
+    from dnal.train.weights import train_weights
+
+    network = plain()
+    history: list[dict[str, Any]] = []
+    train_weights(
+        fabric, network, shared_out(batches(), fabric), name="base", epochs=2, lr=0.05,
+        loss=nn.functional.cross_entropy, history=history,
+    )  # fmt: skip
+    return {**network.state_dict(), "loss": torch.tensor([record["loss"] for record in history], dtype=F64)}
+
+
+def search_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
+    from dnal.methods.budget_recipe import START, search
+    from dnal.train.processes import shared_out
+
+    network = plain()
+    space = dnal.Space.of(network, batches()[0][0][:2])
+    gated = dnal.Gated(network, space, start=START)
+    s = search(
+        fabric, gated, space, {"macs": 0.4 * space.full_cost["macs"]}, shared_out(batches(), fabric), epochs=2,
+        lr=0.05, loss=nn.functional.cross_entropy,
+    )  # fmt: skip
+    return {**network.state_dict(), "s": s}
+
+
+def whole_job(fabric: Fabric) -> dict[str, Tensor]:
+    data = dnal.data.loaders(dnal.data.load("digits", limit_train=200), 32)
+    torch.manual_seed(0)
+    network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
+    learned = dnal.learn(
+        network, data.train, data.val, data.test, budget="macs<=30%,latency<=90%", epochs=(1, 2, 1), fabric=fabric
+    )
+    figures = {"accuracy": learned.compact["accuracy"], "asked": learned.constraints[1]["asked"]}
+    return {
+        **learned.network.state_dict(),
+        "open": learned.architecture.open,
+        "loss": torch.tensor([record["loss"] for record in learned.history], dtype=F64),
+        **{name: torch.tensor(value, dtype=F64) for name, value in figures.items()},
+    }
+
+
+@pytest.mark.parametrize("work", [weights_of_twenty_steps, search_of_twenty_steps])
+def test_twenty_steps_equal_those_of_one_process_with_all_images(
+    work: Callable[[Fabric], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    (alone,) = results(work, 1, tmp_path)
+    one, other = results(work, 2, tmp_path)
+    for name, tensor in alone.items():
+        assert torch.equal(one[name], other[name]), name
+        assert float((one[name] - tensor).abs().max()) <= 1e-10, name
+    assert float((alone["2.weight"] - plain().state_dict()["2.weight"]).abs().max()) > 1e-3
+
+
+def test_a_whole_job_ends_equal_in_both(tmp_path: Path) -> None:
+    one, other = results(whole_job, 2, tmp_path)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(other[name], tensor), name

@@ -1,0 +1,168 @@
+"""A job that was stopped anywhere and goes on is the job that never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import dnal
+from dnal.train.checkpoint import Checkpoints
+from dnal.train.listener import Listener
+from dnal.train.loop import Stopped
+
+EPOCHS = (2, 2, 2)
+STEPS = 3  # an epoch
+ALL = STEPS * sum(EPOCHS)
+
+
+class Killed(Exception):
+    pass
+
+
+class Killer(Listener):
+    """Ends the job without warning after so many steps."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def step(self, loss: float) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+def data(kind: str) -> tuple[Any, Any]:
+    if kind == "digits":
+        own = dnal.data.loaders(dnal.data.load("digits", limit_train=96), 32)
+        return own.train, own.val
+    images = torch.rand(48, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(48) % 10
+    generator = torch.Generator().manual_seed(2) if kind == "generator" else None
+    train = DataLoader(TensorDataset(images, labels), 16, shuffle=True, generator=generator)
+    return train, DataLoader(TensorDataset(images[:20], labels[:20]), 8, shuffle=True)
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
+        nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10),
+    )  # fmt: skip
+
+
+def job(kind: str = "digits", **options: Any) -> dnal.Learned:
+    train, val = data(kind)
+    budget = {} if options.get("recipe") == "paper" else {"budget": "macs<=40%"}
+    settings: dict[str, Any] = {"epochs": EPOCHS, "lr": 0.05, **budget, **options}
+    return dnal.learn(network(), train, val, **settings)
+
+
+@functools.cache
+def whole(kind: str, recipe: str, steps: str) -> dnal.Learned:
+    return job(kind, recipe=recipe, steps=steps)
+
+
+def same(one: dnal.Learned, other: dnal.Learned) -> None:
+    assert one.architecture == other.architecture
+    for name, tensor in one.network.state_dict().items():
+        assert torch.equal(tensor, other.network.state_dict()[name]), name
+    assert [{**r, "seconds": 0} for r in one.history] == [{**r, "seconds": 0} for r in other.history]
+    assert one.base["accuracy"] == other.base["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "steps"),
+    [
+        ("digits", "budget", "joint"), ("digits", "budget", "alternating"), ("digits", "paper", "joint"),
+        ("global", "budget", "joint"), ("generator", "budget", "alternating"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("at", [1, 4, 6, 8, 11, 12, 14, 17])
+def test_killed_after_any_step(kind: str, recipe: str, steps: str, at: int, tmp_path: Path) -> None:
+    every = Checkpoints(tmp_path, 2)
+    with pytest.raises(Killed):
+        job(kind, recipe=recipe, steps=steps, checkpoints=every, listener=Killer(at))
+    lost = Checkpoints(tmp_path).load()
+    assert lost is not None
+    same(job(kind, recipe=recipe, steps=steps, checkpoints=tmp_path), whole(kind, recipe, steps))
+
+
+def test_stopped_again_and_again(tmp_path: Path) -> None:
+    stops = 0
+    while True:
+        asked = iter([False, False, True])
+        try:
+            learned = job(checkpoints=tmp_path, stop=functools.partial(next, asked))
+        except Stopped:
+            stops += 1
+            assert stops < ALL
+            continue
+        break
+    assert stops >= ALL // 3 - 1
+    same(learned, whole("digits", "budget", "joint"))
+
+
+def test_a_finished_job_only_measures_again(tmp_path: Path) -> None:
+    job(checkpoints=tmp_path)
+    again = job(checkpoints=tmp_path, listener=Killer(0))
+    same(again, whole("digits", "budget", "joint"))
+
+
+def test_another_jobs_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        job(checkpoints=tmp_path, listener=Killer(4))
+    with pytest.raises(dnal.UserError, match=r"another job: its lr is 0\.05, this one's 0\.1"):
+        job(checkpoints=tmp_path, lr=0.1)
+    train, val = data("generator")
+    other = DataLoader(train.dataset, 8)
+    with pytest.raises(dnal.UserError, match="batches"):
+        dnal.learn(network(), other, val, budget="macs<=40%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path)
+
+
+def trade_off(checkpoints: Callable[[int], Path | None], listeners: list[Listener]) -> list[dnal.Learned]:
+    train, val = data("global")
+    return dnal.trade_off(
+        network(), train, val, budgets=["macs<=60%", "macs<=30%"], epochs=EPOCHS, lr=0.05, listeners=listeners,
+        checkpoints=[checkpoints(0), checkpoints(1)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [3, 9, 15, 20, 26])
+def test_a_trade_off_goes_on_with_what_is_left(at: int, tmp_path: Path) -> None:
+    expected = trade_off(lambda number: None, [Listener(), Listener()])
+    killer = Killer(at)
+    with pytest.raises(Killed):
+        trade_off(lambda number: tmp_path / str(number), [killer, killer])
+    for one, other in zip(
+        trade_off(lambda number: tmp_path / str(number), [Listener(), Listener()]), expected, strict=True
+    ):
+        same(one, other)
+
+
+def test_a_run_of_a_trade_off_goes_on_alone(tmp_path: Path) -> None:
+    expected = trade_off(lambda number: None, [Listener(), Listener()])[1]
+    killer = Killer(15)  # in the first budget's third phase
+    with pytest.raises(Killed):
+        trade_off(lambda number: tmp_path / str(number), [killer, killer])
+    train, val = data("global")
+    alone = dnal.learn(
+        network(), train, val, budget="macs<=30%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path / "1",
+        listener=Killer(12),
+    )  # fmt: skip
+    same(alone, expected)
+
+
+def test_the_network_of_another_seed_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        job(checkpoints=Checkpoints(tmp_path, 2), listener=Killer(4))
+    train, val = data("digits")
+    found = dnal.learn(network(seed=5), train, val, budget="macs<=40%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path)
+    same(found, whole("digits", "budget", "joint"))
