@@ -265,6 +265,8 @@ def _bypasses(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Bypas
         for path, kind, children, results in replacements:
             fits = fits and isinstance(path, str) and bool(path) and kind in KINDS and _names(children)
             fits = fits and type(results) is int and 0 <= results <= 64
+            # A child that stood in a chain twice, or inside another, would be two: chains of chains grow without end.
+            fits = fits and len(set(children)) == len(children) and not any("." in child for child in children)
         if not fits or not replacements:
             raise wrong
         found.append(Bypass(name, tuple(places), tuple(Replacement(p, k, tuple(c), n) for p, k, c, n in replacements)))

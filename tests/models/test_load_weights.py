@@ -51,3 +51,38 @@ def test_no_file_and_no_safetensors(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "w.pt")
     with pytest.raises(UserError, match="not a safetensors file"):
         models.load_weights(network, tmp_path / "w.pt")
+
+
+def test_tensors_without_memory_get_it_once_everything_fits(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    trained = models.create("vgg_small")
+    save_file(trained.state_dict(), path)
+    with torch.device("meta"):
+        network, wider = models.create("vgg_small"), models.create("vgg_small", classes=11)
+    with pytest.raises(UserError, match=r"classifier\.0\.weight"):
+        models.load_weights(wider, path)
+    assert all(tensor.is_meta for tensor in wider.state_dict().values())
+    parameters = dict(network.named_parameters())
+    models.load_weights(network, path)
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.state_dict().items())
+    assert all(parameter is parameters[name] for name, parameter in network.named_parameters())
+
+
+def test_a_tensor_that_is_tied_gets_memory_once(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+        network[1].weight = network[0].weight
+    values = {"weight": torch.ones(3, 3), "bias": torch.ones(3)}
+    save_file({f"{i}.{name}": value.clone() for i in (0, 1) for name, value in values.items()}, tmp_path / "w")
+    models.load_weights(network, tmp_path / "w")
+    assert network[0].weight is network[1].weight
+    assert not network[0].weight.is_meta
+
+
+def test_the_shapes_of_a_file(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2, 3), "b": torch.tensor(1)}, tmp_path / "w")
+    assert models.tensor_shapes(tmp_path / "w") == {"a": (2, 3), "b": ()}
+    (tmp_path / "e").touch()
+    for name in ("e", "absent"):
+        with pytest.raises(UserError):
+            models.tensor_shapes(tmp_path / name)

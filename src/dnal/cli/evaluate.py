@@ -22,20 +22,25 @@ def evaluate(
     root: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets, if it is another one now.")
     ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="Whose functions may be run, if the network is package.module:function."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
 ) -> None:
     """Recompute everything from the saved network and compare it with result.json (status 1 if it differs)."""
     from dnal import run as runs
     from dnal.cli.summary import print_figures
+    from dnal.run.files import RESULT
 
-    found = runs.evaluate(run, data=data, root=root)
+    found = runs.evaluate(run, data=data, root=root, trust=trust or [])
     if as_json:
         json_document(found)
     else:
         print_figures(found["base"], found["compact"], found["deploy_batch"], found["backend"])
         line()
         if not found["differs"]:
-            line(f"as {run / runs.RESULT} says (latency is measured anew and not compared)")
+            line(f"as {run / RESULT} says (latency is measured anew and not compared)")
     if found["differs"]:
-        say(f"'{run / runs.RESULT}' says otherwise: {'; '.join(found['differs'])}.")
+        say(f"'{run / RESULT}' says otherwise: {'; '.join(found['differs'])}.")
         raise typer.Exit(DISAGREES)

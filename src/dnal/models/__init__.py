@@ -2,9 +2,10 @@
 
 # Importing a file of own models registers them: a new file needs one line here.
 from dnal.models import cifar_mobilenet_v2, cifar_resnet, vgg
-from dnal.models.create import create, default_input, names, own_names
+from dnal.models.create import create, default_input, names, names_code, own_names
 from dnal.models.registry import register
-from dnal.models.weights import load_weights
+from dnal.models.skeleton import skeleton
+from dnal.models.weights import load_weights, tensor_shapes
 
 __all__ = [
     "cifar_mobilenet_v2",
@@ -13,7 +14,10 @@ __all__ = [
     "default_input",
     "load_weights",
     "names",
+    "names_code",
     "own_names",
     "register",
+    "skeleton",
+    "tensor_shapes",
     "vgg",
 ]

@@ -43,7 +43,7 @@ def create(
     own = own_models()
     if name in own:
         return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
-    if ":" in name:
+    if names_code(name):
         return create_from_function(name, classes=classes, input_shape=input_shape, pretrained=pretrained)
     source, short = _source(name)
     build = create_torchvision if source == TORCHVISION else create_timm
@@ -63,6 +63,11 @@ def default_input(name: str) -> Shape:
         raise UserError(f"a model of your own ({name!r}) does not tell its input; say it, such as --input 3,32,32")
     source, short = _source(name)
     return torchvision_input(short) if source == TORCHVISION else timm_input(short)
+
+
+def names_code(name: str) -> bool:
+    """Whether this is no name of a model but says where code is, to be imported and run."""
+    return ":" in name and name not in own_models()
 
 
 def own_names() -> list[str]:

@@ -55,11 +55,14 @@ def _find(module_name: str, function_name: str, name: str) -> Any:
             ) from error
         raise UserError(f"module {module_name!r} of model {name!r} needs {error.name!r}; install it") from error
     for part in function_name.split("."):
-        if not hasattr(target, part):
+        if part.startswith("__") or not hasattr(target, part):
             raise UserError(
                 f"module {module_name!r} has no {function_name!r}; write the model as package.module:function"
             )
         target = getattr(target, part)
+        if inspect.ismodule(target):
+            # Who trusts a module does not trust whatever else it happens to import.
+            raise UserError(f"{part!r} of {name!r} is a module of its own; write the model as package.module:function")
     if not callable(target):
         raise UserError(f"{name!r} is a {type(target).__name__}, not a function that returns a network")
     return target

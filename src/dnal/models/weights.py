@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from dnal.errors import UserError
 
@@ -14,27 +17,58 @@ from dnal.errors import UserError
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Fill all parameters and buffers of ``network`` in place from a safetensors file.
 
-    Nothing is changed unless every name and shape agrees. Values are converted to the network's types and devices.
+    Nothing is changed unless every name and shape agrees. Values are converted to the network's types and devices;
+    tensors on the meta device get memory on the CPU, and only then.
 
     Raises:
         UserError: no such file, not a safetensors file, or the first tensor (in the network's order) that differs.
     """
     path = Path(path)
+    with _opened(path) as file:
+        _compare(network.state_dict(), _shapes(file), path)
+        _give_memory(network)
+        with torch.no_grad():
+            for name, tensor in network.state_dict().items():
+                tensor.copy_(file.get_tensor(name))
+
+
+def tensor_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file by name; none of them is read.
+
+    Raises:
+        UserError: no such file, or not a safetensors file.
+    """
+    with _opened(Path(path)) as file:
+        return _shapes(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise UserError(f"no weights file {str(path)!r}; give the path of a safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            own = network.state_dict()
-            _compare(own, shapes, path)
-            with torch.no_grad():
-                for name, tensor in own.items():
-                    tensor.copy_(file.get_tensor(name))
-    except SafetensorError as error:
+            yield file
+    except (SafetensorError, OSError) as error:
         raise UserError(
             f"{str(path)!r} is not a safetensors file ({error}); "
             "write one with safetensors.torch.save_file(network.state_dict(), path)"
         ) from error
+
+
+def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _give_memory(network: nn.Module) -> None:
+    # Swapped in place: whatever else refers to such a tensor, a tied layer or an attribute, refers to the new one.
+    tensors = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
+    for tensor in tensors.values():
+        if tensor.is_meta:
+            fresh: Tensor = torch.empty_like(tensor, device="cpu", requires_grad=False)
+            if isinstance(tensor, nn.Parameter):
+                fresh = nn.Parameter(fresh, requires_grad=tensor.requires_grad)
+            torch.utils.swap_tensors(tensor, fresh)
 
 
 def _compare(own: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], path: Path) -> None:

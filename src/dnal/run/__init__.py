@@ -7,9 +7,11 @@
     checkpoint.json          where that was
     architecture.json        which channels stay
     model.safetensors        the compact network's tensors
+    manifest.json            size and SHA-256 of what loading reads: config.yaml, architecture.json, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished
 
-architecture.json and model.safetensors hold no time, path or host: equal jobs write equal bytes.
+architecture.json, model.safetensors and manifest.json hold no time, path or host: equal jobs write equal bytes. Loading
+needs these three and config.yaml, wherever they are.
 """
 
 from dnal.run.config import Config, read_config

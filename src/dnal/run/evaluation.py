@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,25 @@ import torch
 from dnal import data as dnal_data
 from dnal.deployment import Deployment, params
 from dnal.run.config import read_config
+from dnal.run.data import data_of
 from dnal.run.files import RESULT
 from dnal.run.loading import base_network, load, read_result
 from dnal.space.space import macs
 
 
-def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | None = None) -> dict[str, Any]:
+def evaluate(
+    run: str | Path, *, data: str | None = None, root: str | Path | None = None, trust: Sequence[str] = ()
+) -> dict[str, Any]:
     """Recomputes a run's figures from its saved network, and compares them with result.json.
 
-    Of the base network only what its name tells is recomputed (MACs and parameters); its weights are not kept.
+    Of the base network only what its name tells is recomputed (MACs and parameters); its weights are not kept. The data
+    are read from where the run says, wherever that is.
 
     Args:
         run: the folder.
         data: where the data are now, if they moved; None means as recorded.
         root: the same for the folder of downloaded sets.
+        trust: as for :func:`load`.
 
     Returns:
         "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data), latency_ms (of the run's
@@ -39,17 +46,9 @@ def evaluate(run: str | Path, *, data: str | None = None, root: str | Path | Non
     from dnal.train.evaluate import accuracy
 
     config, result = read_config(run), read_result(run)
-    network, base = load(run), base_network(config)
-    dataset = dnal_data.load(
-        data or config.data,
-        root=root or config.root,
-        input_shape=config.input,
-        classes=config.classes,
-        # The images are normalised by the training images' mean and deviation, so these must be the same ones.
-        limit_train=config.limit_train,
-        seed=config.seed,
-    )
-    test = dnal_data.loaders(dataset, config.batch_size, workers=config.workers).test
+    network, base = load(run, trust=trust), base_network(config, trust=trust)
+    dataset = data_of(config, data=data, root=root)
+    test = dnal_data.loaders(dataset, config.batch_size, workers=min(config.workers, os.cpu_count() or 1)).test
     device = Fabric(accelerator="auto", devices=1).device  # where `learn` measured
     example = torch.zeros(1, *config.input, device=device)
     network.to(device)

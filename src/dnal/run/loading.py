@@ -1,8 +1,14 @@
-"""Reading a finished run: its network and its figures."""
+"""Reading a finished run: its network and its figures. The folder may be anybody's.
+
+Loading imports and runs nothing that the folder names, opens no file outside it, and takes no more memory than the
+file of tensors has bytes for: the network is built without memory, cut, and held against the tensors' shapes first.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +18,47 @@ from torch import nn
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.errors import UserError
-from dnal.run.config import Config, read_config
-from dnal.run.files import ARCHITECTURE, MODEL, RESULT
-from dnal.space.remove import removed
+from dnal.run.config import Config, read_config, read_yaml
+from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
+from dnal.run.manifest import verify
+from dnal.run.reading import REMEDY, content, ordinary
+from dnal.space.bake import plain
+from dnal.space.remove import Kept, removed
+
+SPARE = 2**26
+"""Bytes that loading may take in any case for values that no file holds (position tables), and ..."""
+TIMES = 4
+"""... for each byte of model.safetensors; a file of text may be as many times as large, beside a little."""
+SPARE_TEXT = 2**22
+LARGEST_IMAGE = 2**28
+"""Numbers in one image."""
+LEAST_DIMENSION = 1024
+"""So many classes or channels are believed of any run."""
+LARGEST_RESULT = 2**20
+LONGEST = 600
 
 
-def load(run: str | Path) -> nn.Module:
+def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[str] = ()) -> nn.Module:
     """The compact network of a finished run, in eval mode, on the CPU. Needs no trace and no data.
 
     The network is created by its name, loses the channels that architecture.json closes, and gets the tensors of
-    model.safetensors.
+    model.safetensors. The folder needs config.yaml, architecture.json, model.safetensors and manifest.json, and may be
+    anybody's: nothing that it names is imported or run, and nothing outside it is read.
+
+    Args:
+        run: the folder.
+        network: the original network, before removal; it is left as it is. By default it is created by its name.
+        trust: packages or modules whose functions may be called where the run's model is ``package.module:function``.
 
     Raises:
-        UserError: no folder, no run, an unfinished one, or files that do not fit each other (naming the first tensor).
+        UserError: no folder, no run, an unfinished one, damaged files or such that do not fit each other (naming the
+            first tensor), or a model that is nobody's who is trusted.
     """
-    config = read_config(run)
-    check_finished(Path(run))
-    network = base_network(config)
-    architecture = Architecture.load(Path(run) / ARCHITECTURE)
-    architecture.check(network)
-    compact = removed(network, architecture.kept)
-    models.load_weights(compact, Path(run) / MODEL)
-    return compact.eval()
+    path = Path(run)
+    try:
+        return _loaded(path, network, trust)
+    except UserError as error:
+        raise UserError(_one_line(str(error))) from error
 
 
 def read_result(run: str | Path) -> dict[str, Any]:
@@ -44,23 +69,135 @@ def read_result(run: str | Path) -> dict[str, Any]:
     """
     path = Path(run)
     read_config(path)
-    check_finished(path)
+    check_finished(path, RESULT)
     try:
-        result = json.loads((path / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = json.loads(content(path / RESULT, LARGEST_RESULT))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         result = None
     if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in ("base", "compact")):
         raise UserError(f"'{path / RESULT}' is no result; run `dnal learn` again.")
     return result
 
 
-def base_network(config: Config) -> nn.Module:
+def base_network(config: Config, *, trust: Sequence[str] = ()) -> nn.Module:
+    """The network of a run before removal, with new weights.
+
+    Raises:
+        UserError: as :func:`dnal.models.create`, or a model that is nobody's who is trusted.
+    """
+    check_trust(config.model, trust)
     # The fresh weights are overwritten or not looked at; the user's random state is not theirs to move.
     with torch.random.fork_rng(devices=[]):
         return models.create(config.model, classes=config.classes, input_shape=config.input)
 
 
-def check_finished(path: Path) -> None:
-    for name in (RESULT, ARCHITECTURE, MODEL):
-        if not (path / name).is_file():
+def check_trust(model: str, trust: Sequence[str]) -> None:
+    """Refuses a model that names code of nobody who is trusted. A registry's name is nobody's code.
+
+    Raises:
+        UserError: with what to say where it is trusted.
+    """
+    if isinstance(trust, str):
+        raise UserError(f"trust is a tuple of packages, such as trust=('{trust}',).")
+    if not models.names_code(model):
+        return
+    module = model.partition(":")[0]
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"the run's model '{model}' is no registry's; build it yourself and give it as network=.")
+    if not any(module == package or module.startswith(f"{package}.") for package in trust):
+        package = module.partition(".")[0]
+        raise UserError(
+            f"the run's model '{model}' is code that loading would run; if you trust it, say trust=('{package}',) or "
+            f"`dnal eval --trust {package}`, or give the original network as network=."
+        )
+
+
+def check_finished(path: Path, *names: str) -> None:
+    """Refuses a run that lacks one of these files.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name in names:
+        if not os.path.lexists(path / name):
             raise UserError(f"the run '{path}' is not finished: it has no {name}; run `dnal learn` again.")
+
+
+def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:
+    if not os.path.lexists(path / CONFIG):
+        read_yaml(path)  # says so
+    check_finished(path, ARCHITECTURE, MODEL, MANIFEST)
+    ordinary(path / ARCHITECTURE, SPARE_TEXT + TIMES * ordinary(path / MODEL))
+    verify(path)
+    config = read_config(path)
+    if network is None:
+        check_trust(config.model, trust)
+        network = _base(config, path)
+    architecture = Architecture.load(path / ARCHITECTURE)
+    architecture.check(network)
+    compact = _compact(network, architecture, _allowed(path))
+    models.load_weights(compact, path / MODEL)
+    return compact.cpu().eval()
+
+
+def _base(config: Config, path: Path) -> nn.Module:
+    """The network before removal: without memory, but for a user's function, which is trusted by now."""
+    largest = max((size for shape in models.tensor_shapes(path / MODEL).values() for size in shape), default=0)
+    channels, height, width = config.input
+    # Classes and the channels of the input never leave, so they are dimensions of tensors in the file.
+    for what, size in (("classes", config.classes), ("channels", channels)):
+        if size > max(largest, LEAST_DIMENSION):
+            raise UserError(f"'{path / CONFIG}' tells of {size} {what}, but no tensor of {MODEL} is as wide; {REMEDY}.")
+    if channels * height * width > LARGEST_IMAGE:
+        raise UserError(f"'{path / CONFIG}' tells of images of {channels},{height},{width}; {REMEDY}.")
+    if models.names_code(config.model):
+        with torch.random.fork_rng(devices=[]):
+            return models.create(config.model, classes=config.classes, input_shape=config.input)
+    return models.skeleton(config.model, classes=config.classes, input_shape=config.input, largest=_allowed(path))
+
+
+def _allowed(path: Path) -> int:
+    """Bytes that may be taken beside those of the tensors in the file."""
+    return SPARE + TIMES * ordinary(path / MODEL)
+
+
+def _compact(network: nn.Module, architecture: Architecture, allowed: int) -> nn.Module:
+    kept = architecture.kept
+    try:
+        if kept.baked and any(tensor.is_meta for tensor in network.parameters()):
+            _bake(network, kept.baked, allowed)
+            kept = Kept(kept, kept.sizes, (), kept.bypasses)
+        return removed(network, kept)
+    except UserError:
+        raise
+    except Exception as error:  # an architecture that nobody wrote may ask anything of the network's modules
+        raise UserError(
+            f"the architecture belongs to another network: its channels cannot be removed from this one "
+            f"({type(error).__name__}: {error}); {REMEDY}."
+        ) from error
+
+
+def _bake(network: nn.Module, paths: Sequence[str], allowed: int) -> None:
+    """Makes the layers at ``paths`` plain, in place, one after the other: each has memory for that moment only."""
+    for path in paths:
+        layer = network.get_submodule(path)
+        parameters = list(layer.named_parameters(recurse=False))
+        needed = sum(parameter.nbytes for _, parameter in parameters)
+        if needed > allowed:
+            raise UserError(f"making '{path}' a plain layer needs {needed:,} bytes; give the network as network=.")
+        for name, parameter in parameters:
+            if parameter.is_meta:
+                setattr(layer, name, nn.Parameter(torch.randn(parameter.shape)))
+        made = plain(layer)
+        if made is None:
+            raise UserError(f"the architecture belongs to another network: '{path}' cannot be made a plain layer.")
+        parent, _, name = path.rpartition(".")
+        setattr(network.get_submodule(parent), name, made.to("meta"))
+
+
+def _one_line(sentence: str) -> str:
+    """A refusal may quote what a file says; that stays one line of readable length."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(sentence.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"

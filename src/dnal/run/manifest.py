@@ -1,0 +1,137 @@
+"""manifest.json: size and SHA-256 of every file that loading reads, so that damage is found and named.
+
+It finds damage, not forgery: who changes a file on purpose can write its manifest anew. That such a folder does no
+harm either is the business of :mod:`dnal.run.loading`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from dnal.errors import UserError
+from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL
+from dnal.run.reading import REMEDY, content, opened, ordinary
+
+FORMAT = 1
+SEALED = (CONFIG, ARCHITECTURE, MODEL)
+"""What loading reads. result.json is not among it: `dnal eval` holds it against the network itself."""
+LARGEST = 2**24
+"""Bytes of a manifest: room for a hundred thousand tensors."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Entry(BaseModel):
+    """What is known of a file; ``tensors``: SHA-256 of each tensor's bytes by name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    size: Annotated[int, Field(ge=0)]
+    sha256: Digest
+    tensors: dict[str, Digest] | None = None
+
+
+class Manifest(BaseModel):
+    """manifest.json. ``sha256`` is that of the manifest without it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: Literal[1]
+    files: dict[str, Entry]
+    sha256: Digest
+
+
+def manifest_of(run: Path) -> str:
+    """The text of manifest.json for the files that stand in a run's folder. No time, no path."""
+    files: dict[str, Any] = {}
+    for name in SEALED:
+        files[name] = {"size": ordinary(run / name), "sha256": _digest(run / name)}
+    files[MODEL]["tensors"] = dict(tensor_digests(run / MODEL))
+    return written(files)
+
+
+def written(files: dict[str, Any]) -> str:
+    """The text of a manifest with these entries."""
+    document = {"format": FORMAT, "files": files}
+    digest = hashlib.sha256(json.dumps(document).encode()).hexdigest()
+    return json.dumps({**document, "sha256": digest}, indent=1) + "\n"
+
+
+def read_manifest(run: Path) -> Manifest:
+    """manifest.json of a run.
+
+    Raises:
+        UserError: it is none, or not as it was written.
+    """
+    path = run / MANIFEST
+    text = content(path, LARGEST)
+    try:
+        found = Manifest.model_validate_json(text)
+    except ValidationError:
+        raise UserError(f"'{path}' is not a run's manifest; {REMEDY}.") from None
+    files = found.model_dump(exclude_none=True)["files"]
+    if set(files) != set(SEALED) or written(files).encode() != text:
+        raise UserError(f"'{path}' is not as the run wrote it; {REMEDY}.")
+    return found
+
+
+def verify(run: Path) -> None:
+    """Refuses a folder whose files are not those of its manifest.
+
+    Raises:
+        UserError: naming the first tensor that differs, where that can be told, or else the file.
+    """
+    manifest = read_manifest(run)
+    for name in SEALED:
+        path, entry = run / name, manifest.files[name]
+        size = ordinary(path)
+        if size == entry.size and _digest(path) == entry.sha256:
+            continue
+        tensor = _first_difference(path, entry.tensors or {}) if name == MODEL else None
+        if tensor is not None:
+            raise UserError(f"'{path}' is not as the run wrote it: {tensor}; {REMEDY}.")
+        if size != entry.size:
+            raise UserError(f"'{path}' has {size:,} bytes, {MANIFEST} says {entry.size:,}; {REMEDY}.")
+        raise UserError(f"'{path}' is not as the run wrote it; {REMEDY}.")
+
+
+def tensor_digests(path: Path) -> Iterator[tuple[str, str]]:
+    """Name and SHA-256 of the bytes of each tensor of a safetensors file, by name.
+
+    Raises:
+        SafetensorError: it is no such file.
+    """
+    with safe_open(path, framework="pt") as file:
+        for name in sorted(file.keys()):
+            raw = file.get_tensor(name).contiguous().flatten().view(torch.uint8)
+            yield name, hashlib.sha256(raw.numpy()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_difference(path: Path, expected: dict[str, str]) -> str | None:
+    """Which tensor of a damaged file differs first, in words; None where the file tells no tensors."""
+    remaining = dict(sorted(expected.items()))
+    try:
+        for name, digest in tensor_digests(path):
+            first = next(iter(remaining), None)
+            if first is not None and first < name:
+                return f"it has no tensor '{first}'"
+            if name not in remaining:
+                return f"it has a tensor '{name}', which the run has not"
+            if remaining.pop(name) != digest:
+                return f"tensor '{name}' has other values"
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, AttributeError):
+        return None  # a file this broken is named as a whole
+    return next((f"it has no tensor '{name}'" for name in remaining), None)
