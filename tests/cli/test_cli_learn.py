@@ -215,6 +215,7 @@ def test_a_users_own_network_and_arrays(here: Path, dnal: Program) -> None:
     assert answer.status == 0, answer.err
     assert read_config("run").input == (1, 12, 12)
     assert read_config("run").classes == 4
+    assert "next: dnal eval run --trust my_network\n" in answer.out
     untrusted = dnal("eval", "run")
     assert untrusted.status == 2
     assert "--trust my_network" in untrusted.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,8 +111,10 @@ def run(
     except Diverged as error:
         raise UserError(_diverged(str(error), folders)) from error
     except Stopped as stopped:
-        assert stopping.signal is not None or not leads
-        raise Ended(stopping.signal or 0, f"stopped {stopped}; {_go_on(folders)}.") from None
+        # With several processes the signal may have come to another one.
+        raise Ended(
+            stopping.signal or signal.SIGTERM, f"stopped {stopped}; {_go_on(folders)}." if leads else ""
+        ) from None
     except Terminated as terminated:
         raise Ended(terminated.number, f"interrupted; {_go_on(folders)}.") from None
     except Exception as error:
@@ -131,14 +134,22 @@ def _tell(job: Job, results: list[Learned], folders: list[Path]) -> None:
         line()
         for folder in folders:
             line(f"run:  {folder}")
-        line(f"next: dnal eval {shlex.quote(str(folders[0]))}")
+        line(f"next: {_evaluating(job, folders[0])}")
         return
     (learned,), (folder,) = results, folders
     print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
     print_constraints(learned.constraints)
     line()
     line(f"run:  {folder}")
-    line(f"next: dnal eval {shlex.quote(str(folder))}")
+    line(f"next: {_evaluating(job, folder)}")
+
+
+def _evaluating(job: Job, folder: Path) -> str:
+    """The command that evaluates a run; it does not run a function that nobody trusts."""
+    from dnal.models import names_code
+
+    trust = f" --trust {job.model.partition(':')[0].partition('.')[0]}" if names_code(job.model) else ""
+    return f"dnal eval {shlex.quote(str(folder))}{trust}"
 
 
 def _go_on(folders: list[Path]) -> str:
