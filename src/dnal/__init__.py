@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dnal.learning import Learned as Learned
     from dnal.learning import learn as learn
     from dnal.learning import trade_off as trade_off
+    from dnal.methods.budget_recipe import BudgetSearch as BudgetSearch
+    from dnal.methods.selection import select as select
     from dnal.run import load as load
     from dnal.space.space import Space as Space
     from dnal.space.space import macs as macs
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "dnal.architecture",
     "Budget": "dnal.budget",
+    "BudgetSearch": "dnal.methods.budget_recipe",
     "Gated": "dnal.gates",
     "Learned": "dnal.learning",
     "Space": "dnal.space.space",
@@ -38,6 +41,7 @@ _HOMES = {
     "learn": "dnal.learning",
     "load": "dnal.run",
     "macs": "dnal.space.space",
+    "select": "dnal.methods.selection",
     "trade_off": "dnal.learning",
 }
 _ROOMS = ("data", "models")
