@@ -431,12 +431,11 @@ def _shrunk(
 
 
 def _measured(job: _Job, networks: list[nn.Module]) -> list[dict[str, float]]:
-    """The figures of each network; the first process measures before the others, so that nothing disturbs it."""
-    if not job.fabric.is_global_zero:
-        job.fabric.barrier()
-    rows = job.deployment.figures(networks, job.example, job.space.costs)
+    """The figures of each network, measured by one process while the others wait."""
+    rows: list[dict[str, float]] = []
     if job.fabric.is_global_zero:
-        job.fabric.barrier()
+        rows = job.deployment.figures(networks, job.example, job.space.costs)
+    rows = job.fabric.broadcast(rows)
     for row, network in zip(rows, networks, strict=True):
         row["accuracy"] = job.metric(network, job.test)
     return rows

@@ -34,7 +34,7 @@ def environments() -> list[dict[str, str]]:
 
 def test_fabric_starts_them_and_one_makes_the_run(here: Path) -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", "from dnal.cli import main; main()", *JOB, "--out", "run"],
+        [sys.executable, "-m", "dnal", *JOB, "--out", "run"],
         cwd=here, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr

@@ -1,0 +1,5 @@
+"""`python -m dnal`: the program `dnal`."""
+
+from dnal.cli import main
+
+main()
