@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -65,9 +65,11 @@ def sweep(
         told_.begin(1 if share is None else share.threads)
         if share is not None:
             line(f"{len(left)} trials in '{folder}', {share.at_once} at once, threads of each: {share.threads}")
-            stack.enter_context(_signals(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])]))
+            check = stack.enter_context(
+                _signals(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])])
+            )
             tasks = {trial.name: trial.task(share.threads) for trial in left}
-            on_ray.run(tasks, share, folder, ended=told_.ended, again=told_.again)
+            on_ray.run(tasks, share, folder, ended=told_.ended, again=told_.again, between=check)
     told_.end()
 
 
@@ -218,21 +220,28 @@ def _figures(row: Row) -> str:
 
 
 @contextmanager
-def _signals(command: list[str]) -> Iterator[None]:
-    """The first signal ends the sweep; from then on nothing disturbs its end.
+def _signals(command: list[str]) -> Iterator[Callable[[], None]]:
+    """Gives the function that raises once a signal has come; a second signal raises wherever it finds the program.
 
     Raises:
         Ended: with the command that goes on.
     """
+    came: list[int] = []
 
-    def came(number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated(number)
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1:
+            check()
 
-    before = {number: signal.signal(number, came) for number in SIGNALS}
+    def check() -> None:
+        if came:
+            for each in SIGNALS:
+                signal.signal(each, signal.SIG_IGN)  # nothing disturbs the end
+            raise Terminated(came[0])
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield
+        yield check
     except Terminated as terminated:
         raise Ended(terminated.number, f"interrupted; `{shlex.join(command)}` goes on.") from None
     for number, handler in before.items():

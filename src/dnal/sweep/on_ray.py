@@ -66,13 +66,17 @@ def connected(address: str | None) -> Iterator[Machines]:
         ray.shutdown()
 
 
-def run(tasks: Mapping[str, Task], share: Share, folder: Path, *, ended: Told, again: Told) -> None:
+def run(
+    tasks: Mapping[str, Task], share: Share, folder: Path, *, ended: Told, again: Told, between: Callable[[], None]
+) -> None:
     """Runs every trial to its end.
 
     Args:
         tasks: by the trials' names.
         folder: of the sweep, which all machines see.
         ended, again: called with the name of a trial that is over, and of one that ended early and is gone on with.
+        between: called some times a second; what it raises ends the sweep. Out of Ray's own code no exception of a
+            signal's handler would come whole.
     """
     from ray import tune
 
@@ -87,7 +91,7 @@ def run(tasks: Mapping[str, Task], share: Share, folder: Path, *, ended: Told, a
             name=storage.name,
             storage_path=str(storage.parent),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[_callback(tune.Callback, ended, again)],
+            callbacks=[_callback(tune.Callback, ended, again, between)],
             verbose=0,
         ),
     )
@@ -101,7 +105,7 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     return {"finished": attempt(Task(**config["trial"]["task"]))}
 
 
-def _callback(base: type, ended: Told, again: Told) -> Any:
+def _callback(base: type, ended: Told, again: Told, between: Callable[[], None]) -> Any:
     """An object that Tune tells what happens, made of a class of Tune's, which is not there before it is imported."""
 
     def tells(told: Told) -> Callable[..., None]:
@@ -110,7 +114,11 @@ def _callback(base: type, ended: Told, again: Told) -> Any:
 
         return method
 
+    def step(self: object, **info: object) -> None:
+        between()
+
     methods = {
+        "on_step_begin": step,
         "on_trial_complete": tells(ended),
         "on_trial_error": tells(ended),
         "on_trial_recover": tells(again),
