@@ -86,3 +86,13 @@ def test_the_shapes_of_a_file(tmp_path: Path) -> None:
     for name in ("e", "absent"):
         with pytest.raises(UserError):
             models.tensor_shapes(tmp_path / name)
+
+
+def test_a_recurrent_layer_without_memory_follows_its_weights(tmp_path: Path) -> None:
+    trained = torch.nn.LSTM(3, 4)
+    save_file(trained.state_dict(), tmp_path / "w")
+    with torch.device("meta"):
+        network = torch.nn.LSTM(3, 4)
+    models.load_weights(network, tmp_path / "w")
+    x = torch.rand(5, 2, 3)
+    assert torch.equal(network(x)[0], trained(x)[0])

@@ -84,6 +84,18 @@ def test_every_kind_of_damage(finished: Path, other: Path, place: Path, watch: A
         check(number, finished, other, place, watch)
 
 
+def test_the_watch_sees_what_it_is_for(finished: Path, place: Path, watch: Any) -> None:
+    shutil.copytree(finished, place / "run")
+    damaged.edit(place / "run" / damaged.CONFIG, lambda d: {**d, "model": f"{damaged.MODULE}:net"})
+    damaged.reseal(place / "run")
+    assert "another network" in damaged.attempt(place / "run", watch, trust=(damaged.MODULE,))
+    assert f"open {place / damaged.MODULE}.py" in watch.seen
+    assert "os.mkdir" in watch.seen
+    (place / damaged.MARKER).rmdir()
+    sys.path.remove(str(place))
+    del sys.modules[damaged.MODULE]
+
+
 @pytest.mark.slow
 def test_two_hundred_damaged_runs(finished: Path, other: Path, place: Path, watch: Any) -> None:
     damaged.attempt(finished, watch)

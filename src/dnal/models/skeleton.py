@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from torch.utils._device import _device_constructors
 
 from dnal.errors import UserError
 from dnal.models.create import Shape, create
+
+logger = logging.getLogger(__name__)
 
 SMALL = 2**14
 """Numbers in a parameter that may as well be real: modules make their tables where such a one of theirs is."""
@@ -40,20 +43,26 @@ def skeleton(name: str, *, classes: int, input_shape: Shape, largest: int) -> nn
         unwritten = _unwritten(network)
         if not any(tensor.is_meta for tensor in unwritten):
             return network
+        parameters = list(network.parameters())
+        whole = sum(tensor.nbytes for tensor in [*unwritten, *network.buffers(), *parameters])
         # The largest parameter has memory for the moment between being made and being registered.
-        small = [parameter for parameter in network.parameters() if parameter.numel() <= SMALL]
-        needed = sum(tensor.nbytes for tensor in [*unwritten, *network.buffers(), *small])
-        needed += max((parameter.nbytes for parameter in network.parameters()), default=0)
-        if needed > largest:
-            raise UserError(
-                f"'{name}' for images of {','.join(map(str, input_shape))} needs {needed:,} bytes for what the saved "
-                f"tensors do not tell, more than the {largest:,} that so small a file may ask for; {ELSEWHERE}."
-            )
-        with _parameters_on_meta():
-            network = _built(name, classes, input_shape)
-        if any(tensor.is_meta for tensor in _unwritten(network)):
-            raise UserError(f"'{name}' cannot be built without memory for its parameters; {ELSEWHERE}.")
-        return network
+        large = [parameter.nbytes for parameter in parameters if parameter.numel() > SMALL]
+        needed = whole - sum(large) + max(large, default=0)
+        if needed <= largest:
+            try:
+                with _parameters_on_meta():
+                    network = create(name, classes=classes, input_shape=input_shape)
+                if not any(tensor.is_meta for tensor in _unwritten(network)):
+                    return network
+            except Exception as error:  # whatever a network raises that reckons with its parameters while it is built
+                logger.debug("'%s' cannot be built with parameters on the meta device: %s", name, error)
+            needed = whole
+        if needed <= largest:
+            return _built(name, classes, input_shape)
+        raise UserError(
+            f"'{name}' for images of {','.join(map(str, input_shape))} needs {needed:,} bytes for what the saved "
+            f"tensors do not tell, more than the {largest:,} that so small a file may ask for; {ELSEWHERE}."
+        )
 
 
 def _on_meta(name: str, classes: int, input_shape: Shape) -> nn.Module:

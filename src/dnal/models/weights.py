@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,14 +62,25 @@ def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _give_memory(network: nn.Module) -> None:
-    # Swapped in place: whatever else refers to such a tensor, a tied layer or an attribute, refers to the new one.
     tensors = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
     for tensor in tensors.values():
         if tensor.is_meta:
             fresh: Tensor = torch.empty_like(tensor, device="cpu", requires_grad=False)
             if isinstance(tensor, nn.Parameter):
                 fresh = nn.Parameter(fresh, requires_grad=tensor.requires_grad)
-            torch.utils.swap_tensors(tensor, fresh)
+            if weakref.getweakrefs(tensor):
+                _replace(network, tensor, fresh)
+            else:  # in place: whatever else refers to it, a tied layer or an attribute, refers to the new one
+                torch.utils.swap_tensors(tensor, fresh)
+
+
+def _replace(network: nn.Module, tensor: Tensor, fresh: Tensor) -> None:
+    """Puts another tensor wherever a module holds this one; recurrent layers follow their weights by weak references,
+    and renew these."""
+    for module in network.modules():
+        for name, held in [*module._parameters.items(), *module._buffers.items()]:
+            if held is tensor:
+                setattr(module, name, fresh)
 
 
 def _compare(own: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], path: Path) -> None:
