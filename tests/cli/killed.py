@@ -4,19 +4,49 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 
+def full_disk() -> None:
+    """From now on no file may become larger than a config.yaml."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+
+def no_memory() -> None:
+    """From now on there is hardly more memory than what is in use."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20, resource.RLIM_INFINITY))
+
+
+def dead_worker() -> None:
+    """The process that prepares images dies."""
+    worker = multiprocessing.active_children()[0]
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+
+
+TROUBLES: dict[str, Callable[[], None]] = {"disk": full_disk, "memory": no_memory, "worker": dead_worker}
+
+
 def call(
-    arguments: list[str], folder: str, step: int, number: int, delay: float, log: str, environment: dict[str, str]
+    arguments: list[str],
+    folder: str,
+    step: int,
+    number: int | str,
+    delay: float,
+    log: str,
+    environment: dict[str, str],
 ) -> None:
-    """`dnal ARGUMENTS` in ``folder``; signal ``number`` comes ``delay`` seconds after the step; what it prints on
-    stderr, and the steps it did, go to files."""
+    """`dnal ARGUMENTS` in ``folder``; signal ``number`` (or one of ``TROUBLES``) comes ``delay`` seconds after the
+    step; what it prints on stderr, and the steps it did, go to files."""
     os.chdir(folder)
     os.environ.update(environment)
     sys.stderr = Path(log).open("w", buffering=1)  # noqa: SIM115
@@ -29,7 +59,9 @@ def call(
         nonlocal steps
         steps += 1
         Path(f"{log}.steps").write_text(str(steps))
-        if steps == step:
+        if steps == step and isinstance(number, str):
+            TROUBLES[number]()
+        elif steps == step:
             threading.Timer(delay, os.kill, (os.getpid(), number)).start()
         return together(*values)
 
@@ -64,7 +96,7 @@ class Processes:
         arguments: list[str],
         *,
         at: int = 0,
-        number: int = signal.SIGKILL,
+        number: int | str = signal.SIGKILL,
         delay: float = 0,
         environment: dict[str, str] | None = None,
     ) -> tuple[BaseProcess, Path]:
@@ -77,7 +109,9 @@ class Processes:
         process.start()
         return process, log
 
-    def __call__(self, arguments: list[str], *, at: int = 0, number: int = signal.SIGKILL, delay: float = 0) -> End:
+    def __call__(
+        self, arguments: list[str], *, at: int = 0, number: int | str = signal.SIGKILL, delay: float = 0
+    ) -> End:
         """Runs it to its end."""
         return ended(*self.start(arguments, at=at, number=number, delay=delay))
 

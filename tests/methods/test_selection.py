@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import dnal
+from dnal import models
 from dnal.methods.selection import fits, least_costs, longest, select
 from dnal.methods.widths import Widths
 
@@ -160,3 +161,9 @@ def test_a_branch_opens_by_its_own_score_and_need_not_stay() -> None:
     assert least_costs(space)["macs"] == space.cost_of(every)["macs"]  # with every branch closed
     every[space.num_variables :] = True
     assert least_costs(space)["macs"] < space.cost_of(every)["macs"]
+
+
+def test_a_limit_that_cannot_be_kept_is_refused() -> None:
+    space = dnal.Space.of(models.create("vgg_small"), torch.rand(1, 1, 8, 8))
+    with pytest.raises(dnal.UserError, match="cannot be kept"):
+        select(space, torch.ones(space.num_gates), {"macs": 10.0})

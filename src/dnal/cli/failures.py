@@ -9,7 +9,8 @@ def sentence_of(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
         return "there is not enough memory for a batch; lower --batch-size, or choose a smaller --input."
-    if "DataLoader worker" in text:
+    # Where the process died while it handed over a batch, the pipe is what is noticed.
+    if "DataLoader worker" in text or isinstance(error, ConnectionError | EOFError):
         return "a process that prepares images died, perhaps for want of memory; try fewer --workers."
     if _lost_peer(error):
         return "another process of the job is gone."

@@ -110,6 +110,10 @@ def run(
             )
     except Diverged as error:
         raise UserError(_diverged(str(error), folders)) from error
+    except UserError as error:
+        if not _begun(folders):
+            raise
+        raise UserError(f"{error} {_go_on(folders)}.") from error
     except Stopped as stopped:
         # With several processes the signal may have come to another one.
         raise Ended(
@@ -152,11 +156,15 @@ def _evaluating(job: Job, folder: Path) -> str:
     return f"dnal eval {shlex.quote(str(folder))}{trust}"
 
 
+def _begun(folders: list[Path]) -> bool:
+    from dnal.run.files import LAST
+
+    return (folders[0] / LAST).exists()
+
+
 def _go_on(folders: list[Path]) -> str:
     """The command that goes on, where there is something to go on from."""
-    from dnal.run.files import CONFIG
-
-    if not (folders[0] / CONFIG).exists():
+    if not _begun(folders):
         return "nothing was begun"
     folder = folders[0] if len(folders) == 1 else folders[0].parent
     return f"`dnal resume {shlex.quote(str(folder))}` goes on"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from dnal.errors import UserError
 from dnal.methods.ranking import Order, Ranking
 from dnal.methods.widths import Widths
 from dnal.space.cost import CostFunction
@@ -51,9 +52,18 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
 
     Returns:
         bool tensor (num_gates,).
+
+    Raises:
+        UserError: for a limit that no architecture keeps.
     """
     ranking = Ranking(space, widths)
     order = ranking.order(scores.detach().cpu())
+    for name, limit in limits.items():
+        least = float(space.costs[name](order.place < ranking.must))
+        if least > limit:
+            raise UserError(
+                f"the limit {name}<={limit:g} cannot be kept: the least widths of these groups have {least:g}."
+            )
 
     def used(open_variables: Tensor) -> float:
         return max((float(space.costs[name](open_variables)) / limit for name, limit in limits.items()), default=1.0)
