@@ -6,7 +6,7 @@ import copy
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,9 +21,8 @@ from dnal.budget import Budget
 from dnal.compaction import compact
 from dnal.deployment import Deployment, kept_bounds
 from dnal.errors import UserError
-from dnal.gates import Gated
-from dnal.methods import budget_recipe, paper_recipe
-from dnal.methods.selection import fits, least_costs
+from dnal.methods import method_of
+from dnal.methods.task import Task
 from dnal.methods.widths import Widths
 from dnal.plan import Plan
 from dnal.pricing import full_costs, priced, ranges, selected, widths_of
@@ -32,6 +31,7 @@ from dnal.space.space import Space
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.fastest import ORDERS, fastest_arrangement
+from dnal.train.fresh import reset
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, Place, first_batch
@@ -41,6 +41,8 @@ from dnal.train.weights import Loss, train_weights
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
 
+WARMUP = 0.1
+"""The share of a phase in which the learning rate of new weights rises."""
 LONG = 1e9
 """MACs of a batch from which the precision is worth timing: some hundredths of a second."""
 PLACE = ("threads", "device", "precision", "memory_format", "processes")
@@ -86,6 +88,8 @@ def learn(
     metric: Metric | None = None,
     base_is_trained: bool = False,
     *,
+    method: str = "dnal",
+    init: Literal["trained", "fresh"] = "trained",
     example_inputs: Tensor | None = None,
     epochs: int | tuple[int, int, int] | None = None,
     lr: float | None = None,
@@ -125,6 +129,10 @@ def learn(
         loss: (outputs, targets) -> scalar; cross entropy by default.
         metric: (network, loader) -> float, higher is better; top-1 accuracy by default.
         base_is_trained: skip the first phase and train gently.
+        method: who chooses: "dnal", or a name of :func:`dnal.methods.methods`. One that does not train leaves the
+            epochs of the second phase to the third, so that all see equally many images.
+        init: what is retrained: the "trained" weights that are left, or "fresh" ones, the control of what the weights
+            were worth.
         example_inputs: a batch to trace the network with; by default the first images of ``val``.
         epochs: of the three phases, or one number shared out 40:20:40; 40, 20, 40 by default.
         lr: peak learning rate of the base phase, 0.1 by default; the others follow from it.
@@ -133,8 +141,8 @@ def learn(
         steps: which data move the gates, see ``train``.
         seed: of torch's global random state.
         precision: of Lightning Fabric, such as 32-true or bf16-mixed; a ``fabric`` has its own. memory_format: of
-            images and convolutions in training. With "auto" the first batch of ``val`` is timed where a step is long enough
-            to matter, and bf16-mixed or contiguous are chosen where they are clearly faster than 32-true and
+            images and convolutions in training. With "auto" the first batch of ``val`` is timed where a step is long
+            enough to matter, and bf16-mixed or contiguous are chosen where they are clearly faster than 32-true and
             channels_last; on a GPU that has bf16, it is bf16-mixed.
         include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
         least, multiple: of the width of every group, see :class:`dnal.methods.widths.Widths`; a multiple of "auto" is
@@ -159,11 +167,10 @@ def learn(
     """
     (learned,) = trade_off(
         network, train, val, test, [budget], recipe=recipe, loss=loss, metric=metric, base_is_trained=base_is_trained,
-        example_inputs=example_inputs, epochs=epochs, lr=lr, lambda_=lambda_, distil=distil, steps=steps, seed=seed,
-        precision=precision, memory_format=memory_format, include=include, exclude=exclude, least=least,
-        multiple=multiple, depth=depth,
-        deploy_batch=deploy_batch, backend=backend, latency=latency, fabric=fabric, checkpoints=[checkpoints],
-        stop=stop, listeners=[listener or Listener()],
+        method=method, init=init, example_inputs=example_inputs, epochs=epochs, lr=lr, lambda_=lambda_, distil=distil,
+        steps=steps, seed=seed, precision=precision, memory_format=memory_format, include=include, exclude=exclude,
+        least=least, multiple=multiple, depth=depth, deploy_batch=deploy_batch, backend=backend, latency=latency,
+        fabric=fabric, checkpoints=[checkpoints], stop=stop, listeners=[listener or Listener()],
     )  # fmt: skip
     return learned
 
@@ -179,6 +186,8 @@ def trade_off(
     loss: Loss | None = None,
     metric: Metric | None = None,
     base_is_trained: bool = False,
+    method: str = "dnal",
+    init: Literal["trained", "fresh"] = "trained",
     example_inputs: Tensor | None = None,
     epochs: int | tuple[int, int, int] | None = None,
     lr: float | None = None,
@@ -221,6 +230,8 @@ def trade_off(
     plans = [
         Plan.of(
             budget=budget,
+            method=method,
+            init=init,
             recipe=recipe,
             base_is_trained=base_is_trained,
             epochs=epochs,
@@ -373,7 +384,7 @@ def _train_base(
             carried={"latency": latency},
         )  # fmt: skip
     history: list[dict[str, Any]] = []
-    _train(job, job.network, "base", plan, 0, listener, history, leader, warmup=0.1)
+    _train(job, job.network, "base", plan, 0, listener, history, leader, warmup=WARMUP)
     for keeper, own in waiting:
         keeper.begin(
             "architecture", job=own, history=history, parts={"place": place},
@@ -395,6 +406,8 @@ def _shrunk(
     if keeper.phase == "architecture":
         architecture = Architecture.of(job.space, _search(job, working, plan, teacher, listener, history, keeper))
         small = compact(working, architecture)
+        if plan.init == "fresh":
+            reset(small, plan.seed)
         _place(small, job.fabric, job.example, job.order)
         keeper.begin(
             "retrain", job=settings, history=history, parts={"network": small, "place": Place(job.train)},
@@ -404,7 +417,8 @@ def _shrunk(
         architecture = Architecture.of(job.space, keeper.carried("open"))
         small = compact(working, architecture)
         _place(small, job.fabric, job.example, job.order)
-    _train(job, small, "retrain", plan, 2, listener, history, keeper, teacher=teacher)
+    warmup = WARMUP if plan.init == "fresh" else 0.0
+    _train(job, small, "retrain", plan, 2, listener, history, keeper, teacher=teacher, warmup=warmup)
     small.eval()
     base = copy.deepcopy(base)
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
@@ -427,7 +441,9 @@ def _shrunk(
                 f"predicted, {row['asked']:.4g} asked. A lower bound leaves room for what was not foreseen.",
                 stacklevel=4,
             )
-    return Learned(small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds)
+    return Learned(
+        small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds, plan.method
+    )
 
 
 def _measured(job: _Job, networks: list[nn.Module]) -> list[dict[str, float]]:
@@ -470,37 +486,20 @@ def _search(
     history: list[dict[str, Any]],
     keeper: Keeper,
 ) -> Tensor:
-    """The architecture phase of the plan's recipe, in place: the variables that stay, bool, (num_gates,)."""
-    fabric, space, widths = job.fabric, job.space, widths_of(plan)
+    """The plan's method on a network, which it may change: the variables that stay, bool, (num_gates,)."""
+    space, widths = job.space, widths_of(plan)
     limits = plan.budget.limits(full_costs(space, job.latency)) if plan.budget is not None else {}
-    epochs = plan.epochs[1]
-    common: dict[str, Any] = {
-        "loss": job.loss, "teacher": teacher, "validate": job.validate, "listener": listener, "history": history,
-        "keeper": keeper,
-    }  # fmt: skip
-    if plan.recipe == "budget":
-        gated = Gated(network, space, start=budget_recipe.START).to(fabric.device)
-        held_out = job.val if plan.steps == "alternating" else None
-        s = budget_recipe.search(
-            fabric, gated, space, limits, job.train, epochs=epochs, lr=plan.rates[1], held_out=held_out,
-            widths=widths, **common,
-        )  # fmt: skip
-        return selected(space, s, limits, widths, job.latency)
-    gated = Gated(network, space).to(fabric.device)
-    s = paper_recipe.search(fabric, gated, space, job.train, epochs=epochs, lambda_=plan.lambda_, **common)
-    open_variables = paper_recipe.chosen(space, s, paper_recipe.delta_of_epoch(epochs, epochs))
-    if not fits(space.costs, limits, open_variables):
-        warnings.warn(
-            f"lambda={plan.lambda_:g} left the network above the budget {plan.budget}; its lowest-ranked channels are "
-            "dropped too. A larger lambda closes more.",
-            stacklevel=5,
-        )
-        return selected(space, s, limits, widths, job.latency)
-    if widths == Widths():
-        return open_variables
-    # The paper knows no rule for widths: of the allowed ones, those that cost no more than what it chose.
-    own = max(space.cost_of(open_variables)["macs"], least_costs(space, widths)["macs"])
-    return selected(space, s, {**limits, "macs": min(own, limits.get("macs", own))}, widths, job.latency)
+
+    def select(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
+        return selected(space, scores, {**limits, **(tighter or {})}, widths, job.latency)
+
+    task = Task(
+        fabric=job.fabric, network=network, space=space, limits=limits, widths=widths, select=select, train=job.train,
+        val=job.val, loss=job.loss, epochs=plan.epochs[1], lr=plan.rates[1], seed=plan.seed, recipe=plan.recipe,
+        lambda_=plan.lambda_, steps=plan.steps, teacher=teacher, validate=job.validate, listener=listener,
+        history=history, keeper=keeper,
+    )  # fmt: skip
+    return method_of(plan.method).choose(task)
 
 
 def _check_distinct(budgets: list[Budget]) -> None:

@@ -10,6 +10,7 @@ from dnal.budget import Budget
 from dnal.errors import UserError
 
 RECIPES = ("budget", "paper")
+INITS = ("trained", "fresh")
 STEPS = ("joint", "alternating")
 DEFAULT_BUDGET = "macs<=30%"
 DEFAULT_EPOCHS = (40, 20, 40)
@@ -27,6 +28,7 @@ class Plan:
     """Everything about a job that needs neither network nor data.
 
     Attributes:
+        method: who chooses the architecture. init: which weights are retrained, "trained" or "fresh".
         epochs, rates: of the phases base, architecture, retrain; a rate is the peak learning rate of the weights.
         lambda_: the penalty of the paper's recipe.
         distil: whether the network before removal teaches. steps: "joint" or "alternating".
@@ -37,6 +39,8 @@ class Plan:
     """
 
     budget: Budget | None
+    method: str
+    init: str
     recipe: str
     base_is_trained: bool
     epochs: tuple[int, int, int]
@@ -55,6 +59,8 @@ class Plan:
     def of(
         *,
         budget: str | Budget | None,
+        method: str = "dnal",
+        init: str = "trained",
         recipe: str,
         base_is_trained: bool,
         epochs: int | tuple[int, int, int] | None,
@@ -74,7 +80,13 @@ class Plan:
         Raises:
             UserError: for what cannot work with any network.
         """
+        from dnal.methods import method_of  # torch, which the command line's help need not wait for
+
+        trains = method_of(method).trains
+        _one_of("init", init, INITS)
         _one_of("recipe", recipe, RECIPES)
+        if method != "dnal" and recipe != "budget":
+            raise UserError(f"recipe='{recipe}' belongs to method='dnal', not to '{method}'.")
         _one_of("steps", steps, STEPS)
         peak = DEFAULT_LR if lr is None else lr
         if not (math.isfinite(peak) and peak > 0):
@@ -94,10 +106,12 @@ class Plan:
         later = peak * (GENTLE if base_is_trained else 1.0)
         return Plan(
             budget=budget,
+            method=method,
+            init=init,
             recipe=recipe,
             base_is_trained=base_is_trained,
-            epochs=_phases(epochs, base_is_trained),
-            rates=(peak, ARCHITECTURE_RATE * later, RETRAIN_RATE * later),
+            epochs=_phases(epochs, base_is_trained, trains),
+            rates=(peak, ARCHITECTURE_RATE * later, peak if init == "fresh" else RETRAIN_RATE * later),
             lambda_=penalty,
             distil=distil,
             steps=steps,
@@ -113,6 +127,8 @@ class Plan:
         """The plan as plain values."""
         return {
             "budget": None if self.budget is None else str(self.budget),
+            "method": self.method,
+            "init": self.init,
             "recipe": self.recipe,
             "epochs": list(self.epochs),
             "lr": self.rates[0],
@@ -135,7 +151,7 @@ def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"unknown {what} '{value}'; choose {' or '.join(known)}.")
 
 
-def _phases(epochs: int | tuple[int, int, int] | None, base_is_trained: bool) -> tuple[int, int, int]:
+def _phases(epochs: int | tuple[int, int, int] | None, base_is_trained: bool, trains: bool) -> tuple[int, int, int]:
     if epochs is None:
         first, second, third = DEFAULT_EPOCHS
     elif isinstance(epochs, int):
@@ -148,6 +164,8 @@ def _phases(epochs: int | tuple[int, int, int] | None, base_is_trained: bool) ->
         if len(epochs) != 3:
             raise UserError(f"give the epochs of three phases, or one number, not {len(epochs)} numbers.")
         first, second, third = epochs
-    if min(first, third) < 0 or second < 1:
+    if not trains:
+        second, third = 0, third + second
+    if min(first, third) < 0 or second < trains:
         raise UserError(f"epochs must not be negative and the second phase needs one, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third

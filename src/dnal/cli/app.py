@@ -10,7 +10,7 @@ from dnal import __version__
 from dnal.cli.evaluate import evaluate
 from dnal.cli.export import export
 from dnal.cli.learn import learn
-from dnal.cli.lists import data, models
+from dnal.cli.lists import data, methods, models
 from dnal.cli.profile import profile
 from dnal.cli.resume import resume
 from dnal.cli.space import space
@@ -32,6 +32,7 @@ app.command(name="profile")(profile)
 app.command(name="eval")(evaluate)
 app.command(name="export")(export)
 app.command(name="models")(models)
+app.command(name="methods")(methods)
 app.command(name="data")(data)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dnal.budget import Budget
 from dnal.cli import options
 from dnal.errors import UserError
-from dnal.plan import DEFAULT_BUDGET, RECIPES
+from dnal.plan import DEFAULT_BUDGET, INITS, RECIPES
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Job:
     data: str
     root: str | None
     budgets: list[str]
+    method: str
+    init: str
     recipe: str
     lambda_: float | None
     least: int | float
@@ -58,6 +60,10 @@ class Job:
         Raises:
             UserError: naming the option.
         """
+        from dnal.methods import method_of
+
+        method_of(self.method)
+        options.one_of("init", self.init, INITS)
         options.one_of("recipe", self.recipe, RECIPES)
         options.one_of("precision", self.precision, options.PRECISIONS)
         options.one_of("backend", self.backend, options.BACKENDS)
@@ -85,8 +91,7 @@ class Job:
     def learning(self) -> dict[str, Any]:
         """Those options that :func:`dnal.trade_off` takes by name."""
         names = (
-            "recipe", "lambda_", "least", "multiple", "depth", "deploy_batch", "backend", "epochs", "lr", "include",
-            "exclude", "seed", "precision", "memory_format", "distil", "steps",
-            "latency",
+            "method", "init", "recipe", "lambda_", "least", "multiple", "depth", "deploy_batch", "backend", "epochs",
+            "lr", "include", "exclude", "seed", "precision", "memory_format", "distil", "steps", "latency",
         )  # fmt: skip
         return {name: getattr(self, name) for name in names}

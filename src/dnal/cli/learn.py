@@ -45,6 +45,10 @@ def learn(
             "run per budget from one base.",
         ),
     ] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help="Who chooses; `dnal methods` lists all.")] = "dnal",
+    init: Annotated[
+        str, typer.Option(metavar="trained|fresh", help="Which weights are retrained: those left, or new ones.")
+    ] = "trained",
     recipe: Annotated[str, typer.Option(metavar="budget|paper", help="How the architecture is learned.")] = "budget",
     lambda_: Annotated[
         float | None, typer.Option("--lambda", metavar="X", help="Weight of the cost; recipe paper only.")
@@ -109,6 +113,8 @@ def learn(
         data=data,
         root=root,
         budgets=budget or [],
+        method=method,
+        init=init,
         recipe=recipe,
         lambda_=lambda_,
         least=options.least(least),

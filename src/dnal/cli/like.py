@@ -64,6 +64,8 @@ def _values(document: Recorded, run: Path) -> dict[str, Any]:
         "data": document.data,
         "root": document.root,
         "budgets": [document.budget] if document.budget is not None else [],
+        "method": document.method,
+        "init": document.init,
         "recipe": document.recipe,
         "lambda_": document.lambda_,
         "least": document.least,

@@ -30,6 +30,17 @@ def models(
 
 
 @told
+def methods() -> None:
+    """List the methods: who may choose an architecture."""
+    from dnal.methods import methods as known
+
+    table(
+        [("method", False), ("what it does", False)],
+        [(name, (method.choose.__doc__ or "").split("\n")[0]) for name, method in known().items()],
+    )
+
+
+@told
 def data() -> None:
     """List the data sets."""
     from dnal.data import names

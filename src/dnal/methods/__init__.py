@@ -1,1 +1,6 @@
-"""Ways from a network, a Space and a Budget to an Architecture: one file each."""
+"""Ways to choose an architecture, behind one interface; a method is a file and a line below."""
+
+from dnal.methods import dnal, magnitude, slimming, taylor, uniform
+from dnal.methods.registry import Method, method_of, methods, register
+
+__all__ = ["Method", "dnal", "magnitude", "method_of", "methods", "register", "slimming", "taylor", "uniform"]

@@ -1,10 +1,12 @@
-"""L1 magnitude: keep the channels whose weights are large."""
+"""Magnitude: keep the channels whose weights are large."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from dnal.methods.registry import register
+from dnal.methods.task import Task
 from dnal.space.space import Space
 
 
@@ -15,13 +17,35 @@ def l1_scores(network: nn.Module, space: Space) -> Tensor:
     makes layers of different width and scale comparable. Branches have no weights of their own and come first.
     Source: Li et al., arXiv 1608.08710, in the group form of DepGraph, arXiv 2301.12900.
     """
+    return _scores(network, space, 1)
+
+
+def l2_scores(network: nn.Module, space: Space) -> Tensor:
+    """:func:`l1_scores` with the sum of squares (of which the L2 norm is the root, in the same order)."""
+    return _scores(network, space, 2)
+
+
+@register("magnitude")
+def magnitude(task: Task) -> Tensor:
+    """Keeps the largest L1 norms of the whole network."""
+    return task.select(l1_scores(task.network, task.space))
+
+
+@register("magnitude-l2")
+def magnitude_l2(task: Task) -> Tensor:
+    """Keeps the largest L2 norms of the whole network."""
+    return task.select(l2_scores(task.network, task.space))
+
+
+def _scores(network: nn.Module, space: Space, power: int) -> Tensor:
     total = torch.zeros(space.num_gates, dtype=torch.float64)
     for name, parameter in network.named_parameters():
         if parameter.dim() < 2:
             continue
         for dim, ids in enumerate(space.sources[name]):
             if ids is not None:
-                norms = parameter.detach().abs().sum(dim=[d for d in range(parameter.dim()) if d != dim]).cpu().double()
+                norms = parameter.detach().abs().pow(power).sum(dim=[d for d in range(parameter.dim()) if d != dim])
+                norms = norms.cpu().double()
                 total.index_add_(0, ids[ids >= 0], norms[ids >= 0])
     for group in space.groups:
         total[group.variables] /= total[group.variables].mean().clamp(min=1e-12)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dnal.methods.magnitude import l1_scores
+from dnal.methods.registry import register
+from dnal.methods.task import Task
 from dnal.space.space import Space
 
 
@@ -21,3 +24,15 @@ def uniform_scores(space: Space, scores: Tensor) -> Tensor:
 def random_scores(space: Space, seed: int) -> Tensor:
     """A random order of the channels of each group, the global random state untouched; shape (num_gates,)."""
     return torch.rand(space.num_gates, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@register("uniform")
+def uniform(task: Task) -> Tensor:
+    """Keeps the same share of every group, the best by L1."""
+    return task.select(uniform_scores(task.space, l1_scores(task.network, task.space)))
+
+
+@register("random")
+def random(task: Task) -> Tensor:
+    """Keeps the same share of every group, at random positions."""
+    return task.select(uniform_scores(task.space, random_scores(task.space, task.seed)))

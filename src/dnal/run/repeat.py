@@ -28,6 +28,8 @@ class Recorded(Config):
     model_config = ConfigDict(extra="forbid")
 
     budget: str | None
+    method: str
+    init: Literal["trained", "fresh"]
     recipe: Literal["budget", "paper"]
     epochs: Annotated[list[Epochs], Field(min_length=3, max_length=3)]
     lr: Rate
