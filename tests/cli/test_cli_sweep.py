@@ -221,3 +221,14 @@ def test_without_ray_the_extra_is_named(here: Path, dnal: Program, monkeypatch: 
     assert "pip install 'dnal[ray]'" in answer.err
     assert answer.err.count("\n") == 1
     assert [entry.name for entry in here.iterdir()] == ["grid.yaml"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:10001", "127.0.0.1:x"])
+def test_a_cluster_that_does_not_answer(address: str, here: Path, dnal: Program) -> None:
+    pytest.importorskip("ray")
+    write("grid.yaml", {"grid": {"seed": [0]}})
+    answer = dnal("sweep", "grid.yaml", "--address", address)
+    assert answer.status == 2
+    assert address in answer.err
+    assert answer.err.count("\n") == 1
+    assert [entry.name for entry in here.iterdir()] == ["grid.yaml"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,6 +25,8 @@ RETRIES = 3
 STORE = 100 * 2**20
 """Bytes of Ray's store of objects on one machine; by default it takes a third of the memory, and trials put nothing
 there."""
+PATIENCE = 10.0
+"""Seconds for a cluster to take a connection."""
 STORAGE = ".ray"
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -52,18 +55,38 @@ def connected(address: str | None) -> Iterator[Machines]:
     except ImportError as error:
         raise UserError(f"a sweep runs on Ray Tune ({error}); install it with: pip install 'dnal[ray]'") from None
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_answers(address)
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"Ray at '{address}' does not answer ({reason}); give --address, or start Ray there.") from None
+        raise _no_answer(address, error) from None
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cores = [int(node.get("CPU", 0)) for node in nodes]
         yield Machines(max(1, sum(cores)), max(1, *cores), int(sum(node.get("GPU", 0) for node in nodes)))
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes."""
+    if "://" in address:
+        raise UserError(f"a sweep is called on a machine of the cluster, not through '{address}'; there, give auto.")
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_answer(address, error) from None
+
+
+def _no_answer(address: str, error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"no Ray answers at '{address}' ({reason}); start it there, or leave --address and RAY_ADDRESS out."
+    )
 
 
 def run(
