@@ -3,8 +3,7 @@
     config.yaml              what was asked for and what was decided automatically; written first
     latency.json             the latency model, if the latency is bounded; before the first step too
     log.jsonl                one line per epoch
-    checkpoint.safetensors   the last good state, while training (its header repeats checkpoint.json)
-    checkpoint.json          where that was
+    checkpoint.safetensors   the last good state, until the run is finished, and the one before it
     architecture.json        which channels stay
     model.safetensors        the compact network's tensors
     manifest.json            size and SHA-256 of what loading reads: config.yaml, architecture.json, model.safetensors
