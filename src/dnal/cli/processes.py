@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
 
     from dnal.learning import precision_of
 
+    without_chatter()
     try:
         fabric = Fabric(
             accelerator="auto",
@@ -42,6 +44,13 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
     except (ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"{devices} devices with the strategy '{strategy}' cannot be used here: {error}") from None
     return fabric
+
+
+def without_chatter() -> None:
+    """Fabric tells on stderr what config.yaml holds; warnings still come through."""
+    import lightning.fabric  # noqa: F401  (it sets its own level when it is imported)
+
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 
 
 def devices_and_nodes(environment: os._Environ[str] | dict[str, str]) -> tuple[int, int]:

@@ -21,7 +21,7 @@ Arrangement = tuple[str, str]
 MARGIN = 1.2
 """Another arrangement than the usual one must be so many times as fast: a clock is not exact, and a choice that flips
 between two equal jobs would make their results differ."""
-WARM, TURNS = 1, 5
+WARM, TURNS = 1, 3
 
 
 def fastest_arrangement(
