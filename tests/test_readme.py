@@ -72,3 +72,15 @@ def test_speed_is_what_the_result_file_says() -> None:
     for row in rows:
         assert row["multiple"] == "16"
         assert row["speedup"] in section, row
+
+
+def test_compact_networks_leave_as_the_result_file_says() -> None:
+    rows = rows_of("export_zoo.csv")
+    equal = [row for row in rows if row["status"] == "equal"]
+    largest = max(float(row[f"difference at {batch}"]) for row in equal for batch in (1, 8))
+    networks = {row["network"] for row in equal}
+    assert networks == {row["network"] for row in equal if row["format"] == "onnx"}
+    section = README.partition("## Where does it run?")[2].partition("## ")[0]
+    assert f"{len(networks)} compact networks" in section
+    assert f"{largest:.0e}".replace("e-0", "e-") in section
+    assert all(f"`{row['network'].rpartition('/')[2]}`" in section for row in rows if row["status"] != "equal")

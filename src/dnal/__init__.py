@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnal import data as data
+    from dnal import export as export
     from dnal import models as models
     from dnal.architecture import Architecture as Architecture
     from dnal.budget import Budget as Budget
@@ -44,7 +45,7 @@ _HOMES = {
     "select": "dnal.methods.selection",
     "trade_off": "dnal.learning",
 }
-_ROOMS = ("data", "models")
+_ROOMS = ("data", "export", "models")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -10,6 +10,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import onnx
@@ -51,6 +52,21 @@ class Attention(nn.Module):
         return self.head(self.norm(x)[:, 0])
 
 
+class Heads(nn.Module):
+    """Widths of heads reckoned from a stream that stays: the compact network corrects them in its calls, beside sizes
+    that are symbols while it is exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, c = x.shape
+        q, k, v = self.qkv(x).reshape(n, length, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
+        y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        return x + self.out(y.transpose(1, 2).reshape(n, length, -1))
+
+
 class Words(nn.Module):
     """Two inputs by name, one of them whole numbers, and two outputs."""
 
@@ -79,6 +95,15 @@ def compact_attention() -> tuple[nn.Module, Inputs]:
     return half(Attention().eval(), images), images
 
 
+def compact_heads() -> tuple[nn.Module, Inputs]:
+    tokens = noise(1, 6, 16)
+    network = Heads().eval()
+    space = dnal.Space.of(randomise(network), tokens)
+    small = dnal.compact(network, dnal.Architecture.random(space, 0.5)).eval()
+    assert small.qkv.out_features < 48  # type: ignore[operator]
+    return small, tokens
+
+
 def words() -> tuple[nn.Module, Inputs]:
     torch.manual_seed(0)
     return Words().eval(), {"tokens": torch.arange(14).reshape(2, 7) * 3, "weights": torch.rand(2, 7)}
@@ -87,6 +112,7 @@ def words() -> tuple[nn.Module, Inputs]:
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
     "resnet": compact_resnet,
     "attention": compact_attention,
+    "heads": compact_heads,
     "words": words,
 }
 
@@ -176,6 +202,19 @@ def test_no_place_on_this_machine_is_in_it(case: Case) -> None:
         for place in (Path(dnal.__file__).parent, Path(torch.__file__).parent, Path(__file__).parent, Path.cwd()):
             assert str(place).encode() not in content, name
     assert list(case.path.parent.iterdir()) == [case.path]  # one file, and nothing temporary
+
+
+def test_a_pt2_of_todays_pytorch_holds_no_pickle(case: Case) -> None:
+    found = members(case.path)
+    if not any(name.endswith("archive_format") for name in found):
+        pytest.skip("no archive of raw tensors: ONNX, or a PyTorch whose archives hold pickles")
+    sizes = sorted(len(content) for name, content in found.items() if "/weight_" in name)
+    tensors = torch.export.load(case.path).state_dict.values()
+    assert sizes == sorted(t.numel() * t.element_size() for t in tensors)  # raw numbers, nothing around them
+    assert not any(content for name, content in found.items() if "sample_inputs" in name)
+    assert not [
+        name for name, content in found.items() if name.endswith(".pkl") or zipfile.is_zipfile(BytesIO(content))
+    ]
 
 
 LOAD = {

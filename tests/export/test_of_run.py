@@ -20,7 +20,8 @@ from dnal.export.metadata import widths
 from dnal.export.of_run import calibration_batches
 from dnal.run import check_free, load, read_config, read_result
 from dnal.run.data import data_of
-from dnal.run.files import ARCHITECTURE, CONFIG, EXPORTS, RESULT
+from dnal.run.files import ARCHITECTURE, CONFIG, EXPORTS, MANIFEST, RESULT
+from dnal.run.manifest import manifest_of
 
 
 @pytest.fixture
@@ -83,6 +84,7 @@ def test_a_branch_that_was_left_out_is_said() -> None:
 def test_without_its_data_a_run_is_exported_with_a_warning(run: Path) -> None:
     config = yaml.safe_load((run / CONFIG).read_text())
     (run / CONFIG).write_text(yaml.safe_dump({**config, "data": "gone.npz"}))
+    (run / MANIFEST).write_text(manifest_of(run))
     with pytest.warns(UserWarning, match=r"normalised.*gone\.npz"):
         path = export_run(run, "onnx").path
     assert "mean" not in told(path)

@@ -44,6 +44,8 @@ class Onnx(Format):
         try:
             exported = torch.onnx.export(program, (), dynamo=True, verbose=False)
             assert exported is not None
+            for graph in (exported.model.graph, *exported.model.functions.values()):
+                _with_numbers(graph)
             model = exported.model_proto
         except Exception as error:  # whatever the exporter meets in the user's operations
             raise UserError(f"PyTorch cannot write this network as ONNX ({first_line(error)}); use pt2.") from error
@@ -63,6 +65,14 @@ class Onnx(Format):
             return [torch.from_numpy(array) for array in session.run(None, dict(zip(names, tensors, strict=True)))]
 
         return run
+
+
+def _with_numbers(graph: Any) -> None:
+    """Early versions of onnxscript leave True in an attribute where protobuf takes 1 only."""
+    for node in graph:
+        for name, attribute in list(node.attributes.items()):
+            if isinstance(getattr(attribute, "value", None), bool):
+                node.attributes[name] = type(attribute)(name, attribute.type, int(attribute.value))
 
 
 def _tidy(model: Any) -> None:

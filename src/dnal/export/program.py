@@ -17,6 +17,9 @@ from dnal.space.trace import Inputs, batch_size
 BATCH = "batch"
 """What the free dimension is called."""
 
+LARGEST = 2**31 - 1
+"""Examples at once: PyTorch before 2.8 takes a size without a bound for one that a slice's end may meet."""
+
 EXAMPLES = 2
 """In the batch of the export: PyTorch takes a size of 1 for a constant."""
 
@@ -31,7 +34,7 @@ def program_of(network: nn.Module, example: Inputs) -> ExportedProgram:
     Raises:
         UserError: where PyTorch cannot export it so, with its reason.
     """
-    size, batch = batch_size(example), Dim(BATCH)
+    size, batch = batch_size(example), Dim(BATCH, max=LARGEST)
 
     def free(leaf: Any) -> dict[int, Dim] | None:
         return {0: batch} if isinstance(leaf, Tensor) and leaf.dim() and leaf.size(0) == size else None
@@ -44,20 +47,17 @@ def program_of(network: nn.Module, example: Inputs) -> ExportedProgram:
     args, kwargs = arguments(varied(example, EXAMPLES))
     shapes = tree_map(free, arguments(example))
     try:
-        program = torch.export.export(network, args, kwargs, dynamic_shapes=shapes[1] or shapes[0], strict=False)
+        return torch.export.export(network, args, kwargs, dynamic_shapes=shapes[1] or shapes[0], strict=False)
     except Exception as error:  # whatever the user's forward does under tracing
         raise UserError(
             f"PyTorch cannot export this network with a batch of any size ({first_line(error)}); write its forward "
             "without branches that look at the data and without the batch size as a number."
         ) from error
-    # Where the user's code stands is nobody's business; the example would double the size of a small file.
-    program._example_inputs = None
-    for module in program.graph_module.modules():
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            node.meta.pop("stack_trace", None)
-    return program
 
 
 def first_line(error: Exception) -> str:
     """What an exception says, in one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
+    # PyTorch tells which constraint it was behind a headline that says nothing.
+    told = next((line for line in lines if not line.startswith("Constraints violated")), None)
+    return (told or next(iter(lines), type(error).__name__)).rstrip(".")

@@ -27,6 +27,11 @@ class Pt2(Format):
     runtime = "torch.export"
 
     def contents(self, program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+        # Where the user's code stands is nobody's business; the example is a pickle, and large beside a small network.
+        program._example_inputs = None
+        for module in program.graph_module.modules():
+            for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+                node.meta.pop("stack_trace", None)
         buffer = io.BytesIO()
         try:
             torch.export.save(program, buffer, extra_files={METADATA: json.dumps(dict(metadata), indent=1)})
@@ -36,7 +41,7 @@ class Pt2(Format):
 
     def runner(self, path: Path) -> Run:
         with path.open("rb") as file:
-            network = torch.export.load(file).module()  # type: ignore[arg-type]
+            network = torch.export.load(file).module()
 
         def run(inputs: Inputs) -> list[Tensor]:
             with torch.no_grad():

@@ -8,10 +8,12 @@ instance: a deep copy must run on its own parameters.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -26,10 +28,15 @@ class Rewrites(dict[Argument, tuple[int, int, bool]]):
         super().__init__(*args)
         self.used: set[Argument] = set()
 
-    def number(self, argument: Argument, given: int) -> int:
+    def number(self, argument: Argument, given: int | torch.SymInt) -> int | torch.SymInt:
         for target in (argument, argument._replace(which=-1)):
             old, new, multiple = self.get(target, (0, 0, False))
-            if old and (given % old == 0 if multiple and given > 0 else given == old):
+            if isinstance(given, torch.SymInt):
+                # A free batch, or a multiple of it: to compare a symbol would bind it.
+                if multiple:
+                    self.used.add(target)
+                    return given // old * new
+            elif old and (given % old == 0 if multiple and given > 0 else given == old):
                 self.used.add(target)
                 return given // old * new
         return given
@@ -65,6 +72,7 @@ def repaired_class(kind: type[nn.Module]) -> type[nn.Module]:
     if kind in _REPAIRED:
         return _REPAIRED[kind]
 
+    @functools.wraps(kind.forward)  # its arguments have names that exporters look for
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         with Rewriter(self.rewritten_sizes):  # type: ignore[arg-type]
             return kind.forward(self, *args, **kwargs)

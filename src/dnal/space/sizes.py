@@ -144,13 +144,14 @@ def numbers(tree: Any) -> list[int]:
     return found
 
 
-def with_numbers(tree: Any, function: Callable[[int, int], int]) -> Any:
-    """The arguments of a call with each whole number replaced by ``function(its position, number)``."""
+def with_numbers(tree: Any, function: Callable[[int, Any], Any]) -> Any:
+    """The arguments of a call with each whole number replaced by ``function(its position, number)``; under
+    torch.export a number may be a symbol."""
     position = -1
 
     def visit(item: Any) -> Any:
         nonlocal position
-        if type(item) is int:
+        if type(item) is int or isinstance(item, torch.SymInt):
             position += 1
             return function(position, item)
         if type(item) is slice:
