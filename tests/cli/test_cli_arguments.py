@@ -15,10 +15,10 @@ from dnal.errors import UserError
 
 EVERY: dict[str, Any] = {
     "model": "cifar/resnet20", "weights": None, "input": [3, 32, 32], "classes": 10, "data": "digits", "root": "-dir",
-    "budget": "macs<=50%,params<=60%", "recipe": "paper", "lambda": 1e-5, "least": 0.1, "multiple": "auto",
+    "budget": "macs<=50%,params<=60%", "recipe": "budget", "lambda": None, "least": 0.1, "multiple": "auto",
     "depth": False, "deploy_batch": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "batch_size": 32,
     "workers": 0, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2", "seed": 7, "limit_train": 300,
-    "precision": "32-true", "distil": True, "checkpoint_every": 3,
+    "precision": "32-true", "distil": True, "checkpoint_every": 3, "method": "magnitude", "init": "fresh",
 }  # fmt: skip
 
 
@@ -32,8 +32,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, EVERY, {"epochs": 6, "least": 4, "multiple": 8, "depth": True}, {"epochs": [1, 2, 3], "lr": "1e-3"}],
-    ids=["none", "every", "numbers", "lists"],
+    [
+        {},
+        EVERY,
+        {"recipe": "paper", "lambda": 1e-5},
+        {"epochs": 6, "least": 4, "multiple": 8, "depth": True},
+        {"epochs": [1, 2, 3], "lr": "1e-3"},
+    ],
+    ids=["none", "every", "paper", "numbers", "lists"],
 )
 def test_the_job_is_the_one_that_the_command_does(
     settings: dict[str, Any], asked: list[Job], dnal: Program, here: object

@@ -184,6 +184,7 @@ BAD = {
     "a value that cannot work": ({"grid": {"seed": [0, -1]}}, [], "trial-1 (seed=-1): --seed is 0 or more"),
     "options that do not go together": ({"grid": {"lambda": [None, 1e-4]}}, [], "trial-1 (lambda=0.0001): --lambda"),
     "too few epochs": ({"job": {"epochs": 2}, "grid": {"seed": [0]}}, [], "at least 3 epochs"),
+    "unknown method": ({"grid": {"method": ["dnal", "magnitud"]}}, [], "did you mean 'magnitude'"),
     "two budgets": ({"grid": {"budget": [["macs<=50%", "macs<=25%"]]}}, [], "one budget"),
     "unknown model": ({"job": {"model": "vgg_smal"}, "grid": {"seed": [0]}}, [], "did you mean 'vgg_small'"),
     "unknown data": ({"job": {"data": "digit"}, "grid": {"seed": [0]}}, [], "did you mean 'digits'"),

@@ -163,7 +163,8 @@ def _check(job: Job) -> None:
     if len(job.budgets) > 1:
         raise UserError(f"a trial has one budget, not {len(job.budgets)}; let the budget vary, each value by itself.")
     Plan.of(
-        budget=job.bounds[0], recipe=job.recipe, base_is_trained=False, epochs=job.epochs, lr=job.lr,
+        budget=job.bounds[0], method=job.method, init=job.init, recipe=job.recipe, base_is_trained=False,
+        epochs=job.epochs, lr=job.lr,
         lambda_=job.lambda_, distil=bool(job.distil), steps=job.steps, seed=job.seed, least=job.least,
         multiple=job.multiple, depth=job.depth, deploy_batch=job.deploy_batch, backend=job.backend,
     )  # fmt: skip

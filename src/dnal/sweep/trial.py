@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dnal.run.config import read_yaml
 from dnal.run.files import CONFIG, RESULT
@@ -59,10 +60,14 @@ class Trial:
 
     def command(self, threads: int) -> str:
         """What makes the same run again, in another folder; ``threads``: those that it gets, if it was not begun."""
-        begun = (self.run / CONFIG).is_file()
-        if begun:
-            config = read_yaml(self.run)
-            assert isinstance(config, dict)
-            threads = config["threads"]
-        repeated = begun and self.timed
-        return command_line(["learn", *(["--like", str(self.run)] if repeated else self.learn)], threads)
+        if not (self.run / CONFIG).is_file():
+            return command_line(["learn", *self.learn], threads)
+        config = read_yaml(self.run)
+        assert isinstance(config, dict)
+        arguments = ["--like", str(self.run)] if self.timed or self._arranged(config) else self.learn
+        return command_line(["learn", *arguments], config["threads"])
+
+    def _arranged(self, config: dict[str, Any]) -> bool:
+        """Whether a step was arranged in another way than usual, because that was faster on this CPU."""
+        usual = "32-true" if "--precision" not in self.learn else config["precision"]
+        return config["device"] == "cpu" and (config["precision"], config["memory_format"]) != (usual, "channels_last")
