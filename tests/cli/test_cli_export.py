@@ -55,7 +55,7 @@ BAD = {
     "a file of the run": (["--to", "onnx", "--out", "run/model.safetensors"], "ends in .onnx"),
     "a folder": (["--to", "onnx", "--out", "folder.onnx"], "is a folder"),
     "no such folder": (["--to", "pt2", "--out", "nowhere/model.pt2"], "no folder 'nowhere'"),
-    "no such data": (["--to", "pt2", "--data", "gone.npz"], "gone.npz"),
+    "no such data": (["--to", "onnx", "--quantize", "int8", "--data", "gone.npz"], "gone.npz"),
 }
 
 

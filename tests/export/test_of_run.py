@@ -81,15 +81,13 @@ def test_a_branch_that_was_left_out_is_said() -> None:
     assert set(shapes) - left == {name for name, t in small.state_dict().items() if t.dim() > 1}
 
 
-def test_without_its_data_a_run_is_exported_with_a_warning(run: Path) -> None:
+def test_a_run_is_exported_without_its_data(run: Path) -> None:
     config = yaml.safe_load((run / CONFIG).read_text())
     (run / CONFIG).write_text(yaml.safe_dump({**config, "data": "gone.npz"}))
     (run / MANIFEST).write_text(manifest_of(run))
-    with pytest.warns(UserWarning, match=r"normalised.*gone\.npz"):
-        path = export_run(run, "onnx").path
-    assert "mean" not in told(path)
-    with pytest.raises(UserError, match=r"elsewhere\.npz"):
-        export_run(run, "onnx", data="elsewhere.npz")
+    assert json.loads(told(export_run(run, "onnx").path)["mean"]) == config["mean"]
+    with pytest.raises(UserError, match=r"gone\.npz"):
+        quantize_run(run)
 
 
 def test_an_exported_run_can_be_loaded_and_overwritten(run: Path) -> None:

@@ -31,10 +31,11 @@ def export(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="D", help="Where the data are now, if they are no longer where they were.")
+        str | None, typer.Option(metavar="D", help="For --quantize: where the data are now, if they moved.")
     ] = None,
     root: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets, if it is another one now.")
+        str | None,
+        typer.Option(metavar="DIR", help="For --quantize: folder of the downloaded sets, if it is another one now."),
     ] = None,
     trust: Annotated[
         list[str] | None,
@@ -51,7 +52,7 @@ def export(
 
     runtime = format_of(to).runtime
     if quantize is None:
-        exported = export_run(run, to, out=out, data=data, root=root, trust=trust or ())
+        exported = export_run(run, to, out=out, trust=trust or ())
         line(f"{exported.path}: {_size(exported.path.stat().st_size)}, a batch of any size")
         line(_checked(exported, runtime))
         return

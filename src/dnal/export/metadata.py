@@ -7,21 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnal.architecture import Architecture
-from dnal.data import Dataset
 from dnal.export.licence import licences_of
 from dnal.run.config import Config
 
 NORMALISATION = "(image - mean) / std per channel; images of 8 bits are 0 to 1 before"
 
 
-def metadata_of(
-    config: Config, result: Mapping[str, Any], architecture: Architecture, dataset: Dataset | None
-) -> dict[str, str]:
-    """Names and texts; a text that holds a list or a table is JSON. No path, no host, no time.
-
-    Args:
-        dataset: the run's data, which know how the images were normalised; None where they are gone.
-    """
+def metadata_of(config: Config, result: Mapping[str, Any], architecture: Architecture) -> dict[str, str]:
+    """Names and texts; a text that holds a list or a table is JSON. No path, no host, no time."""
     compact, base = result["compact"], result["base"]
     figures = {"macs": compact.get("macs"), "params": compact.get("params"), "accuracy": compact.get("accuracy")}
     figures |= {"base_macs": base.get("macs"), "base_params": base.get("params")}
@@ -34,9 +27,9 @@ def metadata_of(
         "fingerprint": architecture.fingerprint,
         **licences_of(config.model, config.weights),
     }
-    if dataset is not None:
-        texts |= {"class_names": list(dataset.class_names), "normalisation": NORMALISATION}
-        texts |= {"mean": list(dataset.mean), "std": list(dataset.std)}
+    if config.mean:
+        texts |= {"class_names": config.class_names, "normalisation": NORMALISATION}
+        texts |= {"mean": config.mean, "std": config.std}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in texts.items()}
 
 

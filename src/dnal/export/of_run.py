@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from dnal import data as dnal_data
 from dnal.architecture import Architecture
 from dnal.data import Dataset
-from dnal.errors import UserError
 from dnal.export.format import Run
 from dnal.export.formats import format_of
 from dnal.export.int8 import quantize_onnx
@@ -66,20 +64,17 @@ def export_run(
     to: str,
     *,
     out: str | Path | None = None,
-    data: str | None = None,
-    root: str | Path | None = None,
     trust: Iterable[str] = (),
 ) -> Exported:
     """Writes the compact network of a finished run as a standard file, checked against the network.
 
     The metadata tell the model, its input and how images are normalised, the classes, the figures of result.json, the
-    architecture and the licence of the base. Where the data are gone, a warning says that the normalisation is missing.
+    architecture and the licence of the base. The data are not needed.
 
     Args:
         run: the folder.
         to: a name of ``FORMATS``.
         out: the file; default: :func:`default_file`.
-        data, root: where the data are now, as in :func:`dnal.run.evaluate`.
         trust: packages whose functions may build the network, as in :func:`dnal.load`.
 
     Raises:
@@ -88,14 +83,7 @@ def export_run(
     path = Path(out) if out is not None else default_file(run, to)
     config = _checked(run, to, path)
     network = load(run, trust=tuple(trust))
-    try:
-        dataset = data_of(config, data=data, root=root)
-    except UserError as error:
-        if data is not None or root is not None:
-            raise  # whoever says where the data are wants them to be used
-        dataset = None
-        warnings.warn(f"the file will not say how images are normalised, for the data are gone: {error}", stacklevel=2)
-    return _export(run, config, network, dataset, to, path)
+    return _export(run, config, network, to, path)
 
 
 def quantize_run(
@@ -109,7 +97,11 @@ def quantize_run(
     """Writes the compact network of a finished run as ONNX in 8-bit integers, calibrated on training images of the
     run, and measures it beside the one in 32 bits.
 
-    Args and raises: as :func:`export_run`; the data are needed.
+    Args:
+        data, root: where the data are now, as in :func:`dnal.run.evaluate`; the others as :func:`export_run`.
+
+    Raises:
+        UserError: as :func:`export_run` and :func:`dnal.data.load`.
     """
     path = Path(out) if out is not None else default_file(run, "onnx", int8=True)
     config = _checked(run, "onnx", path)
@@ -117,7 +109,7 @@ def quantize_run(
     # The training images as they are, not augmented; validation and test data are the same either way.
     dataset = data_of(config, data=data, root=root, augment=False)
     with tempfile.TemporaryDirectory() as folder:
-        exported = _export(run, config, network, dataset, "onnx", Path(folder) / "model.onnx")
+        exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx")
         quantize_onnx(exported.path, path, calibration_batches(dataset))
         files = {"float32": exported.path, "int8": path}
         runs = {name: Onnx().runner(file) for name, file in files.items()}
@@ -167,10 +159,8 @@ def _checked(run: str | Path, to: str, path: Path) -> Config:
     return config
 
 
-def _export(
-    run: str | Path, config: Config, network: nn.Module, dataset: Dataset | None, to: str, path: Path
-) -> Exported:
+def _export(run: str | Path, config: Config, network: nn.Module, to: str, path: Path) -> Exported:
     architecture = Architecture.load(Path(run) / ARCHITECTURE)
-    metadata = metadata_of(config, read_result(run), architecture, dataset)
+    metadata = metadata_of(config, read_result(run), architecture)
     # Normalised images are about standard normal; zeros are replaced by such noise.
     return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata)

@@ -37,6 +37,9 @@ class Config(BaseModel):
     classes: Size
     data: str
     data_sha256: str | None = None
+    class_names: list[str] = []
+    mean: list[float] = []
+    std: list[float] = []
     root: str | None = None
     limit_train: Size | None = None
     batch_size: Size
