@@ -1,0 +1,424 @@
+"""Transformable architecture search (TAS, arXiv 1905.09717): distributions over widths and depth, learnt by gradient.
+
+Every group of the Space has logits over the widths 30 %, 40 %, ..., 100 % of its own. Each step draws two of them per
+group with Gumbel's trick; the layers run at full width, each of the two takes its first channels through a batch norm
+of its own, the narrower is interpolated to the channels of the wider (``dnal.methods.interpolation``), and both are
+mixed by their renormalised probabilities. Steps alternate: training data move the weights, validation data the logits,
+with a cost loss that pushes up below the target and down above it.
+
+How it meets networks of any kind: a group's pair of widths is shared by all its norms (a residual stream has several).
+A norm that carries exactly the channels of one group is one of ``torch.nn.BatchNorm*d``; the channels of a group that
+no such norm carries are multiplied, where they are read, by the probability that the drawn width holds them. Other
+differences from the paper:
+
+* Depth: the paper has a distribution over the number of blocks of a stage; here every residual branch that the Space
+  may close has a probability of its own to be kept, by which its output is multiplied. Summed over a stage's identity
+  blocks both are the same form. A Space without branches keeps all its blocks.
+* The base is trained already, so "the first channels" of a group are those with the largest L1 norm.
+* The band of the cost loss is 5 % of the target, not of the whole network, and of several bounds the tightest counts.
+* The logits' learning rate follows the number of steps, which are a few hundred here and 58,800 in the paper.
+* The network found is handed back with weights; the paper trains it anew with knowledge transfer, which is ``init`` and
+  ``distil`` of :func:`dnal.learn`.
+
+A step costs a training step and a validation step of the same size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from dnal.gates import Gated
+from dnal.methods.interpolation import interpolated
+from dnal.methods.magnitude import l1_scores
+from dnal.methods.registry import register
+from dnal.methods.task import Task
+from dnal.methods.widths import Widths
+from dnal.space.space import Group, Space
+from dnal.train.keeper import Keeper
+from dnal.train.listener import Listener
+from dnal.train.loop import run_epochs
+from dnal.train.place import Loader, Place
+from dnal.train.schedule import cosine
+from dnal.train.weights import Loss, set_lr, sgd, taught_loss
+
+TENTHS = range(3, 11)
+"""The widths of the paper, in tenths of the group's own."""
+DRAWN = 2
+BAND = 0.05
+"""The cost is on target from 1 - BAND of it on."""
+COST_WEIGHT = 2.0
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+"""Not their subclasses, which may do more than normalise."""
+
+
+def widths_to_try(space: Space, group: Group, rule: Widths | None = None) -> list[int]:
+    """The widths of a group among which the search chooses: int(r * width), ascending, each the nearest allowed one."""
+    allowed = (rule or Widths()).allowed_in(space, group)
+    wanted = [max(1, tenth * group.width // 10) for tenth in TENTHS]
+    return sorted({min(allowed, key=lambda count: (abs(count - width), count)) for width in wanted})
+
+
+def tau_at(progress: float) -> float:
+    """The temperature: cosine from 5 to 0.1."""
+    return 0.1 + (5 - 0.1) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def drawn(logits: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+    """Two different choices a row, and how they are mixed; both (rows, 2).
+
+    With o = (log softmax(logits) + Gumbel noise) / tau, the choices are drawn by softmax(o), and mixed by the softmax
+    of their own two o, through which the gradient comes. A logit of -inf is no choice.
+    """
+    noise = -torch.empty_like(logits).exponential_().clamp(min=torch.finfo(logits.dtype).tiny).log()
+    o = (logits.log_softmax(dim=1) + noise) / tau
+    with torch.no_grad():
+        possible = (o.softmax(dim=1) + 1e-7) * logits.isfinite()
+        choices = torch.multinomial(possible, DRAWN)
+    return choices, o.gather(1, choices).softmax(dim=1)
+
+
+def cost_loss(expected: Tensor, found: float, target: float) -> Tensor:
+    """log E[F] while the arg-max architecture's cost ``found`` is above the target, -log E[F] while it is more than 5 %
+    below, else 0. ``expected``: E[F], a scalar under the distribution."""
+    if found > target:
+        return expected.log()
+    return -expected.log() if found < (1 - BAND) * target else 0 * expected
+
+
+class Candidates(nn.Module):
+    """One batch norm per width in place of one for all: that of width C_k sees the first C_k channels of ``order``.
+
+    They start as the plain norm's own. Everything is held in flat tensors, so that every parameter has a gradient in
+    every step, whichever widths are drawn.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d, order: Tensor, widths: list[int]) -> None:
+        super().__init__()
+        self.eps = norm.eps
+        self.momentum = 0.1 if norm.momentum is None else norm.momentum
+        self.widths = widths
+        self.ends = torch.tensor(widths).cumsum(0).tolist()
+        self.register_buffer("order", order, persistent=False)
+        self.order: Tensor
+
+        def spread(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else torch.cat([tensor.detach()[order[:width]] for width in widths])
+
+        for name in ("weight", "bias"):
+            spreaded = spread(getattr(norm, name))
+            self.register_parameter(name, None if spreaded is None else nn.Parameter(spreaded))
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, spread(getattr(norm, name)))
+
+    def of(self, name: str, choice: int) -> Tensor | None:
+        """The candidate's part of weight, bias, running_mean or running_var: a view, (C_k,)."""
+        tensor: Tensor | None = getattr(self, name)
+        return None if tensor is None else tensor[self.ends[choice] - self.widths[choice] : self.ends[choice]]
+
+    def forward(self, x: Tensor, choices: list[int], shares: Tensor) -> Tensor:
+        """x (N, channels, ...) through each candidate, interpolated to the widest of them, mixed by ``shares``
+        (choices,), zero in the other channels."""
+        widest = max(self.widths[choice] for choice in choices)
+        mixed = torch.zeros((), device=x.device)
+        for choice, share in zip(choices, shares, strict=True):
+            mean = self.of("running_mean", choice)
+            one = F.batch_norm(
+                x.index_select(1, self.order[: self.widths[choice]]), mean, self.of("running_var", choice),
+                self.of("weight", choice), self.of("bias", choice), self.training or mean is None, self.momentum,
+                self.eps,
+            )  # fmt: skip
+            mixed = mixed + share.to(one.dtype) * interpolated(one, widest)
+        return torch.zeros_like(x, dtype=mixed.dtype).index_copy(1, self.order[:widest], mixed)
+
+    @torch.no_grad()
+    def write(self, norm: nn.BatchNorm2d, choice: int) -> None:
+        """Gives a plain norm what the candidate has learnt; channels beyond it get what the widest has."""
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            for one in (len(self.widths) - 1, choice):
+                values = self.of(name, one)
+                if values is not None:
+                    getattr(norm, name)[self.order[: self.widths[one]]] = values
+
+
+class _Norm(NamedTuple):
+    """A plain norm of the network, the row of its group, and the branches whose result it scales."""
+
+    module: nn.BatchNorm2d
+    row: int
+    branches: list[int]
+
+
+class Supernet(Gated):
+    """A network together with the distributions over its widths and branches. For any training loop::
+
+        supernet = Supernet(network, space)
+        weights = SGD([*network.parameters(), *supernet.norms.parameters()], ...)
+        logits = Adam(supernet.distributions(), lr=..., betas=(0.5, 0.999), weight_decay=1e-3)
+        for step, ((x, y), (held_out_x, held_out_y)) in enumerate(...):
+            supernet.tau = tau_at(step / steps)
+            supernet.zero_grad()
+            loss(supernet(x), y).backward()
+            weights.step()
+            supernet.zero_grad()
+            (loss(supernet(held_out_x), held_out_y) + supernet.cost_loss(limits)).backward()
+            logits.step()
+        supernet.settle()
+        open_variables = select(space, supernet.scores(), limits)
+
+    In train mode every forward pass draws, from torch's global generator; in eval mode the most likely architecture
+    runs. Between two passes nothing of it is in the network, whose own norms wait for :meth:`settle`.
+
+    Attributes:
+        logits: (searched groups, choices); a group with fewer choices leaves the last ones aside.
+        keep: (branches,), the log odds of being kept. tau: the temperature. norms: the candidates of every norm.
+    """
+
+    def __init__(self, network: nn.Module, space: Space, widths: Widths | None = None) -> None:
+        super().__init__(network, space)
+        self.s.requires_grad_(False)  # the gates come of the distributions
+        self.space, self.tau = space, tau_at(0.0)
+        tried = [widths_to_try(space, group, widths) for group in space.groups]
+        searched = [number for number, counts in enumerate(tried) if len(counts) >= DRAWN]
+        tried = [tried[number] for number in searched]
+        most = max((len(counts) for counts in tried), default=DRAWN)
+        self.logits = nn.Parameter(0.01 * torch.randn(len(tried), most))
+        self.keep = nn.Parameter(0.01 * torch.randn(space.num_branches))
+        rank = ranks(space, l1_scores(network, space))
+        row_of = torch.full((space.num_variables,), -1)
+        for row, number in enumerate(searched):
+            row_of[space.groups[number].variables] = row
+        self.norms = nn.ModuleList()
+        self._plain: list[_Norm] = []
+        for module, name, ids in _plain_norms(network, space):
+            row = int(row_of[ids[0]])
+            if row < 0 or not torch.equal(ids.sort()[0], space.groups[searched[row]].variables.sort()[0]):
+                continue
+            self.norms.append(Candidates(module, rank[ids].argsort(), tried[row]))
+            of_branches = [n for n, b in enumerate(space.branches) if f"{name}.weight" in b.bypass.places]
+            self._plain.append(_Norm(module, row, of_branches))
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
+        self._tried = tried
+        table = torch.tensor([counts + [0] * (most - len(counts)) for counts in tried], dtype=torch.long)
+        normed = torch.zeros(len(tried) + 1, dtype=torch.bool)
+        normed[[norm.row for norm in self._plain]] = True
+        self.register_buffer("_table", table.view(len(tried), most), persistent=False)
+        self.register_buffer("_rank", rank, persistent=False)
+        self.register_buffer("_row", row_of, persistent=False)
+        self.register_buffer("_normed", normed, persistent=False)
+        self._table: Tensor
+        self._rank: Tensor
+        self._row: Tensor
+        self._normed: Tensor
+        self._gates: Tensor | None = None
+
+    def distributions(self) -> list[nn.Parameter]:
+        """What the architecture's optimizer moves."""
+        return [parameter for parameter in (self.logits, self.keep) if parameter.numel()]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.training and len(self.logits):
+            choices, shares = drawn(self._possible(), self.tau)
+        else:
+            choices = self._possible().argmax(dim=1, keepdim=True)
+            shares = torch.ones_like(choices, dtype=self.logits.dtype)
+        kept = self._kept()
+        widths = self._table.gather(1, choices)
+        held = self._held(widths, shares)
+        # what the norms have mixed already is only cut off behind them
+        self._gates = torch.cat((torch.where(self._normed[self._row], held > 0, held), kept))
+        rows = choices.tolist()
+        try:
+            with ExitStack() as stack:
+                for norm, candidates in zip(self._plain, self.norms, strict=True):
+                    gate = kept[norm.branches].prod()
+                    hook = partial(_in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
+                    stack.callback(norm.module.register_forward_hook(hook).remove)
+                return super().forward(*args, **kwargs)
+        finally:
+            self._gates = None
+
+    def gates(self) -> Tensor:
+        """Of the forward pass under way, else of the most likely architecture; (num_gates,)."""
+        return self._gates if self._gates is not None else self.most_likely()
+
+    def most_likely(self) -> Tensor:
+        """The gates, 0 or 1, of the arg max of every distribution: (num_gates,)."""
+        widths = self._table.gather(1, self._possible().argmax(dim=1, keepdim=True))
+        return torch.cat((self._held(widths, torch.ones_like(widths, dtype=self.keep.dtype)), (self.keep > 0).float()))
+
+    def expected(self) -> Tensor:
+        """The gates under the distributions: the probability of each channel to be there; (num_gates,)."""
+        return torch.cat((self._held(self._table, self._possible().softmax(dim=1)), self.keep.sigmoid()))
+
+    def cost_loss(self, limits: Mapping[str, float]) -> Tensor:
+        """Twice :func:`cost_loss` of the cost that uses most of its limit; a scalar, 0 without limits."""
+        likely = self.most_likely().detach()
+        found = {name: float(self.space.costs[name](likely)) for name in limits}
+        if not found:
+            return self.logits.new_zeros(())
+        name = max(found, key=lambda name: found[name] / limits[name])
+        return COST_WEIGHT * cost_loss(self.space.costs[name](self.expected()), found[name], limits[name])
+
+    def scores(self) -> Tensor:
+        """Scores that, ranked over the whole network, give the arg-max widths times one factor, (num_gates,).
+
+        The channel of rank r in a group whose most likely width is C has C / (r + 1/2), so {score > 1} are the arg-max
+        widths, and {score > 1 / f} has f times as many everywhere. Kept branches come first, the others last.
+        """
+        likely = self.most_likely().detach()
+        scores = torch.empty(self.space.num_gates, dtype=torch.float64)
+        for group in self.space.groups:
+            width = float(likely[group.variables].sum())
+            scores[group.variables] = width / (self._rank[group.variables].double().cpu() + 0.5)
+        scores[self.space.num_variables :] = torch.where(self.keep.detach().cpu() > 0, torch.inf, -torch.inf).double()
+        return scores
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Gives the network's own norms what the most likely candidates have learnt; they can be trained again."""
+        choices = self._possible().argmax(dim=1).tolist()
+        for norm, candidates in zip(self._plain, self.norms, strict=True):
+            assert isinstance(candidates, Candidates)
+            candidates.write(norm.module, choices[norm.row])
+            for parameter in norm.module.parameters():
+                parameter.requires_grad_(True)
+
+    def _possible(self) -> Tensor:
+        return self.logits.masked_fill(self._table == 0, -torch.inf)
+
+    def _kept(self) -> Tensor:
+        """The factor of every branch: drawn by Gumbel's trick with two choices, or 0 or 1 in eval mode."""
+        if not self.training:
+            return (self.keep > 0).to(self.keep.dtype)
+        uniform = torch.rand_like(self.keep).clamp(1e-6, 1 - 1e-6)
+        return ((self.keep + uniform.logit()) / self.tau).sigmoid()
+
+    def _held(self, widths: Tensor, shares: Tensor) -> Tensor:
+        """The share of the ``widths`` (searched groups, n) that hold each channel, (num_variables,); 1 elsewhere."""
+        inside = self._rank[:, None] < F.pad(widths, (0, 0, 0, 1))[self._row]  # row -1 is the one added
+        share = (inside * F.pad(shares, (0, 0, 0, 1))[self._row]).sum(dim=1)
+        return share.where(self._row >= 0, 1)
+
+
+def search(
+    fabric: Fabric,
+    supernet: Supernet,
+    limits: Mapping[str, float],
+    loader: Loader,
+    held_out: Loader,
+    *,
+    epochs: int,
+    lr: float,
+    loss: Loss,
+    teacher: nn.Module | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+    listener: Listener | None = None,
+    history: list[dict[str, Any]] | None = None,
+    keeper: Keeper | None = None,
+) -> Tensor:
+    """The architecture phase: a batch of ``loader`` moves the weights (SGD, cosine from ``lr`` to 0), then one of
+    ``held_out`` the distributions (Adam), and the network's norms settle.
+
+    Returns:
+        the scores of the last step's distributions, shape (num_gates,), for the selection.
+
+    Raises:
+        Diverged: when the loss is no number.
+    """
+    steps = max(1, epochs * len(loader))
+    own = sgd(nn.ModuleList([supernet.network, supernet.norms]), lr)
+    adam = torch.optim.Adam(supernet.distributions(), lr=rate(steps), betas=(0.5, 0.999), weight_decay=1e-3)
+    module, weights, distributions = fabric.setup(supernet, own, adam)
+    objective = taught_loss(loss, teacher)
+    place = Place(held_out, alone=False)
+    others: Iterator[Any] = chain.from_iterable(repeat(place))
+    module.train()
+
+    def step(inputs: Any, targets: Any, progress: float) -> Tensor:
+        supernet.tau = tau_at(progress)
+        set_lr(weights, cosine(progress, lr))
+        supernet.zero_grad(set_to_none=True)
+        value = objective(module(inputs), targets, inputs)
+        fabric.backward(value)
+        weights.step()
+        supernet.zero_grad(set_to_none=True)
+        inputs, targets = fabric.to_device(next(others))
+        fabric.backward(objective(module(inputs), targets, inputs) + supernet.cost_loss(limits))
+        distributions.step()
+        return value.detach()
+
+    def describe() -> dict[str, Any]:
+        record: dict[str, Any] = {"lr": weights.param_groups[0]["lr"], "tau": supernet.tau}
+        with torch.no_grad():
+            for name, cost in supernet.space.costs.items():
+                record[f"{name}_soft"] = float(cost(supernet.expected()))
+                record[f"{name}_hard"] = float(cost(supernet.most_likely()))
+        if validate is not None:
+            record["accuracy"] = validate(supernet)
+        return record
+
+    run_epochs(
+        fabric, "architecture", loader, epochs, step,
+        parts={"supernet": supernet, "optimizer": own, "distributions": adam, "held_out": place}, describe=describe,
+        listener=listener or Listener(), history=history if history is not None else [], keeper=keeper,
+    )  # fmt: skip
+    supernet.settle()
+    return supernet.scores()
+
+
+def rate(steps: int) -> float:
+    """The learning rate of the distributions: in ``steps`` a logit can go as far as in the paper's 600 epochs, within
+    what still is a small step."""
+    return min(max(59 / steps, 1e-3), 0.02)
+
+
+def ranks(space: Space, scores: Tensor) -> Tensor:
+    """The place of every channel in its group, from 0 (the highest score); (num_variables,)."""
+    result = torch.empty(space.num_variables, dtype=torch.long)
+    for group in space.groups:
+        result[group.variables[scores[group.variables].argsort(descending=True, stable=True)]] = torch.arange(
+            group.width
+        )
+    return result
+
+
+@register("tas", trains=True, fresh=True)
+def tas(task: Task) -> Tensor:
+    """Learns distributions over widths and branches (TAS), and scales the most likely widths by one factor to the
+    budget."""
+    supernet = Supernet(task.network, task.space, task.widths).to(task.fabric.device)
+    scores = search(
+        task.fabric, supernet, task.limits, task.train, task.val, epochs=task.epochs, lr=task.lr, loss=task.loss,
+        teacher=task.teacher, validate=task.validate, listener=task.listener, history=task.history, keeper=task.keeper,
+    )  # fmt: skip
+    return task.select(scores)
+
+
+def _plain_norms(network: nn.Module, space: Space) -> Iterator[tuple[nn.BatchNorm2d, str, Tensor]]:
+    """The batch norms all of whose channels may vary, by name, and the variable of each channel, each once."""
+    for name, module in network.named_modules():
+        if type(module) not in PLAIN:
+            continue
+        assert isinstance(module, PLAIN)
+        ids = space.sources.get(f"{name}.weight", space.buffer_sources.get(f"{name}.running_mean", (None,)))[0]
+        if ids is not None and bool((ids >= 0).all()) and ids.unique().numel() == ids.numel():
+            yield module, name, ids  # type: ignore[misc]
+
+
+def _in_place_of(
+    candidates: Candidates, choices: list[int], shares: Tensor, gate: Tensor, norm: nn.Module, given: Any, result: Any
+) -> Tensor:
+    """A forward hook: what the candidates make of the norm's input."""
+    mixed: Tensor = candidates(given[0], choices, shares)
+    return mixed * gate.to(mixed.dtype)
