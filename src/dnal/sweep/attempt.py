@@ -66,8 +66,10 @@ def attempt(task: Task) -> bool:
         log.write(f"{MARK}{command_line(arguments, task.threads)}\n")
         log.flush()
         status = _run(arguments, task, log.fileno())
-        if status < 0:
-            log.write(f"dnal: ended by signal {-status}.\n")
+        if status:
+            log.flush()
+            if status < 0 or not last_words(Path(task.log)):
+                log.write(f"dnal: ended {f'by signal {-status}' if status < 0 else f'with status {status}'}.\n")
     if status == 0:
         return True
     if status == BAD_INPUT and not Path(task.begun).is_file():
