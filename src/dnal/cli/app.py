@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dnal import __version__
+from dnal.cli.bench import bench
 from dnal.cli.evaluate import evaluate
 from dnal.cli.export import export
 from dnal.cli.learn import learn
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command(name="learn")(learn)
 app.command(name="resume")(resume)
 app.command(name="sweep")(sweep)
+app.command(name="bench")(bench)
 app.command(name="space")(space)
 app.command(name="profile")(profile)
 app.command(name="eval")(evaluate)

@@ -1,0 +1,78 @@
+"""The base: trained once per network and seed, kept, and shared by all methods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from dnal.bench.ground import Ground, folder_of
+from dnal.bench.jobs import Base
+from dnal.bench.spent import Spent
+from dnal.learning import WARMUP
+from dnal.plan import DEFAULT_LR
+from dnal.train.checkpoint import Checkpoints
+from dnal.train.evaluate import accuracy
+from dnal.train.keeper import Keeper
+from dnal.train.place import Place
+from dnal.train.weights import train_weights
+
+DONE = "done"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A base: the network in eval mode, its accuracy on the test data, what it took, and where its loader stands."""
+
+    network: nn.Module
+    accuracy: float
+    seconds: float
+    loader: dict[str, Any]
+
+
+def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
+    """Trains the base of a ground, or what is left of that, as :func:`dnal.learn` does; kept in ``out``.
+
+    Raises:
+        Stopped: when ``stop`` says so; its state is kept.
+    """
+    network, train = ground.start, ground.loaders.train
+    keeper = Keeper([train], _checkpoints(ground, out), stop=stop)
+    if keeper.phase == DONE:
+        return
+    place = Place(train)
+    if keeper.phase is None:
+        keeper.begin("base", job={}, history=[], parts={"network": network, "place": place}, carried={"spent": 0.0})
+    spent, history = Spent(keeper, ground.device), keeper.history
+    train_weights(
+        ground.fabric, network, train, name="base", epochs=ground.network.epochs[0], lr=DEFAULT_LR,
+        loss=F.cross_entropy, warmup=WARMUP, listener=spent, history=history, keeper=keeper,
+    )  # fmt: skip
+    seconds = spent.seconds
+    carried = {"spent": seconds, "accuracy": accuracy(network, ground.loaders.test)}
+    keeper.begin(DONE, job={}, history=history, parts={"network": network, "place": place}, carried=carried)
+
+
+def base_of(ground: Ground, out: Path) -> Trained:
+    """The base that :func:`train_base` kept."""
+    keeper = Keeper([], _checkpoints(ground, out))
+    assert keeper.tree is not None
+    assert keeper.phase == DONE
+    network = copy.deepcopy(ground.start)
+    network.load_state_dict(keeper.tree["parts"]["network"])
+    loader: dict[str, Any] = keeper.tree["parts"]["place"]["loader"]
+    return Trained(network.eval(), keeper.carried("accuracy"), keeper.carried("spent"), loader)
+
+
+def trained(out: Path, job: Base) -> bool:
+    """Whether this base is there."""
+    return Keeper([], Checkpoints(folder_of(out, job.name))).phase == DONE
+
+
+def _checkpoints(ground: Ground, out: Path) -> Checkpoints:
+    return Checkpoints(folder_of(out, Base(ground.network.name, ground.seed).name))

@@ -1,0 +1,123 @@
+"""A suite from its first job to its last row, side by side, from wherever it was left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from dnal.bench.base import trained
+from dnal.bench.ground import Place
+from dnal.bench.jobs import Base, Job, Penalty, Run, jobs, leader, needs
+from dnal.bench.penalty import penalty_file
+from dnal.bench.results import Row, gather, read_row, write_results
+from dnal.bench.suite import Suite
+from dnal.bench.worker import STOPPED, begin, work
+
+PATIENCE = 0.5
+"""Seconds between two looks at the clock and at the signals."""
+
+
+@dataclass
+class Outcome:
+    """How far a benchmark came: its ``rows``, why single jobs ``failed``, what was ``left`` undone, and whether a
+    process was ``killed``."""
+
+    rows: dict[Run, Row]
+    failed: dict[Job, str] = field(default_factory=dict)
+    left: int = 0
+    killed: bool = False
+
+
+def run_suite(
+    suite: Suite,
+    out: Path,
+    order: Sequence[Run],
+    *,
+    place: Place,
+    at_once: int,
+    stop: Callable[[], bool],
+    told: Callable[[Job, str, Outcome], None],
+) -> Outcome:
+    """Does what is left of a suite, so many jobs at once, one process and one thread each.
+
+    Args:
+        order: the rows of the table in the order of the whole suite. stop: asked all the time; jobs in progress keep
+            their state then. told: hears of every job that ended, "" or why it failed.
+    """
+    everything = jobs(suite)
+    outcome = Outcome(gather(out, order))
+    write_results(out, outcome.rows, order)
+    done = {job for job in everything if _done(job, out, outcome.rows)}
+    rows = [job for job in everything if isinstance(job, Run) and job not in done]
+    wanted = {job for row in rows for job in _with_needs(suite, row)} - done
+    waiting = [job for job in everything if job in wanted]
+    if not waiting:
+        return outcome
+    context = get_context("spawn")
+    event = context.Event()
+    running: dict[Future[str], Job] = {}
+    with ProcessPoolExecutor(min(at_once, len(waiting)), context, begin, (event,)) as pool:
+        while waiting or running:
+            if stop():
+                event.set()
+            ready = [job for job in waiting if all(need in done for need in needs(suite, job))]
+            for job in ready[: 0 if event.is_set() or outcome.killed else at_once - len(running)]:
+                waiting.remove(job)
+                rates = rates_of(suite, job, outcome.rows)
+                running[pool.submit(work, suite, job, rates, place, out)] = job
+            if not running:
+                break
+            ended, _ = wait(running, timeout=PATIENCE, return_when=FIRST_COMPLETED)
+            for future in ended:
+                job = running.pop(future)
+                try:
+                    answer = future.result()
+                except BrokenProcessPool:
+                    outcome.killed = True
+                    waiting.append(job)
+                    continue
+                if answer == STOPPED:
+                    waiting.append(job)
+                    continue
+                if answer:
+                    outcome.failed[job] = answer
+                else:
+                    done.add(job)
+                    if isinstance(job, Run):
+                        outcome.rows[job] = read_row(out, job)
+                        write_results(out, outcome.rows, order)
+                told(job, answer, outcome)
+    outcome.left = len([job for job in waiting if isinstance(job, Run)])
+    return outcome
+
+
+def rates_of(suite: Suite, job: Job, rows: dict[Run, Row]) -> tuple[float, ...]:
+    """The learning rates of the retraining that a job tries: all, or the one that its leader found best."""
+    if not isinstance(job, Run) or leader(suite, job) == job:
+        return suite.rates
+    return (float(rows[leader(suite, job)]["rate"]),)
+
+
+def minutes_over(minutes: float | None) -> Callable[[], bool]:
+    """Asks whether so many minutes from now have passed; never, where there is no number."""
+    begun = time.monotonic()
+    return lambda: minutes is not None and time.monotonic() - begun >= 60 * minutes
+
+
+def _with_needs(suite: Suite, job: Job) -> list[Job]:
+    return [job, *(other for need in needs(suite, job) for other in _with_needs(suite, need))]
+
+
+def _done(job: Job, out: Path, rows: dict[Run, Row]) -> bool:
+    if isinstance(job, Run):
+        return job in rows
+    return penalty_file(out, job).is_file() if isinstance(job, Penalty) else _base_done(job, out)
+
+
+def _base_done(job: Base, out: Path) -> bool:
+    return trained(out, job)

@@ -1,0 +1,86 @@
+"""What a method makes of a base: the network that is left, and its shape as plain values and tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnal.architecture import Architecture
+from dnal.bench import peers
+from dnal.bench.base import Trained
+from dnal.bench.ground import Ground, unmeasured
+from dnal.bench.suite import PEERS, Entry
+from dnal.compaction import compact
+from dnal.gates import Gated
+from dnal.methods import method_of, paper_recipe
+from dnal.methods.selection import select
+from dnal.methods.task import Task
+from dnal.methods.widths import Widths
+from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR
+from dnal.train.keeper import Keeper
+from dnal.train.listener import Listener
+
+Shapes = dict[str, Any]
+"""What :func:`again` needs to make a network of the same shape."""
+
+
+def trains(entry: Entry) -> bool:
+    """Whether an entry uses the epochs of choosing; otherwise they lengthen its retraining."""
+    return peers.trains(entry.method) if entry.method in PEERS else method_of(entry.method).trains
+
+
+def choose(
+    ground: Ground,
+    base: Trained,
+    entry: Entry,
+    *,
+    share: float,
+    taught: bool,
+    lambda_: float | None,
+    epochs: int,
+    listener: Listener,
+    keeper: Keeper,
+) -> tuple[nn.Module, Shapes]:
+    """What an entry leaves of the base, within ``share`` percent of its MACs; the base stays as it is.
+
+    Args:
+        taught: whether the base teaches meanwhile. lambda_: of the paper's recipe. epochs: of choosing.
+    """
+    network, space, limits = copy.deepcopy(base.network), ground.space, ground.limits(share)
+    widths = Widths()
+
+    def selected(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
+        return select(space, scores, {**limits, **(tighter or {})}, widths)
+
+    task = Task(
+        fabric=ground.fabric, network=network, space=space, limits=limits, widths=widths, select=selected,
+        train=ground.loaders.train, val=ground.loaders.val, loss=F.cross_entropy, epochs=epochs,
+        lr=ARCHITECTURE_RATE * DEFAULT_LR, seed=ground.seed, recipe=entry.recipe, lambda_=lambda_ or 0.0,
+        steps="joint", teacher=base.network if taught else None, validate=unmeasured, listener=listener,
+        history=keeper.history, keeper=keeper,
+    )  # fmt: skip
+    if entry.method in PEERS:
+        small, history = peers.choose(entry.method, task, ground.example)
+        return small, {"history": history}
+    # As published it has no budget: the ranking of its s is cut, or filled, to the share.
+    open_ = selected(_ranked_by_paper(task)) if entry.recipe == "paper" else method_of(entry.method).choose(task)
+    return compact(network, Architecture.of(space, open_)), {"open": open_.cpu()}
+
+
+def again(ground: Ground, shapes: Shapes) -> nn.Module:
+    """A network of the shape that was chosen, with any weights."""
+    if "history" in shapes:
+        return peers.again(copy.deepcopy(ground.start), shapes["history"], ground.example)
+    return compact(copy.deepcopy(ground.start), Architecture.of(ground.space, shapes["open"]))
+
+
+def _ranked_by_paper(task: Task) -> Tensor:
+    return paper_recipe.search(
+        task.fabric, Gated(task.network, task.space).to(task.fabric.device), task.space, task.train,
+        epochs=task.epochs, lambda_=task.lambda_, loss=task.loss, teacher=task.teacher, validate=task.validate,
+        listener=task.listener, history=task.history, keeper=task.keeper,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""What all jobs on one network and seed share: data, network, Space, limits, and how to train."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from dnal import data, models
+from dnal.bench.suite import Network, Suite
+from dnal.data import Dataset, Loaders
+from dnal.learning import precision_of
+from dnal.space.space import Space
+from dnal.train.place import first_batch
+
+EVALUATED = 500
+"""Images at once where nothing is learnt."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the data are: ``root`` of downloaded sets, and files or names that stand for a set."""
+
+    root: str | None = None
+    data: tuple[tuple[str, str], ...] = ()
+
+
+class Ground:
+    """One network of a suite, with one seed.
+
+    Attributes:
+        start: the network before any training. example: two inputs.
+        loaders: fresh ones; their order and augmentation depend on the seed alone.
+    """
+
+    def __init__(self, suite: Suite, network: Network, seed: int, place: Place) -> None:
+        self.suite, self.network, self.seed = suite, network, seed
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=precision_of(suite.precision))  # type: ignore[arg-type]
+        self.device = self.fabric.device.type
+        self.dataset: Dataset = data.load(
+            dict(place.data).get(network.data, network.data),
+            root=place.root,
+            input_shape=network.input_shape,
+            limit_train=network.images,
+            seed=0,
+        )
+        self.loaders = self.new_loaders()
+        torch.manual_seed(seed)
+        start = models.create(network.model, classes=self.dataset.classes, input_shape=network.input_shape)
+        self.example: Tensor = first_batch(self.loaders.val)[0][:2].to(self.fabric.device)
+        self.start = self.placed(start)
+        self.space = Space.of(self.start, self.example, depth=True)
+
+    def new_loaders(self) -> Loaders:
+        return data.loaders(self.dataset, self.network.batch, seed=self.seed, eval_batch_size=EVALUATED)
+
+    def placed(self, network: nn.Module) -> nn.Module:
+        """The network on its device, its weights ordered for images."""
+        network.to(self.fabric.device)
+        network.to(memory_format=torch.channels_last)
+        return network
+
+    def limits(self, share: float) -> dict[str, float]:
+        """The budget, in MACs; ``share`` in percent."""
+        return {"macs": self.space.full_cost["macs"] * share / 100}
+
+    @property
+    def images(self) -> int:
+        """Training images of an epoch."""
+        return len(self.dataset.train)
+
+    def samples(self, batches: int) -> int:
+        """Images in so many batches of the training loader."""
+        whole, rest = divmod(batches, len(self.loaders.train))
+        return whole * self.images + min(rest * self.network.batch, self.images)
+
+
+def handed_out(loader: object) -> int:
+    """Batches that a training loader of ours has handed out: those of the epochs begun before, and of this one."""
+    state = loader.state_dict()  # type: ignore[attr-defined]
+    return int(state["epoch"]) * int(state["batches"]) + int(state["batch"])
+
+
+def unmeasured(network: nn.Module) -> float:
+    """Stands for a measurement that is only a line of the log, and would be counted as time of the method's."""
+    return math.nan
+
+
+def folder_of(out: Path, name: str) -> Path:
+    """Where a job keeps its state."""
+    return out / "jobs" / name

@@ -1,0 +1,99 @@
+"""What there is to do in a suite, and what has to be done before what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dnal.bench.suite import Entry, Network, Suite
+
+
+@dataclass(frozen=True)
+class Base:
+    """A trained network that all methods start from, and are taught by."""
+
+    network: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"base_{self.network}_seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """The lambda of the paper's recipe that comes nearest a share of the MACs, found on the first seed."""
+
+    network: str
+    share: float
+
+    @property
+    def name(self) -> str:
+        return f"lambda_{self.network}_{self.share:g}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the table. ``share``: of the MACs, in percent. ``taught``: whether the base teaches."""
+
+    network: str
+    share: float
+    seed: int
+    taught: bool
+    entry: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.network}_{self.share:g}_{'taught' if self.taught else 'alone'}_{self.entry}_seed{self.seed}"
+
+
+Job = Base | Penalty | Run
+
+
+def runs(suite: Suite) -> list[Run]:
+    """All rows, in the order of the table: what chooses a learning rate for others comes first in each cell."""
+    return [
+        Run(network.name, share, seed, taught, entry.name)
+        for network in suite.networks
+        for share in network.shares
+        for seed in suite.seeds
+        for taught in (False, True)
+        for entry in suite.entries
+    ]
+
+
+def leader(suite: Suite, run: Run) -> Run:
+    """The run that tries every learning rate of the retraining for this one: the first share and the first seed."""
+    return Run(run.network, suite.network(run.network).shares[0], suite.seeds[0], run.taught, run.entry)
+
+
+def needs(suite: Suite, job: Job) -> list[Job]:
+    """What must be done before a job."""
+    if isinstance(job, Base):
+        return []
+    if isinstance(job, Penalty):
+        return [Base(job.network, suite.seeds[0])]
+    before: list[Job] = [Base(job.network, job.seed)]
+    if suite.entry(job.entry).recipe == "paper":
+        before.append(Penalty(job.network, job.share))
+    first = leader(suite, job)
+    return before if first == job else [*before, first]
+
+
+def jobs(suite: Suite) -> list[Job]:
+    """Everything of a suite, bases first, then what tries learning rates (others wait for it), then the rest."""
+    rows = runs(suite)
+    before = list(dict.fromkeys(job for row in rows for job in needs(suite, row)))
+    bases = [job for job in before if isinstance(job, Base)]
+    penalties = [job for job in before if isinstance(job, Penalty)]
+    leaders = [row for row in rows if leader(suite, row) == row]
+    return [*bases, *penalties, *leaders, *(row for row in rows if row not in set(leaders))]
+
+
+def phases(network: Network, entry: Entry, trains: bool) -> tuple[int, int, int]:
+    """Epochs of base, choosing and retraining that an entry uses; their sum is the same for all."""
+    base, choosing, retraining = network.epochs
+    if not trains:
+        choosing, retraining = 0, choosing + retraining
+    if entry.without_base:
+        base, retraining = 0, base + retraining
+    return base, choosing, retraining

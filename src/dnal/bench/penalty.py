@@ -1,0 +1,81 @@
+"""The paper's recipe has no budget but a penalty: the lambda whose architecture comes nearest a share of the MACs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch.nn.functional as F
+
+from dnal.atomic import write_text
+from dnal.bench.base import base_of
+from dnal.bench.ground import Ground, folder_of, unmeasured
+from dnal.bench.jobs import Penalty
+from dnal.gates import Gated
+from dnal.methods import paper_recipe
+from dnal.train.checkpoint import Checkpoints
+from dnal.train.keeper import Keeper
+from dnal.train.place import Place
+
+LOW, HIGH = 1e-4, 1e-1
+"""Where the bisection begins."""
+
+
+def nearest(tried: dict[float, float]) -> float:
+    """The lambda whose share of the limit is nearest one, on a logarithmic scale."""
+    return min(tried, key=lambda lambda_: abs(math.log(max(tried[lambda_], 1e-9))))
+
+
+def following(tried: dict[float, float]) -> float:
+    """The next lambda to try: the geometric middle of those between which the limit lies."""
+    low = max((lambda_ for lambda_, used in tried.items() if used > 1), default=LOW)
+    high = min((lambda_ for lambda_, used in tried.items() if used <= 1), default=HIGH)
+    return math.sqrt(low * high)
+
+
+def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], bool]) -> None:
+    """Bisection on the logarithm of lambda, without a teacher; its samples are given to the recipe for nothing.
+
+    Raises:
+        Stopped: when ``stop`` says so; its state is kept.
+    """
+    base, limit = base_of(ground, out), ground.limits(job.share)["macs"]
+    train = ground.loaders.train
+    keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
+    while len(tried := _tried(keeper)) < ground.suite.bisections:
+        lambda_ = following(tried)
+        network = copy.deepcopy(base.network)
+        gated = Gated(network, ground.space).to(ground.fabric.device)
+        if not keeper.resumed:
+            train.load_state_dict(dict(base.loader))
+            keeper.begin(
+                "architecture", job={}, history=[], parts={"place": Place(train)},
+                carried={"tried": [list(pair) for pair in tried.items()]},
+            )  # fmt: skip
+        s = paper_recipe.search(
+            ground.fabric, gated, ground.space, train, epochs=ground.network.epochs[1], lambda_=lambda_,
+            loss=F.cross_entropy, validate=unmeasured, keeper=keeper,
+        )  # fmt: skip
+        keeper.resumed = False
+        used = float(ground.space.costs["macs"](paper_recipe.chosen(ground.space, s, 1e4))) / limit
+        assert keeper.tree is not None
+        keeper.tree["carried"]["tried"] = [list(pair) for pair in (tried | {lambda_: used}).items()]
+    write_text(penalty_file(out, job), json.dumps({"lambda": nearest(tried), "tried": list(tried.items())}) + "\n")
+    Checkpoints(folder_of(out, job.name)).clear()
+
+
+def penalty_of(out: Path, job: Penalty) -> float:
+    """The lambda that was found."""
+    return float(json.loads(penalty_file(out, job).read_text(encoding="utf-8"))["lambda"])
+
+
+def penalty_file(out: Path, job: Penalty) -> Path:
+    return folder_of(out, job.name) / "lambda.json"
+
+
+def _tried(keeper: Keeper) -> dict[float, float]:
+    """lambda -> what its architecture uses of the limit, so far."""
+    return {} if keeper.tree is None else dict(keeper.carried("tried"))

@@ -1,0 +1,177 @@
+"""A row of the table: choose, retrain, measure once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dnal import __version__
+from dnal.atomic import write_text
+from dnal.bench.base import Trained, base_of
+from dnal.bench.choosing import again, choose, trains
+from dnal.bench.ground import Ground, folder_of, handed_out
+from dnal.bench.jobs import Penalty, Run, phases
+from dnal.bench.penalty import penalty_of
+from dnal.bench.spent import Spent
+from dnal.errors import UserError
+from dnal.learning import WARMUP
+from dnal.space.space import macs
+from dnal.train.checkpoint import Checkpoints
+from dnal.train.evaluate import accuracy
+from dnal.train.fresh import reset
+from dnal.train.keeper import Keeper
+from dnal.train.loop import Diverged
+from dnal.train.place import Place
+from dnal.train.weights import train_weights
+
+ROW = "row.json"
+
+
+def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: Callable[[], bool]) -> None:
+    """Makes the row of a run, or what is left of it, in ``out``.
+
+    Args:
+        rates: of the retraining; the one that is best on the validation data counts, and is tested.
+
+    Raises:
+        UserError: every rate diverges.
+        Stopped: when ``stop`` says so; its state is kept.
+    """
+    entry, train = ground.suite.entry(job.entry), ground.loaders.train
+    base, limit = base_of(ground, out), ground.limits(job.share)["macs"]
+    epochs = phases(ground.network, entry, trains(entry))
+    lambda_ = penalty_of(out, Penalty(job.network, job.share)) if entry.recipe == "paper" else None
+    keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
+    if keeper.phase is None:
+        if not entry.without_base:
+            train.load_state_dict(dict(base.loader))
+        torch.manual_seed(job.seed)
+        keeper.begin(
+            "architecture", job={}, history=[], parts={"place": Place(train)}, carried={"spent": 0.0}
+        )  # fmt: skip
+    if keeper.phase == "architecture":
+        _choose(ground, base, job, epochs[1], lambda_, rates[0], keeper)
+    while True:
+        tried, rate = keeper.carried("tried"), rates[len(keeper.carried("tried"))]
+        small, own = _retrained(ground, base, job, epochs[2], rate, keeper)
+        tried, best = [*tried, own], keeper.carried("best")
+        if own["accuracy"] > max((other["accuracy"] for other in tried[:-1]), default=-1.0):
+            best = copy.deepcopy(small.state_dict())
+        if len(tried) == len(rates):
+            break
+        _begin(ground, _phase(rates[len(tried)]), keeper, {"tried": tried, "best": best})
+    winner = max(tried, key=lambda each: each["accuracy"])
+    if winner["accuracy"] < 0:
+        raise UserError(f"{job.name} diverges at every learning rate of {', '.join(map(str, rates))}.")
+    small.load_state_dict(best)
+    cost = macs(small, ground.example)
+    row = {
+        "suite": ground.suite.name, "network": job.network, "model": ground.network.model,
+        "data": ground.network.data, "input": "x".join(map(str, ground.network.input_shape)),
+        "images": ground.images, "share": job.share, "seed": job.seed, "taught": int(job.taught),
+        "entry": job.entry, "method": entry.method, "init": entry.init, "recipe": entry.recipe,
+        "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, epochs)),
+        "batch": ground.network.batch, "rate": winner["rate"],
+        "rates_tried": " ".join(f"{each['rate']:g}={each['accuracy']:.4f}" for each in tried) if len(tried) > 1 else "",
+        "accuracy": round(accuracy(small, ground.loaders.test), 6), "val_accuracy": round(winner["accuracy"], 6),
+        "base_accuracy": round(base.accuracy, 6), "macs": cost, "base_macs": ground.space.full_cost["macs"],
+        "used": round(cost / limit, 6), "params": sum(p.numel() for p in small.parameters()),
+        "samples": winner["samples"], "choosing_samples": keeper.carried("samples"),
+        "base_seconds": round(base.seconds, 2), "choosing_seconds": round(keeper.carried("choosing"), 2),
+        "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": __version__,
+        "torch": torch.__version__, "device": _device(ground),
+    }  # fmt: skip
+    write_text(row_file(out, job), json.dumps(row) + "\n")
+    Checkpoints(folder_of(out, job.name)).clear()
+
+
+def row_file(out: Path, job: Run) -> Path:
+    return folder_of(out, job.name) / ROW
+
+
+def _choose(
+    ground: Ground, base: Trained, job: Run, epochs: int, lambda_: float | None, rate: float, keeper: Keeper
+) -> None:
+    """The first half of a run; what it leaves is in the keeper, which begins the second."""
+    entry, train = ground.suite.entry(job.entry), ground.loaders.train
+    keeper.resume("architecture", {"place": Place(train)}, [])
+    before = 0 if entry.without_base else ground.network.epochs[0] * len(train)
+    spent = Spent(keeper, ground.device)
+    small, shapes = choose(
+        ground, base, entry, share=job.share, taught=job.taught, lambda_=lambda_, epochs=epochs, listener=spent,
+        keeper=keeper,
+    )  # fmt: skip
+    if entry.init == "fresh":
+        reset(small, job.seed)
+    carried: dict[str, Any] = {
+        "shapes": shapes, "small": small.state_dict(), "place": train.state_dict(), "tried": [], "best": None,
+        "choosing": spent.seconds, "samples": ground.samples(handed_out(train) - before),
+    }  # fmt: skip
+    assert keeper.tree is not None
+    keeper.tree["carried"] |= carried
+    _begin(ground, _phase(rate), keeper, {})
+
+
+def _begin(ground: Ground, phase: str, keeper: Keeper, more: dict[str, Any]) -> None:
+    """Begins a retraining: all of them see the same batches."""
+    assert keeper.tree is not None
+    carried = {**keeper.tree["carried"], **more, "spent": 0.0}
+    train = ground.loaders.train
+    train.load_state_dict(dict(carried["place"]))
+    torch.manual_seed(ground.seed)
+    keeper.begin(phase, job={}, history=[], parts={"place": Place(train)}, carried=carried)
+
+
+def _retrained(
+    ground: Ground, base: Trained, job: Run, epochs: int, rate: float, keeper: Keeper
+) -> tuple[nn.Module, dict[str, Any]]:
+    """What was chosen, retrained at one rate, and how that went; an accuracy of -1 where it diverged."""
+    entry, train = ground.suite.entry(job.entry), ground.loaders.train
+    small = again(ground, keeper.carried("shapes"))
+    small.load_state_dict(keeper.carried("small"))
+    ground.placed(small)
+    spent = Spent(keeper, ground.device)
+    try:
+        train_weights(
+            ground.fabric, small, train, name=_phase(rate), epochs=epochs, lr=rate, loss=F.cross_entropy,
+            teacher=base.network if job.taught else None, warmup=WARMUP if entry.init == "fresh" else 0.0,
+            listener=spent, keeper=keeper,
+        )  # fmt: skip
+    except Diverged:
+        return small, {"rate": rate, "accuracy": -1.0, "seconds": spent.seconds, "samples": 0}
+    seconds, samples = spent.seconds, ground.samples(handed_out(train))
+    return small.eval(), {
+        "rate": rate, "accuracy": accuracy(small, ground.loaders.val), "seconds": seconds, "samples": samples,
+    }  # fmt: skip
+
+
+def _phase(rate: float) -> str:
+    return f"retrain at {rate:g}"
+
+
+def _widths(network: nn.Module) -> str:
+    """Outputs of every convolution and linear layer, in the order of the network."""
+    return " ".join(
+        str(module.weight.shape[0]) for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)
+    )
+
+
+def _device(ground: Ground) -> str:
+    """The kind of machine, in words."""
+    if ground.device == "cuda":
+        return torch.cuda.get_device_name()
+    names = [text.partition(":")[2].strip() for text in _cpuinfo() if text.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

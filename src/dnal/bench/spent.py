@@ -1,0 +1,36 @@
+"""How long a job took, added up over all the times that it was gone on with."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from dnal.train.keeper import Keeper
+from dnal.train.listener import Listener
+
+
+class Spent(Listener):
+    """Seconds of what goes on under a keeper, kept in its checkpoints.
+
+    On a CPU it is the processor's time: what else runs on the machine lengthens the wall clock, and not this.
+    """
+
+    def __init__(self, keeper: Keeper, device: str) -> None:
+        self._keeper = keeper
+        self._clock = time.process_time if device == "cpu" else time.perf_counter
+        self._before = float(keeper.carried("spent"))
+        self._begun = self._clock()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + self._clock() - self._begun
+
+    def step(self, loss: float) -> None:
+        self._note()
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self._note()
+
+    def _note(self) -> None:
+        assert self._keeper.tree is not None
+        self._keeper.tree["carried"]["spent"] = self.seconds

@@ -1,0 +1,200 @@
+"""What a benchmark runs, as data: networks, shares of the MACs, seeds, methods, and what all of them are given."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dnal.errors import UserError
+
+Epochs = tuple[int, int, int]
+Shape = tuple[int, int, int]
+
+OURS = "dnal"
+"""The method that all others are compared with."""
+PEERS = ("tp-magnitude", "tp-bn-scale", "tp-group-norm")
+"""Rivals from outside (:mod:`dnal.bench.peers`), which need the extra [peers]."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and its data.
+
+    Attributes:
+        name: how rows and files call it. model: as :func:`dnal.models.create` knows it.
+        data, input_shape: as :func:`dnal.data.load` takes them. images: for training; None means all.
+        shares: of the MACs, in percent, the largest first.
+        epochs: of the base, of choosing, of retraining: the same sum for every method. batch: images a step.
+    """
+
+    name: str
+    model: str
+    data: str
+    input_shape: Shape
+    images: int | None
+    shares: tuple[float, ...]
+    epochs: Epochs
+    batch: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as a row of the table. Whether somebody teaches is not its business.
+
+    Attributes:
+        name: of the row. method: as :func:`dnal.methods.method_of` knows it, or one of PEERS.
+        init: which weights are retrained, "trained" or "fresh". recipe: of the method dnal.
+        without_base: the shape needs no trained base, whose epochs lengthen the retraining.
+    """
+
+    name: str
+    method: str
+    init: str = "trained"
+    recipe: str = "budget"
+    without_base: bool = False
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark.
+
+    Attributes:
+        rates: the peak learning rates of the retraining that every entry may choose from, on validation data.
+        precision: of Lightning Fabric, or auto.
+        bisections: steps in which the penalty of the paper's recipe is found.
+    """
+
+    name: str
+    description: str
+    networks: tuple[Network, ...]
+    seeds: tuple[int, ...]
+    entries: tuple[Entry, ...]
+    rates: tuple[float, ...] = (0.025, 0.05, 0.1)
+    precision: str = "32-true"
+    bisections: int = 5
+
+    def network(self, name: str) -> Network:
+        return next(network for network in self.networks if network.name == name)
+
+    def entry(self, name: str) -> Entry:
+        return next(entry for entry in self.entries if entry.name == name)
+
+
+DIGITS = Network("vgg-small", "vgg_small", "digits", (1, 8, 8), None, (5.0,), (6, 3, 6), 64)
+VGG = Network("vgg16-quarter", "cifar/vgg16_bn_quarter", "cifar10", (3, 16, 16), 15_000, (25.0, 10.0), (16, 8, 16), 128)
+RESNET = Network("resnet20", "cifar/resnet20", "cifar10", (3, 32, 32), 5_000, (25.0, 10.0), (16, 8, 16), 64)
+FASHION = Network("vgg-fashion", "vgg_small", "fashion-mnist", (1, 14, 14), 10_000, (25.0, 10.0), (12, 6, 12), 128)
+
+SIMPLE = (
+    Entry(OURS, "dnal"),
+    Entry("uniform", "uniform"),
+    Entry("random", "random"),
+    Entry("magnitude", "magnitude"),
+)
+OWN = (
+    *SIMPLE,
+    Entry("taylor", "taylor"),
+    Entry("slimming", "slimming"),
+    Entry("scratch", "uniform", init="fresh", without_base=True),
+    Entry("tas", "tas", init="fresh"),
+    Entry("paper", "dnal", recipe="paper"),
+)
+OUTSIDE = tuple(Entry(name, name) for name in PEERS)
+
+
+def _paper(name: str, shares: tuple[float, ...]) -> Network:
+    """A network of arXiv 2103.02126, table of CIFAR-10, at shares of the MACs that stand there."""
+    return Network(name.rpartition("/")[2], name, "cifar10", (3, 32, 32), None, shares, (80, 20, 100), 128)
+
+
+def _widened(network: Network) -> Network:
+    return replace(network, shares=(50.0, *network.shares))
+
+
+_ALL = (
+    Suite(
+        "smoke", "embedded digits, seconds each run", (DIGITS,), (0, 1), SIMPLE,
+    ),
+    Suite(
+        "cpu", "VGG16's proportions at a quarter width, and ResNet-20, on parts of CIFAR-10", (VGG, RESNET), (0, 1, 2),
+        OWN,
+    ),
+    Suite(
+        "cpu-full", "the suite cpu at 50 % too, on Fashion-MNIST too, with the rivals from outside",
+        (_widened(VGG), _widened(RESNET), _widened(FASHION)), (0, 1, 2),
+        (*OWN, Entry("magnitude-l2", "magnitude-l2"), Entry("random-search", "random-search", init="fresh"), *OUTSIDE),
+    ),
+    Suite(
+        "paper", "the networks of the paper on the whole of CIFAR-10, for a GPU",
+        (
+            _paper("cifar/vgg16_bn", (51.7, 19.5, 9.5)),
+            _paper("cifar/resnet56", (66.2, 29.4, 6.9)),
+            _paper("cifar/mobilenet_v2", (60.3, 40.2, 14.6)),
+        ),
+        (0, 1, 2), OWN, precision="auto",
+    ),
+)  # fmt: skip
+SUITES = {suite.name: suite for suite in _ALL}
+
+
+def suite_of(name: str) -> Suite:
+    """The suite of this name.
+
+    Raises:
+        UserError: there is none; with the nearest right name.
+    """
+    if name not in SUITES:
+        near = difflib.get_close_matches(name, SUITES, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        raise UserError(f"unknown suite '{name}'{hint} There are {', '.join(SUITES)}.")
+    return SUITES[name]
+
+
+def check_data(suite: Suite, names: Sequence[str]) -> None:
+    """Refuses data sets that a suite does not use.
+
+    Raises:
+        UserError: naming the first.
+    """
+    used = sorted({network.data for network in suite.networks})
+    for name in names:
+        if name not in used:
+            raise UserError(f"the suite '{suite.name}' does not use the data '{name}', but {', '.join(used)}.")
+
+
+def only(suite: Suite, names: tuple[str, ...]) -> Suite:
+    """The part of a suite with these networks and methods; where no name is of one kind, all of that kind stay.
+
+    Raises:
+        UserError: for a name that is neither.
+    """
+    networks, entries = [n.name for n in suite.networks], [e.name for e in suite.entries]
+    for name in names:
+        if name not in (*networks, *entries):
+            near = difflib.get_close_matches(name, [*networks, *entries], n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "."
+            raise UserError(
+                f"the suite '{suite.name}' has no '{name}'{hint} There are {', '.join([*networks, *entries])}."
+            )
+    return replace(
+        suite,
+        networks=tuple(n for n in suite.networks if n.name in names or not set(names) & set(networks)),
+        entries=tuple(e for e in suite.entries if e.name in names or not set(names) & set(entries)),
+    )
+
+
+def check(suite: Suite) -> None:
+    """Refuses methods that do not exist, or lack their package, before anything is trained.
+
+    Raises:
+        UserError: naming the first.
+    """
+    from dnal.bench.peers import check_peers
+    from dnal.methods import method_of
+
+    for entry in suite.entries:
+        if entry.method in PEERS:
+            check_peers()
+        else:
+            method_of(entry.method)

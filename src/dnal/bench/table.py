@@ -1,0 +1,189 @@
+"""The rows of a benchmark as tables for people, in Markdown."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from dnal.bench.comparison import Estimate, estimate, interval, paired, pooled, spread
+from dnal.bench.jobs import Run
+from dnal.bench.results import Row
+from dnal.bench.suite import OURS
+
+TEACHING = ((False, "nobody distils"), (True, "everybody distils"))
+LEAST, MOST = 0.97, 1.0
+"""What a row must use of its budget."""
+
+Accuracies = dict[str, dict[int, float]]
+"""entry -> seed -> accuracy on the test data, in %."""
+
+
+class Standing(NamedTuple):
+    """Where dnal stands in a cell: the entry with the highest mean, and by how much dnal is behind it."""
+
+    first: str
+    behind: Estimate
+
+    @property
+    def holds(self) -> bool:
+        """First, or within one standard error of the first."""
+        return self.first == OURS or self.behind.mean <= self.behind.error
+
+
+def accuracies(rows: Mapping[Run, Row], network: str, share: float, taught: bool) -> Accuracies:
+    """What a cell of the benchmark holds."""
+    found: Accuracies = {}
+    for run, row in rows.items():
+        if (run.network, run.share, run.taught) == (network, share, taught):
+            found.setdefault(run.entry, {})[run.seed] = 100 * float(row["accuracy"])
+    return found
+
+
+def standing(cell: Accuracies) -> Standing | None:
+    """None where dnal, or everybody else, is missing."""
+    if OURS not in cell or len(cell) < 2:
+        return None
+    first = max(cell, key=lambda entry: statistics.fmean(cell[entry].values()))
+    return Standing(first, paired(cell[first], cell[OURS]))
+
+
+def pooled_differences(rows: Mapping[Run, Row], taught: bool) -> dict[str, Estimate]:
+    """entry -> dnal minus it, over all networks, shares and seeds."""
+    values: dict[str, dict[tuple[tuple[str, int], float], float]] = {}
+    for run, row in rows.items():
+        if run.taught == taught:
+            values.setdefault(run.entry, {})[(run.network, run.seed), run.share] = 100 * float(row["accuracy"])
+    ours = values.get(OURS, {})
+    return {entry: pooled(ours, own) for entry, own in values.items() if entry != OURS}
+
+
+def search_cost(rows: Iterable[Row]) -> Estimate:
+    """(base + choosing) / base, in time."""
+    return estimate([1 + float(row["choosing_seconds"]) / float(row["base_seconds"]) for row in rows])
+
+
+def document(rows: Mapping[Run, Row], command: str, missing: int) -> str:
+    """table.md. ``command``: what made the rows. ``missing``: how many are not there yet."""
+    lines = [f"# `{command}`", "", _provenance(rows.values()), ""]
+    if missing:
+        lines += [f"**Not finished: {missing} rows are missing.**", ""]
+    for network, share in dict.fromkeys((run.network, run.share) for run in rows):
+        lines += _cell(rows, network, share)
+    return "\n".join([*lines, *_pooled(rows), *_costs(rows)]) + "\n"
+
+
+def _provenance(rows: Iterable[Row]) -> str:
+    rows = list(rows)
+
+    def told(*names: str) -> str:
+        return ", ".join(sorted({" ".join(row[name] for name in names) for row in rows}))
+
+    samples = sorted({(row["network"], int(row["samples"])) for row in rows})
+    return (
+        f"dnal {told('dnal')}, torch {told('torch')}, {told('device')}. Test accuracy in %: mean (standard deviation "
+        "over seeds); differences: mean (standard error) of pairs with the same base. The base is trained once per "
+        "network and seed and shared. Training samples in all, base and choosing included: "
+        + "; ".join(
+            f"{network} {min(own):,}" + (f" to {max(own):,}" if max(own) > min(own) else "")
+            for network in dict.fromkeys(name for name, _ in samples)
+            if (own := [count for name, count in samples if name == network])
+        )
+        + ". The learning rate of the retraining was chosen per method on the validation data of the first seed; for "
+        "nothing, as was the lambda of `paper`. The test data are used once per row."
+    )
+
+
+def _cell(rows: Mapping[Run, Row], network: str, share: float) -> list[str]:
+    cells = [accuracies(rows, network, share, taught) for taught, _ in TEACHING]
+    own = [row for run, row in rows.items() if (run.network, run.share) == (network, share)]
+    base = {run.seed: 100 * float(row["base_accuracy"]) for run, row in rows.items() if run.network == network}
+    lines = [
+        f"## {network}, {share:g} % of the MACs",
+        "",
+        f"The base, {own[0]['base_macs'].partition('.')[0]} MACs: {_mean(base)}.",
+        "",
+        f"| | {' | '.join(f'{title} | dnal minus it' for _, title in TEACHING)} | budget used, % | rates |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    names = dict.fromkeys(entry for cell in cells for entry in cell)
+    for entry in sorted(names, key=lambda name: _order(cells, name)):
+        mine = [row for row in own if row["entry"] == entry]
+        columns = [f"`{entry}`"]
+        for cell in cells:
+            columns.append(_mean(cell.get(entry, {})))
+            columns.append("" if entry == OURS else _difference(paired(cell.get(OURS, {}), cell.get(entry, {}))))
+        columns += [_used(mine), ", ".join(sorted({row["rate"] for row in mine}, key=float))]
+        lines.append(f"| {' | '.join(columns)} |")
+    lines.append("")
+    for cell, (_, title) in zip(cells, TEACHING, strict=True):
+        if (stands := standing(cell)) is not None:
+            lines += [f"{title.capitalize()}: {_verdict(stands)}", ""]
+    return lines
+
+
+def _pooled(rows: Mapping[Run, Row]) -> list[str]:
+    found = [pooled_differences(rows, taught) for taught, _ in TEACHING]
+    names = dict.fromkeys(entry for each in found for entry in each)
+    lines = [
+        "## All cells together",
+        "",
+        "`dnal` minus each, points, with the 95 % interval (Student's t; one observation per base, the mean over its "
+        "shares).",
+        "",
+        f"| | {' | '.join(title for _, title in TEACHING)} |",
+        "|---|---|---|",
+    ]
+    for entry in names:
+        shown = [_interval(each[entry]) if entry in each else "" for each in found]
+        lines.append(f"| `{entry}` | {' | '.join(shown)} |")
+    return [*lines, ""]
+
+
+def _costs(rows: Mapping[Run, Row]) -> list[str]:
+    lines = ["## Search cost: (base + choosing) / base, in time", "", "| | mean | largest |", "|---|---|---|"]
+    for entry in dict.fromkeys(run.entry for run in rows):
+        own = [row for run, row in rows.items() if run.entry == entry]
+        largest = max(search_cost([row]).mean for row in own)
+        lines.append(f"| `{entry}` | {search_cost(own).mean:.2f} | {largest:.2f} |")
+    return lines
+
+
+def _order(cells: Sequence[Accuracies], entry: str) -> tuple[float, ...]:
+    """Best first, by the first of the tables, then by the next."""
+    return tuple(-statistics.fmean(cell[entry].values()) if entry in cell else math.inf for cell in cells)
+
+
+def _mean(values: Mapping[int, float]) -> str:
+    if not values:
+        return ""
+    deviation = spread(values.values())
+    return f"{statistics.fmean(values.values()):.2f}" + ("" if math.isnan(deviation) else f" ({deviation:.2f})")
+
+
+def _difference(found: Estimate) -> str:
+    if not found.number:
+        return ""
+    return f"{found.mean:+.2f}" + ("" if math.isnan(found.error) else f" ({found.error:.2f})")
+
+
+def _interval(found: Estimate) -> str:
+    low, high = interval(found)
+    return _difference(Estimate(found.mean, math.nan, found.number)) + (
+        "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+    )
+
+
+def _used(rows: Sequence[Row]) -> str:
+    used = [float(row["used"]) for row in rows]
+    text = f"{100 * min(used):.2f} to {100 * max(used):.2f}"
+    return text if min(used) >= LEAST and max(used) <= MOST else f"**{text}**"
+
+
+def _verdict(stands: Standing) -> str:
+    if stands.first == OURS:
+        return "`dnal` is first."
+    gap = _difference(stands.behind).lstrip("+")
+    how = "within one standard error" if stands.holds else "more than one standard error"
+    return f"`{stands.first}` is first; `dnal` is {gap} points behind, {how}."

@@ -1,0 +1,68 @@
+"""A job in a process of its own, with one thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, parent_process
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import torch
+
+from dnal.bench.base import train_base
+from dnal.bench.ground import Ground, Place
+from dnal.bench.jobs import Base, Job, Penalty
+from dnal.bench.penalty import find_penalty
+from dnal.bench.run import run_row
+from dnal.bench.suite import Suite
+from dnal.errors import UserError
+from dnal.train.loop import Stopped
+
+DONE, STOPPED = "", "stopped"
+
+_stop: Callable[[], bool] = lambda: False  # noqa: E731
+
+
+def begin(stop: Event) -> None:
+    """Makes this process a worker: one thread; it stops when ``stop`` is set, and ends when its parent does."""
+    global _stop
+    _stop = stop.is_set
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the parent hears them too, and sets ``stop``
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path) -> str:
+    """Does a job, or what is left of it.
+
+    Returns:
+        DONE, STOPPED with its state kept, or a sentence that says why it failed.
+    """
+    try:
+        ground = Ground(suite, suite.network(job.network), _seed(suite, job), place)
+        if isinstance(job, Base):
+            train_base(ground, out, _stop)
+        elif isinstance(job, Penalty):
+            find_penalty(ground, job, out, _stop)
+        else:
+            run_row(ground, job, rates, out, _stop)
+    except Stopped:
+        return STOPPED
+    except UserError as error:
+        return str(error)
+    return DONE
+
+
+def _seed(suite: Suite, job: Job) -> int:
+    return suite.seeds[0] if isinstance(job, Penalty) else job.seed
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)  # at once, as if killed: a job goes on from any moment

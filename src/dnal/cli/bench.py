@@ -1,0 +1,146 @@
+"""`dnal bench`: every method on the same bases at the same cost."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dnal.cli import options
+from dnal.cli.display import line
+from dnal.cli.errors import Ended, say, told
+from dnal.cli.stopping import SIGNALS
+from dnal.errors import UserError
+
+if TYPE_CHECKING:
+    from dnal.bench.bench import Outcome
+    from dnal.bench.jobs import Job
+
+FAILURES = 1
+TABLE, PLOT = "table.md", "trade_off.png"
+
+
+@told
+def bench(
+    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, cpu-full or paper.")] = "smoke",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of rows and tables; default: in runs/.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Where a data set is, such as cifar10=cifar10.npz; repeatable."),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets.")] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", help="Runs side by side, one thread each.")] = 1,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this network or method of the suite; repeatable.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="Stop after so long; the same command goes on.")
+    ] = None,
+) -> None:
+    """Compare all methods at equal budgets, equal samples and from equal bases. The same command again goes on."""
+    options.whole("--jobs", jobs)
+    options.positive("--minutes", minutes)
+    places = _places(data or [])
+
+    from dnal.bench.bench import minutes_over, run_suite
+    from dnal.bench.folder import claimed
+    from dnal.bench.ground import Place
+    from dnal.bench.jobs import runs
+    from dnal.bench.plot import draw
+    from dnal.bench.suite import check, check_data, suite_of
+    from dnal.bench.suite import only as part
+    from dnal.bench.table import document
+    from dnal.cli.learn import RUNS
+
+    whole = suite_of(suite)
+    asked = part(whole, tuple(only or ()))
+    check(asked)
+    check_data(whole, [name for name, _ in places])
+    folder = out or RUNS / f"bench-{suite}"
+    order = runs(whole)
+    late = minutes_over(minutes)
+    with claimed(folder, whole), _signals() as came:
+        outcome = run_suite(
+            asked, folder, order, place=Place(None if root is None else str(root), tuple(places)), at_once=jobs,
+            stop=lambda: late() or came() is not None, told=_tell,
+        )  # fmt: skip
+        rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
+        if rows:
+            from dnal.atomic import write_text
+
+            command = ["dnal", "bench", "--suite", suite]
+            write_text(folder / TABLE, document(rows, shlex.join(command), len(order) - len(rows)))
+            draw(rows, folder / PLOT)
+            line(f"table: {folder / TABLE}")
+    _end(outcome, came())
+
+
+def _places(given: list[str]) -> list[tuple[str, str]]:
+    places = []
+    for text in given:
+        name, _, file = text.partition("=")
+        if not (name and file):
+            raise UserError(f"--data is a data set and where it is, such as cifar10=cifar10.npz, not '{text}'.")
+        places.append((name, file))
+    return places
+
+
+def _tell(job: Job, failure: str, outcome: Outcome) -> None:
+    """A line per job that ended."""
+    from dnal.bench.jobs import Run
+
+    if failure:
+        line(f"{job.name} failed: {failure}")
+    elif isinstance(job, Run):
+        row = outcome.rows[job]
+        line(
+            f"{job.name}: {100 * float(row['accuracy']):.2f} % at {100 * float(row['used']):.1f} % of the budget "
+            f"({len(outcome.rows)} rows)"
+        )
+    else:
+        line(f"{job.name}: done")
+
+
+def _end(outcome: Outcome, signalled: int | None) -> None:
+    """Says what is not done.
+
+    Raises:
+        Ended: after a signal. typer.Exit: with status 1 where something failed.
+    """
+    if signalled is not None:
+        raise Ended(signalled, "interrupted; the same command goes on.")
+    if outcome.killed:
+        say(f"a process was killed; {outcome.left} rows are left; the same command goes on.")
+        raise typer.Exit(FAILURES)
+    if outcome.failed:
+        job, why = next(iter(outcome.failed.items()))
+        say(f"{len(outcome.failed)} jobs failed; {job.name}: {why.rstrip('.')}; the same command tries them again.")
+        raise typer.Exit(FAILURES)
+    if outcome.left:
+        line(f"{outcome.left} rows are left; the same command goes on.")
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int | None]]:
+    """Gives the function that says which signal has come; a second one ends the program at once."""
+    first: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        first.append(number)
+        if len(first) > 1:
+            raise Ended(number, "ended at once; the same command goes on from the last checkpoints.")
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield lambda: first[0] if first else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
