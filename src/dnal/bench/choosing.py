@@ -45,12 +45,14 @@ def choose(
     listener: Listener,
     keeper: Keeper,
 ) -> tuple[nn.Module, Shapes]:
-    """What an entry leaves of the base, within ``share`` percent of its MACs; the base stays as it is.
+    """What an entry leaves of the base, or of the untrained network, within ``share`` percent of the MACs; both stay as
+    they are.
 
     Args:
         taught: whether the base teaches meanwhile. lambda_: of the paper's recipe. epochs: of choosing.
     """
-    network, space, limits = copy.deepcopy(base.network), ground.space, ground.limits(share)
+    network = copy.deepcopy(ground.start if entry.without_base else base.network)
+    space, limits = ground.space, ground.limits(share)
     widths = Widths()
 
     def selected(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
@@ -58,7 +60,7 @@ def choose(
 
     task = Task(
         fabric=ground.fabric, network=network, space=space, limits=limits, widths=widths, select=selected,
-        train=ground.loaders.train, val=ground.loaders.val, loss=F.cross_entropy, epochs=epochs,
+        train=ground.loaders.train, val=ground.held_out, loss=F.cross_entropy, epochs=epochs,
         lr=ARCHITECTURE_RATE * DEFAULT_LR, seed=ground.seed, recipe=entry.recipe, lambda_=lambda_ or 0.0,
         steps="joint", teacher=base.network if taught else None, validate=unmeasured, listener=listener,
         history=keeper.history, keeper=keeper,

@@ -37,7 +37,7 @@ def claimed(out: Path, suite: Suite) -> Iterator[None]:
         file = copy.open("a", encoding="utf-8")
     except OSError as error:
         raise UserError(f"'{out}' cannot be written ({error.strerror}); choose another with --out.") from None
-    except ValueError:
+    except json.JSONDecodeError:
         raise UserError(f"'{copy}' is damaged; choose another folder with --out.") from None
     with file:
         if not lock(file, wait=False):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dnal import data, models
 from dnal.bench.suite import Network, Suite
-from dnal.data import Dataset, Loaders
+from dnal.data import Dataset
 from dnal.learning import precision_of
 from dnal.space.space import Space
 from dnal.train.place import first_batch
@@ -34,7 +34,8 @@ class Ground:
 
     Attributes:
         start: the network before any training. example: two inputs.
-        loaders: fresh ones; their order and augmentation depend on the seed alone.
+        loaders: their order and augmentation depend on the seed alone. held_out: validation data in batches of the size
+            of training.
     """
 
     def __init__(self, suite: Suite, network: Network, seed: int, place: Place) -> None:
@@ -48,15 +49,13 @@ class Ground:
             limit_train=network.images,
             seed=0,
         )
-        self.loaders = self.new_loaders()
+        self.loaders = data.loaders(self.dataset, network.batch, seed=seed, eval_batch_size=EVALUATED)
+        self.held_out = data.loaders(self.dataset, network.batch).val
         torch.manual_seed(seed)
         start = models.create(network.model, classes=self.dataset.classes, input_shape=network.input_shape)
         self.example: Tensor = first_batch(self.loaders.val)[0][:2].to(self.fabric.device)
         self.start = self.placed(start)
         self.space = Space.of(self.start, self.example, depth=True)
-
-    def new_loaders(self) -> Loaders:
-        return data.loaders(self.dataset, self.network.batch, seed=self.seed, eval_batch_size=EVALUATED)
 
     def placed(self, network: nn.Module) -> nn.Module:
         """The network on its device, its weights ordered for images."""

@@ -90,10 +90,13 @@ def jobs(suite: Suite) -> list[Job]:
 
 
 def phases(network: Network, entry: Entry, trains: bool) -> tuple[int, int, int]:
-    """Epochs of base, choosing and retraining that an entry uses; their sum is the same for all."""
+    """Epochs of base, choosing and retraining that an entry uses. Their sum is the same for all; those of choosing
+    count twice where they take held-out data too. ``trains``: whether the method uses those of choosing."""
     base, choosing, retraining = network.epochs
     if not trains:
         choosing, retraining = 0, choosing + retraining
+    if entry.held_out:
+        choosing, retraining = choosing // 2, retraining + choosing % 2
     if entry.without_base:
         base, retraining = 0, base + retraining
     return base, choosing, retraining

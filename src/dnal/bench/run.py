@@ -58,10 +58,10 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
             "architecture", job={}, history=[], parts={"place": Place(train)}, carried={"spent": 0.0}
         )  # fmt: skip
     if keeper.phase == "architecture":
-        _choose(ground, base, job, epochs[1], lambda_, rates[0], keeper)
+        _choose(ground, base, job, epochs, lambda_, rates[0], keeper)
     while True:
         tried, rate = keeper.carried("tried"), rates[len(keeper.carried("tried"))]
-        small, own = _retrained(ground, base, job, epochs[2], rate, keeper)
+        small, own = _retrained(ground, base, job, keeper.carried("epochs")[2], rate, keeper)
         tried, best = [*tried, own], keeper.carried("best")
         if own["accuracy"] > max((other["accuracy"] for other in tried[:-1]), default=-1.0):
             best = copy.deepcopy(small.state_dict())
@@ -78,7 +78,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "data": ground.network.data, "input": "x".join(map(str, ground.network.input_shape)),
         "images": ground.images, "share": job.share, "seed": job.seed, "taught": int(job.taught),
         "entry": job.entry, "method": entry.method, "init": entry.init, "recipe": entry.recipe,
-        "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, epochs)),
+        "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, keeper.carried("epochs"))),
         "batch": ground.network.batch, "rate": winner["rate"],
         "rates_tried": " ".join(f"{each['rate']:g}={each['accuracy']:.4f}" for each in tried) if len(tried) > 1 else "",
         "accuracy": round(accuracy(small, ground.loaders.test), 6), "val_accuracy": round(winner["accuracy"], 6),
@@ -98,22 +98,35 @@ def row_file(out: Path, job: Run) -> Path:
 
 
 def _choose(
-    ground: Ground, base: Trained, job: Run, epochs: int, lambda_: float | None, rate: float, keeper: Keeper
+    ground: Ground,
+    base: Trained,
+    job: Run,
+    epochs: tuple[int, int, int],
+    lambda_: float | None,
+    rate: float,
+    keeper: Keeper,
 ) -> None:
-    """The first half of a run; what it leaves is in the keeper, which begins the second."""
+    """The first half of a run; what it leaves is in the keeper, which begins the second.
+
+    A method that does not train may look at the training data: whole epochs of that are taken from its retraining, and
+    of an epoch that was begun the retraining sees what is left.
+    """
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
     keeper.resume("architecture", {"place": Place(train)}, [])
     before = 0 if entry.without_base else ground.network.epochs[0] * len(train)
     spent = Spent(keeper, ground.device)
     small, shapes = choose(
-        ground, base, entry, share=job.share, taught=job.taught, lambda_=lambda_, epochs=epochs, listener=spent,
+        ground, base, entry, share=job.share, taught=job.taught, lambda_=lambda_, epochs=epochs[1], listener=spent,
         keeper=keeper,
     )  # fmt: skip
     if entry.init == "fresh":
         reset(small, job.seed)
+    batches = handed_out(train) - before
+    looked = batches // len(train) - epochs[1]
+    samples = (1 + entry.held_out) * ground.samples(batches)
     carried: dict[str, Any] = {
         "shapes": shapes, "small": small.state_dict(), "place": train.state_dict(), "tried": [], "best": None,
-        "choosing": spent.seconds, "samples": ground.samples(handed_out(train) - before),
+        "choosing": spent.seconds, "samples": samples, "epochs": [epochs[0], epochs[1] + looked, epochs[2] - looked],
     }  # fmt: skip
     assert keeper.tree is not None
     keeper.tree["carried"] |= carried
@@ -139,15 +152,17 @@ def _retrained(
     small.load_state_dict(keeper.carried("small"))
     ground.placed(small)
     spent = Spent(keeper, ground.device)
+    new = entry.init == "fresh" or entry.without_base
     try:
         train_weights(
             ground.fabric, small, train, name=_phase(rate), epochs=epochs, lr=rate, loss=F.cross_entropy,
-            teacher=base.network if job.taught else None, warmup=WARMUP if entry.init == "fresh" else 0.0,
+            teacher=base.network if job.taught else None, warmup=WARMUP if new else 0.0,
             listener=spent, keeper=keeper,
         )  # fmt: skip
     except Diverged:
         return small, {"rate": rate, "accuracy": -1.0, "seconds": spent.seconds, "samples": 0}
     seconds, samples = spent.seconds, ground.samples(handed_out(train))
+    samples += keeper.carried("samples") // 2 if entry.held_out else 0
     return small.eval(), {
         "rate": rate, "accuracy": accuracy(small, ground.loaders.val), "seconds": seconds, "samples": samples,
     }  # fmt: skip

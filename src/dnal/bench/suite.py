@@ -45,7 +45,8 @@ class Entry:
     Attributes:
         name: of the row. method: as :func:`dnal.methods.method_of` knows it, or one of PEERS.
         init: which weights are retrained, "trained" or "fresh". recipe: of the method dnal.
-        without_base: the shape needs no trained base, whose epochs lengthen the retraining.
+        without_base: starts from the network as it was before any training, and trains for the base's epochs too.
+        held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Entry:
     init: str = "trained"
     recipe: str = "budget"
     without_base: bool = False
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,13 @@ OWN = (
     Entry("taylor", "taylor"),
     Entry("slimming", "slimming"),
     Entry("scratch", "uniform", init="fresh", without_base=True),
-    Entry("tas", "tas", init="fresh"),
+    Entry("tas", "tas", init="fresh", held_out=True),
     Entry("paper", "dnal", recipe="paper"),
+)
+MORE = (
+    Entry("tas-kept", "tas", held_out=True),
+    Entry("magnitude-l2", "magnitude-l2"),
+    Entry("random-search", "random-search", without_base=True),
 )
 OUTSIDE = tuple(Entry(name, name) for name in PEERS)
 
@@ -123,7 +130,7 @@ _ALL = (
     Suite(
         "cpu-full", "the suite cpu at 50 % too, on Fashion-MNIST too, with the rivals from outside",
         (_widened(VGG), _widened(RESNET), _widened(FASHION)), (0, 1, 2),
-        (*OWN, Entry("magnitude-l2", "magnitude-l2"), Entry("random-search", "random-search", init="fresh"), *OUTSIDE),
+        (*OWN, *MORE, *OUTSIDE),
     ),
     Suite(
         "paper", "the networks of the paper on the whole of CIFAR-10, for a GPU",

@@ -144,7 +144,10 @@ def _pooled(rows: Mapping[Run, Row]) -> list[str]:
 def _costs(rows: Mapping[Run, Row]) -> list[str]:
     lines = ["## Search cost: (base + choosing) / base, in time", "", "| | mean | largest |", "|---|---|---|"]
     for entry in dict.fromkeys(run.entry for run in rows):
-        own = [row for run, row in rows.items() if run.entry == entry]
+        own = [row for run, row in rows.items() if run.entry == entry and not row["epochs"].startswith("0+")]
+        if not own:
+            lines.append(f"| `{entry}` | no base | |")
+            continue
         largest = max(search_cost([row]).mean for row in own)
         lines.append(f"| `{entry}` | {search_cost(own).mean:.2f} | {largest:.2f} |")
     return lines

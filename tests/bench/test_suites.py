@@ -1,0 +1,74 @@
+"""The suites as data: equal samples, an order in which they can be done, names that exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dnal import models
+from dnal.bench.choosing import trains
+from dnal.bench.jobs import Penalty, Run, jobs, leader, needs, phases, runs
+from dnal.bench.suite import OURS, PEERS, SUITES, Suite, check_data, only, suite_of
+from dnal.errors import UserError
+from dnal.methods import methods
+
+EACH = pytest.mark.parametrize("suite", SUITES.values(), ids=list(SUITES))
+
+
+@EACH
+def test_every_entry_sees_equally_many_samples(suite: Suite) -> None:
+    for network in suite.networks:
+        for entry in suite.entries:
+            base, choosing, retraining = phases(network, entry, trains(entry))
+            assert base + (1 + entry.held_out) * choosing + retraining == sum(network.epochs), entry
+            assert min(base, choosing) >= 0
+            assert retraining >= 1
+            assert choosing >= trains(entry)
+
+
+@EACH
+def test_names_exist(suite: Suite) -> None:
+    assert suite.entry(OURS).method == "dnal"
+    for network in suite.networks:
+        models.create(network.model, classes=10, input_shape=network.input_shape)
+        assert list(network.shares) == sorted(network.shares, reverse=True)
+    for entry in suite.entries:
+        assert entry.method in PEERS or entry.method in methods(), entry
+        assert entry.recipe == "budget" or entry.method == "dnal"
+    for names in ([n.name for n in suite.networks], [e.name for e in suite.entries]):
+        assert len(set(names)) == len(names)
+
+
+@EACH
+def test_jobs_come_after_what_they_need_and_each_once(suite: Suite) -> None:
+    everything = jobs(suite)
+    assert len(set(everything)) == len(everything)
+    assert len({job.name for job in everything}) == len(everything)
+    assert all(re.fullmatch(r"[a-zA-Z0-9_.-]+", job.name) for job in everything)
+    place = {job: number for number, job in enumerate(everything)}
+    for job in everything:
+        assert all(place[need] < place[job] for need in needs(suite, job))
+    rows = [job for job in everything if isinstance(job, Run)]
+    assert set(rows) == set(runs(suite))
+    assert len(rows) == 2 * len(suite.seeds) * len(suite.entries) * sum(len(n.shares) for n in suite.networks)
+    assert all(leader(suite, leader(suite, run)) == leader(suite, run) for run in rows)
+    of_paper = [job for job in everything if isinstance(job, Penalty)]
+    assert bool(of_paper) == any(entry.recipe == "paper" for entry in suite.entries)
+
+
+def test_a_part_has_the_same_leaders_as_the_whole() -> None:
+    suite = suite_of("cpu")
+    part = only(suite, ("magnitude", "resnet20"))
+    assert {(run.network, run.entry) for run in runs(part)} == {("resnet20", "magnitude")}
+    assert all(leader(part, run) == leader(suite, run) for run in runs(part))
+    assert only(suite, ()) == suite
+
+
+def test_what_is_not_there_is_told() -> None:
+    with pytest.raises(UserError, match=r"unknown suite 'smok'; did you mean 'smoke'\?"):
+        suite_of("smok")
+    with pytest.raises(UserError, match=r"has no 'magnitud'; did you mean 'magnitude'\?"):
+        only(suite_of("smoke"), ("magnitud",))
+    with pytest.raises(UserError, match="does not use the data 'cifar', but cifar10"):
+        check_data(suite_of("cpu"), ["cifar"])

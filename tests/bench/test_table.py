@@ -1,0 +1,113 @@
+"""The table's arithmetic on rows written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dnal.bench.jobs import Run
+from dnal.bench.plot import draw
+from dnal.bench.results import Row, gather, key_of, read_results, write_results
+from dnal.bench.table import document, pooled_differences, search_cost, standing
+from dnal.errors import UserError
+
+FIGURES = {  # (share, entry): accuracy of seeds 0, 1, 2
+    (25.0, "dnal"): (0.70, 0.72, 0.71),
+    (25.0, "uniform"): (0.69, 0.70, 0.70),
+    (10.0, "dnal"): (0.60, 0.61, 0.65),
+    (10.0, "uniform"): (0.62, 0.615, 0.65),
+}
+
+
+def rows() -> dict[Run, Row]:
+    made = {}
+    for (share, entry), values in FIGURES.items():
+        for taught in (False, True):
+            for seed, value in enumerate(values):
+                row = {
+                    "network": "net", "share": share, "seed": seed, "taught": int(taught), "entry": entry,
+                    "accuracy": value + 0.01 * taught, "base_accuracy": 0.8, "base_macs": 1000, "used": 0.99,
+                    "rate": 0.05, "samples": 400, "base_seconds": 10.0, "choosing_seconds": 1.0 + (entry == "dnal"),
+                    "epochs": "1+2+1", "dnal": "0", "torch": "2", "device": "cpu",
+                }  # fmt: skip
+                text = {name: str(figure) for name, figure in row.items()}
+                made[key_of(text)] = text
+    return made
+
+
+def test_cells() -> None:
+    text = document(rows(), "dnal bench --suite x", 0)
+    ours, theirs = (np.array(FIGURES[25.0, entry]) * 100 for entry in ("dnal", "uniform"))
+    gap = ours - theirs
+    cell = text.split("## net, 25 %")[1].split("## net, 10 %")[0]
+    assert f"| `dnal` | {ours.mean():.2f} ({ours.std(ddof=1):.2f}) |" in cell
+    assert (
+        f"| `uniform` | {theirs.mean():.2f} ({theirs.std(ddof=1):.2f}) | +{gap.mean():.2f} ({stats.sem(gap):.2f})"
+        in cell
+    )
+    assert "Nobody distils: `dnal` is first." in cell
+    assert "Everybody distils: `dnal` is first." in cell
+    assert "99.00 to 99.00" in cell
+    gap = 100 * (np.array(FIGURES[10.0, "uniform"]) - np.array(FIGURES[10.0, "dnal"]))
+    assert gap.mean() > stats.sem(gap)
+    expected = f"`uniform` is first; `dnal` is {gap.mean():.2f} ({stats.sem(gap):.2f}) points behind, more than one"
+    assert expected in text.split("## net, 10 %")[1]
+    assert "missing" not in text
+
+
+def test_pooled() -> None:
+    gaps = [
+        100 * np.mean([FIGURES[share, "dnal"][seed] - FIGURES[share, "uniform"][seed] for share in (25.0, 10.0)])
+        for seed in range(3)
+    ]
+    found = pooled_differences(rows(), True)["uniform"]
+    assert found.mean == pytest.approx(np.mean(gaps))
+    low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
+    text = document(rows(), "dnal bench", 7)
+    assert text.count(f"{np.mean(gaps):+.2f} [{low:+.2f}, {high:+.2f}]") == 2
+    assert "Not finished: 7 rows are missing." in text
+
+
+def test_search_cost() -> None:
+    own = [row for run, row in rows().items() if run.entry == "dnal"]
+    assert search_cost(own).mean == pytest.approx(1.2)
+    assert "| `uniform` | 1.10 | 1.10 |" in document(rows(), "dnal bench", 0)
+
+
+def test_within_one_standard_error_holds() -> None:
+    cell = {"dnal": {0: 60.0, 1: 62.0}, "other": {0: 63.0, 1: 61.0}}  # behind by 1, standard error 2
+    found = standing(cell)
+    assert found is not None
+    assert (found.first, found.behind.mean, found.behind.error, found.holds) == ("other", 1.0, 2.0, True)
+    cell["other"] = {0: 61.0, 1: 63.0}
+    found = standing(cell)
+    assert found is not None
+    assert not found.holds
+    assert standing({"dnal": {0: 1.0}}) is None
+
+
+def test_an_unused_budget_stands_out() -> None:
+    made = rows()
+    next(iter(made.values()))["used"] = "0.95"
+    assert "**95.00 to 99.00**" in document(made, "dnal bench", 0)
+
+
+def test_results_come_back_in_the_order_of_the_suite(tmp_path: Path) -> None:
+    made = rows()
+    order = sorted(made, key=lambda run: run.name)
+    write_results(tmp_path, made, order)
+    assert read_results(tmp_path) == made
+    assert list(read_results(tmp_path)) == order
+    assert gather(tmp_path, order) == made
+    assert read_results(tmp_path / "nowhere") == {}
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="is no table of `dnal bench`"):
+        read_results(tmp_path)
+
+
+def test_the_picture_is_a_png(tmp_path: Path) -> None:
+    draw(rows(), tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

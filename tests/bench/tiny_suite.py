@@ -1,0 +1,53 @@
+"""A suite of seconds, and its jobs done in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dnal.bench.base import train_base
+from dnal.bench.ground import Ground, Place
+from dnal.bench.jobs import Base, Job, Penalty, Run, needs
+from dnal.bench.penalty import find_penalty, penalty_file
+from dnal.bench.run import row_file, run_row
+from dnal.bench.suite import MORE, OUTSIDE, OWN, Network, Suite
+
+TINY = Suite(
+    "tiny", "for tests", (Network("small", "vgg_small", "digits", (1, 8, 8), 150, (30.0, 15.0), (1, 2, 1), 32),),
+    (0, 1), (*OWN, *MORE, *OUTSIDE), rates=(0.02, 0.05), bisections=2,
+)  # fmt: skip
+
+
+def never() -> bool:
+    return False
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Says yes from the call number ``steps`` on."""
+    left = iter(range(steps))
+    return lambda: next(left, None) is None
+
+
+def do(suite: Suite, job: Job, out: Path, rates: tuple[float, ...] = (), stop: Callable[[], bool] = never) -> None:
+    """A job, after what it needs of bases and penalties."""
+    for need in needs(suite, job):
+        if not isinstance(need, Run):
+            do(suite, need, out)
+    seed = suite.seeds[0] if isinstance(job, Penalty) else job.seed
+    if isinstance(job, Penalty) and penalty_file(out, job).exists():
+        return
+    ground = Ground(suite, suite.network(job.network), seed, Place())
+    if isinstance(job, Base):
+        train_base(ground, out, stop)
+    elif isinstance(job, Penalty):
+        find_penalty(ground, job, out, stop)
+    else:
+        run_row(ground, job, rates or suite.rates[-1:], out, stop)
+
+
+def row(suite: Suite, job: Run, out: Path, rates: tuple[float, ...] = ()) -> dict[str, Any]:
+    do(suite, job, out, rates)
+    document: dict[str, Any] = json.loads(row_file(out, job).read_text())
+    return document
