@@ -6,17 +6,20 @@ of its own, the narrower is interpolated to the channels of the wider (``dnal.me
 mixed by their renormalised probabilities. Steps alternate: training data move the weights, validation data the logits,
 with a cost loss that pushes up below the target and down above it.
 
-How it meets networks of any kind: a group's pair of widths is shared by all its norms (a residual stream has several).
-A norm that carries exactly the channels of one group is one of ``torch.nn.BatchNorm*d``; the channels of a group that
-no such norm carries are multiplied, where they are read, by the probability that the drawn width holds them. Other
-differences from the paper:
+How it meets networks of any kind: a group's pair of widths is shared by all its norms (a residual stream has several),
+which are those of ``torch.nn.BatchNorm*d`` that hold each channel of the group once. The channels of a group without
+such a norm are multiplied, where they are read, by the probability that the drawn width holds them. Other differences
+from the paper:
 
 * Depth: the paper has a distribution over the number of blocks of a stage; here every residual branch that the Space
   may close has a probability of its own to be kept, by which its output is multiplied. Summed over a stage's identity
   blocks both are the same form. A Space without branches keeps all its blocks.
 * The base is trained already, so "the first channels" of a group are those with the largest L1 norm.
 * The band of the cost loss is 5 % of the target, not of the whole network, and of several bounds the tightest counts.
-* The logits' learning rate follows the number of steps, which are a few hundred here and 58,800 in the paper.
+* A few hundred steps have to do, not 58,800. So the logits' learning rate is higher and falls; and the gradient of the
+  cost loss, which the paper doubles, is made at least twice as long as the task's: that grows as tau falls, and over so
+  few steps would drown it (networks ended well above their target). The arg max still leaves its target now and then;
+  what is found is the last one that was on it, in the paper that of the last epoch.
 * The network found is handed back with weights; the paper trains it anew with knowledge transfer, which is ``init`` and
   ``distil`` of :func:`dnal.learn`.
 
@@ -57,6 +60,7 @@ DRAWN = 2
 BAND = 0.05
 """The cost is on target from 1 - BAND of it on."""
 COST_WEIGHT = 2.0
+"""How much the cost loss counts beside the task's."""
 PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 """Not their subclasses, which may do more than normalise."""
 
@@ -98,8 +102,8 @@ def cost_loss(expected: Tensor, found: float, target: float) -> Tensor:
 class Candidates(nn.Module):
     """One batch norm per width in place of one for all: that of width C_k sees the first C_k channels of ``order``.
 
-    They start as the plain norm's own. Everything is held in flat tensors, so that every parameter has a gradient in
-    every step, whichever widths are drawn.
+    They start as the plain norm's own, which may have other channels too. Everything is held in flat tensors, so that
+    every parameter has a gradient in every step, whichever widths are drawn.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, order: Tensor, widths: list[int]) -> None:
@@ -125,9 +129,9 @@ class Candidates(nn.Module):
         tensor: Tensor | None = getattr(self, name)
         return None if tensor is None else tensor[self.ends[choice] - self.widths[choice] : self.ends[choice]]
 
-    def forward(self, x: Tensor, choices: list[int], shares: Tensor) -> Tensor:
-        """x (N, channels, ...) through each candidate, interpolated to the widest of them, mixed by ``shares``
-        (choices,), zero in the other channels."""
+    def forward(self, x: Tensor, result: Tensor, choices: list[int], shares: Tensor) -> Tensor:
+        """The plain norm's ``result`` for x (N, channels, ...) with other values in the channels of ``order``: each
+        candidate's, interpolated to the widest of them, mixed by ``shares`` (choices,); zero beyond."""
         widest = max(self.widths[choice] for choice in choices)
         mixed = torch.zeros((), device=x.device)
         for choice, share in zip(choices, shares, strict=True):
@@ -138,10 +142,11 @@ class Candidates(nn.Module):
                 self.eps,
             )  # fmt: skip
             mixed = mixed + share.to(one.dtype) * interpolated(one, widest)
-        return torch.zeros_like(x, dtype=mixed.dtype).index_copy(1, self.order[:widest], mixed)
+        beyond = mixed.new_zeros((mixed.size(0), len(self.order) - widest, *mixed.shape[2:]))
+        return result.index_copy(1, self.order, torch.cat((mixed, beyond), dim=1).to(result.dtype))
 
     @torch.no_grad()
-    def write(self, norm: nn.BatchNorm2d, choice: int) -> None:
+    def write(self, norm: nn.Module, choice: int) -> None:
         """Gives a plain norm what the candidate has learnt; channels beyond it get what the widest has."""
         for name in ("weight", "bias", "running_mean", "running_var"):
             for one in (len(self.widths) - 1, choice):
@@ -151,9 +156,9 @@ class Candidates(nn.Module):
 
 
 class _Norm(NamedTuple):
-    """A plain norm of the network, the row of its group, and the branches whose result it scales."""
+    """Channels of a plain norm that candidates stand for, the row of their group, and the branches that end here."""
 
-    module: nn.BatchNorm2d
+    module: nn.Module
     row: int
     branches: list[int]
 
@@ -170,8 +175,10 @@ class Supernet(Gated):
             loss(supernet(x), y).backward()
             weights.step()
             supernet.zero_grad()
-            (loss(supernet(held_out_x), held_out_y) + supernet.cost_loss(limits)).backward()
+            loss(supernet(held_out_x), held_out_y).backward()
+            supernet.add_cost_gradient(limits)
             logits.step()
+            supernet.remember(limits)
         supernet.settle()
         open_variables = select(space, supernet.scores(), limits)
 
@@ -181,6 +188,7 @@ class Supernet(Gated):
     Attributes:
         logits: (searched groups, choices); a group with fewer choices leaves the last ones aside.
         keep: (branches,), the log odds of being kept. tau: the temperature. norms: the candidates of every norm.
+        choices, kept: the architecture remembered; met: whether it was on target.
     """
 
     def __init__(self, network: nn.Module, space: Space, widths: Widths | None = None) -> None:
@@ -200,15 +208,13 @@ class Supernet(Gated):
         self.norms = nn.ModuleList()
         self._plain: list[_Norm] = []
         for module, name, ids in _plain_norms(network, space):
-            row = int(row_of[ids[0]])
-            if row < 0 or not torch.equal(ids.sort()[0], space.groups[searched[row]].variables.sort()[0]):
-                continue
-            self.norms.append(Candidates(module, rank[ids].argsort(), tried[row]))
             of_branches = [n for n, b in enumerate(space.branches) if f"{name}.weight" in b.bypass.places]
-            self._plain.append(_Norm(module, row, of_branches))
-            for parameter in module.parameters():
-                parameter.requires_grad_(False)
-        self._tried = tried
+            for row, number in enumerate(searched):
+                channels = torch.isin(ids, space.groups[number].variables).nonzero().squeeze(1)
+                if len(channels) == space.groups[number].width == len(ids[channels].unique()):
+                    order = channels[rank[ids[channels]].argsort()]
+                    self.norms.append(Candidates(module, order, tried[row]))
+                    self._plain.append(_Norm(module, row, of_branches))
         table = torch.tensor([counts + [0] * (most - len(counts)) for counts in tried], dtype=torch.long)
         normed = torch.zeros(len(tried) + 1, dtype=torch.bool)
         normed[[norm.row for norm in self._plain]] = True
@@ -220,6 +226,12 @@ class Supernet(Gated):
         self._rank: Tensor
         self._row: Tensor
         self._normed: Tensor
+        self.register_buffer("choices", self._possible().detach().argmax(dim=1))
+        self.register_buffer("kept", self.keep.detach() > 0)
+        self.register_buffer("met", torch.tensor(False))
+        self.choices: Tensor
+        self.kept: Tensor
+        self.met: Tensor
         self._gates: Tensor | None = None
 
     def distributions(self) -> list[nn.Parameter]:
@@ -241,6 +253,7 @@ class Supernet(Gated):
         try:
             with ExitStack() as stack:
                 for norm, candidates in zip(self._plain, self.norms, strict=True):
+                    assert isinstance(candidates, Candidates)
                     gate = kept[norm.branches].prod()
                     hook = partial(_in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
                     stack.callback(norm.module.register_forward_hook(hook).remove)
@@ -254,45 +267,75 @@ class Supernet(Gated):
 
     def most_likely(self) -> Tensor:
         """The gates, 0 or 1, of the arg max of every distribution: (num_gates,)."""
-        widths = self._table.gather(1, self._possible().argmax(dim=1, keepdim=True))
-        return torch.cat((self._held(widths, torch.ones_like(widths, dtype=self.keep.dtype)), (self.keep > 0).float()))
+        return self._opened(self._possible().argmax(dim=1), self.keep > 0)
+
+    def found(self) -> Tensor:
+        """The gates, 0 or 1, of the architecture that was remembered: (num_gates,)."""
+        return self._opened(self.choices, self.kept)
 
     def expected(self) -> Tensor:
         """The gates under the distributions: the probability of each channel to be there; (num_gates,)."""
         return torch.cat((self._held(self._table, self._possible().softmax(dim=1)), self.keep.sigmoid()))
 
-    def cost_loss(self, limits: Mapping[str, float]) -> Tensor:
-        """Twice :func:`cost_loss` of the cost that uses most of its limit; a scalar, 0 without limits."""
-        likely = self.most_likely().detach()
-        found = {name: float(self.space.costs[name](likely)) for name in limits}
-        if not found:
-            return self.logits.new_zeros(())
-        name = max(found, key=lambda name: found[name] / limits[name])
-        return COST_WEIGHT * cost_loss(self.space.costs[name](self.expected()), found[name], limits[name])
+    def add_cost_gradient(self, limits: Mapping[str, float]) -> None:
+        """After the task's backward pass: adds the gradient of :func:`cost_loss`, of the cost that uses most of its
+        limit, to that of the distributions: doubled, and at least twice as long as what is there."""
+        if not limits:
+            return
+        name, cost = self._tightest(limits)
+        moved = self.distributions()
+        with torch.enable_grad():
+            loss = cost_loss(self.space.costs[name](self.expected()), cost, limits[name])
+            slopes = torch.autograd.grad(loss, moved)
+        length = torch.stack([slope.norm() for slope in slopes]).norm()
+        own = torch.stack([parameter.grad.norm() for parameter in moved if parameter.grad is not None]).norm()
+        for parameter, slope in zip(moved, slopes, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(slope * (COST_WEIGHT * (own / length.clamp(min=1e-12)).clamp(min=1)))
+
+    @torch.no_grad()
+    def remember(self, limits: Mapping[str, float]) -> None:
+        """After a step: the most likely architecture becomes what was found, unless it is off its target, and an
+        earlier one was on it."""
+        name, cost = self._tightest(limits) if limits else ("", 0.0)
+        on_target = not limits or (1 - BAND) * limits[name] <= cost <= limits[name]
+        if on_target or not bool(self.met):
+            self.choices.copy_(self._possible().argmax(dim=1))
+            self.kept.copy_(self.keep > 0)
+            self.met.fill_(on_target)
 
     def scores(self) -> Tensor:
-        """Scores that, ranked over the whole network, give the arg-max widths times one factor, (num_gates,).
+        """Scores that, ranked over the whole network, give the widths found times one factor, (num_gates,).
 
-        The channel of rank r in a group whose most likely width is C has C / (r + 1/2), so {score > 1} are the arg-max
-        widths, and {score > 1 / f} has f times as many everywhere. Kept branches come first, the others last.
+        The channel of rank r in a group whose width is C has C / (r + 1/2), so {score > 1} are the widths found, and
+        {score > 1 / f} has f times as many everywhere. Kept branches come first, the others last.
         """
-        likely = self.most_likely().detach()
+        found = self.found()
         scores = torch.empty(self.space.num_gates, dtype=torch.float64)
         for group in self.space.groups:
-            width = float(likely[group.variables].sum())
+            width = float(found[group.variables].sum())
             scores[group.variables] = width / (self._rank[group.variables].double().cpu() + 0.5)
-        scores[self.space.num_variables :] = torch.where(self.keep.detach().cpu() > 0, torch.inf, -torch.inf).double()
+        scores[self.space.num_variables :] = torch.where(self.kept.cpu(), torch.inf, -torch.inf).double()
         return scores
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Gives the network's own norms what the most likely candidates have learnt; they can be trained again."""
-        choices = self._possible().argmax(dim=1).tolist()
+        """Gives the network's own norms what the candidates of the widths found have learnt."""
+        choices = self.choices.tolist()
         for norm, candidates in zip(self._plain, self.norms, strict=True):
             assert isinstance(candidates, Candidates)
             candidates.write(norm.module, choices[norm.row])
-            for parameter in norm.module.parameters():
-                parameter.requires_grad_(True)
+
+    def _tightest(self, limits: Mapping[str, float]) -> tuple[str, float]:
+        """The cost of the most likely architecture that uses most of its limit."""
+        likely = self.most_likely().detach()
+        costs = {name: float(self.space.costs[name](likely)) for name in limits}
+        name = max(costs, key=lambda name: costs[name] / limits[name])
+        return name, costs[name]
+
+    def _opened(self, choices: Tensor, kept: Tensor) -> Tensor:
+        widths = self._table.gather(1, choices[:, None])
+        return torch.cat((self._held(widths, torch.ones_like(widths, dtype=self.keep.dtype)), kept.to(self.keep.dtype)))
 
     def _possible(self) -> Tensor:
         return self.logits.masked_fill(self._table == 0, -torch.inf)
@@ -331,14 +374,14 @@ def search(
     ``held_out`` the distributions (Adam), and the network's norms settle.
 
     Returns:
-        the scores of the last step's distributions, shape (num_gates,), for the selection.
+        the scores of what was found, shape (num_gates,), for the selection.
 
     Raises:
         Diverged: when the loss is no number.
     """
     steps = max(1, epochs * len(loader))
     own = sgd(nn.ModuleList([supernet.network, supernet.norms]), lr)
-    adam = torch.optim.Adam(supernet.distributions(), lr=rate(steps), betas=(0.5, 0.999), weight_decay=1e-3)
+    adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
     module, weights, distributions = fabric.setup(supernet, own, adam)
     objective = taught_loss(loss, teacher)
     place = Place(held_out, alone=False)
@@ -354,8 +397,11 @@ def search(
         weights.step()
         supernet.zero_grad(set_to_none=True)
         inputs, targets = fabric.to_device(next(others))
-        fabric.backward(objective(module(inputs), targets, inputs) + supernet.cost_loss(limits))
+        fabric.backward(objective(module(inputs), targets, inputs))
+        supernet.add_cost_gradient(limits)
+        set_lr(distributions, rate_at(progress, steps))
         distributions.step()
+        supernet.remember(limits)
         return value.detach()
 
     def describe() -> dict[str, Any]:
@@ -364,6 +410,7 @@ def search(
             for name, cost in supernet.space.costs.items():
                 record[f"{name}_soft"] = float(cost(supernet.expected()))
                 record[f"{name}_hard"] = float(cost(supernet.most_likely()))
+                record[f"{name}_found"] = float(cost(supernet.found()))
         if validate is not None:
             record["accuracy"] = validate(supernet)
         return record
@@ -377,10 +424,10 @@ def search(
     return supernet.scores()
 
 
-def rate(steps: int) -> float:
-    """The learning rate of the distributions: in ``steps`` a logit can go as far as in the paper's 600 epochs, within
-    what still is a small step."""
-    return min(max(59 / steps, 1e-3), 0.02)
+def rate_at(progress: float, steps: int) -> float:
+    """The learning rate of the distributions: within ``steps`` a logit must be able to pass the others, and at the end
+    the arg max must come to rest. In the paper it is 1e-3 throughout, for 58,800 steps."""
+    return min(max(10 / steps, 1e-3), 0.05) * (1 - 0.9 * progress)
 
 
 def ranks(space: Space, scores: Tensor) -> Tensor:
@@ -406,19 +453,17 @@ def tas(task: Task) -> Tensor:
 
 
 def _plain_norms(network: nn.Module, space: Space) -> Iterator[tuple[nn.BatchNorm2d, str, Tensor]]:
-    """The batch norms all of whose channels may vary, by name, and the variable of each channel, each once."""
+    """The batch norms with channels that may vary, by name, and the variable of each channel, -1 = fixed."""
     for name, module in network.named_modules():
-        if type(module) not in PLAIN:
-            continue
-        assert isinstance(module, PLAIN)
-        ids = space.sources.get(f"{name}.weight", space.buffer_sources.get(f"{name}.running_mean", (None,)))[0]
-        if ids is not None and bool((ids >= 0).all()) and ids.unique().numel() == ids.numel():
-            yield module, name, ids  # type: ignore[misc]
+        if type(module) in PLAIN:
+            ids = space.sources.get(f"{name}.weight", space.buffer_sources.get(f"{name}.running_mean", (None,)))[0]
+            if ids is not None:
+                yield module, name, ids
 
 
 def _in_place_of(
     candidates: Candidates, choices: list[int], shares: Tensor, gate: Tensor, norm: nn.Module, given: Any, result: Any
 ) -> Tensor:
-    """A forward hook: what the candidates make of the norm's input."""
-    mixed: Tensor = candidates(given[0], choices, shares)
-    return mixed * gate.to(mixed.dtype)
+    """A forward hook: the norm's result with the candidates' in its place, as far as they stand for it."""
+    changed: Tensor = candidates(given[0], result, choices, shares * gate)
+    return changed

@@ -1,0 +1,50 @@
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import dnal
+from dnal.methods.random_search import random_search
+from dnal.methods.selection import select
+
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def test_it_keeps_the_candidate_of_the_least_loss_reckoned_with_gates(
+    network: nn.Module, space: dnal.Space, batches: Batches
+) -> None:
+    seen: list[torch.Tensor] = []
+    limits = {"macs": 0.4 * space.full_cost["macs"]}
+
+    def keep(scores: torch.Tensor) -> torch.Tensor:
+        seen.append(select(space, scores, limits))
+        return seen[-1]
+
+    state = torch.get_rng_state()
+    found = random_search(network, space, keep, batches, F.cross_entropy, candidates=12)
+    assert torch.equal(torch.get_rng_state(), state)
+    network.eval()
+    x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    for chosen, loss in zip(seen, found.losses.tolist(), strict=True):
+        assert float(space.costs["macs"](chosen)) <= limits["macs"]
+        with torch.no_grad():
+            outputs = dnal.gated(network, dnal.Architecture.of(space, chosen))(x)
+        assert loss == pytest.approx(float(F.cross_entropy(outputs, y)), rel=1e-4)
+    assert len({tuple(chosen.tolist()) for chosen in seen}) > 6
+    assert torch.equal(found.open_variables, seen[int(found.losses.argmin())])
+
+
+def test_all_groups_keep_one_share(network: nn.Module, space: dnal.Space, batches: Batches) -> None:
+    keep = functools.partial(select, space, limits={"macs": 0.3 * space.full_cost["macs"]})
+    chosen = random_search(network, space, keep, batches, F.cross_entropy, candidates=3, seed=5).open_variables
+    shares = [float(chosen[group.variables].double().mean()) for group in space.groups]
+    assert max(shares) - min(shares) <= 1.5 / min(g.width for g in space.groups)
+
+
+def test_it_reads_no_more_than_the_samples_asked_for(network: nn.Module, space: dnal.Space, batches: Batches) -> None:
+    keep = functools.partial(select, space, limits={"macs": 0.3 * space.full_cost["macs"]})
+    few = random_search(network, space, keep, batches, F.cross_entropy, candidates=2, samples=25)
+    same = random_search(network, space, keep, batches[:2], F.cross_entropy, candidates=2)
+    assert torch.equal(few.losses, same.losses)
