@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import dnal
 from dnal.errors import UserError
 from dnal.space.example import described, made, parsed
-from space.independent import difference, randomise, run, zero_twin
+from independent import difference, randomise, run, zero_twin
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import dnal
-from space.independent import difference, randomise, run
+from independent import difference, randomise, run
 from test_invariants import BATCH, create, first
 
 NETWORKS = {  # name: input pixels

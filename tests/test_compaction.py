@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import dnal
-from space.independent import difference, randomise, run
+from independent import difference, randomise, run
 from space.networks import EXAMPLES, between, conv, image
 
 

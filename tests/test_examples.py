@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import dnal
-from space.independent import counted_macs, parameter_count
+from independent import counted_macs, parameter_count
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

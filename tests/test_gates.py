@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 import dnal
 from dnal.gates import hard_gates, sigmoid_gates
-from space.independent import coin_flips, difference, randomise, run
+from independent import coin_flips, difference, randomise, run
 from space.networks import EXAMPLES, between, conv, image
 
 DELTA = 1.7

@@ -15,7 +15,7 @@ import torchvision
 from torch import Tensor, nn
 
 import dnal
-from space.independent import (
+from independent import (
     assert_exact,
     coin_flips,
     counted_macs,

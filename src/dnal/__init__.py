@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dnal import data as data
     from dnal import export as export
     from dnal import models as models
+    from dnal import supernet as supernet
     from dnal.architecture import Architecture as Architecture
     from dnal.budget import Budget as Budget
     from dnal.compaction import compact as compact
@@ -45,7 +46,7 @@ _HOMES = {
     "select": "dnal.methods.selection",
     "trade_off": "dnal.learning",
 }
-_ROOMS = ("data", "export", "models")
+_ROOMS = ("data", "export", "models", "supernet")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -59,6 +59,10 @@ class Architecture:
                 f"an architecture of this space needs {space.num_gates} on/off values, not a tensor of shape "
                 f"{tuple(open_variables.shape)}."
             )
+        for choice in space.choices:
+            if not bool(open_variables[choice].any()):
+                names = [b.name for b in space.branches if b.variable in choice.tolist()]
+                raise UserError(f"an edge has no candidate left; keep at least one of {', '.join(names)}.")
         closed = [b.bypass for b in space.branches if not open_variables[b.variable]]
         for group in space.groups:
             gone = closed and all(any(b.removes(name) for b in closed) for name, _ in group.places)
@@ -94,6 +98,9 @@ class Architecture:
             open_variables[group.variables[torch.randperm(group.width, generator=generator)[:count]]] = True
         staying = torch.randperm(space.num_branches, generator=generator)[: round(branches * space.num_branches)]
         open_variables[space.num_variables + staying] = True
+        for choice in space.choices:
+            if not bool(open_variables[choice].any()):
+                open_variables[choice[torch.randint(len(choice), (), generator=generator)]] = True
         return Architecture.of(space, open_variables)
 
     def __eq__(self, other: object) -> bool:

@@ -168,7 +168,7 @@ def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None
     least = least_costs(space, Widths(0.25, 4))
     assert {name: ends["least"] for name, ends in found["costs"].items()} == pytest.approx(least)
     shown = dnal("space", "--model", "cifar/resnet20", *options).out
-    assert f"and {space.num_branches} residual branches" in shown
+    assert f"and {space.num_branches} branches" in shown
     assert all(branch.name in shown for branch in space.branches)
     assert "least possible" in shown
-    assert "residual branch" not in dnal("space", "--model", "cifar/resnet20").out
+    assert "branch" not in dnal("space", "--model", "cifar/resnet20").out

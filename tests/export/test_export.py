@@ -25,8 +25,8 @@ from dnal.errors import UserError
 from dnal.export import BATCHES, FORMATS, TOLERANCE, Exported, export, format_of, to_onnx, to_pt2
 from dnal.export.writing import difference
 from dnal.space.trace import Inputs
-from space.independent import coin_flips, randomise, run
-from space.independent import difference as apart
+from independent import coin_flips, randomise, run
+from independent import difference as apart
 
 SUFFIX = {"onnx": ".onnx", "pt2": ".pt2"}
 

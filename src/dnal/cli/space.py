@@ -127,7 +127,7 @@ def _print(found: dict[str, Any]) -> None:
     table([("group", False), ("width", True), ("MACs", True), ("where", False)], rows)
     if found["branches"]:
         line()
-        table([("residual branch", False)], [(name,) for name in found["branches"]])
+        table([("branch", False)], [(name,) for name in found["branches"]])
     if found["fixed"]:
         line()
         rows_fixed = [(f["reason"], str(len(f["tensors"])), _short(f["tensors"])) for f in found["fixed"]]

@@ -16,7 +16,7 @@ HEADINGS = {"macs": "MACs", "params": "parameters"}
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:
     """What may vary, in one sentence."""
-    depth = f" and {branches} residual branches" if branches else ""
+    depth = f" and {branches} branches" if branches else ""
     return (
         f"{variables:,} channel variables in {groups} groups{depth}; "
         f"{percent(removable_share)} of the MACs are in layers that can shrink"

@@ -57,6 +57,9 @@ def chosen(space: Space, s: Tensor, delta: float) -> Tensor:
     for group in space.groups:
         if not bool(open_variables[group.variables].any()):
             open_variables[group.variables[s[group.variables].argmax()]] = True
+    for choice in space.choices:
+        if not bool(open_variables[choice].any()):
+            open_variables[choice[s[choice].argmax()]] = True
     return open_variables
 
 

@@ -2,7 +2,7 @@
 
 Within a group variables open in order of score, a chunk at a time: a chunk leads from one width that the group may have
 to the next. Chunks of all groups are ranked by the mean score of their variables; the first chunk of each group must
-stay. A branch variable is a chunk of its own, which need not.
+stay. A branch variable is a chunk of its own, which need not, but for the best of each choice (``Space.choices``).
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class Ranking:
 
     Attributes:
         chunks: how many there are. must: how many of them, at the head of every order, must stay.
-        group_of: per chunk the number of its group, shape (chunks,); a branch is a group of its own.
+        group_of: per chunk the number of its group, shape (chunks,); the branches of a choice are one group, any other
+            branch is a group of its own.
     """
 
     def __init__(self, space: Space, widths: Widths | None = None, device: torch.device | str = "cpu") -> None:
         widths = widths or Widths()
-        group_of_variable = torch.arange(space.num_gates) - space.num_variables + len(space.groups)
+        group_of_variable = torch.zeros(space.num_gates, dtype=torch.long)
         group_of: list[int] = []
         chunk_of_slot: list[int] = []
         sizes: list[int] = []
@@ -45,18 +46,22 @@ class Ranking:
                 chunk_of_slot += [len(sizes)] * (high - low)
                 group_of.append(number)
                 sizes.append(high - low)
-        for branch in range(space.num_branches):
-            chunk_of_slot.append(len(sizes))
-            group_of.append(len(space.groups) + branch)
-            sizes.append(1)
-        self.chunks, self.must = len(sizes), len(space.groups)
+        chosen = {int(variable) for choice in space.choices for variable in choice}
+        single = [torch.tensor([b.variable]) for b in space.branches if b.variable not in chosen]
+        for number, variables in enumerate([*space.choices, *single], start=len(space.groups)):
+            group_of_variable[variables] = number
+            for _ in variables:
+                chunk_of_slot.append(len(sizes))
+                group_of.append(number)
+                sizes.append(1)
+        self.chunks, self.must = len(sizes), len(space.groups) + len(space.choices)
         self.group_of = torch.tensor(group_of, dtype=torch.long, device=device)
         self._group_of_variable = group_of_variable.to(device)
         self._chunk_of_slot = torch.tensor(chunk_of_slot, dtype=torch.long, device=device)
         self._sizes = torch.tensor(sizes, dtype=torch.float64, device=device)
         first = torch.ones_like(self.group_of, dtype=torch.bool)
         first[1:] = self.group_of[1:] != self.group_of[:-1]
-        self._stays = first & (self.group_of < len(space.groups))
+        self._stays = first & (self.group_of < self.must)
 
     @property
     def coarse(self) -> bool:

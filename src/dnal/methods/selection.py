@@ -132,9 +132,17 @@ def filled(
 
 
 def least_costs(space: Space, widths: Widths | None = None) -> dict[str, float]:
-    """The smallest cost of each kind that any architecture has: the least width in every group, every branch closed."""
+    """The smallest cost of each kind that any architecture has: the least width in every group, every branch closed,
+    but for one of each choice, the one with the fewest MACs."""
     widths = widths or Widths()
     open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
     for group in space.groups:
         open_variables[group.variables[: widths.allowed_in(space, group)[0]]] = True
+    for choice in space.choices:
+        with_each = []
+        for variable in choice.tolist():
+            tried = open_variables.clone()
+            tried[variable] = True
+            with_each.append((float(space.costs["macs"](tried)), variable))
+        open_variables[min(with_each)[1]] = True
     return space.cost_of(open_variables)

@@ -1,7 +1,7 @@
 """Networks by name: dnal's own, torchvision's, timm's, and the user's own functions."""
 
 # Importing a file of own models registers them: a new file needs one line here.
-from dnal.models import cifar_mobilenet_v2, cifar_resnet, vgg
+from dnal.models import cifar_mobilenet_v2, cifar_resnet, supernets, vgg
 from dnal.models.create import create, default_input, names, names_code, own_names
 from dnal.models.registry import register
 from dnal.models.skeleton import skeleton
@@ -18,6 +18,7 @@ __all__ = [
     "own_names",
     "register",
     "skeleton",
+    "supernets",
     "tensor_shapes",
     "vgg",
 ]

@@ -1,14 +1,15 @@
-"""Residual branches: the parts of a network that can be left out, so that a block becomes its shortcut.
+"""Branches: the parts of a network that can be left out, so that a block becomes its shortcut.
 
-They are found in the traced operations, not by the names of classes. At a sum, everything that was computed for one of
-its terms alone is that term's region; if the other term is what the region starts from, or was computed from it by
-something smaller, the region is a branch. Its gate multiplies the parameters that scale its result (the last norm's or
-product's weight and bias, a layer scale), so that a closed gate makes it exactly zero.
+The candidates of a mixed edge are branches (``dnal.space.edge``). Residual branches are found in the traced operations,
+not by the names of classes. At a sum, everything that was computed for one of its terms alone is that term's region; if
+the other term is what the region starts from, or was computed from it by something smaller, the region is a branch. Its
+gate multiplies the parameters that scale its result (the last norm's or product's weight and bias, a layer scale), so
+that a closed gate makes it exactly zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dnal.space.bypass import Bypass, Replacement, within
+from dnal.space.edge import edge_of
 from dnal.space.operations import Operand
 from dnal.space.trace import Trace
 from dnal.space.variables import Sources
@@ -38,7 +40,7 @@ PASSING = {
 
 @dataclass(frozen=True)
 class Branch:
-    """A residual branch that may be left out.
+    """A residual branch, or a candidate of a mixed edge, that may be left out.
 
     Attributes:
         name: of the module that holds it, with the branch's first module where it holds several.
@@ -56,18 +58,28 @@ class Branch:
 
 
 class Candidate(NamedTuple):
-    """A branch as it was found; the ways to take it out in order of preference."""
+    """A branch as it was found; the ways to take it out in order of preference.
+
+    ``edge``: the path of the mixed edge of which it is a candidate; None for a residual branch.
+    """
 
     name: str
     ways: list[Bypass]
+    edge: str | None = None
 
 
-def candidates(trace: Trace) -> list[Candidate]:
-    """The residual branches of a traced network, in the order in which they run."""
+def candidates(trace: Trace, edges: Collection[str] = (), *, depth: bool = True) -> list[Candidate]:
+    """The branches of a traced network, in the order in which they run: the candidates of its mixed edges, and with
+    ``depth`` its residual branches."""
     graph = _Graph(trace)
     found: list[Candidate] = []
     for index, operation in enumerate(trace.operations):
         if operation.name != "add" or len(operation.inputs) != 2:
+            continue
+        if operation.path in edges:
+            found += graph.of_edge(index, operation.path)
+            continue
+        if not depth:
             continue
         left, right = operation.inputs
         if left.shape != right.shape or left.parameter or right.parameter or left.number == right.number:
@@ -159,6 +171,22 @@ class _Graph:
         branch, other = terms if weights[0] > weights[1] else terms[::-1]
         starts = self.enters(other.operations) | {other.term.number}
         return branch if self.enters(branch.operations) & starts else None
+
+    def of_edge(self, end: int, edge: str) -> list[Candidate]:
+        """The terms of a sum that are candidates of an edge and scaled by parameters of their own."""
+        found = []
+        for term in self.operations[end].inputs:
+            maker = self.maker.get(term.number)
+            inside = None if maker is None else edge_of(self.operations[maker].path, [edge])
+            if inside is None or self.trace.calls_of[edge] != 1:
+                continue
+            _, path = inside
+            region = _Region(term, self.region(term, end))
+            places = self.scales(term, region.operations)
+            bypass = Bypass(path, tuple(sorted(places or ())), (Replacement(path, "absent"),))
+            if places and self.own(bypass, region):
+                found.append(Candidate(path, [bypass], edge))
+        return found
 
     def parameter(self, given: Operand) -> str | None:
         """The parameter that a value is, or a view of."""

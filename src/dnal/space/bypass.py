@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
+from dnal.space.edge import MixedEdge
 
 
 def within(path: str, module: str) -> bool:
@@ -41,7 +42,7 @@ class Replacement(NamedTuple):
     """What stands at ``path`` in the place of a module.
 
     ``kind``: "chain", those of its children (``children``) one after the other, an identity if there are none; "zero",
-    :class:`Zero`; "first", :class:`First` with ``results``.
+    :class:`Zero`; "first", :class:`First` with ``results``; "absent", nothing: it is a candidate of a mixed edge.
     """
 
     path: str
@@ -50,7 +51,7 @@ class Replacement(NamedTuple):
     results: int = 0
 
 
-KINDS = ("chain", "zero", "first")
+KINDS = ("chain", "zero", "first", "absent")
 
 
 class Bypass(NamedTuple):
@@ -87,6 +88,7 @@ def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
     Raises:
         UserError: if the network has no such module.
     """
+    edges = set()
     for one in outermost(bypasses):
         for replacement in one.modules:
             parent, _, name = replacement.path.rpartition(".")
@@ -98,9 +100,32 @@ def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
                     f"the architecture belongs to another network: no module '{replacement.path}' with the children "
                     f"{list(replacement.children)}."
                 ) from None
+            if replacement.kind == "absent":
+                edges.add(_without(network, parent, name))
+                continue
             made = _made(replacement, kept)
             made.training = module.training
             setattr(network.get_submodule(parent), name, made)
+
+    for edge in sorted(edges, key=len, reverse=True):  # the inner ones first
+        module = network.get_submodule(edge)
+        assert isinstance(module, MixedEdge)
+        simpler = module.simplified()
+        if simpler is not module and edge:
+            parent, _, name = edge.rpartition(".")
+            setattr(network.get_submodule(parent), name, simpler)
+
+
+def _without(network: nn.Module, parent: str, name: str) -> str:
+    """Takes a candidate out of a mixed edge; the path of the edge."""
+    edge = parent.removesuffix("candidates").removesuffix(".")
+    holder = network.get_submodule(edge)
+    if not isinstance(holder, MixedEdge) or network.get_submodule(parent) is not holder.candidates:
+        raise UserError(f"the architecture belongs to another network: '{edge}' is no mixed edge.")
+    del holder.candidates._modules[name]
+    if not len(holder.candidates) and not holder.shortcut:
+        raise UserError(f"the architecture leaves the mixed edge '{edge}' without a candidate.")
+    return edge
 
 
 def _made(replacement: Replacement, kept: list[nn.Module]) -> nn.Module:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -14,6 +15,7 @@ from dnal.space.bake import bakeable, baked
 from dnal.space.branches import Branch, Candidate, candidates, gates_of
 from dnal.space.bypass import Bypass
 from dnal.space.cost import Cost, CostFunction
+from dnal.space.edge import MixedEdge
 from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
 from dnal.space.operations import Operation
@@ -69,7 +71,9 @@ class Space:
         baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
-        branches: the residual branches that may be left out; empty unless asked for.
+        branches: the candidates of mixed edges, and, if asked for, the residual branches, that may be left out.
+        choices: per mixed edge all of whose candidates may be left out, and that has no shortcut, the variables of its
+            candidates: one of them stays.
         operations: those of the forward pass, with sizes that follow the variables.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
@@ -90,6 +94,7 @@ class Space:
     baked: list[str]
     operations: list[Operation]
     branches: list[Branch]
+    choices: list[Tensor]
     example: Example | None = None
 
     @staticmethod
@@ -134,16 +139,17 @@ class Space:
             trace = traced(network, example_inputs, RULES)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
         sizes = with_variables(trace.sizes, found.of_label)
-        tested = Probe(network, example_inputs) if (probe and found.groups) or depth else None
+        edges = {path: module for path, module in network.named_modules() if isinstance(module, MixedEdge)}
+        tested = Probe(network, example_inputs) if (probe and found.groups) or depth or edges else None
         if tested is not None and probe and found.groups:
             found = _probed(trace, found, tested)
             found, sizes = _fitted(trace, found, tested, partial(trace.elsewhere, network, example_inputs))
         sources = found.sources(trace)
         branches: list[Branch] = []
-        if depth and tested is not None:
+        if (depth or edges) and tested is not None:
             allowed = [
                 c
-                for c in candidates(trace)
+                for c in candidates(trace, edges, depth=depth)
                 if all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
             ]
             branches = _branches(allowed, sources, sizes, found, tested)
@@ -195,6 +201,7 @@ class Space:
             shapes=shapes,
             baked=plain,
             branches=branches,
+            choices=_choices(branches, edges),
             operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
         )
@@ -308,20 +315,34 @@ def _branches(
     some = everything.clone()
     for off in uneven(channels.groups):
         some[off] = False
-    good: dict[str, Bypass] = {}
-    pending = [(candidate.name, list(candidate.ways)) for candidate in found]
-    while pending:
-        tried = [ways[0] for _, ways in pending]
-        bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
-        good |= {name: tried[i] for i, (name, _) in enumerate(pending) if i not in bad}
-        pending = [(name, ways[1:]) for i, (name, ways) in enumerate(pending) if i in bad and len(ways) > 1]
-    order = [c.name for c in found if c.name in good]
-    for every in (1, 2):
+    # Candidates of one edge are tried apart: without all of them an edge may have nothing left.
+    nth: list[int] = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
+    good: dict[int, Bypass] = {}
+    for turn in sorted(set(nth)):
+        pending = [(i, list(candidate.ways)) for i, candidate in enumerate(found) if nth[i] == turn]
+        while pending:
+            tried = [ways[0] for _, ways in pending]
+            bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
+            good |= {i: tried[n] for n, (i, _) in enumerate(pending) if n not in bad}
+            pending = [(i, ways[1:]) for n, (i, ways) in enumerate(pending) if n in bad and len(ways) > 1]
+    for turn, every in itertools.product(sorted(set(nth)), (1, 2)):
         for first in range(every):
-            chosen = order[first::every]
-            bad = set(probe.failing_bypasses(sources, sizes, [good[name] for name in chosen], some))
-            order = [name for name in order if name not in {chosen[i] for i in bad}]
-    return [Branch(name, len(everything) + n, good[name]) for n, name in enumerate(order)]
+            chosen = [i for i in sorted(good) if nth[i] == turn][first::every]
+            bad = set(probe.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
+            for n in bad:
+                del good[chosen[n]]
+    return [Branch(found[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
+
+
+def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list[Tensor]:
+    """See ``Space.choices``."""
+    found = []
+    for edge, module in edges.items():
+        inside = f"{edge}.candidates." if edge else "candidates."
+        own = [b.variable for b in branches if b.name.startswith(inside) and "." not in b.name.removeprefix(inside)]
+        if own and len(own) == len(module.candidates) and not module.shortcut:
+            found.append(torch.tensor(own))
+    return found
 
 
 def macs(network: nn.Module, example_inputs: Inputs) -> int:
