@@ -1,4 +1,7 @@
 import functools
+import itertools
+import math
+import statistics
 
 import pytest
 import torch
@@ -8,6 +11,8 @@ from torch import nn
 import dnal
 from dnal.methods.random_search import random_search
 from dnal.methods.selection import select
+from dnal.methods.uniform import random_scores, uniform_scores
+from dnal.train.evaluate import accuracy
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -48,3 +53,37 @@ def test_it_reads_no_more_than_the_samples_asked_for(network: nn.Module, space: 
     few = random_search(network, space, keep, batches, F.cross_entropy, candidates=2, samples=25)
     same = random_search(network, space, keep, batches[:2], F.cross_entropy, candidates=2)
     assert torch.equal(few.losses, same.losses)
+
+
+@pytest.mark.slow
+def test_what_was_found_is_no_better_than_what_was_drawn() -> None:
+    """A smaller version of benchmarks/random_search_null.py."""
+
+    def keep(scores: torch.Tensor) -> torch.Tensor:
+        return scores > 0.5
+
+    found: list[float] = []
+    drawn: list[float] = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        data = dnal.data.loaders(dnal.data.load("digits"), 64)
+        epochs = [list(data.train) for _ in range(8)]
+        network = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+        )
+        space = dnal.Space.of(network, epochs[0][0][0])
+        result = random_search(network, space, keep, epochs[0], F.cross_entropy, candidates=50, seed=seed)
+        assert float(result.losses.min()) < float(result.losses.mean())
+        for chosen, accuracies in (
+            (result.open_variables, found),
+            (keep(uniform_scores(space, random_scores(space, seed))), drawn),
+        ):
+            small = dnal.compact(network, dnal.Architecture.of(space, chosen))
+            optimizer = torch.optim.Adam(small.parameters(), lr=1e-3)
+            for x, y in itertools.chain.from_iterable(epochs):
+                optimizer.zero_grad()
+                F.cross_entropy(small(x), y).backward()
+                optimizer.step()
+            accuracies.append(accuracy(small, data.test))
+    error = math.sqrt((statistics.variance(found) + statistics.variance(drawn)) / len(found))
+    assert abs(statistics.mean(found) - statistics.mean(drawn)) <= 2 * error
