@@ -494,8 +494,8 @@ def _search(
         return selected(space, scores, {**limits, **(tighter or {})}, widths, job.latency)
 
     task = Task(
-        fabric=job.fabric, network=network, space=space, limits=limits, widths=widths, select=select, train=job.train,
-        val=job.val, loss=job.loss, epochs=plan.epochs[1], lr=plan.rates[1], seed=plan.seed, recipe=plan.recipe,
+        fabric=job.fabric, network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select,
+        train=job.train, val=job.val, loss=job.loss, epochs=plan.epochs[1], lr=plan.rates[1], seed=plan.seed, recipe=plan.recipe,
         lambda_=plan.lambda_, steps=plan.steps, teacher=teacher, validate=job.validate, listener=listener,
         history=history, keeper=keeper,
     )  # fmt: skip

@@ -36,8 +36,8 @@ def dnal(task: Task) -> Tensor:
     open_variables = paper_recipe.chosen(space, s, paper_recipe.delta_of_epoch(task.epochs, task.epochs))
     if not fits(space.costs, task.limits, open_variables):
         warnings.warn(
-            f"lambda={task.lambda_:g} left the network above the budget; its lowest-ranked channels are dropped too. A "
-            "larger lambda closes more.",
+            f"lambda={task.lambda_:g} left the network above the budget {task.budget}; its lowest-ranked channels are "
+            "dropped too. A larger lambda closes more.",
             stacklevel=6,
         )
         return task.select(s)

@@ -29,7 +29,8 @@ class Task:
 
     Attributes:
         network: the trained base; a method may go on training it, and what is left of it is retrained.
-        limits: cost name -> bound in its own unit; none at all where nothing is bounded. widths: what a group may have.
+        budget: as it was asked for. limits: cost name -> bound in its own unit; none at all where nothing is bounded.
+        widths: what a group may have.
         select: (scores (num_gates,), higher kept first; tighter limits by name, or none) -> the variables that stay
             (bool) within all limits.
         train, val: batches of (inputs, targets); val is for the log, and for methods that need data of their own.
@@ -42,6 +43,7 @@ class Task:
     fabric: Fabric
     network: nn.Module
     space: Space
+    budget: str
     limits: Mapping[str, float]
     widths: Widths
     select: Select
