@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import dnal
 from dnal.models import create
 from dnal.models.registry import own_models
-from dnal.supernet import MBConv, MixedEdge
+from dnal.supernet import MBConv, MixedEdge, blocks
 from independent import counted_macs, difference, parameter_count, randomise, run
 
 NAMES = [name for name in own_models() if name.startswith("supernet/")]
@@ -150,3 +150,19 @@ def test_recomputing_gives_the_same_gradients_for_less_memory() -> None:
     for plain, again in zip(*gradients, strict=True):
         assert torch.allclose(plain, again, rtol=1e-4, atol=1e-5)
     assert kept[1] < 0.5 * kept[0]
+
+
+def test_what_was_learnt_is_a_line_per_block() -> None:
+    network, images = network_of("supernet/tiny")
+    space = dnal.Space.of(network, images)
+    open_variables = torch.ones(space.num_gates, dtype=torch.bool)
+    for branch in space.branches:
+        open_variables[branch.variable] = branch.name in ("edges.0.candidates.1", "edges.2.candidates.2")
+    inner = next(group for group in space.groups if ("edges.0.candidates.1.0.weight", 0) in group.places)
+    open_variables[inner.variables[:5]] = False
+    text = blocks(network, dnal.Architecture.of(space, open_variables))
+    assert text == [
+        f"block 1: mbconv k3 e3 -> {inner.width - 5} of {inner.width} channels",
+        "block 2: shortcut",
+        "block 3: mbconv k5 e2 -> 24 of 24 channels",
+    ]

@@ -17,6 +17,7 @@ from dnal.errors import UserError
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+    from torch import nn
 
     from dnal.learning import Learned
     from dnal.train.listener import Listener
@@ -132,11 +133,12 @@ def run(
             raise
         raise UserError(f"{sentence} {_go_on(folders)}.") from error
     if leads:
-        _tell(job, results, folders)
+        _tell(job, network, results, folders)
 
 
-def _tell(job: Job, results: list[Learned], folders: list[Path]) -> None:
+def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Path]) -> None:
     from dnal.cli.summary import print_constraints, print_figures, print_trade_off
+    from dnal.supernet import blocks
 
     if len(results) > 1:
         print_trade_off(results)
@@ -148,6 +150,8 @@ def _tell(job: Job, results: list[Learned], folders: list[Path]) -> None:
     (learned,), (folder,) = results, folders
     print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
     print_constraints(learned.constraints)
+    for block in blocks(network, learned.architecture):
+        line(block)
     line()
     line(f"run:  {folder}")
     line(f"next: {_evaluating(job, folder)}")

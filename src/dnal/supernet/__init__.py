@@ -3,5 +3,6 @@ a network with some :class:`MixedEdge` in it; ``resnet_like`` is an example of o
 
 from dnal.space.edge import MixedEdge
 from dnal.supernet.mobile import MBConv
+from dnal.supernet.text import blocks
 
-__all__ = ["MBConv", "MixedEdge"]
+__all__ = ["MBConv", "MixedEdge", "blocks"]

@@ -1,0 +1,51 @@
+"""What was learnt of a supernet, as text that people read."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dnal.architecture import Architecture
+from dnal.space.edge import MixedEdge
+from dnal.supernet.mobile import MBConv
+
+
+def blocks(network: nn.Module, architecture: Architecture) -> list[str]:
+    """A line per mixed edge of the supernet, in its order: "block 7: mbconv k5 e3 -> 112 of 240 channels, residual".
+
+    The channels are those inside the candidate: the most that one of its layers makes.
+
+    Args:
+        network: the supernet, before removal.
+
+    Raises:
+        UserError: if the architecture was made for another network.
+    """
+    architecture.check(network)
+    edges = [(path, module) for path, module in network.named_modules() if isinstance(module, MixedEdge)]
+    return [f"block {number}: {_edge(path, edge, architecture)}" for number, (path, edge) in enumerate(edges, start=1)]
+
+
+def _edge(path: str, edge: MixedEdge, architecture: Architecture) -> str:
+    prefix = f"{path}.candidates." if path else "candidates."
+    left = [
+        _candidate(f"{prefix}{name}", candidate, architecture)
+        for name, candidate in edge.candidates.named_children()
+        if not architecture.kept.removes(f"{prefix}{name}")
+    ]
+    if not left:
+        return "shortcut"
+    return f"{' + '.join(left)}{', residual' if edge.shortcut else ''}"
+
+
+def _candidate(path: str, candidate: nn.Module, architecture: Architecture) -> str:
+    word = (
+        f"mbconv k{candidate.kernel} e{candidate.expansion}"
+        if isinstance(candidate, MBConv)
+        else type(candidate).__name__.lower()
+    )
+    inside = [name for name, shape in architecture.shapes.items() if name.startswith(f"{path}.") and len(shape) > 1]
+    if not inside:
+        return word
+    widest = max(inside, key=lambda name: architecture.shapes[name][0])
+    whole, kept = architecture.shapes[widest][0], architecture.kept[widest][0]
+    return f"{word} -> {whole if kept is None else len(kept)} of {whole} channels"
