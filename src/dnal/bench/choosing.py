@@ -59,8 +59,8 @@ def choose(
         return select(space, scores, {**limits, **(tighter or {})}, widths)
 
     task = Task(
-        fabric=ground.fabric, network=network, space=space, limits=limits, widths=widths, select=selected,
-        train=ground.loaders.train, val=ground.held_out, loss=F.cross_entropy, epochs=epochs,
+        fabric=ground.fabric, network=network, space=space, budget=f"macs<={share:g}%", limits=limits, widths=widths,
+        select=selected, train=ground.loaders.train, val=ground.held_out, loss=F.cross_entropy, epochs=epochs,
         lr=ARCHITECTURE_RATE * DEFAULT_LR, seed=ground.seed, recipe=entry.recipe, lambda_=lambda_ or 0.0,
         steps="joint", teacher=base.network if taught else None, validate=unmeasured, listener=listener,
         history=keeper.history, keeper=keeper,
