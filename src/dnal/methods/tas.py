@@ -40,6 +40,7 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.errors import UserError
 from dnal.gates import Gated
 from dnal.methods.interpolation import interpolated
 from dnal.methods.magnitude import l1_scores
@@ -378,7 +379,10 @@ def search(
 
     Raises:
         Diverged: when the loss is no number.
+        UserError: where every group may have one width only, and no branch may go.
     """
+    if not supernet.distributions():
+        raise UserError("there is nothing to search: every group may have one width only; ease 'least' or 'multiple'.")
     steps = max(1, epochs * len(loader))
     own = sgd(nn.ModuleList([supernet.network, supernet.norms]), lr)
     adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
