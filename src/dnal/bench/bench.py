@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from dnal.bench.base import trained
@@ -61,7 +63,7 @@ def run_suite(
     context = get_context("spawn")
     event = context.Event()
     running: dict[Future[str], Job] = {}
-    with ProcessPoolExecutor(min(at_once, len(waiting)), context, begin, (event,)) as pool:
+    with ProcessPoolExecutor(min(at_once, len(waiting)), context, begin, (event,)) as pool, _set_on_error(event):
         while waiting or running:
             if stop():
                 event.set()
@@ -94,6 +96,16 @@ def run_suite(
                 told(job, answer, outcome)
     outcome.left = len([job for job in waiting if isinstance(job, Run)])
     return outcome
+
+
+@contextmanager
+def _set_on_error(event: Event) -> Iterator[None]:
+    """Nobody waits for the jobs in progress when something is wrong."""
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
 
 
 def rates_of(suite: Suite, job: Job, rows: dict[Run, Row]) -> tuple[float, ...]:

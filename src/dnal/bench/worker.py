@@ -31,8 +31,9 @@ def begin(stop: Event) -> None:
     global _stop
     _stop = stop.is_set
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent hears them too, and sets ``stop``
+    # Ctrl-C goes to the parent too, which sets ``stop``. SIGTERM must end a worker: with it the pool ends the others
+    # when one was killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
