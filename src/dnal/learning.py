@@ -89,7 +89,7 @@ def learn(
     base_is_trained: bool = False,
     *,
     method: str = "dnal",
-    init: Literal["trained", "fresh"] = "trained",
+    init: Literal["trained", "fresh"] | None = None,
     example_inputs: Tensor | None = None,
     epochs: int | tuple[int, int, int] | None = None,
     lr: float | None = None,
@@ -132,7 +132,7 @@ def learn(
         method: who chooses: "dnal", or a name of :func:`dnal.methods.methods`. One that does not train leaves the
             epochs of the second phase to the third, so that all see equally many images.
         init: what is retrained: the "trained" weights that are left, or "fresh" ones, the control of what the weights
-            were worth.
+            were worth; by default what the method is made for: trained, but for "tas".
         example_inputs: a batch to trace the network with; by default the first images of ``val``.
         epochs: of the three phases, or one number shared out 40:20:40; 40, 20, 40 by default.
         lr: peak learning rate of the base phase, 0.1 by default; the others follow from it.
@@ -187,7 +187,7 @@ def trade_off(
     metric: Metric | None = None,
     base_is_trained: bool = False,
     method: str = "dnal",
-    init: Literal["trained", "fresh"] = "trained",
+    init: Literal["trained", "fresh"] | None = None,
     example_inputs: Tensor | None = None,
     epochs: int | tuple[int, int, int] | None = None,
     lr: float | None = None,
@@ -494,12 +494,15 @@ def _search(
         return selected(space, scores, {**limits, **(tighter or {})}, widths, job.latency)
 
     task = Task(
-        fabric=job.fabric, network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select,
-        train=job.train, val=job.val, loss=job.loss, epochs=plan.epochs[1], lr=plan.rates[1], seed=plan.seed, recipe=plan.recipe,
-        lambda_=plan.lambda_, steps=plan.steps, teacher=teacher, validate=job.validate, listener=listener,
-        history=history, keeper=keeper,
+        fabric=job.fabric, network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths,
+        select=select, train=job.train, val=job.val, loss=job.loss, epochs=plan.epochs[1], lr=plan.rates[1],
+        seed=plan.seed, recipe=plan.recipe, lambda_=plan.lambda_, steps=plan.steps, teacher=teacher,
+        validate=job.validate, listener=listener, history=history, keeper=keeper,
     )  # fmt: skip
-    return method_of(plan.method).choose(task)
+    method = method_of(plan.method)
+    if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn
+        keeper.resume("architecture", {"place": Place(job.train)}, history)
+    return method.choose(task)
 
 
 def _check_distinct(budgets: list[Budget]) -> None:

@@ -60,7 +60,7 @@ class Plan:
         *,
         budget: str | Budget | None,
         method: str = "dnal",
-        init: str = "trained",
+        init: str | None = None,
         recipe: str,
         base_is_trained: bool,
         epochs: int | tuple[int, int, int] | None,
@@ -82,7 +82,8 @@ class Plan:
         """
         from dnal.methods import method_of  # torch, which the command line's help need not wait for
 
-        trains = method_of(method).trains
+        chooser = method_of(method)
+        init = init or ("fresh" if chooser.fresh else "trained")
         _one_of("init", init, INITS)
         _one_of("recipe", recipe, RECIPES)
         if method != "dnal" and recipe != "budget":
@@ -110,7 +111,7 @@ class Plan:
             init=init,
             recipe=recipe,
             base_is_trained=base_is_trained,
-            epochs=_phases(epochs, base_is_trained, trains),
+            epochs=_phases(epochs, base_is_trained, chooser.trains),
             rates=(peak, ARCHITECTURE_RATE * later, peak if init == "fresh" else RETRAIN_RATE * later),
             lambda_=penalty,
             distil=distil,

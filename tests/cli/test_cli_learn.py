@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 import dnal as package
@@ -311,3 +312,20 @@ def test_progress_bars_tell_phase_epoch_loss_macs_and_gates(monkeypatch: pytest.
 
 def test_the_entry_point_is_the_app() -> None:
     assert callable(cli.main)
+
+
+def test_a_method_by_name_and_the_list_of_them(here: Path, dnal: Program) -> None:
+    from dnal.methods import methods
+
+    listed = dnal("methods").out
+    assert all(name in listed for name in methods())
+    assert dnal("learn", *SHORT, "--method", "uniform", "--init", "fresh", "--out", "run").status == 0
+    config = yaml.safe_load((here / "run" / CONFIG).read_text())
+    assert (config["method"], config["init"], config["epochs"]) == ("uniform", "fresh", [1, 0, 2])
+    assert json.loads((here / "run" / RESULT).read_text())["method"] == "uniform"
+    assert dnal("learn", "--like", "run", "--out", "again").err == ""
+    assert (here / "again" / MODEL).read_bytes() == (here / "run" / MODEL).read_bytes()
+    assert dnal("learn", "--like", "run", "--method", "dnal", "--epochs", "1,1,1", "--out", "other").status == 0
+    wrong = dnal("learn", "--method", "unifrom")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "did you mean 'uniform'" in wrong.err

@@ -30,7 +30,7 @@ class Job:
     root: str | None
     budgets: list[str]
     method: str
-    init: str
+    init: str | None
     recipe: str
     lambda_: float | None
     least: int | float
@@ -63,7 +63,8 @@ class Job:
         from dnal.methods import method_of
 
         method_of(self.method)
-        options.one_of("init", self.init, INITS)
+        if self.init is not None:
+            options.one_of("init", self.init, INITS)
         options.one_of("recipe", self.recipe, RECIPES)
         options.one_of("precision", self.precision, options.PRECISIONS)
         options.one_of("backend", self.backend, options.BACKENDS)

@@ -47,8 +47,12 @@ def learn(
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="Who chooses; `dnal methods` lists all.")] = "dnal",
     init: Annotated[
-        str, typer.Option(metavar="trained|fresh", help="Which weights are retrained: those left, or new ones.")
-    ] = "trained",
+        str | None,
+        typer.Option(
+            metavar="trained|fresh",
+            help="Which weights are retrained: those left, or new ones; default: what the method is made for.",
+        ),
+    ] = None,
     recipe: Annotated[str, typer.Option(metavar="budget|paper", help="How the architecture is learned.")] = "budget",
     lambda_: Annotated[
         float | None, typer.Option("--lambda", metavar="X", help="Weight of the cost; recipe paper only.")

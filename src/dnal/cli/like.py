@@ -20,9 +20,11 @@ CHANGES_WITH: dict[str, tuple[str, ...]] = {
     "weights": ("model",),
     "input": ("model", "data"),
     "classes": ("model", "data"),
-    "lambda_": ("recipe",),
+    "init": ("method",),
+    "recipe": ("method",),
+    "lambda_": ("recipe", "method"),
     "distil": ("recipe",),
-    "epochs": ("model", "weights"),
+    "epochs": ("model", "weights", "method"),
     "latency": ("model", "data", "input", "classes", "deploy_batch", "backend", "depth", "include", "exclude"),
 }
 """What a run recorded of an option is of no use once one of these is another; then it is as if it were not given."""

@@ -74,11 +74,10 @@ def random_search(
     return Found(best, torch.tensor(losses, dtype=torch.float64))
 
 
-@register("random-search", fresh=True)
+@register("random-search")
 def searched(task: Task) -> Tensor:
     """Keeps, of 200 random architectures with the same share of every group, that of the least loss at the weights as
     they stand."""
-    task.keeper.resume("architecture", {}, task.history)  # the data draw from the random state of the phase
     return random_search(task.network, task.space, task.select, task.val, task.loss, seed=task.seed).open_variables
 
 

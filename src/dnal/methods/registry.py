@@ -22,7 +22,7 @@ class Method:
     Attributes:
         trains: whether it uses the epochs of the architecture phase; otherwise they lengthen the retraining, so that
             every method sees equally many images.
-        fresh: whether what it chose is meant for new weights, not for the trained ones.
+        fresh: whether what it chose is trained from new weights, where nobody says.
     """
 
     name: str
