@@ -84,8 +84,8 @@ class Suite:
 
 
 DIGITS = Network("vgg-small", "vgg_small", "digits", (1, 8, 8), None, (5.0,), (6, 3, 6), 64)
-VGG = Network("vgg16-quarter", "cifar/vgg16_bn_quarter", "cifar10", (3, 16, 16), 15_000, (25.0, 10.0), (16, 8, 16), 128)
-RESNET = Network("resnet20", "cifar/resnet20", "cifar10", (3, 32, 32), 5_000, (25.0, 10.0), (16, 8, 16), 64)
+VGG = Network("vgg16-quarter", "cifar/vgg16_bn_quarter", "cifar10", (3, 16, 16), 15_000, (25.0, 10.0), (12, 6, 12), 128)
+RESNET = Network("resnet20", "cifar/resnet20", "cifar10", (3, 32, 32), 5_000, (25.0, 10.0), (8, 4, 8), 64)
 FASHION = Network("vgg-fashion", "vgg_small", "fashion-mnist", (1, 14, 14), 10_000, (25.0, 10.0), (12, 6, 12), 128)
 
 SIMPLE = (
