@@ -14,7 +14,7 @@ def temporary_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.tmp")
 
 
-def atomic(path: Path, write: Callable[[Path], None]) -> None:
+def atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Lets ``write`` fill a temporary file, and puts that in the place of ``path`` once it is on the disk.
 
     Raises:

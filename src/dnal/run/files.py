@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dnal.atomic import atomic
@@ -27,4 +27,4 @@ FILES = (CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, *EXP
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     # safetensors refuses tensors that share memory: every name gets its own copy, and every name is in the file.
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    atomic(path, lambda temporary: save_file(copies, temporary, metadata))
+    atomic(path, lambda temporary: temporary.write_bytes(save(copies, metadata)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dnal.atomic import atomic, temporary_of
@@ -52,7 +52,8 @@ class Checkpoints:
         metadata = {"state": text, "sha256": _digest(copies, text)}
 
         def write(temporary: Path) -> None:
-            save_file(copies, temporary, metadata)
+            # Not save_file: its own temporary file would stay where a kill leaves it, under a name that nobody knows.
+            temporary.write_bytes(save(copies, metadata))
             if (self.folder / LAST).exists():
                 (self.folder / LAST).replace(self.folder / BEFORE)
 
