@@ -9,11 +9,11 @@ import pytest
 import timm
 import torch
 import torchvision
-from independent import counted_macs, difference, parameter_count, randomise, run, zero_twin
 from torch import Tensor, nn
 
 import dnal
 from dnal.models import create
+from independent import counted_macs, difference, parameter_count, randomise, run, zero_twin
 
 NETWORKS = {  # name: (pixels, branches, what scales the result of a branch)
     "cifar/resnet20": (32, 9, ["bn2"]),

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 from torch import Tensor, nn
 
 import dnal
+from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 
 transformers = pytest.importorskip("transformers")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 from networks import EXAMPLES, Attention, attending
 from torch import Tensor, nn
 
 import dnal
 from dnal.space.sizes import Argument, Attribute
+from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 
 
 class Split(nn.Module):

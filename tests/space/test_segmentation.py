@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torchvision
-from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 
 import dnal
+from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 
 
 @pytest.mark.slow
