@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import dnal
+from cli_program import Program
 from dnal.models import create
 from dnal.models.registry import own_models
 from dnal.supernet import MBConv, MixedEdge, blocks
+from dnal.supernet.step import steps
 from independent import counted_macs, difference, parameter_count, randomise, run
 
 NAMES = [name for name in own_models() if name.startswith("supernet/")]
@@ -166,3 +168,23 @@ def test_what_was_learnt_is_a_line_per_block() -> None:
         "block 2: shortcut",
         "block 3: mbconv k5 e2 -> 24 of 24 channels",
     ]
+
+
+def test_a_step_is_held_against_that_of_one_candidate() -> None:
+    network = create("supernet/tiny")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    found = steps(network, torch.rand(1, 1, 8, 8), batch=4)
+    one, whole, again = (found[name].kept_bytes for name in ("one candidate", "supernet", "recomputed"))
+    assert one < whole
+    assert again < whole
+    twice = steps(network, torch.rand(1, 1, 8, 8), batch=8)["supernet"].kept_bytes
+    assert 1.8 * whole < twice <= 2 * whole
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_dnal_space_shows_it(dnal: Program) -> None:
+    answer = dnal("space", "--model", "supernet/tiny")
+    assert answer.status == 0
+    assert "a training step of 8 images" in answer.out
+    assert all(name in answer.out for name in ("one candidate", "recomputed"))
+    assert "training step" not in dnal("space", "--model", "vgg_small").out

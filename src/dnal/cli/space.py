@@ -52,8 +52,10 @@ def space(
     from dnal.errors import UserError
     from dnal.methods.selection import least_costs
     from dnal.methods.widths import Widths
+    from dnal.space.edge import MixedEdge
     from dnal.space.memory import memory_cost
     from dnal.space.space import Space
+    from dnal.supernet.step import BATCH, steps
 
     shape = asked or models.default_input(model)
     network, _ = created(model, classes, shape)
@@ -72,6 +74,9 @@ def space(
     except UserError as error:
         say(f"note: {error}")
     document = described(found, model, shape, least_costs(found, Widths(narrowest, multiple)))
+    if any(isinstance(module, MixedEdge) for module in network.modules()):
+        taken = {name: dataclasses.asdict(step) for name, step in steps(network, example, BATCH).items()}
+        document["step"] = {"batch": BATCH, "networks": taken}
     if as_json:
         json_document(document)
     else:
@@ -128,6 +133,22 @@ def _print(found: dict[str, Any]) -> None:
     if found["branches"]:
         line()
         table([("branch", False)], [(name,) for name in found["branches"]])
+    if "step" in found:
+        line()
+        networks = found["step"]["networks"]
+        one = networks["one candidate"]
+        table(
+            [
+                (f"a training step of {found['step']['batch']} images", False),
+                ("kept for the gradients", True),
+                ("time", True),
+                ("", True),
+            ],
+            [
+                (name, f"{amount(s['kept_bytes'])}B", f"{1e3 * s['seconds']:.1f} ms", _times(s, one))
+                for name, s in networks.items()
+            ],
+        )
     if found["fixed"]:
         line()
         rows_fixed = [(f["reason"], str(len(f["tensors"])), _short(f["tensors"])) for f in found["fixed"]]
@@ -136,6 +157,11 @@ def _print(found: dict[str, Any]) -> None:
         line()
         rows_unknown = [(name, str(count)) for name, count in found["unknown"].items()]
         table([("operation without a rule", False), ("calls", True)], rows_unknown)
+
+
+def _times(step: dict[str, Any], one: dict[str, Any]) -> str:
+    """How much more a step keeps and takes than another one."""
+    return f"x{step['kept_bytes'] / one['kept_bytes']:.2f}, x{step['seconds'] / one['seconds']:.2f}"
 
 
 def _modules(places: list[str]) -> list[str]:
