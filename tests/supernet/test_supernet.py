@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -138,20 +139,23 @@ def test_both_recipes_learn_which_candidates_stay(recipe: str, tmp_path: Path) -
 
 def test_recomputing_gives_the_same_gradients_for_less_memory() -> None:
     torch.manual_seed(0)
-    candidates = [MBConv(4, 4, k, 3) for k in (3, 5, 7)]
+    first = [MBConv(4, 4, k, 3) for k in (3, 5, 7)]
     images = torch.rand(4, 4, 8, 8, requires_grad=True)
-    gradients, kept = [], []
+    gradients, kept, statistics = [], [], []
     for recompute in (False, True):
-        edge = MixedEdge(candidates, shortcut=True, recompute=recompute).train()
+        edge = MixedEdge(copy.deepcopy(first), shortcut=True, recompute=recompute).train()
         saved: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, s=saved: s.append(t.nbytes) or t, lambda t: t):
             out = edge(images)
         kept.append(sum(saved))
         edge.zero_grad()
         gradients.append(torch.autograd.grad(out.square().sum(), [images, *edge.parameters()]))
+        statistics.append(list(edge.buffers()))
     for plain, again in zip(*gradients, strict=True):
         assert torch.allclose(plain, again, rtol=1e-4, atol=1e-5)
     assert kept[1] < 0.5 * kept[0]
+    for plain, again in zip(*statistics, strict=True):  # every batch counts once
+        assert torch.allclose(plain, again, rtol=1e-4)
 
 
 def test_what_was_learnt_is_a_line_per_block() -> None:

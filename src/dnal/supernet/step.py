@@ -18,7 +18,8 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Step:
-    """Bytes that the forward pass keeps for the gradients, and seconds of forward and backward."""
+    """Bytes that the forward pass keeps for the gradients, and seconds of forward and backward. What is computed again
+    for the gradients comes on top of the bytes, a candidate at a time."""
 
     kept_bytes: int
     seconds: float
