@@ -16,26 +16,11 @@ import dnal
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.listener import Listener
 from dnal.train.loop import Stopped
+from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
 STEPS = 3  # an epoch
 ALL = STEPS * sum(EPOCHS)
-
-
-class Killed(Exception):
-    pass
-
-
-class Killer(Listener):
-    """Ends the job without warning after so many steps."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def step(self, loss: float) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
 
 
 def data(kind: str) -> tuple[Any, Any]:

@@ -22,10 +22,7 @@ def atomic(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = temporary_of(path)
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
         write(temporary)
-        temporary.chmod(mode)  # safetensors makes files for their owner alone; a run's files are like any other
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -48,12 +45,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def refusal(error: BaseException) -> str | None:
-    """What the disk said, if it was the disk; safetensors tells it in an error of its own."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if type(error).__name__ == "SafetensorError" and ("os error" in str(error) or "I/O" in str(error)):
-        return str(error)
-    return None
+    """What the disk said, if it was the disk."""
+    return error.strerror or str(error) if isinstance(error, OSError) else None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,8 +1,27 @@
 """The one exception that means: what was asked for cannot be done, and here is what can."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
 
 class UserError(ValueError):
     """A mistake in what the user asked for, told in one sentence with the remedy.
 
     The command line prints the sentence and exits with status 2; nothing else in the package catches it.
     """
+
+
+def suggestion(word: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """The end of a sentence about a wrong name: "did you mean 'right'?", or ``otherwise``, by default all names."""
+    nearest = difflib.get_close_matches(word, known, n=1)
+    if nearest:
+        return f"did you mean '{nearest[0]}'?"
+    return f"known are {', '.join(known)}." if otherwise is None else otherwise
+
+
+def all_names(word: str, known: Collection[str]) -> str:
+    """The same where the names are few enough to be told in any case: "; did you mean 'right'? There are ..."."""
+    nearest = suggestion(word, known, "")
+    return f"{f'; {nearest}' if nearest else '.'} There are {', '.join(known)}."

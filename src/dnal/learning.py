@@ -280,7 +280,9 @@ def trade_off(
     space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
     _check_removable(space, chosen_by_name=bool(include or exclude))
     everyone = Chorus(listeners)
-    space, plans, model = _priced_together(fabric, space, plans, deployment, network, example, latency, everyone)
+    space, plans, model = _by_one(
+        fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
+    )
     everyone.space(space, ranges(space, plans, model))
     if alone:
         precision, arranged = _arranged(fabric, precision, memory_format, network, space, val, loss)
@@ -346,25 +348,18 @@ class _Job:
         return self.metric(network, self.val)
 
 
-def _priced_together(
+def _by_one(
     fabric: Fabric,
-    space: Space,
+    price: Callable[[list[Plan], Any], tuple[Space, list[Plan], LatencyModel | None]],
     plans: list[Plan],
-    deployment: Deployment,
-    network: nn.Module,
-    example: Tensor,
     latency: LatencyModel | str | Path | None,
-    listener: Listener,
 ) -> tuple[Space, list[Plan], LatencyModel | None]:
-    """:func:`priced`, timed by one of the processes, while nothing else runs, and told to the others."""
-    if fabric.world_size == 1:
-        return priced(space, plans, deployment, network, example, latency, listener)
+    """``price`` of the plans, timed by one of the processes, while nothing else runs, and told to the others."""
     if fabric.is_global_zero:
-        space, plans, model = priced(space, plans, deployment, network, example, latency, listener)
+        space, plans, model = price(plans, latency)
         fabric.broadcast((plans, model))
         return space, plans, model
-    plans, model = fabric.broadcast((plans, None))
-    return priced(space, plans, deployment, network, example, model, listener)
+    return price(*fabric.broadcast((plans, None)))
 
 
 def _train_base(
@@ -540,15 +535,16 @@ def _arranged(
     fabric: Fabric, precision: str, order: str, network: nn.Module, space: Space, val: Loader, loss: Loss | None
 ) -> tuple[str, str]:
     """Precision and memory format, with what "auto" leaves open timed, where a step is long enough to matter."""
-    inputs, targets = first_batch(val)
     usual = (precision_of(precision), "channels_last" if order == "auto" else order)
     open_ = [
         (kind, name)
         for kind, name in itertools.product(("32-true", "bf16-mixed"), ORDERS)
         if precision in ("auto", kind) and order in ("auto", name)
     ]
-    long = inputs.dim() == 4 and space.full_cost["macs"] * len(inputs) >= LONG
-    if not long or len(open_) < 2 or fabric.device.type == "cuda":
+    if len(open_) < 2 or fabric.device.type == "cuda":
+        return usual
+    inputs, targets = first_batch(val)
+    if inputs.dim() != 4 or space.full_cost["macs"] * len(inputs) < LONG:
         return usual
     return fastest_arrangement(
         network, inputs, targets, loss or F.cross_entropy, [usual, *(one for one in open_ if one != usual)]

@@ -14,25 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import dnal
 from dnal.methods import methods
 from dnal.train.checkpoint import Checkpoints
-from dnal.train.listener import Listener
+from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
 SHARE = 0.3
 NAMES = list(methods())
-
-
-class Killed(Exception):
-    pass
-
-
-class Killer(Listener):
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def step(self, loss: float) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
 
 
 def network() -> nn.Module:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dnal.bench.base import trained
 from dnal.bench.ground import Place
-from dnal.bench.jobs import Base, Job, Penalty, Run, jobs, leader, needs
+from dnal.bench.jobs import Job, Penalty, Run, jobs, leader, needs
 from dnal.bench.penalty import penalty_file
 from dnal.bench.results import Row, gather, read_row, write_results
 from dnal.bench.suite import Suite
@@ -128,8 +128,4 @@ def _with_needs(suite: Suite, job: Job) -> list[Job]:
 def _done(job: Job, out: Path, rows: dict[Run, Row]) -> bool:
     if isinstance(job, Run):
         return job in rows
-    return penalty_file(out, job).is_file() if isinstance(job, Penalty) else _base_done(job, out)
-
-
-def _base_done(job: Base, out: Path) -> bool:
-    return trained(out, job)
+    return penalty_file(out, job).is_file() if isinstance(job, Penalty) else trained(out, job)

@@ -15,8 +15,8 @@ from dnal.bench.base import Trained
 from dnal.bench.ground import Ground, unmeasured
 from dnal.bench.suite import PEERS, Entry
 from dnal.compaction import compact
-from dnal.gates import Gated
-from dnal.methods import method_of, paper_recipe
+from dnal.methods import method_of
+from dnal.methods.dnal import ranked_by_paper
 from dnal.methods.selection import select
 from dnal.methods.task import Task
 from dnal.methods.widths import Widths
@@ -69,7 +69,7 @@ def choose(
         small, history = peers.choose(entry.method, task, ground.example)
         return small, {"history": history}
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
-    open_ = selected(_ranked_by_paper(task)) if entry.recipe == "paper" else method_of(entry.method).choose(task)
+    open_ = selected(ranked_by_paper(task)) if entry.recipe == "paper" else method_of(entry.method).choose(task)
     return compact(network, Architecture.of(space, open_)), {"open": open_.cpu()}
 
 
@@ -78,11 +78,3 @@ def again(ground: Ground, shapes: Shapes) -> nn.Module:
     if "history" in shapes:
         return peers.again(copy.deepcopy(ground.start), shapes["history"], ground.example)
     return compact(copy.deepcopy(ground.start), Architecture.of(ground.space, shapes["open"]))
-
-
-def _ranked_by_paper(task: Task) -> Tensor:
-    return paper_recipe.search(
-        task.fabric, Gated(task.network, task.space).to(task.fabric.device), task.space, task.train,
-        epochs=task.epochs, lambda_=task.lambda_, loss=task.loss, teacher=task.teacher, validate=task.validate,
-        listener=task.listener, history=task.history, keeper=task.keeper,
-    )  # fmt: skip

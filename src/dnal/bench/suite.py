@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dnal.errors import UserError
+from dnal.errors import UserError, all_names
 
 Epochs = tuple[int, int, int]
 Shape = tuple[int, int, int]
@@ -153,9 +152,7 @@ def suite_of(name: str) -> Suite:
         UserError: there is none; with the nearest right name.
     """
     if name not in SUITES:
-        near = difflib.get_close_matches(name, SUITES, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise UserError(f"unknown suite '{name}'{hint} There are {', '.join(SUITES)}.")
+        raise UserError(f"unknown suite '{name}'{all_names(name, SUITES)}")
     return SUITES[name]
 
 
@@ -180,11 +177,7 @@ def only(suite: Suite, names: tuple[str, ...]) -> Suite:
     networks, entries = [n.name for n in suite.networks], [e.name for e in suite.entries]
     for name in names:
         if name not in (*networks, *entries):
-            near = difflib.get_close_matches(name, [*networks, *entries], n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else "."
-            raise UserError(
-                f"the suite '{suite.name}' has no '{name}'{hint} There are {', '.join([*networks, *entries])}."
-            )
+            raise UserError(f"the suite '{suite.name}' has no '{name}'{all_names(name, [*networks, *entries])}")
     return replace(
         suite,
         networks=tuple(n for n in suite.networks if n.name in names or not set(names) & set(networks)),

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import typer
 
-from dnal.cli import options
 from dnal.cli.job import Job
 from dnal.cli.learn import learn
-from dnal.cli.like import KEYS
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 
 PLACES = {
     "out": "the sweep names the folders of its trials",
@@ -39,8 +35,7 @@ def arguments_of(settings: Mapping[str, Any]) -> list[str]:
         if name in PLACES:
             raise UserError(f"'{name}' is no option of a trial: {PLACES[name]}.")
         if name not in known:
-            nearest = difflib.get_close_matches(name, known.keys() - PLACES.keys(), n=1)
-            hint = f"did you mean '{nearest[0]}'?" if nearest else "`dnal learn --help` lists all."
+            hint = suggestion(name, known.keys() - PLACES.keys(), "`dnal learn --help` lists all.")
             raise UserError(f"unknown option '{name}'; {hint}")
         if value is not None:
             arguments += _arguments(name, value, known[name])
@@ -54,18 +49,10 @@ def job_of(arguments: list[str]) -> Job:
         UserError: what the command itself would refuse.
     """
     try:
-        values = dict(_command().make_context("learn", list(arguments)).params)
+        parameters = _command().make_context("learn", list(arguments)).params
     except typer.BadParameter as error:
         raise UserError(f"{error.format_message().rstrip('.')}.") from None
-    values = {KEYS.get(name, name): value for name, value in values.items()}
-    values |= {name: list(values[name] or []) for name in ("budgets", "include", "exclude")}
-    values |= {
-        "input": options.input_shape(values["input"]),
-        "least": options.least(values["least"]),
-        "multiple": options.multiple(values["multiple"]),
-        "epochs": options.epochs(values["epochs"]),
-    }
-    job = Job(**{field.name: values[field.name] for field in fields(Job) if field.name in values})
+    job = Job.of(parameters)
     job.check()
     return job
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +13,7 @@ import typer
 from dnal.cli import options
 from dnal.cli.display import line
 from dnal.cli.errors import Ended, say, told
-from dnal.cli.stopping import SIGNALS
+from dnal.cli.stopping import Signals, Terminated
 from dnal.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,10 +65,10 @@ def bench(
     folder = out or RUNS / f"bench-{suite}"
     order = runs(whole)
     late = minutes_over(minutes)
-    with claimed(folder, whole), _signals() as came:
+    with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
             asked, folder, order, place=Place(None if root is None else str(root), tuple(places)), at_once=jobs,
-            stop=lambda: late() or came() is not None, told=_tell,
+            stop=lambda: late() or signals.asked(), told=_tell,
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
         if rows:
@@ -80,7 +78,7 @@ def bench(
             write_text(folder / TABLE, document(rows, shlex.join(command), len(order) - len(rows)))
             draw(rows, folder / PLOT)
             line(f"table: {folder / TABLE}")
-    _end(outcome, came())
+    _end(outcome, signals.signal)
 
 
 def _places(given: list[str]) -> list[tuple[str, str]]:
@@ -129,18 +127,10 @@ def _end(outcome: Outcome, signalled: int | None) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], int | None]]:
-    """Gives the function that says which signal has come; a second one ends the program at once."""
-    first: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        first.append(number)
-        if len(first) > 1:
-            raise Ended(number, "ended at once; the same command goes on from the last checkpoints.")
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+def _ended_at_once() -> Iterator[None]:
+    """A second signal as the end of the command."""
     try:
-        yield lambda: first[0] if first else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        yield
+    except Terminated as terminated:
+        sentence = "ended at once; the same command goes on from the last checkpoints."
+        raise Ended(terminated.number, sentence) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,9 @@ from dnal.budget import Budget
 from dnal.cli import options
 from dnal.errors import UserError
 from dnal.plan import DEFAULT_BUDGET, INITS, RECIPES
+
+KEYS = {"input_": "input", "budget": "budgets"}
+"""Parameters of the command whose field has another name."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,23 @@ class Job:
     threads: int | None = None
     latency: Path | None = None
     checkpoint_every: int = 200
+
+    @staticmethod
+    def of(parameters: Mapping[str, Any]) -> Job:
+        """The job that the parsed parameters of `dnal learn` ask for; those that are no field of it are left aside.
+
+        Raises:
+            UserError: naming the option that cannot be read.
+        """
+        values = {KEYS.get(name, name): value for name, value in parameters.items()}
+        values |= {name: list(values[name] or []) for name in ("budgets", "include", "exclude")}
+        values |= {
+            "input": options.input_shape(values["input"]),
+            "least": options.least(values["least"]),
+            "multiple": options.multiple(values["multiple"]),
+            "epochs": options.epochs(values["epochs"]),
+        }
+        return Job(**{field.name: values[field.name] for field in fields(Job) if field.name in values})
 
     def check(self) -> None:
         """Refuses what cannot work with any network and any data.

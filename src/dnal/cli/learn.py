@@ -109,35 +109,7 @@ def learn(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run at --out.")] = False,
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
-    job = Job(
-        model=model,
-        weights=weights,
-        input=options.input_shape(input_),
-        classes=classes,
-        data=data,
-        root=root,
-        budgets=budget or [],
-        method=method,
-        init=init,
-        recipe=recipe,
-        lambda_=lambda_,
-        least=options.least(least),
-        multiple=options.multiple(multiple),
-        depth=depth,
-        deploy_batch=deploy_batch,
-        backend=backend,
-        epochs=options.epochs(epochs),
-        lr=lr,
-        batch_size=batch_size,
-        workers=workers,
-        include=include or [],
-        exclude=exclude or [],
-        seed=seed,
-        limit_train=limit_train,
-        precision=precision,
-        distil=distil,
-        checkpoint_every=checkpoint_every,
-    )
+    job = Job.of(ctx.params)
     options.whole("--devices", devices)
     options.whole("--nodes", nodes)
     watchers: list[Listener] = []

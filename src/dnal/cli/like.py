@@ -7,11 +7,11 @@ directory or the Python path and called. Loading a run asks for trust there; rep
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnal.cli.job import Job
+from dnal.cli.job import KEYS, Job
 
 if TYPE_CHECKING:
     from dnal.run.repeat import Differences, Recorded
@@ -28,8 +28,6 @@ CHANGES_WITH: dict[str, tuple[str, ...]] = {
     "latency": ("model", "data", "input", "classes", "deploy_batch", "backend", "depth", "include", "exclude"),
 }
 """What a run recorded of an option is of no use once one of these is another; then it is as if it were not given."""
-KEYS = {"input_": "input", "budget": "budgets"}
-"""Options whose field has another name."""
 
 
 def repeated(job: Job, run: Path, given: Collection[str]) -> tuple[Job, Differences]:
@@ -54,39 +52,15 @@ def job_of(document: Recorded, run: Path) -> Job:
 
 
 def _values(document: Recorded, run: Path) -> dict[str, Any]:
-    """The fields of :class:`Job`."""
+    """The fields of :class:`Job` that a run records."""
     from dnal.run.files import LATENCY
+    from dnal.run.repeat import Recorded
 
     latency = run / LATENCY
+    recorded = [field.name for field in fields(Job) if field.name in Recorded.model_fields]
     return {
-        "model": document.model,
-        "weights": document.weights,
-        "input": document.input,
-        "classes": document.classes,
-        "data": document.data,
-        "root": document.root,
+        **{name: getattr(document, name) for name in recorded},
         "budgets": [document.budget] if document.budget is not None else [],
-        "method": document.method,
-        "init": document.init,
-        "recipe": document.recipe,
-        "lambda_": document.lambda_,
-        "least": document.least,
-        "multiple": document.multiple,
-        "depth": document.depth,
-        "deploy_batch": document.deploy_batch,
-        "backend": document.backend,
         "epochs": tuple(document.epochs),
-        "lr": document.lr,
-        "batch_size": document.batch_size,
-        "workers": document.workers,
-        "include": document.include,
-        "exclude": document.exclude,
-        "seed": document.seed,
-        "limit_train": document.limit_train,
-        "precision": document.precision,
-        "distil": document.distil,
-        "steps": document.steps,
-        "memory_format": document.memory_format,
-        "threads": document.threads,
         "latency": latency if latency.is_file() else None,
     }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Sequence
 from typing import Literal
 
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 
 Shape = tuple[int, int, int]
 
@@ -90,9 +89,7 @@ def positive(option: str, value: float | None) -> None:
 def one_of(option: str, value: str, known: Sequence[str]) -> None:
     """Refuses an unknown name, with the nearest one that exists."""
     if value not in known:
-        nearest = difflib.get_close_matches(value, known, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(known)}."
-        raise UserError(f"unknown {option} '{value}'; {hint}")
+        raise UserError(f"unknown {option} '{value}'; {suggestion(value, known)}")
 
 
 def _whole_numbers(text: str) -> list[int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dnal.errors import UserError
@@ -53,7 +54,7 @@ def without_chatter() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 
 
-def devices_and_nodes(environment: os._Environ[str] | dict[str, str]) -> tuple[int, int]:
+def devices_and_nodes(environment: Mapping[str, str]) -> tuple[int, int]:
     """What torchrun or SLURM started: processes per machine, and machines."""
     if "TORCHELASTIC_RUN_ID" in environment:
         devices = int(environment["LOCAL_WORLD_SIZE"])

@@ -168,7 +168,7 @@ def _evaluating(job: Job, folder: Path) -> str:
 def _begun(folders: list[Path]) -> bool:
     from dnal.run.files import LAST
 
-    return (folders[0] / LAST).exists()
+    return any((folder / LAST).exists() for folder in folders)  # those that are finished have none any more
 
 
 def _go_on(folders: list[Path]) -> str:

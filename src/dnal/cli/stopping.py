@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 from dnal.train.listener import Listener
 
@@ -20,24 +20,23 @@ class Terminated(BaseException):
         self.number = number
 
 
-class Stopping(Listener):
-    """While training, the first signal is remembered for the loop to ask for; otherwise, or a second time, it ends the
-    job at once. A context manager.
+class Signals:
+    """Remembers the first SIGINT or SIGTERM, for whoever asks; a second one ends the program where it is, with
+    :class:`Terminated`. A context manager.
 
     ``signal``: the number of the one that came, or None.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._training = False
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
 
     def asked(self) -> bool:
-        """Whether the job shall stop after this step."""
+        """Whether one has come."""
         return self.signal is not None
 
-    def __enter__(self) -> Stopping:
+    def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._came) for number in SIGNALS}
         return self
 
@@ -47,17 +46,32 @@ class Stopping(Listener):
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
-        self._training = epochs > 0
-
-    def epoch(self, record: dict[str, Any]) -> None:
-        self._training = record["epoch"] < record["epochs"]
-
     def _came(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a process that prepares images inherits this; it belongs to who started it
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
         again, self.signal = self.signal is not None, number
-        if again or not self._training:
+        if again or not self._waits():
             raise Terminated(number)
+
+    def _waits(self) -> bool:
+        """Whether somebody will ask soon."""
+        return True
+
+
+class Stopping(Signals, Listener):
+    """While a job trains, its loop asks; at any other time the first signal ends it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._training = False
+
+    def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
+        self._training = epochs > 0
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self._training = record["epoch"] < record["epochs"]
+
+    def _waits(self) -> bool:
+        return self._training

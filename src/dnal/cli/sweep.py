@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +15,7 @@ import typer
 from dnal.cli import options
 from dnal.cli.display import line, table
 from dnal.cli.errors import Ended, say, told
-from dnal.cli.stopping import SIGNALS, Terminated
+from dnal.cli.stopping import SIGNALS, Signals, Terminated
 from dnal.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def sweep(
         if share is not None:
             line(f"{len(left)} trials in '{folder}', {share.at_once} at once, threads of each: {share.threads}")
             check = stack.enter_context(
-                _signals(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])])
+                _going_on(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])])
             )
             tasks = {trial.name: trial.task(share.threads) for trial in left}
             on_ray.run(tasks, share, folder, ended=told_.ended, again=told_.again, between=check)
@@ -220,30 +220,42 @@ def _figures(row: Row) -> str:
     return f"{macs} MACs, accuracy {accuracy}, {sum(v for k, v in row.items() if k.startswith('seconds_')):.0f} s"
 
 
+class _Undisturbed(Signals):
+    """Nothing disturbs Ray's end: once a signal is acted upon, no other is heard any more."""
+
+    def check(self) -> None:
+        """Ends the sweep once a signal has come.
+
+        Raises:
+            Terminated: with its number.
+        """
+        if self.signal is not None:
+            for each in SIGNALS:
+                signal.signal(each, signal.SIG_IGN)
+            raise Terminated(self.signal)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not Terminated:
+            super().__exit__(kind, error, trace)
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        try:
+            super()._came(number, frame)
+        except Terminated:
+            self.check()
+
+
 @contextmanager
-def _signals(command: list[str]) -> Iterator[Callable[[], None]]:
-    """Gives the function that raises once a signal has come; a second signal raises wherever it finds the program.
+def _going_on(command: list[str]) -> Iterator[Callable[[], None]]:
+    """Gives the function that raises once a signal has come.
 
     Raises:
         Ended: with the command that goes on.
     """
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        if len(came) > 1:
-            check()
-
-    def check() -> None:
-        if came:
-            for each in SIGNALS:
-                signal.signal(each, signal.SIG_IGN)  # nothing disturbs the end
-            raise Terminated(came[0])
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield check
+        with _Undisturbed() as signals:
+            yield signals.check
     except Terminated as terminated:
         raise Ended(terminated.number, f"interrupted; `{shlex.join(command)}` goes on.") from None
-    for number, handler in before.items():
-        signal.signal(number, handler)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from dnal.data.dataset import Dataset
+from dnal.tensors import raw
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -21,7 +21,7 @@ def fingerprint(dataset: Dataset) -> str:
         for tensor in (part.y, getattr(part, "x", None)):
             if isinstance(tensor, Tensor):
                 digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                digest.update(raw(tensor))
         for file in getattr(part, "files", ()):
             digest.update(f"{'/'.join(Path(file).parts[-3:])} {Path(file).stat().st_size}\n".encode())
     return digest.hexdigest()

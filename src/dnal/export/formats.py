@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 from dnal.export.format import Format
 from dnal.export.onnx_file import Onnx
 from dnal.export.pt2_file import Pt2
@@ -20,7 +18,5 @@ def format_of(name: str) -> Format:
         UserError: an unknown name, or one whose packages are not installed, with the remedy.
     """
     if name not in FORMATS:
-        nearest = difflib.get_close_matches(name, FORMATS, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(FORMATS)}."
-        raise UserError(f"unknown format '{name}'; {hint}")
+        raise UserError(f"unknown format '{name}'; {suggestion(name, FORMATS)}")
     return FORMATS[name]()

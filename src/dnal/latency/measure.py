@@ -6,27 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
-
 from dnal.latency.allocator import steady_memory
-from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda
 
 Run = Callable[[], float]
 """Runs something once and returns the milliseconds it took."""
 
 
 QUICK_MS = 250.0
-
-
-def latency_ms(network: nn.Module, example: Tensor, repeats: int = 30) -> float:
-    """Median milliseconds of one forward pass on ``example`` (its batch included), after warming up."""
-    return latencies_ms([network], example, repeats)[0]
-
-
-def latencies_ms(networks: Sequence[nn.Module], example: Tensor, repeats: int = 30) -> list[float]:
-    """The same for several networks, in PyTorch where the example is."""
-    backend = TorchCuda() if example.is_cuda else TorchCpu()
-    return medians([backend.network(network, example) for network in networks], least=repeats, warm_up=5)
+"""From here on a run counts as slow."""
 
 
 def medians(

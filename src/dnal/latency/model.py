@@ -133,8 +133,6 @@ class LatencyModel:
         try:
             return _parsed(document)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            if isinstance(error, UserError):
-                raise
             raise UserError(f"no latency model: it lacks or garbles {error}.") from None
 
     @staticmethod
@@ -152,9 +150,9 @@ class LatencyModel:
         except (ValueError, RecursionError):
             raise UserError(f"'{path}' is no latency model: it is no JSON.") from None
         try:
-            return _parsed(document)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise UserError(f"'{path}' is no latency model: it lacks or garbles {error}.") from None
+            return LatencyModel.of(document)
+        except UserError as error:
+            raise UserError(f"'{path}' is {error}") from None
 
 
 class Latency:

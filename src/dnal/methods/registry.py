@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from dnal.errors import UserError
+from dnal.errors import UserError, all_names
 from dnal.methods.task import Task
 
 Choose = Callable[[Task], Tensor]
@@ -58,7 +57,5 @@ def method_of(name: str) -> Method:
         UserError: there is none; with the nearest right name.
     """
     if name not in _METHODS:
-        near = difflib.get_close_matches(name, _METHODS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise UserError(f"unknown method '{name}'{hint} There are {', '.join(_METHODS)}.")
+        raise UserError(f"unknown method '{name}'{all_names(name, _METHODS)}")
     return _METHODS[name]

@@ -9,6 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnal.atomic import atomic
+from dnal.tensors import apart
 from dnal.train.checkpoint import BEFORE as BEFORE
 from dnal.train.checkpoint import LAST as LAST
 
@@ -24,7 +25,6 @@ EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 FILES = (CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, *EXPORTS, RESULT)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    # safetensors refuses tensors that share memory: every name gets its own copy, and every name is in the file.
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    atomic(path, lambda temporary: temporary.write_bytes(save(copies, metadata)))
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A file of tensors, atomically."""
+    atomic(path, lambda temporary: temporary.write_bytes(save(apart(tensors))))

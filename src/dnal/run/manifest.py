@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from dnal.errors import UserError
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL
 from dnal.run.reading import REMEDY, content, opened, ordinary
+from dnal.tensors import raw
 
 FORMAT = 1
 SEALED = (CONFIG, ARCHITECTURE, MODEL)
@@ -111,8 +111,7 @@ def tensor_digests(path: Path) -> Iterator[tuple[str, str]]:
     """
     with safe_open(path, framework="pt") as file:
         for name in sorted(file.keys()):
-            raw = file.get_tensor(name).contiguous().flatten().view(torch.uint8)
-            yield name, hashlib.sha256(raw.numpy()).hexdigest()
+            yield name, hashlib.sha256(raw(file.get_tensor(name))).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dnal.space.bypass import Bypass, Replacement, within
-from dnal.space.edge import edge_of
+from dnal.space.edge import candidate_of
 from dnal.space.operations import Operand
 from dnal.space.trace import Trace
 from dnal.space.variables import Sources
@@ -177,10 +177,9 @@ class _Graph:
         found = []
         for term in self.operations[end].inputs:
             maker = self.maker.get(term.number)
-            inside = None if maker is None else edge_of(self.operations[maker].path, [edge])
-            if inside is None or self.trace.calls_of[edge] != 1:
+            path = None if maker is None else candidate_of(edge, self.operations[maker].path)
+            if path is None or self.trace.calls_of[edge] != 1:
                 continue
-            _, path = inside
             region = _Region(term, self.region(term, end))
             places = self.scales(term, region.operations)
             bypass = Bypass(path, tuple(sorted(places or ())), (Replacement(path, "absent"),))

@@ -80,10 +80,12 @@ def _statistics_stay(module: nn.Module) -> Iterator[None]:
             norm.num_batches_tracked.copy_(batches)
 
 
-def edge_of(path: str, edges: Iterable[str]) -> tuple[str, str] | None:
-    """The innermost edge among ``edges`` in whose candidate a module lies, and the candidate's path."""
-    for edge in sorted(edges, key=len, reverse=True):
-        inside = f"{edge}.candidates." if edge else "candidates."
-        if path.startswith(inside):
-            return edge, inside + path.removeprefix(inside).partition(".")[0]
-    return None
+def candidate_path(edge: str, name: str) -> str:
+    """The path of a candidate, by that of its edge and its name in it."""
+    return f"{edge}.candidates.{name}" if edge else f"candidates.{name}"
+
+
+def candidate_of(edge: str, path: str) -> str | None:
+    """The path of the edge's candidate in which a module lies; None where it lies in none."""
+    inside = candidate_path(edge, "")
+    return inside + path.removeprefix(inside).partition(".")[0] if path.startswith(inside) else None

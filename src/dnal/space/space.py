@@ -15,7 +15,7 @@ from dnal.space.bake import bakeable, baked
 from dnal.space.branches import Branch, Candidate, candidates, gates_of
 from dnal.space.bypass import Bypass
 from dnal.space.cost import Cost, CostFunction
-from dnal.space.edge import MixedEdge
+from dnal.space.edge import MixedEdge, candidate_of
 from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
 from dnal.space.operations import Operation
@@ -338,8 +338,7 @@ def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list
     """See ``Space.choices``."""
     found = []
     for edge, module in edges.items():
-        inside = f"{edge}.candidates." if edge else "candidates."
-        own = [b.variable for b in branches if b.name.startswith(inside) and "." not in b.name.removeprefix(inside)]
+        own = [b.variable for b in branches if candidate_of(edge, b.name) == b.name]
         if own and len(own) == len(module.candidates) and not module.shortcut:
             found.append(torch.tensor(own))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from dnal.architecture import Architecture
-from dnal.space.edge import MixedEdge
+from dnal.space.edge import MixedEdge, candidate_path
 from dnal.supernet.mobile import MBConv
 
 
@@ -26,11 +26,11 @@ def blocks(network: nn.Module, architecture: Architecture) -> list[str]:
 
 
 def _edge(path: str, edge: MixedEdge, architecture: Architecture) -> str:
-    prefix = f"{path}.candidates." if path else "candidates."
+    candidates = {candidate_path(path, name): module for name, module in edge.candidates.named_children()}
     left = [
-        _candidate(f"{prefix}{name}", candidate, architecture)
-        for name, candidate in edge.candidates.named_children()
-        if not architecture.kept.removes(f"{prefix}{name}")
+        _candidate(inside, candidate, architecture)
+        for inside, candidate in candidates.items()
+        if not architecture.kept.removes(inside)
     ]
     if not left:
         return "shortcut"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnal.atomic import temporary_of
-from dnal.sweep.lock import lock
+from dnal.claim import lock
 
 BAD_INPUT = 2
 """The status of `dnal` for what was asked and cannot be done."""

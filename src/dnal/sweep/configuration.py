@@ -6,18 +6,17 @@ gives the same trials on any machine and with any version of Ray.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 
 Scalar = None | bool | int | float | str
 Value = Scalar | list[Scalar]
@@ -78,7 +77,7 @@ def sweep_of(text: str, name: str) -> Sweep:
         raise UserError(f"'{name}' is no sweep; write for example {EXAMPLE}.")
     for key in document:
         if key not in KEYS:
-            raise UserError(f"unknown key '{key}' in '{name}'; {_hint(str(key), KEYS)}")
+            raise UserError(f"unknown key '{key}' in '{name}'; {suggestion(str(key), KEYS)}")
     if ("grid" in document) == ("random" in document):
         raise UserError(f"'{name}' needs either grid or random, which say what varies; for example {EXAMPLE}.")
     job = {
@@ -128,7 +127,7 @@ def _source(draw: object, where: str) -> Callable[[float], Value]:
         raise UserError(f"{where} is how it is drawn, such as {{choice: [1, 2]}} or {{log_uniform: [0.01, 0.3]}}.")
     ((kind, values),) = draw.items()
     if kind not in DRAWS:
-        raise UserError(f"unknown draw '{kind}' in {where}; {_hint(str(kind), DRAWS)}")
+        raise UserError(f"unknown draw '{kind}' in {where}; {suggestion(str(kind), DRAWS)}")
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: {kind} takes a list, not {values!r}.")
     if kind == "choice":
@@ -186,8 +185,3 @@ def _check_some(options: Mapping[str, object], where: str) -> None:
 def _check_number(trials: int) -> None:
     if trials > MOST:
         raise UserError(f"these are {trials:,} trials; a sweep has at most {MOST:,}.")
-
-
-def _hint(word: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(known)}."

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from dnal.atomic import write_text
+from dnal import claim
 from dnal.errors import UserError
 from dnal.run.writer import check_free
 from dnal.sweep.configuration import Sweep, read_sweep
-from dnal.sweep.lock import lock
 
 CONFIGURATION = "sweep.yaml"
 TABLE = "trials.csv"
@@ -33,22 +31,6 @@ def check_folder(folder: Path, sweep: Sweep) -> None:
         raise UserError(f"'{folder}' holds another sweep, that of its {CONFIGURATION}; choose another with --out.")
 
 
-@contextmanager
-def claimed(folder: Path, sweep: Sweep) -> Iterator[None]:
-    """The folder with its configuration, ours until the end.
-
-    Raises:
-        UserError: it cannot be written, or somebody else has it.
-    """
-    copy = folder / CONFIGURATION
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not copy.exists():
-            write_text(copy, sweep.text)
-        file = copy.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"'{folder}' cannot be written ({error.strerror}); choose another with --out.") from None
-    with file:
-        if not lock(file, wait=False):
-            raise UserError(f"another `dnal sweep` works in '{folder}'; wait for its end, or stop it.")
-        yield
+def claimed(folder: Path, sweep: Sweep) -> AbstractContextManager[None]:
+    """The folder with its configuration, ours until the end; see :func:`dnal.claim.claimed`."""
+    return claim.claimed(folder, CONFIGURATION, sweep.text, "dnal sweep")

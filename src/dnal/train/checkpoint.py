@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from dnal.atomic import atomic, temporary_of
 from dnal.errors import UserError
+from dnal.tensors import apart, raw
 from dnal.train.tree import packed, unpacked
 
 LAST = "checkpoint.safetensors"
@@ -46,8 +46,7 @@ class Checkpoints:
             UserError: where the disk refuses; the state saved before is there still.
         """
         tensors, document = packed(tree)
-        # safetensors refuses tensors that share memory.
-        copies = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+        copies = apart(tensors)
         text = json.dumps(document, separators=(",", ":"))
         metadata = {"state": text, "sha256": _digest(copies, text)}
 
@@ -114,5 +113,5 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(raw(tensor))
     return digest.hexdigest()

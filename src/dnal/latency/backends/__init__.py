@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 from dnal.latency.backends.backend import Backend
 from dnal.latency.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda
@@ -21,7 +19,5 @@ def backend_of(wanted: str | Backend) -> Backend:
     if isinstance(wanted, Backend):
         return wanted
     if wanted not in BACKENDS:
-        nearest = difflib.get_close_matches(wanted, BACKENDS, n=1)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known are {', '.join(BACKENDS)}."
-        raise UserError(f"unknown backend '{wanted}'; {hint}")
+        raise UserError(f"unknown backend '{wanted}'; {suggestion(wanted, BACKENDS)}")
     return BACKENDS[wanted]()
