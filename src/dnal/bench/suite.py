@@ -125,12 +125,12 @@ _ALL = (
     ),
     Suite(
         "cpu", "VGG16's proportions at a quarter width, and ResNet-20, on parts of CIFAR-10", (VGG, RESNET), (0, 1, 2),
-        OWN,
+        OWN, precision="bf16-mixed",
     ),
     Suite(
         "cpu-full", "the suite cpu at 50 % too, on Fashion-MNIST too, with the rivals from outside",
         (_widened(VGG), _widened(RESNET), _widened(FASHION)), (0, 1, 2),
-        (*OWN, *MORE, *OUTSIDE),
+        (*OWN, *MORE, *OUTSIDE), precision="bf16-mixed",
     ),
     Suite(
         "paper", "the networks of the paper on the whole of CIFAR-10, for a GPU",
