@@ -1,0 +1,9 @@
+"""The loggers that have a name, and what they leave in a folder."""
+
+NAMES = ("tensorboard", "mlflow", "wandb")
+"""Each is also the name of its package and of the extra that installs it."""
+
+LOGGERS = "loggers.json"
+"""Which loggers a job in this folder is told to, and the id of its log in each, by which that goes on."""
+BOARD = "tensorboard"
+"""The folder of TensorBoard's files."""
