@@ -19,6 +19,7 @@ EVERY: dict[str, Any] = {
     "depth": False, "deploy_batch": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "batch_size": 32,
     "workers": 0, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2", "seed": 7, "limit_train": 300,
     "precision": "32-true", "distil": True, "checkpoint_every": 3, "method": "magnitude", "init": "fresh",
+    "log_to": ["tensorboard"],
 }  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def test_the_job_is_the_one_that_the_command_does(
 
 
 def test_every_option_has_its_name() -> None:
-    options = {name.rstrip("_") for name in inspect.signature(learn).parameters} - {"ctx"}
+    options = {name.rstrip("_").removeprefix("as_") for name in inspect.signature(learn).parameters} - {"ctx"}
     assert options == EVERY.keys() | PLACES.keys()
 
 

@@ -19,8 +19,10 @@ PLACES = {
     "devices": "a trial is one process, and the sweep says how many run at once",
     "nodes": "a trial is one process, and the sweep says how many run at once",
     "strategy": "a trial is one process, and the sweep says how many run at once",
+    "quiet": "the sweep tells what becomes of its trials",
+    "json": "the sweep tells what becomes of its trials",
 }
-"""Options that say where a run goes and who runs it, not what it is."""
+"""Options that say where a run goes, who runs it and what is printed, not what it is."""
 
 
 def arguments_of(settings: Mapping[str, Any]) -> list[str]:

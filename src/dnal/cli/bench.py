@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dnal.cli import options
-from dnal.cli.display import line
+from dnal.cli.display import json_document, line, teller
 from dnal.cli.errors import Ended, say, told
 from dnal.cli.stopping import Signals, Terminated
 from dnal.errors import UserError
@@ -19,6 +19,7 @@ from dnal.errors import UserError
 if TYPE_CHECKING:
     from dnal.bench.bench import Outcome
     from dnal.bench.jobs import Job
+    from dnal.bench.results import Row
 
 FAILURES = 1
 TABLE, PLOT = "table.md", "trade_off.png"
@@ -42,6 +43,8 @@ def bench(
     minutes: Annotated[
         float | None, typer.Option(metavar="N", help="Stop after so long; the same command goes on.")
     ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compare all methods at equal budgets, equal samples and from equal bases. The same command again goes on."""
     options.whole("--jobs", jobs)
@@ -68,7 +71,7 @@ def bench(
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
             asked, folder, order, place=Place(None if root is None else str(root), tuple(places)), at_once=jobs,
-            stop=lambda: late() or signals.asked(), told=_tell,
+            stop=lambda: late() or signals.asked(), told=_telling(teller(quiet=quiet, as_json=as_json)),
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
         if rows:
@@ -77,8 +80,22 @@ def bench(
             command = ["dnal", "bench", "--suite", suite]
             write_text(folder / TABLE, document(rows, shlex.join(command), len(order) - len(rows)))
             draw(rows, folder / PLOT)
-            line(f"table: {folder / TABLE}")
-    _end(outcome, signals.signal)
+            if not as_json:
+                line(str(folder / TABLE) if quiet else f"table: {folder / TABLE}")
+    if as_json:
+        json_document(described(outcome, folder, list(rows.values())))
+    _end(outcome, signals.signal, tell=not (quiet or as_json))
+
+
+def described(outcome: Outcome, folder: Path, rows: list[Row]) -> dict[str, Any]:
+    """How far the benchmark is, in plain values."""
+    return {
+        "folder": str(folder),
+        "table": str(folder / TABLE) if rows else None,
+        "rows": rows,
+        "left": outcome.left,
+        "failed": [{"job": job.name, "error": why} for job, why in outcome.failed.items()],
+    }
 
 
 def _places(given: list[str]) -> list[tuple[str, str]]:
@@ -91,24 +108,27 @@ def _places(given: list[str]) -> list[tuple[str, str]]:
     return places
 
 
-def _tell(job: Job, failure: str, outcome: Outcome) -> None:
-    """A line per job that ended."""
+def _telling(tell: Callable[[str], None]) -> Callable[[Job, str, Outcome], None]:
+    """Tells a line per job that ended."""
     from dnal.bench.jobs import Run
 
-    if failure:
-        line(f"{job.name} failed: {failure}")
-    elif isinstance(job, Run):
-        row = outcome.rows[job]
-        line(
-            f"{job.name}: {100 * float(row['accuracy']):.2f} % at {100 * float(row['used']):.1f} % of the budget "
-            f"({len(outcome.rows)} rows)"
-        )
-    else:
-        line(f"{job.name}: done")
+    def ended(job: Job, failure: str, outcome: Outcome) -> None:
+        if failure:
+            tell(f"{job.name} failed: {failure}")
+        elif isinstance(job, Run):
+            row = outcome.rows[job]
+            tell(
+                f"{job.name}: {100 * float(row['accuracy']):.2f} % at {100 * float(row['used']):.1f} % of the budget "
+                f"({len(outcome.rows)} rows)"
+            )
+        else:
+            tell(f"{job.name}: done")
+
+    return ended
 
 
-def _end(outcome: Outcome, signalled: int | None) -> None:
-    """Says what is not done.
+def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
+    """Says what is not done; with ``tell`` also that which is no failure.
 
     Raises:
         Ended: after a signal. typer.Exit: with status 1 where something failed.
@@ -122,7 +142,7 @@ def _end(outcome: Outcome, signalled: int | None) -> None:
         job, why = next(iter(outcome.failed.items()))
         say(f"{len(outcome.failed)} jobs failed; {job.name}: {why.rstrip('.')}; the same command tries them again.")
         raise typer.Exit(FAILURES)
-    if outcome.left:
+    if outcome.left and tell:
         line(f"{outcome.left} rows are left; the same command goes on.")
 
 

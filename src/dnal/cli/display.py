@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -13,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 10_000
+_documents: TextIO | None = None
+"""stdout, while it is kept for a document."""
 
 
 def console() -> Console:
@@ -26,9 +30,31 @@ def line(text: str = "") -> None:
     console().print(Text(text), soft_wrap=True)
 
 
+@contextmanager
+def document_alone() -> Iterator[None]:
+    """While it lasts only :func:`json_document` writes to stdout; what anybody else prints, such as a network's own
+    code, goes to stderr."""
+    global _documents
+    _documents = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _documents = None
+
+
 def json_document(document: Any) -> None:
-    """JSON for other programs."""
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    """JSON for other programs; a number that is none or infinite, which JSON does not know, is null."""
+    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    (_documents or sys.stdout).write(f"{text}\n")
+
+
+def teller(*, quiet: bool, as_json: bool) -> Callable[[str], None]:
+    """Tells how far a command is, a line at a time: on stdout; on stderr, where stdout holds a document; if quiet,
+    nowhere."""
+    if quiet:
+        return lambda text: None
+    return (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else line  # noqa: T201
 
 
 def table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -49,6 +75,14 @@ def amount(value: float | None, digits: int = 4) -> str:
     scaled = value / size
     decimals = 0 if not unit and scaled == int(scaled) else max(0, digits - len(str(int(abs(scaled)))))
     return f"{scaled:.{decimals}f} {unit}".rstrip()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def percent(share: float | None, digits: int = 1) -> str:

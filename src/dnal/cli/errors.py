@@ -6,10 +6,12 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import ParamSpec, TextIO
 
 import typer
 
+from dnal.cli.display import document_alone
 from dnal.errors import UserError
 
 P = ParamSpec("P")
@@ -32,7 +34,7 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), document_alone() if kwargs.get("as_json") else nullcontext():
                 warnings.showwarning = _told_warning
                 command(*args, **kwargs)
         except UserError as error:

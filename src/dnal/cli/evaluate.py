@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dnal.cli import options
 from dnal.cli.display import json_document, line
 from dnal.cli.errors import say, told
 
@@ -26,7 +27,8 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="PACKAGE", help="Whose functions may be run, if the network is package.module:function."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Recompute everything from the saved network and compare it with result.json (status 1 if it differs)."""
     from dnal import run as runs
@@ -36,7 +38,7 @@ def evaluate(
     found = runs.evaluate(run, data=data, root=root, trust=trust or [])
     if as_json:
         json_document(found)
-    else:
+    elif not quiet:
         print_figures(found["base"], found["compact"], found["deploy_batch"], found["backend"])
         line()
         if not found["differs"]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnal.cli.display import line, percent, table
+from dnal.cli import options
+from dnal.cli.display import json_document, line, percent, table
 from dnal.cli.errors import told
 from dnal.errors import UserError
 
@@ -41,6 +42,8 @@ def export(
         list[str] | None,
         typer.Option(metavar="PACKAGE", help="Run this package's code where it builds the run's network; repeatable."),
     ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write a run's network as one file that needs no dnal, with a batch of any size, and check it."""
     if quantize not in (None, INT8):
@@ -53,10 +56,26 @@ def export(
     runtime = format_of(to).runtime
     if quantize is None:
         exported = export_run(run, to, out=out, trust=trust or ())
+        if as_json:
+            json_document(described(exported, to))
+            return
+        if quiet:
+            line(str(exported.path))
+            return
         line(f"{exported.path}: {_size(exported.path.stat().st_size)}, a batch of any size")
         line(_checked(exported, runtime))
         return
     made = quantize_run(run, out=out, data=data, root=root, trust=trust or ())
+    if as_json:
+        bytes_ = made.path.stat().st_size
+        json_document(
+            {**described(made.exported, to), "path": str(made.path), "bytes": bytes_, "quantize": quantize,
+             "batch": made.batch, "figures": made.figures}
+        )  # fmt: skip
+        return
+    if quiet:
+        line(str(made.path))
+        return
     line(f"{made.path}: {_size(made.path.stat().st_size)}, 8-bit integers, a batch of any size")
     line(f"in 32 bits {_checked(made.exported, runtime)}")
     line()
@@ -67,6 +86,12 @@ def export(
         for name, row in made.figures.items()
     ]
     table(headings, rows)
+
+
+def described(exported: Exported, to: str) -> dict[str, Any]:
+    """The check in plain values; ``differences``: by batch, the largest one in shares of the largest output."""
+    size = exported.path.stat().st_size if exported.path.exists() else None
+    return {"path": str(exported.path), "format": to, "bytes": size, "differences": exported.differences}
 
 
 def _checked(exported: Exported, runtime: str) -> str:

@@ -13,6 +13,7 @@ from dnal.cli import options
 from dnal.cli.errors import told
 from dnal.cli.job import Job
 from dnal.errors import UserError
+from dnal.loggers import NAMES, check
 from dnal.plan import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
@@ -107,11 +108,15 @@ def learn(
         typer.Option(metavar="RUN", help="Folder of the run, or of the runs of several budgets; default: in runs/."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run at --out.")] = False,
+    log_to: Annotated[list[str] | None, typer.Option(metavar="|".join(NAMES), help=options.LOG_TO)] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
     job = Job.of(ctx.params)
     options.whole("--devices", devices)
     options.whole("--nodes", nodes)
+    check(log_to or [])
     watchers: list[Listener] = []
     if like is not None:
         from dnal.cli.like import repeated
@@ -135,7 +140,7 @@ def learn(
             check_free(folder, overwrite=overwrite)
     if fabric is not None:
         folders = fabric.broadcast(folders)
-    run(job, folders, fabric, overwrite=overwrite, watchers=watchers)
+    run(job, folders, fabric, overwrite=overwrite, watchers=watchers, log_to=log_to or [], quiet=quiet, as_json=as_json)
 
 
 def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`dnal models` and `dnal data`: what there is."""
+"""`dnal models`, `dnal methods` and `dnal data`: what there is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dnal.cli.display import line, table
+from dnal.cli import options
+from dnal.cli.display import json_document, line, table
 from dnal.cli.errors import told
 from dnal.errors import UserError
 
@@ -16,6 +17,7 @@ def models(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="TEXT", help="Only names that contain this text.")
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """List the models: dnal's own, torchvision's and timm's."""
     from dnal.models import names
@@ -23,6 +25,9 @@ def models(
     found = [name for name in names() if filter_ is None or filter_.lower() in name.lower()]
     if not found:
         raise UserError(f"no model's name contains '{filter_}'; `dnal models` lists all.")
+    if as_json:
+        json_document({"models": found})
+        return
     for name in found:
         line(name)
     if filter_ is None:
@@ -30,19 +35,23 @@ def models(
 
 
 @told
-def methods() -> None:
+def methods(as_json: options.Json = False) -> None:
     """List the methods: who may choose an architecture."""
     from dnal.methods import methods as known
 
-    table(
-        [("method", False), ("what it does", False)],
-        [(name, (method.choose.__doc__ or "").split("\n")[0]) for name, method in known().items()],
-    )
+    found = [(name, (method.choose.__doc__ or "").split("\n")[0]) for name, method in known().items()]
+    if as_json:
+        json_document({"methods": [{"name": name, "what": what} for name, what in found]})
+    else:
+        table([("method", False), ("what it does", False)], found)
 
 
 @told
-def data() -> None:
+def data(as_json: options.Json = False) -> None:
     """List the data sets."""
     from dnal.data import names
 
-    table([("data", False), ("what it is", False)], names())
+    if as_json:
+        json_document({"data": [{"name": name, "what": what} for name, what in names()]})
+    else:
+        table([("data", False), ("what it is", False)], names())

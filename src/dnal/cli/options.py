@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+import typer
 
 from dnal.errors import UserError, suggestion
 
@@ -21,6 +23,11 @@ STRATEGY = (
     "How processes train together: a strategy of Lightning Fabric, such as ddp; auto: ddp where there are several."
 )
 CHECKPOINT_EVERY = "Steps between checkpoints; ends of epochs and phases are kept besides."
+LOG_TO = "Also tell the run to this logger; repeatable. An extra of the same name installs it."
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for other programs.")]
+"""Every command's; progress is told on stderr then."""
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
+"""Of the commands that take their time."""
 BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 

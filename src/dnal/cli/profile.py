@@ -34,7 +34,7 @@ def profile(
     architectures: Annotated[
         int, typer.Option(metavar="N", help="Random ones to compare prediction and measurement on; 2 or more.")
     ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Time the layers of a network over widths on this machine, and compare predicted with measured milliseconds."""
     asked = options.input_shape(input_)

@@ -21,11 +21,14 @@ def resume(
     nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES)] = None,
     strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY)] = "auto",
     checkpoint_every: Annotated[int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY)] = 200,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Go on with a run that was stopped or killed, as if it had never stopped; one that is finished says so."""
     from dnal.cli.like import job_of
     from dnal.cli.processes import launched
     from dnal.cli.running import run as do
+    from dnal.cli.running import tell
     from dnal.run.files import RESULT
     from dnal.run.repeat import Differences, recorded
 
@@ -36,7 +39,10 @@ def resume(
     documents = {folder: recorded(folder) for folder in folders}
     left = [folder for folder in folders if not (folder / RESULT).is_file()]
     if not left:
-        line(f"'{run}' is finished.")
+        if quiet or as_json:
+            tell(folders, as_json=as_json)
+        else:
+            line(f"'{run}' is finished.")
         return
     first, jobs = documents[left[0]], [job_of(documents[folder], folder) for folder in left]
     if any(replace(job, budgets=[], latency=None) != replace(jobs[0], budgets=[], latency=None) for job in jobs):
@@ -55,6 +61,9 @@ def resume(
         resume=True,
         data_sha256=first.data_sha256,
         watchers=[Differences(left[0], first, everything=len(left) == 1)],
+        quiet=quiet,
+        as_json=as_json,
+        finished=folders,
     )
 
 

@@ -6,11 +6,12 @@ import shlex
 import signal
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnal.budget import Budget
-from dnal.cli.display import line
+from dnal.cli.display import json_document, line
 from dnal.cli.errors import Ended
 from dnal.cli.job import Job
 from dnal.errors import UserError
@@ -32,12 +33,19 @@ def run(
     resume: bool = False,
     data_sha256: str | None = None,
     watchers: Sequence[Listener] = (),
+    log_to: Sequence[str] = (),
+    quiet: bool = False,
+    as_json: bool = False,
+    finished: Sequence[Path] = (),
 ) -> None:
     """Runs a job in ``folders``, one per budget, or goes on with what stands there (``resume``).
 
     Args:
         fabric: of several processes, launched; None for one.
         data_sha256: of the data that the job began with; others are refused.
+        log_to: names of loggers; a run that goes on has its own.
+        quiet, as_json: what is printed: only the folders, or one document.
+        finished: all runs that are finished then, if they are more than ``folders``.
 
     Raises:
         UserError: for input that cannot work, and for what went wrong in the middle.
@@ -46,7 +54,7 @@ def run(
     import torch
 
     from dnal import data as data_sets
-    from dnal import learning
+    from dnal import learning, loggers
     from dnal.cli.failures import sentence_of
     from dnal.cli.network import created, input_of
     from dnal.cli.processes import without_chatter
@@ -95,11 +103,22 @@ def run(
         "seed": job.seed,
     }
     try:
-        with Stopping() as stopping, ProgressBars(shown=leads) as bars:
+        with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as logs:
             each: list[list[Listener]] = [[stopping] for _ in folders]
             if leads:
-                common = [SpaceTold(), *watchers, bars, stopping]
-                each = [[*common, RunWriter(folder, written, overwrite=overwrite, resume=resume)] for folder in folders]
+                told: list[Listener] = [] if quiet or as_json else [SpaceTold()]
+                common = [*told, *watchers, bars, stopping]
+                each = [
+                    [
+                        *common,
+                        RunWriter(folder, written, overwrite=overwrite, resume=resume),
+                        *(  # after the writer, who makes the folder
+                            logs.enter_context(loggers.log_to(name, folder, config=written, anew=not resume))
+                            for name in (loggers.logs_of(folder) if resume else log_to)
+                        ),
+                    ]
+                    for folder in folders
+                ]
             results = learning.trade_off(
                 network,
                 loaders.train,
@@ -133,7 +152,21 @@ def run(
             raise
         raise UserError(f"{sentence} {_go_on(folders)}.") from error
     if leads:
-        _tell(job, network, results, folders)
+        if quiet or as_json:
+            tell(list(finished) or folders, as_json=as_json)
+        else:
+            _tell(job, network, results, folders)
+
+
+def tell(folders: list[Path], *, as_json: bool) -> None:
+    """What a script needs to know of finished runs: their folders, or a document with their results."""
+    from dnal.run import read_result
+
+    if as_json:
+        json_document({"runs": [{"run": str(folder), **read_result(folder)} for folder in folders]})
+        return
+    for folder in folders:
+        line(str(folder))
 
 
 def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Path]) -> None:

@@ -36,7 +36,7 @@ def space(
         str | None,
         typer.Option(metavar="PARAM", help="Of this parameter only: who makes, who reads its channels, or why fixed."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For other programs.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Show every group of channels, its share of the MACs, what is fixed and why, and what the network can cost."""
     asked = options.input_shape(input_)

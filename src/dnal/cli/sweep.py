@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dnal.cli import options
-from dnal.cli.display import line, table
+from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import Ended, say, told
 from dnal.cli.stopping import SIGNALS, Signals, Terminated
 from dnal.errors import UserError
@@ -42,6 +42,8 @@ def sweep(
         str | None,
         typer.Option(metavar="A", help="Of a Ray cluster, or auto; default: RAY_ADDRESS, else this machine alone."),
     ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Run a grid or a random search of the options of `dnal learn` on Ray Tune. The same command again goes on."""
     options.whole("--trials-at-once", trials_at_once)
@@ -57,28 +59,30 @@ def sweep(
     trials = _trials(asked, folder)
     check_folder(folder, asked)
     left = [trial for trial in trials if not trial.finished]
-    told_ = _Told(folder, asked, trials)
+    tell = teller(quiet=quiet, as_json=as_json)
+    told_ = _Told(folder, asked, trials, tell)
     with ExitStack() as stack:
         machines = stack.enter_context(on_ray.connected(address)) if left else None
         stack.enter_context(claimed(folder, asked))
         share = None if machines is None else shared(machines, len(left), trials_at_once)
         told_.begin(1 if share is None else share.threads)
         if share is not None:
-            line(f"{len(left)} trials in '{folder}', {share.at_once} at once, threads of each: {share.threads}")
+            tell(f"{len(left)} trials in '{folder}', {share.at_once} at once, threads of each: {share.threads}")
             check = stack.enter_context(
                 _going_on(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])])
             )
             tasks = {trial.name: trial.task(share.threads) for trial in left}
             on_ray.run(tasks, share, folder, ended=told_.ended, again=told_.again, between=check)
-    told_.end()
+    told_.end(quiet=quiet, as_json=as_json)
 
 
 class _Told:
     """The table of the trials, on disk and on the terminal, as they end."""
 
-    def __init__(self, folder: Path, asked: Sweep, trials: list[Trial]) -> None:
+    def __init__(self, folder: Path, asked: Sweep, trials: list[Trial], tell: Callable[[str], None]) -> None:
         from dnal.sweep.folder import TABLE
 
+        self._tell = tell
         self._path, self._varied, self._threads = folder / TABLE, asked.varied, 1
         self._trials = {trial.name: trial for trial in trials}
         self._rows: dict[str, Row] = {}
@@ -92,14 +96,14 @@ class _Told:
     def ended(self, name: str) -> None:
         row = self._rows[name] = self._trials[name].row(self._threads, over=True)
         self._write()
-        line(f"{_called(row, self._varied)}: {_figures(row) or row['error']}")
+        self._tell(f"{_called(row, self._varied)}: {_figures(row) or row['error']}")
 
     def again(self, name: str) -> None:
         row = self._trials[name].row(self._threads, over=False)
-        line(f"{_called(row, self._varied)} goes on: {row['error'] or 'the process was killed'}")
+        self._tell(f"{_called(row, self._varied)} goes on: {row['error'] or 'the process was killed'}")
 
-    def end(self) -> None:
-        """The whole table.
+    def end(self, *, quiet: bool, as_json: bool) -> None:
+        """The whole table; if quiet only where it is, or all of it as a document.
 
         Raises:
             typer.Exit: with status 1 where a trial failed.
@@ -107,13 +111,18 @@ class _Told:
         from dnal.sweep.table import FINISHED
 
         rows = list(self._rows.values())
-        line()
-        table(
-            [("trial", False), *((name, False) for name in self._varied), *FIGURES, ("status", False)],
-            [_shown(row, self._varied) for row in rows],
-        )
-        line()
-        line(f"table: {self._path}")
+        if as_json:
+            json_document({"table": str(self._path), "trials": rows})
+        elif quiet:
+            line(str(self._path))
+        else:
+            line()
+            table(
+                [("trial", False), *((name, False) for name in self._varied), *FIGURES, ("status", False)],
+                [_shown(row, self._varied) for row in rows],
+            )
+            line()
+            line(f"table: {self._path}")
         failed = [row for row in rows if row["status"] != FINISHED]
         if failed:
             first = failed[0]
