@@ -22,6 +22,7 @@ from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
 from dnal.run.manifest import verify
 from dnal.run.reading import REMEDY, content, ordinary
+from dnal.run.shape import built, read_shape
 from dnal.space.bake import plain
 from dnal.space.remove import Kept, removed
 
@@ -46,7 +47,8 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
     anybody's: nothing that it names is imported or run, and nothing outside it is read.
 
     Args:
-        run: the folder.
+        run: the folder; or a list of shapes (``dnal.run.shape``), such as the folder's shape.txt: then the network is
+            built from that alone, with new weights, as it would be created, in train mode.
         network: the original network, before removal; it is left as it is. By default it is created by its name.
         trust: packages or modules whose functions may be called where the run's model is ``package.module:function``.
 
@@ -56,7 +58,7 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
     """
     path = Path(run)
     try:
-        return _loaded(path, network, trust)
+        return _of_shapes(path, network, trust) if path.is_file() else _loaded(path, network, trust)
     except UserError as error:
         raise UserError(_one_line(str(error))) from error
 
@@ -140,6 +142,17 @@ def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.M
     compact = _compact(network, architecture, _allowed(path))
     models.load_weights(compact, path / MODEL)
     return compact.cpu().eval()
+
+
+def _of_shapes(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:
+    shape = read_shape(path)
+    if network is None:
+        if shape.model is None:
+            raise UserError(f"'{path}' names no model; give the network before removal as network=.")
+        name, classes, images = shape.model
+        check_trust(name, trust)
+        network = models.create(name, classes=classes, input_shape=images)
+    return built(shape, network)
 
 
 def _base(config: Config, path: Path) -> nn.Module:

@@ -1,0 +1,327 @@
+"""shape.txt: a compact network as a list of shapes that people read, and from which it is built with new weights.
+
+    dnal shape 1
+    model supernet/tiny, 10 classes, images 1x8x8
+    # block 1: mbconv k3 e3 -> 19 of 24 channels
+    absent edges.0.candidates.1
+    stem.0: weight = 6x1x3x3 of 8x1x3x3
+    stem.1: weight bias running_mean running_var = 6 of 8
+
+What stands after "#" is for people. There is a line per layer, by its name in the network before removal: its tensors
+with their shapes, and after "of" those that they had. What else changed stands before the layers:
+
+    absent PATH             the candidate of a mixed edge is gone
+    chain PATH: a b         the block is its children a and b, one after the other; without any, it is its input
+    zero PATH               the module gives zeros
+    first PATH: 3           the module gives its input as the first of three results; without a number, as the only one
+    plain PATH              the layer no longer computes its weight
+    number PATH name[1] 64 -> 48              what the module remembers (in a list: the second)
+    number PATH view/3[1] call 0, 64 -> 48    the second of three numbers in its first call of view; also "each call",
+                                              and "multiples of 64 -> 48"
+
+Only how many channels stay is told, not which: a network without weights has no more to tell. "." is the network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from dnal.architecture import Architecture
+from dnal.errors import UserError
+from dnal.run.reading import content
+from dnal.space.bake import baked
+from dnal.space.bypass import Bypass, Replacement
+from dnal.space.remove import Kept, removed
+from dnal.space.rules.products import whole_groups
+from dnal.space.sizes import SIZED, Argument, Attribute, Change
+from dnal.space.trace import named_tensors
+
+HEAD = "dnal shape 1"
+LARGEST = 2**24
+"""Bytes of a shape.txt."""
+MOST_CLASSES, LARGEST_IMAGE = 2**16, 2**22
+"""So many classes, and numbers in an image, are believed of a file that may be anybody's."""
+
+_PATH = r"[\w.~%-]+"
+_MODEL = re.compile(r"model (\S+), (\d{1,9}) classes, images (\d{1,9}(?:x\d{1,9}){2})")
+_CLOSED = re.compile(rf"(absent|chain|zero|first) ({_PATH})(?:: ({_PATH}(?: {_PATH})*))?")
+_PLAIN = re.compile(rf"plain ({_PATH})")
+_NUMBER = re.compile(
+    rf"number ({_PATH}) ([^\W\d]\w*)(?:/(\d{{1,9}}))?(?:\[(\d{{1,9}})\])?(?: (?:call (\d{{1,9}})|(each call)),)?"
+    r" (multiples of )?(-?\d{1,18}) -> (-?\d{1,18})"
+)
+_LAYER = re.compile(rf"({_PATH}): (.+)")
+_SIZES = r"\d{1,18}(?:x\d{1,18})*"
+_TENSORS = re.compile(rf"({_PATH}(?: {_PATH})*) = ({_SIZES})(?: of ({_SIZES}))?")
+
+
+class Model(NamedTuple):
+    """How a network is created by its name; ``input_shape``: (C, H, W)."""
+
+    name: str
+    classes: int
+    input_shape: tuple[int, int, int]
+
+
+class Shape(NamedTuple):
+    """What a shape.txt says.
+
+    ``numbers``: those of the network's code that change. ``tensors``: per name the sizes left and those before removal.
+    """
+
+    model: Model | None
+    closed: list[Replacement]
+    plain: list[str]
+    numbers: list[Change]
+    tensors: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+def shape_of(architecture: Architecture, model: Model | None = None) -> Shape:
+    """The shape of what an architecture leaves of its network; ``model``: of that network, if it has a name."""
+    kept, shapes = architecture.kept, dict(architecture.shapes)
+    for path in kept.baked:
+        shapes = {n: s for n, s in shapes.items() if n.rpartition(".")[0] != path or n.endswith((".weight", ".bias"))}
+        if f"{path}.bias" in kept:  # it may have computed that too
+            shapes.setdefault(f"{path}.bias", shapes[f"{path}.weight"][:1])
+    tensors = {}
+    for name, whole in shapes.items():
+        dims = kept.get(name, (None,) * len(whole))
+        if whole and not kept.removes(name):
+            left = tuple(size if i is None else len(i) for size, i in zip(whole, dims, strict=True))
+            tensors[name] = (left, whole)
+    closed = [replacement for one in kept.bypasses for replacement in one.modules]
+    return Shape(model, closed, list(kept.baked), list(kept.sizes), tensors)
+
+
+def written(shape: Shape, remarks: Iterable[str] = ()) -> str:
+    """The text of shape.txt; ``remarks``: lines for people, such as :func:`dnal.supernet.blocks`."""
+    lines = [HEAD]
+    if shape.model is not None:
+        name, classes, images = shape.model
+        lines.append(f"model {name}, {classes} classes, images {_times(images)}")
+    lines += [f"# {' '.join(remark.split())}" for remark in remarks]
+    for path, kind, children, results in shape.closed:
+        more = [_quoted(child) for child in children] or ([str(results)] if results else [])
+        lines.append(f"{kind} {_quoted(path)}{': ' if more else ''}{' '.join(more)}")
+    lines += [f"plain {_quoted(path)}" for path in shape.plain]
+    lines += [_number_line(change) for change in shape.numbers]
+    order = {path: place for place, path in enumerate(dict.fromkeys(_layer(name) for name in shape.tensors))}
+    for path, names in groupby(sorted(shape.tensors, key=lambda name: order[_layer(name)]), key=_layer):
+        alike: dict[str, list[str]] = {}
+        for name in names:
+            left, whole = shape.tensors[name]
+            sizes = _times(left) + (f" of {_times(whole)}" if left != whole else "")
+            alike.setdefault(sizes, []).append(_quoted(name.rpartition(".")[2]))
+        pieces = [f"{' '.join(own)} = {sizes}" for sizes, own in alike.items()]
+        lines.append(f"{_quoted(path)}: {', '.join(pieces)}")
+    return "\n".join(lines) + "\n"
+
+
+def read_shape(path: str | Path) -> Shape:
+    """What :func:`written` wrote, or somebody by hand.
+
+    Raises:
+        UserError: naming the first line that cannot be understood.
+    """
+    path = Path(path)
+    try:
+        first, *lines = content(path, LARGEST).decode().splitlines() or [""]
+    except UnicodeDecodeError:
+        first, lines = "", []
+    if first.partition("#")[0].strip() != HEAD:
+        raise UserError(f"'{path}' is no list of shapes: its first line is not '{HEAD}'.")
+    shape = Shape(None, [], [], [], {})
+    for number, line in enumerate(lines, start=2):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            shape = _with_line(shape, text)
+        except ValueError as error:
+            reason = str(error) or "it is no line of a list of shapes"
+            raise UserError(f"line {number} of '{path}', '{text[:80]}', cannot be read: {reason}.") from None
+    return shape
+
+
+def built(shape: Shape, network: nn.Module) -> nn.Module:
+    """The network of a shape: a copy of the whole ``network``, cut to it, with the first of its weights.
+
+    Raises:
+        UserError: the shape is of another network, or its sizes do not fit each other.
+    """
+    bypasses = [Bypass(r.path, (), (r,)) for r in shape.closed]
+    network = baked(network, shape.plain) if shape.plain else network
+    kept = Kept({}, shape.numbers, bypasses=bypasses)
+    found = {n: tuple(t.shape) for n, t in named_tensors(network) if t.dim() and not kept.removes(n)}
+    for name in [*shape.tensors, *found]:
+        if name not in found:
+            raise UserError(f"the shapes belong to another network: this one has no tensor '{name}' that stays.")
+        if name not in shape.tensors:
+            raise UserError(f"the shapes belong to another network: they lack '{name}'.")
+        if shape.tensors[name][1] != found[name]:
+            raise UserError(
+                f"the shapes belong to another network: '{name}' has {_times(found[name])} here and "
+                f"{_times(shape.tensors[name][1])} there."
+            )
+    for name, (left, whole) in shape.tensors.items():
+        module = network.get_submodule(_layer(name))
+        kept[name] = tuple(
+            None if size == full else _first(module, name, dim, size, full)
+            for dim, (size, full) in enumerate(zip(left, whole, strict=True))
+        )
+    try:
+        small = removed(network, kept)
+        if shape.model is not None:
+            _run(small, shape.model)
+    except UserError:
+        raise
+    except Exception as error:  # shapes that nobody's method found may ask anything of the network's modules
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the sizes do not fit each other, the network does not run with them: {reason}.") from error
+    return small
+
+
+def _first(module: nn.Module, name: str, dim: int, size: int, whole: int) -> Tensor:
+    """The indices of the first channels, in as many groups as the layer may have with them."""
+    groups, each = 1, False
+    if isinstance(module, _ConvNd) and module.groups > 1 and dim == 0 and not module.transposed:
+        groups, each = module.groups, not whole_groups(module.groups, module.weight.size(1))
+    elif isinstance(module, nn.GroupNorm):
+        groups = module.num_groups
+    if size % (groups if each else whole // groups if groups > 1 else 1):
+        raise UserError(f"{size} of {whole} in '{name}' are not the same in each of the layer's {groups} groups.")
+    return torch.arange(whole).view(groups, -1)[:, : size // groups].flatten() if each else torch.arange(size)
+
+
+def _run(network: nn.Module, model: Model) -> None:
+    """One forward pass that leaves the network as it is."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            network.eval()(torch.zeros(1, *model.input_shape))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _with_line(shape: Shape, text: str) -> Shape:
+    """The shape with one more line, which is added in place but for the model's.
+
+    Raises:
+        ValueError: it cannot be understood; with the reason, if there is one to tell.
+    """
+    if found := _MODEL.fullmatch(text):
+        if shape.model is not None:
+            raise ValueError("there is a model already")
+        return shape._replace(model=_model(found[1], int(found[2]), _numbers(found[3])))
+    if found := _CLOSED.fullmatch(text):
+        shape.closed.append(_replacement(found[1], found[2], (found[3] or "").split()))
+    elif found := _PLAIN.fullmatch(text):
+        shape.plain.append(_unquoted(found[1]))
+    elif found := _NUMBER.fullmatch(text):
+        shape.numbers.append(_change(*found.groups()))
+    elif found := _LAYER.fullmatch(text):
+        for name, left, whole in _tensors(_unquoted(found[1]), found[2]):
+            if name in shape.tensors:
+                raise ValueError(f"'{name}' was there before")
+            shape.tensors[name] = left, whole
+    else:
+        raise ValueError
+    return shape
+
+
+def _tensors(layer: str, text: str) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    """Name and sizes, those left and those before removal, of each tensor of a layer."""
+    for piece in text.split(", "):
+        found = _TENSORS.fullmatch(piece)
+        if found is None:
+            raise ValueError(f"'{piece[:40]}' is no name and no shape")
+        left, whole = _numbers(found[2]), _numbers(found[3] or found[2])
+        if len(left) != len(whole) or not all(0 < size <= full for size, full in zip(left, whole, strict=True)):
+            raise ValueError(f"{_times(left)} is nothing that can be left of {_times(whole)}")
+        for own in found[1].split():
+            yield (f"{layer}.{_unquoted(own)}" if layer else _unquoted(own)), left, whole
+
+
+def _model(name: str, classes: int, images: tuple[int, ...]) -> Model:
+    channels, height, width = images
+    if not 0 < classes <= MOST_CLASSES or not 0 < channels * height * width <= LARGEST_IMAGE:
+        raise ValueError(f"there are 1 to {MOST_CLASSES:,} classes, and 1 to {LARGEST_IMAGE:,} numbers in an image")
+    return Model(name, classes, (channels, height, width))
+
+
+def _replacement(kind: str, path: str, more: list[str]) -> Replacement:
+    if kind == "chain":
+        children = tuple(_unquoted(child) for child in more)
+        if len(set(children)) < len(children) or any("." in child for child in children):
+            raise ValueError("the children of a chain are names, each there once")
+        return Replacement(_unquoted(path), kind, children)
+    if more and (kind != "first" or len(more) > 1 or not re.fullmatch("[1-9][0-9]?", more[0])):
+        raise ValueError("only a chain has children, and 'first' a number of results")
+    return Replacement(_unquoted(path), kind, results=int(more[0]) if more else 0)
+
+
+def _change(
+    path: str,
+    name: str,
+    length: str | None,
+    item: str | None,
+    which: str | None,
+    each: str | None,
+    multiple: str | None,
+    old: str,
+    new: str,
+) -> Change:
+    before, after = int(old), int(new)
+    if not 0 < abs(after) <= abs(before) or (before > 0) != (after > 0):
+        raise ValueError("a number becomes a smaller one of the same sign")
+    if length is None:
+        if which is not None or each is not None or name.startswith("__"):
+            raise ValueError("that is no attribute, and only a function has calls")
+        return Change(
+            _unquoted(path), Attribute(name, -1 if item is None else int(item)), before, after, bool(multiple)
+        )
+    if name not in SIZED or item is None or (which is None and each is None) or int(item) >= int(length):
+        raise ValueError(f"a number of a call is such as view/3[1] call 0, of one of {', '.join(sorted(SIZED))}")
+    target = Argument(name, int(length), int(item), -1 if which is None else int(which))
+    return Change(_unquoted(path), target, before, after, bool(multiple))
+
+
+def _number_line(change: Change) -> str:
+    path, target, old, new, multiple = change
+    if isinstance(target, Attribute):
+        what = target.name + (f"[{target.item}]" if target.item >= 0 else "")
+    else:
+        call = "each call" if target.which < 0 else f"call {target.which}"
+        what = f"{target.function}/{target.length}[{target.position}] {call},"
+    return f"number {_quoted(path)} {what} {'multiples of ' if multiple else ''}{old} -> {new}"
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _quoted(path: str) -> str:
+    """A path in letters that have no other meaning here."""
+    return quote(path, safe="") if path else "."
+
+
+def _unquoted(path: str) -> str:
+    return "" if path == "." else unquote(path)
+
+
+def _times(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("x")))
