@@ -49,7 +49,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 @cache
 def _svg(draw: Callable[[], Figure], ink: str) -> str:
     """A figure on a transparent ground; equal code draws equal files."""
-    style = {name: ink for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")}
+    style = dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink)
     with matplotlib.rc_context({**style, "svg.hashsalt": "dnal", "font.size": 10, "legend.framealpha": 0}):
         text = io.StringIO()
         draw().savefig(text, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
@@ -81,7 +81,7 @@ def _small() -> tuple[nn.Module, dnal.Space]:
 
 
 def space() -> Figure:
-    """Every layer's weight as a matrix, outputs down and inputs across, with the group of every channel at its edges."""
+    """Every layer's weight as a matrix, outputs down and inputs across; at its edges the group of every channel."""
     network, found = _small()
     architecture = dnal.Architecture.random(found, keep=0.5, seed=3)
     closed = ~architecture.open
@@ -121,15 +121,17 @@ def _matrix(
             inside = ((0, place), shape[1], 1) if dim == 0 else ((place, 0), 1, shape[0])
             axes.add_patch(Rectangle(*edge, facecolor=colour, alpha=0.25 if off else 1, linewidth=0))
             if off:
-                axes.add_patch(Rectangle(*inside, facecolor="none", edgecolor=ink, hatch="////", linewidth=0, alpha=0.4))
+                axes.add_patch(
+                    Rectangle(*inside, facecolor="none", edgecolor=ink, hatch="////", linewidth=0, alpha=0.4)
+                )
     axes.set_title(f"{title}\n{shape[0]} x {shape[1]}" if title else f"{shape[0]} x {shape[1]}", fontsize=10)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
 @cache
-def _run() -> tuple[list[Tensor], list[float], list[float], list[float]]:
-    """A short real search on the digits: after every step the gates, MACs, the budget of the moment, and delta."""
+def _run() -> tuple[list[Tensor], list[float], list[float]]:
+    """A short real search on the digits: after every step the gates, the MACs, and the budget of the moment."""
     torch.manual_seed(0)
     train, _, _ = dnal.data.loaders(dnal.data.load("digits"), 64)
     network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
@@ -143,7 +145,7 @@ def _run() -> tuple[list[Tensor], list[float], list[float], list[float]]:
     gated = dnal.Gated(network, found, start=1.0)
     batches = [batch for _ in range(12) for batch in train]
     search = dnal.BudgetSearch(gated, found, limits, steps=len(batches))
-    gates, macs, asked, delta = [], [], [], []
+    gates, macs, asked = [], [], []
     for images, labels in batches:
         optimizer.zero_grad()
         F.cross_entropy(gated(images), labels).backward()
@@ -152,8 +154,7 @@ def _run() -> tuple[list[Tensor], list[float], list[float], list[float]]:
         gates.append(sigmoid_gates(gated.s.detach(), gated.delta))
         macs.append(found.cost_of(gated.s > 0)["macs"] / found.full_cost["macs"])
         asked.append(limits_at(search.progress, found.full_cost, limits)["macs"] / found.full_cost["macs"])
-        delta.append(gated.delta)
-    return gates, macs, asked, delta
+    return gates, macs, asked
 
 
 def sigmoid() -> Figure:
@@ -170,7 +171,7 @@ def sigmoid() -> Figure:
 
 def gates() -> Figure:
     """How the gates of all channels decide, and how the MACs follow the budget of the moment."""
-    found, macs, asked, delta = _run()
+    found, macs, asked = _run()
     figure = Figure(figsize=(8, 5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     progress = np.linspace(0, 1, len(found))

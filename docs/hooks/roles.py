@@ -1,4 +1,5 @@
-"""Docstrings write :class:`dnal.Learned`; the site shows a link where the name is documented, else the name."""
+"""Docstrings write :class:`dnal.Learned`, and :: before code; the site shows a link where the name is documented, else
+the name, and the code."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ ROLE = re.compile(r":(?:class|meth|func|mod):`([\w.]+)`")
 
 
 class Roles(griffe.Extension):
-    """Turns the roles of every docstring into links."""
+    """Turns what docstrings have of reStructuredText into Markdown."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
-            obj.docstring.value = ROLE.sub(lambda match: _link(obj, match[1]), obj.docstring.value)
+            text = obj.docstring.value.replace("::\n\n", ":\n\n")
+            obj.docstring.value = ROLE.sub(lambda match: _link(obj, match[1]), text)
 
 
 def _link(obj: griffe.Object, name: str) -> str:

@@ -37,6 +37,16 @@ class Architecture:
         readers: the (parameter, dimension) pairs at which closed channels are gated.
         shapes: the original shapes, so that another network is refused.
         example: the inputs on which the Space was found, described (``dnal.space.example``); None where unknown.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> space = dnal.Space.of(network, torch.randn(2, 3, 8, 8))
+        >>> stays = torch.tensor([True, False, True, True, False, False, True, True])
+        >>> architecture = dnal.Architecture.of(space, stays)
+        >>> architecture.kept["0.weight"][0]
+        tensor([0, 2, 3, 6, 7])
+        >>> architecture == dnal.Architecture.full(space)
+        False
     """
 
     open: Tensor

@@ -77,6 +77,14 @@ class Budget:
 
         Raises:
             UserError: on anything else, saying what a budget looks like.
+
+        Examples:
+            >>> budget = dnal.Budget.parse("macs<=30%, latency<=3ms")
+            >>> budget.limits({"macs": 40_000_000, "latency": 8.5})
+            {'macs': 12000000.0, 'latency': 3.0}
+            >>> dnal.Budget.parse("flops<=30%")
+            Traceback (most recent call last):
+            dnal.errors.UserError: unknown cost 'flops' in the budget; known are macs, params, memory, latency.
         """
         bounds = tuple(_bound(" ".join(part.split())) for part in text.split(","))
         if len({b.cost for b in bounds}) < len(bounds):

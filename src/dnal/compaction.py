@@ -23,6 +23,16 @@ def compact(network: nn.Module, architecture: Architecture, check: bool = True) 
     Raises:
         UserError: if the architecture was made for another network, or if the compact network computes something else
             than the original with zeros in the place of the closed channels.
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> space = dnal.Space.of(network, torch.randn(2, 3, 8, 8))
+        >>> dnal.compact(network, dnal.Architecture.random(space, keep=0.25))
+        Sequential(
+          (0): Conv2d(3, 2, kernel_size=(3, 3), stride=(1, 1))
+          (1): ReLU()
+          (2): Conv2d(2, 4, kernel_size=(3, 3), stride=(1, 1))
+        )
     """
     architecture.check(network)
     if bool(architecture.open.all()):

@@ -23,12 +23,27 @@ from dnal.space.substitute import call_with, slots
 
 
 def sigmoid_gates(s: Tensor, delta: float) -> Tensor:
-    """g = sigmoid(delta * s) (arXiv 2103.02126). ``s``: (num_gates,), ``delta`` > 0 the scale."""
+    """g = sigmoid(delta * s) (arXiv 2103.02126). ``s``: (num_gates,), ``delta`` > 0 the scale.
+
+    Examples:
+        >>> sigmoid_gates(torch.tensor([-1.0, 0.0, 1.0]), delta=10)
+        tensor([4.5398e-05, 5.0000e-01, 9.9995e-01])
+    """
     return torch.sigmoid(delta * s)
 
 
 def hard_gates(s: Tensor, delta: float) -> Tensor:
-    """1 where s > 0 else 0, with the gradient of sigmoid(delta * s) (straight-through)."""
+    """1 where s > 0 else 0, with the gradient of sigmoid(delta * s) (straight-through).
+
+    Examples:
+        >>> s = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> gates = hard_gates(s, delta=2)
+        >>> gates.tolist()
+        [0.0, 1.0]
+        >>> gates.sum().backward()
+        >>> s.grad
+        tensor([0.3932, 0.3932])
+    """
     soft = sigmoid_gates(s, delta)
     return soft + ((s > 0).to(soft.dtype) - soft).detach()
 
@@ -86,6 +101,16 @@ class Gated(nn.Module):
     ``s``: (num_gates,), trained or not as its ``requires_grad`` says; ``delta``: the scale of the sigmoid;
     ``hard``: gates are 0/1 in the forward pass and pass gradients straight through; ``enabled``: False skips the gates
     (the paper's first phase).
+
+    Examples:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> space = Space.of(network, torch.randn(2, 3, 8, 8))
+        >>> gated = Gated(network, space, start=1.0)
+        >>> gated.s.shape
+        torch.Size([8])
+        >>> gated(torch.randn(2, 3, 8, 8)).sum().backward()
+        >>> gated.s.grad.shape
+        torch.Size([8])
     """
 
     def __init__(self, network: nn.Module, space: Space, start: float = 0.0) -> None:
@@ -173,6 +198,12 @@ def gated(network: nn.Module, architecture: Architecture) -> HardGated:
 
     Raises:
         UserError: if the architecture was made for another network.
+
+    Examples:
+        >>> network, images = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)), torch.randn(2, 3, 8, 8)
+        >>> architecture = Architecture.random(Space.of(network, images), keep=0.5)
+        >>> torch.allclose(gated(network, architecture)(images), dnal.compact(network, architecture)(images), atol=1e-6)
+        True
     """
     architecture.check(network)
     gated_network = HardGated(network, architecture)

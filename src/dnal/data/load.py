@@ -55,6 +55,11 @@ def load(
 
     Raises:
         UserError: an unknown name or anything wrong with the data, in one sentence.
+
+    Examples:
+        >>> digits = dnal.data.load("digits", limit_train=500)
+        >>> len(digits.train), len(digits.val), len(digits.test), digits.input_shape
+        (500, 126, 540, (1, 8, 8))
     """
     if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
         raise UserError(f"the input must be channels, height and width, such as 3,32,32, not {input_shape}")

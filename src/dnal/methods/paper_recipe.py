@@ -29,7 +29,12 @@ THRESHOLD = 0.9
 
 
 def delta_of_epoch(epoch: int, epochs: int) -> float:
-    """delta_k = 10^(4 k / E2) for the epochs k = 1..E2: the last one has 10^4."""
+    """delta_k = 10^(4 k / E2) for the epochs k = 1..E2: the last one has 10^4.
+
+    Examples:
+        >>> [round(delta_of_epoch(epoch, epochs=4)) for epoch in (1, 2, 3, 4)]
+        [10, 100, 1000, 10000]
+    """
     return float(10 ** (4 * epoch / epochs))
 
 

@@ -55,6 +55,13 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
 
     Raises:
         UserError: for a limit that no architecture keeps.
+
+    Examples:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> space = dnal.Space.of(network, torch.randn(2, 3, 8, 8))
+        >>> scores = torch.tensor([0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.5])
+        >>> dnal.select(space, scores, {"macs": 0.5 * space.full_cost["macs"]}).nonzero().flatten()
+        tensor([1, 3, 5, 7])
     """
     ranking = Ranking(space, widths)
     order = ranking.order(scores.detach().cpu())

@@ -43,6 +43,10 @@ class Widths:
 
         Args:
             channels: for how many channels each variable stands: one number for each layer that makes them.
+
+        Examples:
+            >>> Widths(least=0.25, multiple=8).allowed(60)
+            [16, 24, 32, 40, 48, 56, 60]
         """
         channels = list(channels)
         step = math.lcm(*(int(self.multiple) // math.gcd(int(self.multiple), each) for each in channels))

@@ -35,6 +35,14 @@ def create(
 
     Raises:
         UserError: an unknown name (with the nearest right one), or a wish that this model cannot fulfil.
+
+    Examples:
+        >>> network = dnal.models.create("cifar/resnet20", classes=100)
+        >>> network(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 100])
+        >>> dnal.models.create("cifar/resnt20")
+        Traceback (most recent call last):
+        dnal.errors.UserError: unknown model 'cifar/resnt20'; did you mean 'cifar/resnet20'? `dnal models` lists all.
     """
     if classes is not None and classes < 1:
         raise UserError(f"a network needs at least one class, not {classes}")

@@ -26,6 +26,12 @@ class MixedEdge(nn.Module):
             memory of one candidate instead of all, for about a third more time.
 
     Source: arXiv 2103.02126, the ProxylessNAS supernet with all candidates summed.
+
+    Examples:
+        >>> edge = MixedEdge([nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 5, padding=2)], shortcut=True)
+        >>> x = torch.randn(2, 8, 16, 16)
+        >>> torch.allclose(edge(x), x + edge.candidates[0](x) + edge.candidates[1](x))
+        True
     """
 
     def __init__(self, candidates: Iterable[nn.Module], *, shortcut: bool = False, recompute: bool = False) -> None:
