@@ -1,0 +1,37 @@
+"""The examples in the help of the commands."""
+
+EXAMPLES = {
+    "learn": (
+        'dnal learn --model cifar/resnet56 --data cifar10 --budget "macs<=30%"',
+        'dnal learn --budget "macs<=50%" --budget "macs<=25%" --out curve',
+        "dnal learn --like curve/macs25pct --seed 1",
+    ),
+    "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
+    "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),
+    "bench": ("dnal bench --suite smoke", "dnal bench --suite cpu --data cifar10=cifar10.npz --jobs 2"),
+    "space": (
+        "dnal space --model torchvision/resnet18",
+        "dnal space --model timm/mobilenetv3_small_100 --explain conv_head.weight",
+    ),
+    "profile": ("dnal profile --model torchvision/mobilenet_v2 --backend onnxruntime-cpu --batch 8",),
+    "report": (
+        "dnal report runs/vgg_small-digits-macs30pct-s0",
+        "dnal report curve",
+        "dnal report runs/* --out all.html",
+    ),
+    "eval": ("dnal eval runs/vgg_small-digits-macs30pct-s0",),
+    "export": (
+        "dnal export runs/vgg_small-digits-macs30pct-s0 --to onnx",
+        "dnal export runs/vgg_small-digits-macs30pct-s0 --to onnx --quantize int8",
+    ),
+    "models": ("dnal models --filter resnet",),
+    "methods": ("dnal methods",),
+    "data": ("dnal data",),
+    "doctor": ("dnal doctor",),
+}
+PROGRAM = ("dnal learn", 'dnal learn --model cifar/resnet20 --data cifar10 --budget "macs<=30%"', "dnal learn --help")
+
+
+def epilogue(examples: tuple[str, ...]) -> str:
+    """Below the options, a line each."""
+    return "\n\n".join((f"Example{'s' if len(examples) > 1 else ''}:", *examples))
