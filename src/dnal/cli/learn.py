@@ -13,7 +13,7 @@ from dnal.cli import options
 from dnal.cli.errors import told
 from dnal.cli.job import Job
 from dnal.errors import UserError
-from dnal.loggers import NAMES, check
+from dnal.loggers import check
 from dnal.plan import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
@@ -21,94 +21,156 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 RUNS = Path("runs")
+NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths", "Learning", "Processes", "The run"
+"""Headings of the options in the help."""
 
 
 @told
 def learn(
     ctx: typer.Context,
-    model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
+    model: Annotated[
+        str, typer.Option(metavar="M", help="A name of `dnal models`.", rich_help_panel=NETWORK)
+    ] = "vgg_small",
     weights: Annotated[
         str | None,
-        typer.Option(metavar="W", help="pretrained, or a .safetensors file: start from a trained network."),
+        typer.Option(
+            metavar="W",
+            help="pretrained, or a .safetensors file: start from a trained network.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     input_: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Image size; default: the model's or the images'.")
+        str | None,
+        typer.Option(
+            "--input", metavar="C,H,W", help="Image size; default: the model's or the images'.", rich_help_panel=NETWORK
+        ),
     ] = None,
-    classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the data tell.")] = None,
-    data: Annotated[str, typer.Option(metavar="D", help="A name of `dnal data`, an .npz file, a folder.")] = "digits",
-    root: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", help="Default: what the data tell.", rich_help_panel=NETWORK)
+    ] = None,
+    data: Annotated[
+        str, typer.Option(metavar="D", help="A name of `dnal data`, an .npz file, a folder.", rich_help_panel=NETWORK)
+    ] = "digits",
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets.", rich_help_panel=NETWORK)
+    ] = None,
+    limit_train: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Use only so many training images, stratified.", rich_help_panel=NETWORK),
+    ] = None,
     budget: Annotated[
         list[str] | None,
         typer.Option(
             metavar="B",
-            help="What the compact network may cost, such as 'macs<=30%,params<=1.2M,latency<=3ms,memory<=2MB'; "
+            help="What the compact network may cost, such as 'macs<=30%' or 'params<=1.2M, latency<=3ms'; memory too; "
             f"default: {DEFAULT_BUDGET}, with the recipe paper none (its --lambda decides). Repeated: a trade-off, one "
             "run per budget from one base.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="Who chooses; `dnal methods` lists all.")] = "dnal",
-    init: Annotated[
-        str | None,
+    deploy_batch: Annotated[
+        int,
         typer.Option(
-            metavar="trained|fresh",
-            help="Which weights are retrained: those left, or new ones; default: what the method is made for.",
+            metavar="N", help="Images at once, for which memory and latency are stated.", rich_help_panel=BUDGET
         ),
-    ] = None,
-    recipe: Annotated[str, typer.Option(metavar="budget|paper", help="How the architecture is learned.")] = "budget",
-    lambda_: Annotated[
-        float | None, typer.Option("--lambda", metavar="X", help="Weight of the cost; recipe paper only.")
-    ] = None,
-    least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST)] = "1",
+    ] = 1,
+    backend: Annotated[str, typer.Option(metavar="B", help=options.BACKEND, rich_help_panel=BUDGET)] = "auto",
+    least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST, rich_help_panel=BUDGET)] = "1",
     multiple: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto",
             help="Widths are multiples of it; auto: what --backend computes fastest. Default: auto where the budget "
             "bounds the latency, else 1.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     depth: Annotated[
-        bool | None, typer.Option("--depth/--no-depth", help=f"{options.DEPTH} Default: in the recipe budget.")
+        bool | None,
+        typer.Option(
+            "--depth/--no-depth", help=f"{options.DEPTH} Default: in the recipe budget.", rich_help_panel=BUDGET
+        ),
     ] = None,
-    deploy_batch: Annotated[
-        int, typer.Option(metavar="N", help="Images at once, for which memory and latency are stated.")
-    ] = 1,
-    backend: Annotated[
-        str, typer.Option(metavar="|".join(options.BACKENDS), help="Where the compact network will run.")
-    ] = "auto",
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="P", help=options.INCLUDE, rich_help_panel=BUDGET)
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE, rich_help_panel=BUDGET)
+    ] = None,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="Who chooses; `dnal methods` lists all.", rich_help_panel=LEARNING)
+    ] = "dnal",
+    recipe: Annotated[
+        str, typer.Option(metavar="budget|paper", help="How the architecture is learned.", rich_help_panel=LEARNING)
+    ] = "budget",
+    lambda_: Annotated[
+        float | None,
+        typer.Option("--lambda", metavar="X", help="Weight of the cost; recipe paper only.", rich_help_panel=LEARNING),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="trained|fresh",
+            help="Which weights are retrained: those left, or new ones; default: what the method is made for.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
     epochs: Annotated[
-        str | None, typer.Option(metavar="N|E1,E2,E3", help="In all, or for base, architecture and retraining.")
+        str | None,
+        typer.Option(
+            metavar="N|E1,E2,E3", help="In all, or for base, architecture and retraining.", rich_help_panel=LEARNING
+        ),
     ] = None,
-    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate of the weights.")] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Images per step, over all processes.")] = BATCH_SIZE,
-    workers: Annotated[int, typer.Option(metavar="N", help="Processes that prepare the images.")] = 0,
-    include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds on one machine give equal results.")] = 0,
-    limit_train: Annotated[
-        int | None, typer.Option(metavar="N", help="Use only so many training images, stratified.")
+    lr: Annotated[
+        float | None, typer.Option(metavar="X", help="Learning rate of the weights.", rich_help_panel=LEARNING)
     ] = None,
-    precision: Annotated[
-        str, typer.Option(metavar="|".join(options.PRECISIONS), help="Numbers to compute with.")
-    ] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", help="Images per step, over all processes.", rich_help_panel=LEARNING)
+    ] = BATCH_SIZE,
     distil: Annotated[
         bool | None,
-        typer.Option("--distil/--no-distil", help="Whether the network before removal teaches the compact one."),
+        typer.Option(
+            "--distil/--no-distil",
+            help="Whether the network before removal teaches the compact one.",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
-    devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES)] = None,
-    nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES)] = None,
-    strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY)] = "auto",
-    checkpoint_every: Annotated[int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY)] = 200,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Equal seeds on one machine give equal results.", rich_help_panel=LEARNING)
+    ] = 0,
+    precision: Annotated[
+        str,
+        typer.Option(metavar="P", help=options.PRECISION, rich_help_panel=LEARNING),
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes that prepare the images.", rich_help_panel=LEARNING)
+    ] = 0,
+    devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES, rich_help_panel=PLACE)] = None,
+    nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES, rich_help_panel=PLACE)] = None,
+    strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY, rich_help_panel=PLACE)] = "auto",
     like: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Repeat a run from its config.yaml; other options here take precedence."),
+        typer.Option(
+            metavar="RUN",
+            help="Repeat a run from its config.yaml; other options here take precedence.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Folder of the run, or of the runs of several budgets; default: in runs/."),
+        typer.Option(
+            metavar="RUN",
+            help="Folder of the run, or of the runs of several budgets; default: in runs/.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run at --out.")] = False,
-    log_to: Annotated[list[str] | None, typer.Option(metavar="|".join(NAMES), help=options.LOG_TO)] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run at --out.", rich_help_panel=RUN)
+    ] = False,
+    checkpoint_every: Annotated[
+        int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY, rich_help_panel=RUN)
+    ] = 200,
+    log_to: Annotated[list[str] | None, typer.Option(metavar="L", help=options.LOG_TO, rich_help_panel=RUN)] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from dnal.errors import UserError, suggestion
+from dnal.loggers.names import NAMES
 
 Shape = tuple[int, int, int]
 
@@ -23,13 +24,17 @@ STRATEGY = (
     "How processes train together: a strategy of Lightning Fabric, such as ddp; auto: ddp where there are several."
 )
 CHECKPOINT_EVERY = "Steps between checkpoints; ends of epochs and phases are kept besides."
-LOG_TO = "Also tell the run to this logger; repeatable. An extra of the same name installs it."
+LOG_TO = (
+    f"Also tell the run to {', '.join(NAMES[:-1])} or {NAMES[-1]} (extras of these names install them); repeatable."
+)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for other programs.")]
 """Every command's; progress is told on stderr then."""
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
 """Of the commands that take their time."""
 BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
+BACKEND = f"Where the compact network will run: {', '.join(BACKENDS[1:])}; auto: on the GPU, if there is one."
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+PRECISION = f"Numbers to compute with: {', '.join(PRECISIONS[1:])}; auto: what is clearly fastest."
 
 
 def input_shape(text: str | None) -> Shape | None:
