@@ -287,29 +287,6 @@ def test_a_termination_before_training_ends_at_once(here: Path, dnal: Program, m
     assert list(here.iterdir()) == []
 
 
-def test_progress_bars_tell_phase_epoch_loss_macs_and_gates(monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
-    from rich.console import Console
-
-    from dnal.cli import progress
-
-    screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda stderr: Console(file=screen, force_terminal=True, width=80))
-    with progress.ProgressBars() as bars:
-        bars.phase("architecture", 2, 3)
-        for loss in (2.0, 2.0, 2.0):
-            bars.step(loss)
-        bars.epoch({"epoch": 1, "macs_soft": 1.5e6, "open": 0.625, "accuracy": 0.5})
-        bars.step(2.0)
-        bars.phase("retrain", 1, 1)
-        bars.step(1.0)
-        bars.epoch({"epoch": 1, "accuracy": 0.5})
-    shown = screen.getvalue()
-    for text in ("architecture", "epoch 2/2", "loss 2.000", "MACs 1.50 M", "open 62 %", "retrain", "accuracy 50.0 %"):
-        assert text in shown
-
-
 def test_the_entry_point_is_the_app() -> None:
     assert callable(cli.main)
 
