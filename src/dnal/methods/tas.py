@@ -13,7 +13,8 @@ from the paper:
 
 * Depth: the paper has a distribution over the number of blocks of a stage; here every residual branch that the Space
   may close has a probability of its own to be kept, by which its output is multiplied. Summed over a stage's identity
-  blocks both are the same form. A Space without branches keeps all its blocks.
+  blocks both are the same form. A Space without branches keeps all its blocks. So have the candidates of a supernet,
+  which the paper does not know; where one of them must stay, the likeliest one does.
 * The base is trained already, so "the first channels" of a group are those with the largest L1 norm.
 * The band of the cost loss is 5 % of the target, not of the whole network, and of several bounds the tightest counts.
 * A few hundred steps have to do, not 58,800. So the logits' learning rate is higher and falls; and the gradient of the
@@ -228,7 +229,7 @@ class Supernet(Gated):
         self._row: Tensor
         self._normed: Tensor
         self.register_buffer("choices", self._possible().detach().argmax(dim=1))
-        self.register_buffer("kept", self.keep.detach() > 0)
+        self.register_buffer("kept", self._staying().detach())
         self.register_buffer("met", torch.tensor(False))
         self.choices: Tensor
         self.kept: Tensor
@@ -268,7 +269,7 @@ class Supernet(Gated):
 
     def most_likely(self) -> Tensor:
         """The gates, 0 or 1, of the arg max of every distribution: (num_gates,)."""
-        return self._opened(self._possible().argmax(dim=1), self.keep > 0)
+        return self._opened(self._possible().argmax(dim=1), self._staying())
 
     def found(self) -> Tensor:
         """The gates, 0 or 1, of the architecture that was remembered: (num_gates,)."""
@@ -302,7 +303,7 @@ class Supernet(Gated):
         on_target = not limits or (1 - BAND) * limits[name] <= cost <= limits[name]
         if on_target or not bool(self.met):
             self.choices.copy_(self._possible().argmax(dim=1))
-            self.kept.copy_(self.keep > 0)
+            self.kept.copy_(self._staying())
             self.met.fill_(on_target)
 
     def scores(self) -> Tensor:
@@ -341,10 +342,18 @@ class Supernet(Gated):
     def _possible(self) -> Tensor:
         return self.logits.masked_fill(self._table == 0, -torch.inf)
 
+    def _staying(self) -> Tensor:
+        """The branches that the arg max keeps, bool, (branches,)."""
+        staying = self.keep > 0
+        for choice in self.space.choices:
+            branches = choice.to(staying.device) - self.space.num_variables
+            staying[branches[self.keep[branches].argmax()]] = True
+        return staying
+
     def _kept(self) -> Tensor:
         """The factor of every branch: drawn by Gumbel's trick with two choices, or 0 or 1 in eval mode."""
         if not self.training:
-            return (self.keep > 0).to(self.keep.dtype)
+            return self._staying().to(self.keep.dtype)
         uniform = torch.rand_like(self.keep).clamp(1e-6, 1 - 1e-6)
         return ((self.keep + uniform.logit()) / self.tau).sigmoid()
 
