@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 
 _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 UNITS: dict[str, dict[str, float]] = {
@@ -143,7 +143,7 @@ def _bound(text: str) -> Bound:
         raise UserError(f"'{text}' is no budget; write for example {_listed(EXAMPLES)}.")
     cost = match["cost"].lower()
     if cost not in UNITS:
-        raise UserError(f"unknown cost '{cost}' in the budget; known are {', '.join(UNITS)}.")
+        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(cost, UNITS)}")
     try:
         number = float(match["number"])
     except ValueError:

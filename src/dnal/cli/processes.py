@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -29,10 +29,14 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
     if devices * nodes == 1 and strategy == "auto":
         return None
     from lightning.fabric import Fabric
+    from lightning.fabric.strategies import STRATEGY_REGISTRY
 
     from dnal.learning import precision_of
 
     without_chatter()
+    known = ["auto", *STRATEGY_REGISTRY.available_strategies()]
+    if strategy not in known:
+        raise UserError(f"unknown strategy '{strategy}'; {suggestion(strategy, known)}")
     try:
         fabric = Fabric(
             accelerator="auto",

@@ -47,6 +47,7 @@ def profile(
 
     from dnal import latency, models
     from dnal.cli.network import created
+    from dnal.cli.progress import ProgressBars
     from dnal.latency.assessment import assessed
     from dnal.latency.backends import backend_of
     from dnal.space.space import Space
@@ -59,7 +60,10 @@ def profile(
     if backend == "torch-cuda":
         network, example = network.cuda(), example.cuda()
     space = Space.of(network, example)
-    found = latency.profile(network, space, example, backend=runtime, batch=batch, multiple=multiple)
+    with ProgressBars() as bars:
+        found = latency.profile(
+            network, space, example, backend=runtime, batch=batch, multiple=multiple, progress=bars.profiling
+        )
     seeds = range(FIRST_SEED, FIRST_SEED + architectures)
     compared = assessed(found, network, space, example, backend=runtime, seeds=seeds)
     document = described(found, space, compared, model, shape)

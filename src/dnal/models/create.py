@@ -119,11 +119,13 @@ def _source(name: str) -> tuple[str, str]:
 
 
 def _closest(name: str, candidates: list[str]) -> list[str]:
-    found = difflib.get_close_matches(name, candidates, n=1)
+    """The nearest name; of a name without a source, the nearest in every source that has it."""
+    found = difflib.get_close_matches(name, candidates, n=1) if "/" in name else []
     if not found:
         # "resnt50" is too far from "torchvision/resnet50" as a whole: compare the parts behind the prefix too.
-        short = {candidate.rpartition("/")[2]: candidate for candidate in reversed(candidates)}
-        found = [short[match] for match in difflib.get_close_matches(name.rpartition("/")[2], list(short), n=1)]
+        short = {candidate: candidate.rpartition("/")[2] for candidate in candidates}
+        nearest = difflib.get_close_matches(name.rpartition("/")[2], dict.fromkeys(short.values()), n=1)
+        found = [candidate for candidate in candidates if short[candidate] in nearest]
     return found
 
 

@@ -9,13 +9,14 @@ from typing import Annotated, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dnal.errors import UserError
+from dnal.errors import UserError, suggestion
 from dnal.run.files import CONFIG
 from dnal.run.reading import content
 
 LARGEST = 2**18
 """Bytes of a config.yaml."""
 DEEPEST = 8
+GIVE = "give the folder that `dnal learn` wrote."
 
 Size = Annotated[int, Field(ge=1, le=2**62)]
 
@@ -71,9 +72,10 @@ def read_yaml(run: str | Path) -> object:
     """
     path = Path(run)
     if not path.is_dir():
-        raise UserError(f"there is no run '{path}'; give the folder that `dnal learn` wrote.")
+        runs = [str(config.parent) for config in path.parent.glob(f"*/{CONFIG}")]
+        raise UserError(f"there is no run '{path}'; {suggestion(str(path), runs, GIVE)}")
     if not os.path.lexists(path / CONFIG):
-        raise UserError(f"'{path}' is no run: it has no {CONFIG}; give the folder that `dnal learn` wrote.")
+        raise UserError(f"'{path}' is no run: it has no {CONFIG}; {GIVE}")
     try:
         text = content(path / CONFIG, LARGEST).decode()
         _check_plain(text)
@@ -106,4 +108,7 @@ def validated(kind: type[C], document: object, what: str) -> C:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise UserError(f"{what} is not a run's configuration: {where}: {first['msg'].lower()}.") from None
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        hint = suggestion(where, known, "") if first["type"] == "extra_forbidden" else ""
+        said = f"{first['msg'].lower()}{f'; {hint}' if hint else '.'}"
+        raise UserError(f"{what} is not a run's configuration: {where}: {said}") from None
