@@ -7,7 +7,7 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,8 +28,9 @@ from dnal.plan import Plan
 from dnal.pricing import full_costs, priced, ranges, selected, widths_of
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space
+from dnal.supernet.text import blocks
 from dnal.train.checkpoint import Checkpoints
-from dnal.train.evaluate import Metric, accuracy
+from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion
 from dnal.train.fastest import ORDERS, fastest_arrangement
 from dnal.train.fresh import reset
 from dnal.train.keeper import Keeper
@@ -63,6 +64,9 @@ class Learned:
             measured, also what was predicted, and it holds up to 5 %.
         settings: everything decided, as plain values. seconds: per phase, that of its epochs, and of measuring.
         method: what chose the architecture.
+        confusion: of "base" and "compact": how often each class (row) of the test data was taken for each (column),
+            int64 (classes, classes); none where the metric is another one than accuracy, or there are very many.
+        blocks: of a supernet: a line per mixed edge, what is left of it.
     """
 
     network: nn.Module
@@ -75,6 +79,8 @@ class Learned:
     settings: dict[str, Any]
     seconds: dict[str, float]
     method: str = "dnal"
+    confusion: dict[str, Tensor] = field(default_factory=dict)
+    blocks: list[str] = field(default_factory=list)
 
 
 def learn(
@@ -419,7 +425,7 @@ def _shrunk(
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         _place(module, job.fabric, job.example, torch.contiguous_format)
     begun = time.perf_counter()
-    base_row, small_row = _measured(job, [base, small])
+    (base_row, small_row), confusion = _measured(job, {"base": base, "compact": small})
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
         for phase in ("base", "architecture", "retrain")
@@ -437,19 +443,27 @@ def _shrunk(
                 stacklevel=4,
             )
     return Learned(
-        small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds, plan.method
-    )
+        small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds, plan.method,
+        confusion, blocks(job.network, architecture),
+    )  # fmt: skip
 
 
-def _measured(job: _Job, networks: list[nn.Module]) -> list[dict[str, float]]:
-    """The figures of each network, measured by one process while the others wait."""
+def _measured(job: _Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """The figures of each network, measured by one process while the others wait, and its confusion matrix, where the
+    metric has one."""
     rows: list[dict[str, float]] = []
+    confusion: dict[str, Tensor] = {}
     if job.fabric.is_global_zero:
-        rows = job.deployment.figures(networks, job.example, job.space.costs)
+        rows = job.deployment.figures(list(networks.values()), job.example, job.space.costs)
     rows = job.fabric.broadcast(rows)
-    for row, network in zip(rows, networks, strict=True):
-        row["accuracy"] = job.metric(network, job.test)
-    return rows
+    for row, (name, network) in zip(rows, networks.items(), strict=True):
+        if job.metric is not accuracy:
+            row["accuracy"] = job.metric(network, job.test)
+            continue
+        row["accuracy"], matrix = accuracy_and_confusion(network, job.test)
+        if matrix is not None:
+            confusion[name] = matrix
+    return rows, confusion
 
 
 def _train(

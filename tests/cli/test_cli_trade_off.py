@@ -12,7 +12,7 @@ from cli_program import SHORT, Program
 from dnal import models
 from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
-from dnal.run.files import ARCHITECTURE, CONFIG, LOG, MANIFEST, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT
 from dnal.space.space import Space
 
 BUDGETS = ("--budget", "macs<=60%", "--budget", "macs<=30%", "--budget", "params<=20%")
@@ -21,15 +21,19 @@ BUDGETS = ("--budget", "macs<=60%", "--budget", "macs<=30%", "--budget", "params
 def test_every_run_is_the_single_run_byte_for_byte(finished: Path, here: Path, dnal: Program) -> None:
     answer = dnal("learn", *SHORT, *BUDGETS, "--out", "curve")
     assert (answer.status, answer.err) == (0, "")
-    folders = {folder.name for folder in (here / "curve").iterdir()}
+    folders = {folder.name for folder in (here / "curve").iterdir()} - {REPORT}
     assert folders == {"macs60pct", "macs30pct", "params20pct"}
+    assert "report: curve/report.html" in answer.out
+    assert (here / "curve" / REPORT).stat().st_size < 6e6
     for name in (CONFIG, ARCHITECTURE, MODEL):
         assert (here / "curve" / "macs30pct" / name).read_bytes() == (finished / name).read_bytes(), name
     for folder in folders:
         run = here / "curve" / folder
         phases = [json.loads(record)["phase"] for record in (run / LOG).read_text().splitlines()]
         assert phases == ["base", "architecture", "retrain"]
-        assert {file.name for file in run.iterdir()} == {CONFIG, LOG, ARCHITECTURE, MODEL, MANIFEST, RESULT}
+        assert {file.name for file in run.iterdir()} == {
+            CONFIG, LOG, ARCHITECTURE, MODEL, MANIFEST, DETAILS, RESULT, REPORT,
+        }  # fmt: skip
         assert dnal("eval", run).status == 0
 
 

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from dnal import __version__
 from dnal.cli.bench import bench
+from dnal.cli.doctor import doctor
 from dnal.cli.evaluate import evaluate
+from dnal.cli.examples import EXAMPLES, PROGRAM, epilogue
 from dnal.cli.export import export
 from dnal.cli.learn import learn
 from dnal.cli.lists import data, methods, models
 from dnal.cli.profile import profile
+from dnal.cli.report import report
 from dnal.cli.resume import resume
 from dnal.cli.space import space
 from dnal.cli.sweep import sweep
+from dnal.cli.usage import Program
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "learn": learn,
+    "resume": resume,
+    "sweep": sweep,
+    "bench": bench,
+    "space": space,
+    "profile": profile,
+    "report": report,
+    "eval": evaluate,
+    "export": export,
+    "models": models,
+    "methods": methods,
+    "data": data,
+    "doctor": doctor,
+}
 
 app = typer.Typer(
     name="dnal",
+    cls=Program,
     help="Turn an over-parameterised PyTorch network into a small, fast, ordinary one by learning its architecture "
     "while it trains.",
+    epilog=epilogue(PROGRAM),
     add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,  # its tracebacks show every local variable
 )
-app.command(name="learn")(learn)
-app.command(name="resume")(resume)
-app.command(name="sweep")(sweep)
-app.command(name="bench")(bench)
-app.command(name="space")(space)
-app.command(name="profile")(profile)
-app.command(name="eval")(evaluate)
-app.command(name="export")(export)
-app.command(name="models")(models)
-app.command(name="methods")(methods)
-app.command(name="data")(data)
+for name, command in COMMANDS.items():
+    app.command(name=name, epilog=epilogue(EXAMPLES[name]))(command)
 
 
 def _version(asked: bool) -> None:
@@ -46,9 +60,11 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _program(
+    ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 def main() -> None:

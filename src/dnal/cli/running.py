@@ -152,10 +152,11 @@ def run(
             raise
         raise UserError(f"{sentence} {_go_on(folders)}.") from error
     if leads:
+        report = _reported(folders, list(finished) or folders)
         if quiet or as_json:
             tell(list(finished) or folders, as_json=as_json)
         else:
-            _tell(job, network, results, folders)
+            _tell(job, network, results, folders, report)
 
 
 def tell(folders: list[Path], *, as_json: bool) -> None:
@@ -169,7 +170,16 @@ def tell(folders: list[Path], *, as_json: bool) -> None:
         line(str(folder))
 
 
-def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Path]) -> None:
+def _reported(folders: list[Path], together: list[Path]) -> Path | None:
+    """The report of every run and, where there are several, of all ``together``, beside them; that one is returned."""
+    from dnal.cli.report import report_at_the_end
+    from dnal.run.files import REPORT
+
+    made = [report_at_the_end([folder], folder / REPORT) for folder in folders]
+    return report_at_the_end(together, together[0].parent / REPORT) if len(together) > 1 else made[0]
+
+
+def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Path], report: Path | None) -> None:
     from dnal.cli.summary import print_constraints, print_figures, print_trade_off
     from dnal.supernet import blocks
 
@@ -177,8 +187,8 @@ def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Pa
         print_trade_off(results)
         line()
         for folder in folders:
-            line(f"run:  {folder}")
-        line(f"next: {_evaluating(job, folders[0])}")
+            line(f"run:    {folder}")
+        _tell_next(job, folders[0], report)
         return
     (learned,), (folder,) = results, folders
     print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
@@ -186,8 +196,14 @@ def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Pa
     for block in blocks(network, learned.architecture):
         line(block)
     line()
-    line(f"run:  {folder}")
-    line(f"next: {_evaluating(job, folder)}")
+    line(f"run:    {folder}")
+    _tell_next(job, folder, report)
+
+
+def _tell_next(job: Job, folder: Path, report: Path | None) -> None:
+    if report is not None:
+        line(f"report: {report}")
+    line(f"next:   {_evaluating(job, folder)}")
 
 
 def _evaluating(job: Job, folder: Path) -> str:

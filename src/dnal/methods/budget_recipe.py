@@ -262,7 +262,8 @@ def search(
 
     def describe() -> dict[str, Any]:
         multipliers = {f"multiplier_{name}": value for name, value in state.multipliers.items()}
-        return {"lr": lr, **multipliers, **gate_record(gated, space, validate)}
+        now = {f"limit_{name}": value for name, value in limits_at(state.progress, space.full_cost, limits).items()}
+        return {"lr": lr, **multipliers, **now, **gate_record(gated, space, validate)}
 
     run_epochs(
         fabric, "architecture", loader, epochs, step,

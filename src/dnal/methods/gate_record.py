@@ -12,9 +12,13 @@ from dnal.gates import Gated, sigmoid_gates
 from dnal.space.space import Space
 
 
+BINS = 20
+
+
 def gate_record(gated: Gated, space: Space, validate: Callable[[nn.Module], float] | None = None) -> dict[str, Any]:
     """Soft cost (of sigmoid(delta s)) and hard cost (of {s > 0}) of every kind, the shares of open gates and of those
-    in (.1, .9), delta and, where the network can be validated, its accuracy with gates rounded to 0/1."""
+    in (.1, .9), how many gates are in each of ``BINS`` equal parts of [0, 1], delta and, where the network can be
+    validated, its accuracy with gates rounded to 0/1; with soft gates too, where these are what is trained."""
     record: dict[str, Any] = {}
     with torch.no_grad():
         soft, hard = sigmoid_gates(gated.s, gated.delta), gated.s > 0
@@ -22,9 +26,13 @@ def gate_record(gated: Gated, space: Space, validate: Callable[[nn.Module], floa
             record[f"{name}_soft"], record[f"{name}_hard"] = float(cost(soft)), float(cost(hard))
         record["open"] = float(hard.double().mean())
         record["undecided"] = float(((soft > 0.1) & (soft < 0.9)).double().mean())
+        record["gates"] = torch.histc(soft.double().cpu(), BINS, 0, 1).long().tolist()
     record["delta"] = gated.delta
     if validate is not None:
-        before, gated.hard = gated.hard, True
+        before = gated.hard
+        if not before:
+            record["accuracy_soft"] = validate(gated)
+        gated.hard = True
         try:
             record["accuracy"] = validate(gated)
         finally:

@@ -6,8 +6,10 @@
     checkpoint.safetensors   the last good state, until the run is finished, and the one before it
     architecture.json        which channels stay
     model.safetensors        the compact network's tensors
+    details.json             what its report says of layers and classes
     manifest.json            size and SHA-256 of what loading reads: config.yaml, architecture.json, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished
+    report.html              all of it for people to look at
 
 architecture.json, model.safetensors and manifest.json hold no time, path or host: equal jobs write equal bytes. Loading
 needs these three and config.yaml, wherever they are.

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from dnal import data as dnal_data
-from dnal.deployment import Deployment, params
 from dnal.run.config import read_config
 from dnal.run.data import data_of
 from dnal.run.files import RESULT
@@ -43,6 +42,7 @@ def evaluate(
     """
     from lightning.fabric import Fabric
 
+    from dnal.deployment import Deployment, params
     from dnal.train.evaluate import accuracy
 
     config, result = read_config(run), read_result(run)

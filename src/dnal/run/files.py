@@ -9,6 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnal.atomic import atomic
+from dnal.loggers.names import BOARD, LOGGERS
 from dnal.tensors import apart
 from dnal.train.checkpoint import BEFORE as BEFORE
 from dnal.train.checkpoint import LAST as LAST
@@ -19,10 +20,13 @@ LOG = "log.jsonl"
 ARCHITECTURE = "architecture.json"
 MODEL = "model.safetensors"
 MANIFEST = "manifest.json"
+DETAILS = "details.json"
 RESULT = "result.json"
+REPORT = "report.html"
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 """Made from a finished run when somebody asks; they go with it when another takes its place."""
-FILES = (CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, *EXPORTS, RESULT)
+FILES = (CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, *EXPORTS, REPORT, DETAILS, LOGGERS, RESULT)
+FOLDERS = (BOARD,)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,13 @@ import dnal
 from dnal.atomic import atomic, refusal, temporary_of, write_text
 from dnal.errors import UserError
 from dnal.run.config import Config, read_config, validated
+from dnal.run.details import details_of, written
 from dnal.run.files import (
     ARCHITECTURE,
     CONFIG,
+    DETAILS,
     FILES,
+    FOLDERS,
     LATENCY,
     LOG,
     MANIFEST,
@@ -56,6 +61,7 @@ class RunWriter(Listener):
         self.path = Path(path)
         self._job = dict(job)
         self._overwrite, self._resume = overwrite, resume
+        self._latency: LatencyModel | None = None
         if not resume:
             check_free(self.path, overwrite=overwrite)
 
@@ -81,6 +87,8 @@ class RunWriter(Listener):
             for name in reversed(FILES):
                 (self.path / name).unlink(missing_ok=True)
                 temporary_of(self.path / name).unlink(missing_ok=True)
+            for name in FOLDERS:
+                shutil.rmtree(self.path / name, ignore_errors=True)
             write_text(self.path / CONFIG, text)
         except (OSError, UserError) as error:
             if made and self.path.is_dir():
@@ -91,6 +99,7 @@ class RunWriter(Listener):
             ) from None
 
     def latency(self, model: LatencyModel) -> None:
+        self._latency = model
         model.save(self.path / LATENCY)
 
     def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
@@ -122,8 +131,21 @@ class RunWriter(Listener):
         atomic(self.path / ARCHITECTURE, learned.architecture.save)
         write_tensors(self.path / MODEL, learned.network.state_dict())
         write_text(self.path / MANIFEST, manifest_of(self.path))
+        self._explain(learned)
         write_text(self.path / RESULT, json.dumps(result, indent=1) + "\n")
         Checkpoints(self.path).clear()
+
+    def _explain(self, learned: Learned) -> None:
+        """Writes details.json, which is for looking at: a network that it cannot tell of is no less finished."""
+        try:
+            write_text(self.path / DETAILS, written(details_of(learned, self._latency)))
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            warnings.warn(
+                f"'{self.path / DETAILS}' was not written ({first}); the report of this run will lack its layers and "
+                "classes.",
+                stacklevel=2,
+            )
 
 
 def check_free(path: str | Path, *, overwrite: bool = False) -> None:
@@ -152,7 +174,7 @@ def check_free(path: str | Path, *, overwrite: bool = False) -> None:
     if not entries:
         return
     # A run that was killed may hold the temporary file of an unfinished write.
-    own = {name for file in FILES for name in (file, temporary_of(Path(file)).name)}
+    own = {name for file in FILES for name in (file, temporary_of(Path(file)).name)} | {*FOLDERS}
     foreign = sorted(entries - own)
     if CONFIG not in entries:
         raise UserError(f"the folder '{path}' exists and is no run; choose another with --out.")

@@ -65,6 +65,7 @@ class Space:
             and 1 are exact either way; between them such a variable counts once for every parameter it passes.
         writers: those through which they make variables.
         costs: "macs" and "params" as functions of gate values.
+        multiplied: the module that runs each product of costs["macs"], in the order of its terms.
         fixed: (name, reason) of the channels that stay.
         unknown: operations without a rule that touched channels, with their counts.
         shapes: the shape of every parameter and buffer.
@@ -95,6 +96,7 @@ class Space:
     operations: list[Operation]
     branches: list[Branch]
     choices: list[Tensor]
+    multiplied: list[str]
     example: Example | None = None
 
     @staticmethod
@@ -202,6 +204,7 @@ class Space:
             baked=plain,
             branches=branches,
             choices=_choices(branches, edges),
+            multiplied=[m.path for m in trace.multiplications],
             operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import nn
-from torchvision.ops import SqueezeExcitation
 
 from dnal.space.edge import MixedEdge
 from dnal.supernet.mobile import conv_bn
@@ -11,6 +10,8 @@ from dnal.supernet.mobile import conv_bn
 
 def candidates(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     """The four kinds of block, each (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+    from torchvision.ops import SqueezeExcitation  # seconds, for every command that knows a model's name
+
     basic = [*conv_bn(inputs, outputs, 3, stride=stride), *conv_bn(outputs, outputs, 3, act=False)]
     narrow = [*conv_bn(inputs, outputs // 4, 1), *conv_bn(outputs // 4, outputs // 4, 3, stride=stride)]
     depthwise = [*conv_bn(inputs, inputs, 5, stride=stride, groups=inputs), *conv_bn(inputs, outputs, 1, act=False)]

@@ -1,0 +1,129 @@
+"""What training looked like, epoch by epoch through all phases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from dnal.report.colours import ASKED, COMPACT, OTHER, PHASES, SERIES
+from dnal.report.figure import Figure, Table, chart, plain
+from dnal.report.source import Epoch, Source
+
+MOST = 1000
+"""Points of a curve; of more, every so many are drawn."""
+WIDE = 20.0
+"""A loss that falls to less than one of so many parts is drawn on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An epoch and its number, counted through all phases."""
+
+    at: int
+    epoch: Epoch
+
+
+def timed(source: Source, phase: str | None = None) -> list[Timed]:
+    """The epochs of a run, or of one phase."""
+    return [Timed(at, e) for at, e in enumerate(source.log, start=1) if phase in (None, e.phase)]
+
+
+def thinned(epochs: Sequence[Timed], most: int = MOST) -> list[Timed]:
+    """At most so many of them, evenly, the last one always."""
+    every = -(-len(epochs) // most) or 1
+    return list(epochs[::-1][::every][::-1])
+
+
+def line(
+    name: str, epochs: Sequence[Timed], values: Sequence[float], colour: str, shown: str, *, dash: str = "solid"
+) -> go.Scatter:
+    """A curve; ``shown``: the format of a value, such as ".2f"."""
+    return go.Scatter(
+        name=plain(name), x=[each.at for each in epochs], y=list(values),
+        mode="lines+markers" if len(epochs) < 60 else "lines",
+        line={"color": colour, "dash": dash, "width": 2}, marker={"size": 4},
+        hovertemplate=f"{plain(name)}<br>epoch %{{x}}: %{{y:{shown}}}<extra></extra>",
+    )  # fmt: skip
+
+
+def curve_figures(source: Source) -> list[Figure]:
+    """Loss and accuracy of all phases, and of soft and rounded gates where both were measured."""
+    return [
+        figure
+        for figure in (
+            _phases(source, "loss", "Loss", "Mean loss of the training batches.", 1.0, ".4f", ""),
+            _phases(
+                source, "accuracy", "Accuracy", "On the validation data, at the end of each epoch.", 100.0, ".2f", "%"
+            ),
+            _soft_against_hard(source),
+        )
+        if figure is not None
+    ]
+
+
+def _phases(source: Source, key: str, title: str, caption: str, factor: float, shown: str, unit: str) -> Figure | None:
+    traces, rows, said = [], [], []
+    values: list[float] = []
+    for phase in dict.fromkeys(epoch.phase for epoch in source.log):
+        own = [each for each in timed(source, phase) if key in each.epoch.values]
+        if not own:
+            continue
+        values += (numbers := [factor * each.epoch.values[key] for each in own])
+        drawn = thinned(own)
+        traces.append(
+            line(phase, drawn, [factor * e.epoch.values[key] for e in drawn], PHASES.get(phase, OTHER), shown)
+        )
+        rows += [[plain(phase), str(each.epoch.epoch), f"{n:{shown}}"] for each, n in zip(own, numbers, strict=True)]
+        said.append(f"phase {phase} from {numbers[0]:{shown}} to {numbers[-1]:{shown}}")
+    if not traces:
+        return None
+    logarithmic = key == "loss" and 0 < min(values) < max(values) / WIDE
+    if key == "accuracy" and any("gates" in e.values or e.gates for e in source.log):
+        caption += " While gates are learnt, with gates rounded to open and closed."
+    if key == "loss" and source.settings.get("distil"):
+        caption += " From the second phase on it includes what the teacher asks, so phases are not to be compared."
+    return Figure(
+        key,
+        title,
+        caption,
+        f"Curve of the {title.lower()}{f' in {unit}' if unit else ''}: {'; '.join(said)}.",
+        chart(
+            traces,
+            xaxis={"title": "epoch, all phases"},
+            yaxis={"title": unit or title.lower(), **({"type": "log", "dtick": 1} if logarithmic else {})},
+            showlegend=True,
+        ),
+        Table(["phase", "epoch", f"{title.lower()}{f', {unit}' if unit else ''}"], rows, 2),
+    )
+
+
+def _soft_against_hard(source: Source) -> Figure | None:
+    own = [e for e in timed(source) if {"accuracy", "accuracy_soft"} <= e.epoch.values.keys()]
+    if not own:
+        return None
+    drawn = thinned(own)
+    soft, hard = ([100 * e.epoch.values[key] for e in drawn] for key in ("accuracy_soft", "accuracy"))
+    return Figure(
+        "soft-hard",
+        "Soft against hard gates",
+        "Accuracy of the network that is trained, with soft gates, and of the same one with gates rounded: the gap is "
+        "what rounding costs.",
+        f"Two curves: at the end {soft[-1]:.2f} % with soft gates, {hard[-1]:.2f} % with rounded ones.",
+        chart(
+            [line("soft", drawn, soft, ASKED, ".2f", dash="dot"), line("rounded", drawn, hard, COMPACT, ".2f")],
+            xaxis={"title": "epoch, all phases"},
+            yaxis={"title": "%"},
+        ),
+        Table(
+            ["epoch", "soft, %", "rounded, %"],
+            [[str(e.epoch.epoch), f"{s:.2f}", f"{h:.2f}"] for e, s, h in zip(drawn, soft, hard, strict=True)],
+            3,
+        ),
+    )
+
+
+def colour_of(number: int) -> str:
+    """Of a series among several."""
+    return SERIES[number % len(SERIES)]

@@ -1,0 +1,267 @@
+"""The network layer by layer, before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import plotly.graph_objects as go
+
+from dnal.architecture import Architecture
+from dnal.report.colours import BASE, COMPACT, OTHER
+from dnal.report.figure import Figure, Table, chart, labels, plain
+from dnal.report.numbers import percent, quantity, ratio
+from dnal.report.source import Source
+from dnal.run.details import Details, Side, Weight
+
+MOST = 240
+"""So many layers are drawn at once: those that cost most, in their order."""
+ROW = 20
+"""Pixels of a layer."""
+
+Pair = tuple[float, float]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Width:
+    """A weight: its outputs and inputs, parameters, and in words what its channels belong to or why they stay."""
+
+    name: str
+    outputs: tuple[int, int]
+    inputs: tuple[int, int] | None
+    params: tuple[int, int]
+    fixed: bool
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a module computes: MACs of one example, predicted milliseconds where they are known."""
+
+    path: str
+    macs: Pair
+    latency_ms: Pair | None
+
+
+def widths(source: Source) -> list[Width]:
+    """The weights of a run's network, in its order."""
+    if source.architecture is None:
+        return []
+    if source.details is None:
+        return _bare(source.architecture)
+    return [
+        _width(weight, source.architecture, source.details)
+        for layer in source.details.layers
+        for weight in layer.weights
+        if weight.name in source.architecture.shapes and weight.sides
+    ]
+
+
+def loads(source: Source) -> list[Load]:
+    """What the modules of a run's network compute, in the order of the forward pass."""
+    layers = [] if source.details is None else source.details.layers
+    return [Load(layer.path or "the network itself", layer.macs, layer.latency_ms) for layer in layers]
+
+
+def layer_figures(source: Source) -> list[Figure]:
+    """Widths, MACs and time per layer, as far as they are known."""
+    figures = []
+    rows = widths(source)
+    if rows:
+        figures.append(_widths_figure(rows, explained=source.details is not None))
+    computed = loads(source)
+    if any(load.macs[0] for load in computed):
+        figures.append(
+            _bars(
+                "layer-macs", "MACs per layer", "MACs of one example, before and after.", "macs",
+                [(load.path, load.macs) for load in computed if load.macs[0] > 0],
+            )
+        )  # fmt: skip
+    times = [(load.path, load.latency_ms) for load in computed if load.latency_ms is not None]
+    if times:
+        batch = source.config.deploy_batch
+        images = "one image" if batch == 1 else f"{batch} images"
+        figures.append(
+            _bars(
+                "layer-latency", "Time per layer",
+                f"As the latency model of this run predicts it, for {images} on {source.config.backend}.", "latency",
+                [(path, pair) for path, pair in times if pair[0] > 0],
+            )
+        )  # fmt: skip
+    return figures
+
+
+def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
+    drawn = _costliest(rows, lambda row: row.params[0])
+    names = labels([_layer(row.name) for row in drawn])
+    hover = ["<br>".join([f"<b>{plain(_layer(row.name))}</b>", *_sizes(row), *row.words]) for row in drawn]
+    kinds = [("compact", COMPACT, "", False)] + ([("compact, stays whole", OTHER, "/", True)] if explained else [])
+    traces = [_bar("base", names, [row.outputs[0] for row in drawn], hover, BASE, width=0.8, opacity=0.4)]
+    for kind, colour, pattern, fixed in kinds:
+        own = [i for i, row in enumerate(drawn) if row.fixed == fixed or not explained]
+        if own:
+            bar = _bar(
+                kind, [names[i] for i in own], [drawn[i].outputs[1] for i in own], [hover[i] for i in own], colour
+            )
+            traces.append(bar.update(marker={"pattern": {"shape": pattern}}))
+    kept, whole = sum(row.outputs[1] for row in rows), sum(row.outputs[0] for row in rows)
+    gone = sum(row.outputs[1] == 0 for row in rows)
+    left_out = f", {gone} {'layer is' if gone == 1 else 'layers are'} gone" if gone else ""
+    caption = "Channels that each layer makes: the thin bar is what is left of the wide one."
+    if explained:
+        caption += " Point at a layer to see its groups, and why channels stay."
+    return Figure(
+        "widths",
+        "The network, layer by layer",
+        caption + _left_out(rows, drawn),
+        f"Bars: {len(rows)} layers keep {kept:,} of {whole:,} channels{left_out}.",
+        chart(traces, height=_height(drawn), barmode="overlay", **_axes("channels")),
+        Table(
+            ["layer", "group or reason", "outputs", "left", "inputs", "left", "parameters", "left"],
+            [
+                [
+                    _layer(row.name), "; ".join(row.words[:2]).replace("<br>", " "),
+                    *(f"{n:,}" for n in row.outputs),
+                    *(("–", "–") if row.inputs is None else (f"{n:,}" for n in row.inputs)),
+                    *(f"{n:,}" for n in row.params),
+                ]
+                for row in rows
+            ],
+            6,
+        ),
+        wide=len(rows) > 80,
+    )  # fmt: skip
+
+
+def _bars(name: str, title: str, caption: str, cost: str, rows: list[tuple[str, Pair]]) -> Figure:
+    drawn = _costliest(rows, lambda row: row[1][0])
+    names = labels([path for path, _ in drawn])
+    hover = [
+        f"<b>{plain(path)}</b><br>base {quantity(cost, pair[0])}<br>compact {quantity(cost, pair[1])} "
+        f"({percent(ratio(*pair))})"
+        for path, pair in drawn
+    ]
+    traces = [
+        _bar("base", names, [pair[0] for _, pair in drawn], hover, BASE, width=0.8, opacity=0.4),
+        _bar("compact", names, [pair[1] for _, pair in drawn], hover, COMPACT),
+    ]
+    before, after = (sum(pair[i] for _, pair in rows) for i in (0, 1))
+    largest = max(rows, key=lambda row: row[1][0])
+    return Figure(
+        name,
+        title,
+        caption + _left_out(rows, drawn),
+        f"Bars: {len(rows)} layers, from {quantity(cost, before)} to {quantity(cost, after)} together; the costliest "
+        f"is {largest[0]}, from {quantity(cost, largest[1][0])} to {quantity(cost, largest[1][1])}.",
+        chart(traces, height=_height(drawn), barmode="overlay", **_axes("ms" if cost == "latency" else "MACs")),
+        Table(
+            ["layer", "base", "compact", "compact / base"],
+            [[path, *(quantity(cost, n) for n in pair), percent(ratio(*pair))] for path, pair in rows],
+            3,
+        ),
+        wide=len(rows) > 80,
+    )
+
+
+def _bar(
+    name: str, y: Sequence[str], x: Sequence[float], hover: Sequence[str], colour: str, *, width: float = 0.42,
+    opacity: float = 1.0,
+) -> go.Bar:  # fmt: skip
+    return go.Bar(
+        name=name, y=list(y), x=list(x), orientation="h", width=width, marker={"color": colour}, opacity=opacity,
+        customdata=list(hover), hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
+
+
+def _axes(unit: str) -> dict[str, dict[str, object]]:
+    return {
+        "xaxis": {"title": unit, "rangemode": "tozero", "side": "bottom"},
+        "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}, "dtick": 1},
+    }
+
+
+def _height(rows: Sequence[object]) -> int:
+    return 110 + ROW * len(rows)
+
+
+def _costliest(rows: list[T], cost: Callable[[T], float]) -> list[T]:
+    if len(rows) <= MOST:
+        return rows
+    chosen = set(sorted(range(len(rows)), key=lambda i: -cost(rows[i]))[:MOST])
+    return [row for i, row in enumerate(rows) if i in chosen]
+
+
+def _left_out(rows: Sequence[object], drawn: Sequence[object]) -> str:
+    return "" if len(rows) == len(drawn) else f" Drawn are the {len(drawn)} largest of {len(rows)}; the table has all."
+
+
+def _layer(name: str) -> str:
+    return name.removesuffix(".weight")
+
+
+def _sizes(row: Width) -> list[str]:
+    lines = [f"outputs {row.outputs[0]:,} → {row.outputs[1]:,}"]
+    if row.inputs is not None:
+        lines.append(f"inputs {row.inputs[0]:,} → {row.inputs[1]:,}")
+    return [*lines, f"parameters {row.params[0]:,} → {row.params[1]:,}"]
+
+
+def _width(weight: Weight, architecture: Architecture, details: Details) -> Width:
+    sides = weight.sides
+    # Most weights make what their first dimension holds; transposed convolutions the second.
+    makes = next((d for d, side in enumerate(sides) if _makes(weight, d, side, details)), 0)
+    outputs, others = sides[makes], [side for d, side in enumerate(sides) if d != makes]
+    words = _words("outputs", outputs, details)
+    for side in others:
+        words += [] if side.size == 1 and not side.groups else _words("inputs", side, details)
+    return Width(
+        weight.name,
+        (outputs.size, outputs.left),
+        (others[0].size, others[0].left) if others else None,
+        _params(weight.name, architecture),
+        not outputs.groups,
+        words,
+    )
+
+
+def _makes(weight: Weight, dimension: int, side: Side, details: Details) -> bool:
+    return any(f"{weight.name}[{dimension}]" in details.groups[group].written_by for group in side.groups)
+
+
+def _words(what: str, side: Side, details: Details) -> list[str]:
+    lines = []
+    for number in side.groups[:3]:
+        group = details.groups[number]
+        lines.append(f"{what}: group {plain(group.name)}, {group.left:,} of {group.width:,} left")
+        for verb, places in (("written by", group.written_by), ("read by", group.read_by)):
+            if places:
+                lines.append(f"   {verb} {plain(', '.join(places[:4]))}{' …' if len(places) > 4 else ''}")
+    if len(side.groups) > 3:
+        lines.append(f"{what}: and {len(side.groups) - 3} more groups")
+    return lines + [f"{what} stay: {plain(reason)}" for reason in side.reasons]
+
+
+def _params(name: str, architecture: Architecture) -> tuple[int, int]:
+    shape, kept = architecture.shapes[name], architecture.kept.get(name)
+    before = math.prod(shape)
+    if architecture.kept.removes(name):
+        return before, 0
+    left = [size if i is None else len(i) for size, i in zip(shape, kept or [None] * len(shape), strict=True)]
+    return before, math.prod(left)
+
+
+def _bare(architecture: Architecture) -> list[Width]:
+    """What architecture.json alone tells."""
+    rows = []
+    for name, shape in architecture.shapes.items():
+        if len(shape) < 2 or not name.endswith("weight"):
+            continue
+        kept = architecture.kept.get(name) or [None] * len(shape)
+        gone = architecture.kept.removes(name)
+        left = [0 if gone else size if i is None else len(i) for size, i in zip(shape, kept, strict=True)]
+        params = _params(name, architecture)
+        rows.append(Width(name, (shape[0], left[0]), (shape[1], left[1]), params, left[0] == shape[0], []))
+    return rows

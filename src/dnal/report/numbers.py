@@ -1,0 +1,31 @@
+"""Figures of a run in words."""
+
+from __future__ import annotations
+
+from dnal.budget import UNITS, amount
+
+NAMES = {"macs": "MACs", "params": "parameters", "memory": "memory", "latency": "latency"}
+FIGURES = {"macs": "macs", "params": "params", "memory": "memory", "latency": "latency_ms"}
+"""The key of each cost in result.json."""
+
+
+def quantity(cost: str, value: float | None) -> str:
+    """A value of a cost with its unit, or a dash."""
+    if value is None:
+        return "–"
+    return amount(cost, value) if cost in UNITS else f"{value:.4g}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.3 as "30.0 %"."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def ratio(base: float | None, compact: float | None) -> float | None:
+    """compact / base, where there is one."""
+    return None if base is None or compact is None or base <= 0 else compact / base
+
+
+def points(base: float | None, compact: float | None) -> str:
+    """The difference of two shares in points."""
+    return "–" if base is None or compact is None else f"{100 * (compact - base):+.2f} points".replace("-", "−")

@@ -1,0 +1,153 @@
+"""The page: everything that is shown, put into the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.offline
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import dnal
+from dnal.report.classes import class_figures
+from dnal.report.colours import themes
+from dnal.report.command import learn_command, like_command, remarks, versions
+from dnal.report.costs import costs_figure, known_costs
+from dnal.report.curves import curve_figures
+from dnal.report.figure import Figure
+from dnal.report.gates import gate_figures
+from dnal.report.layers import layer_figures
+from dnal.report.numbers import NAMES, percent, points, quantity, ratio
+from dnal.report.source import Source, finite
+from dnal.report.trade_off import trade_off_figures
+
+GENERATOR = '<meta name="generator" content="dnal">'
+"""By this a file is known as a report, and may be replaced by a newer one."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures under a heading."""
+
+    name: str
+    title: str
+    figures: list[Figure]
+
+
+def page(sources: Sequence[Source]) -> str:
+    """The HTML of one or several runs. No time, no host, nothing that is loaded."""
+    environment = Environment(
+        loader=PackageLoader("dnal.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    several = len(sources) > 1
+    return environment.get_template("page.html").render(
+        title="dnal: trade-off of " + f"{len(sources)} runs" if several else f"dnal: {sources[0].name}",
+        version=dnal.__version__,
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+        themes=themes(),
+        trade_off=trade_off_figures(sources) if several else [],
+        rows=[_row(number, source) for number, source in enumerate(sources, start=1)],
+        runs=[_run(number, source) for number, source in enumerate(sources, start=1)],
+    )
+
+
+def _run(number: int, source: Source) -> dict[str, Any]:
+    """What the template shows of a run."""
+    result = source.result
+    costs = known_costs(source)
+    base, compact = source.accuracy
+    kept = [constraint.holds for constraint in result.constraints]
+    cards = [
+        (NAMES[cost], percent(ratio(*pair)), f"{quantity(cost, pair[1])} of {quantity(cost, pair[0])}")
+        for cost, pair in costs.items()
+    ]
+    if compact is not None:
+        beside = f"{points(base, compact)} to the base" if base is not None else ""
+        cards.append(("accuracy", percent(compact, 2), beside))
+    sections = [
+        Section("layers", "The network", layer_figures(source)),
+        Section("learning", "How it was learnt", [*gate_figures(source), *curve_figures(source)]),
+        Section("classes", "The classes", class_figures(source)),
+    ]
+    costs_chart = costs_figure(source)
+    return {
+        "id": f"run-{number}",
+        "name": source.name,
+        "what": f"{source.config.model} on {source.config.data}",
+        "how": _how(source),
+        "asked": source.budget,
+        "holds": None if not kept else all(kept),
+        "cards": cards,
+        "costs": [] if costs_chart is None else [costs_chart],
+        "figures": _figures(source),
+        "constraints": [
+            (
+                c.bound,
+                quantity(c.cost, c.asked),
+                quantity(c.cost, c.got),
+                quantity(c.cost, c.predicted),
+                c.holds,
+                c.got > c.asked,
+            )
+            for c in result.constraints
+        ],
+        "predicted": any(c.predicted is not None for c in result.constraints),
+        "blocks": source.details.blocks if source.details is not None else [],
+        "sections": [section for section in sections if section.figures],
+        "missing": source.missing,
+        "commands": (learn_command(source), like_command(source)),
+        "remarks": remarks(source),
+        "versions": versions(source),
+        "settings": [(str(key), "" if value is None else str(value)) for key, value in source.settings.items()],
+        "seconds": [
+            (phase, f"{seconds:.1f} s") for phase, seconds in result.seconds.items() if finite(seconds) is not None
+        ],
+    }
+
+
+def _figures(source: Source) -> list[tuple[str, str, str, str]]:
+    """Base and compact network in figures: what, base, compact, compact of base."""
+    images = "one image" if source.config.deploy_batch == 1 else f"{source.config.deploy_batch} images"
+    where = {"memory": f" ({images})", "latency": f" ({images}, {source.config.backend})"}
+    rows = [
+        (
+            f"{NAMES[cost]}{where.get(cost, '')}",
+            quantity(cost, base),
+            quantity(cost, compact),
+            percent(ratio(base, compact)),
+        )
+        for cost, (base, compact) in known_costs(source).items()
+    ]
+    base, compact = source.accuracy
+    return [*rows, ("accuracy (test data)", percent(base, 2), percent(compact, 2), points(base, compact))]
+
+
+def _how(source: Source) -> str:
+    result = source.result
+    recipe = f", recipe {result.recipe}" if result.method == "dnal" and result.recipe else ""
+    return f"method {result.method}{recipe}, seed {source.config.seed}"
+
+
+def _row(number: int, source: Source) -> dict[str, Any]:
+    """A run's row in the table of several."""
+    costs = known_costs(source)
+    kept = [constraint.holds for constraint in source.result.constraints]
+    return {
+        "number": number,
+        "name": source.name,
+        "asked": source.budget,
+        "what": f"{source.config.model} on {source.config.data}, {_how(source)}",
+        "costs": [
+            (quantity(cost, costs[cost][1]), percent(ratio(*costs[cost]))) if cost in costs else ("–", "")
+            for cost in ("macs", "params", "latency")
+        ],
+        "accuracy": percent(source.accuracy[1], 2),
+        "change": points(*source.accuracy),
+        "holds": "–" if not kept else "yes" if all(kept) else "no",
+    }

@@ -1,0 +1,81 @@
+"""Several runs beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from dnal.report.colours import BASE
+from dnal.report.costs import known_costs
+from dnal.report.curves import colour_of
+from dnal.report.figure import Figure, Table, chart, plain
+from dnal.report.numbers import NAMES, percent, quantity
+from dnal.report.source import Source
+
+SYMBOLS = ("diamond", "circle", "square", "triangle-up", "x")
+
+
+def trade_off_figures(sources: Sequence[Source]) -> list[Figure]:
+    """Accuracy against every cost that all runs know."""
+    if any(None in source.accuracy for source in sources):
+        return []
+    common = [cost for cost in NAMES if all(cost in known_costs(source) for source in sources)]
+    return [_against(cost, sources) for cost in common]
+
+
+def family(source: Source) -> str:
+    """What runs have in common that make one curve."""
+    how = source.result.method if source.result.recipe in (None, "budget") else f"recipe {source.result.recipe}"
+    return f"{source.config.model} on {source.config.data}, {how}"
+
+
+def _against(cost: str, sources: Sequence[Source]) -> Figure:
+    families = list(dict.fromkeys(family(source) for source in sources))
+    traces, rows = [], []
+    for number, name in enumerate(families):
+        own = [(i, source) for i, source in enumerate(sources, start=1) if family(source) == name]
+        found = []
+        for i, source in own:
+            base, compact = known_costs(source)[cost]
+            found.append((100 * compact / base, 100 * (source.accuracy[1] or 0.0), i, source))
+        found.sort(key=lambda point: point[:3])
+        traces.append(
+            go.Scatter(
+                name=plain(name), x=[x for x, *_ in found], y=[y for _, y, *_ in found],
+                mode="lines+markers+text", text=[str(i) for *_, i, _ in found], textposition="top center",
+                line={"color": colour_of(number), "width": 2},
+                marker={"size": 10, "symbol": SYMBOLS[number % len(SYMBOLS)]},
+                customdata=[
+                    f"<b>{i}: {plain(source.budget)}</b><br>{plain(source.name)}<br>{NAMES[cost]} "
+                    f"{quantity(cost, known_costs(source)[cost][1])} ({x:.1f} %)<br>accuracy {y:.2f} %"
+                    for x, y, i, source in found
+                ],
+                hovertemplate="%{customdata}<extra></extra>",
+            )
+        )  # fmt: skip
+        rows += [[str(i), source.budget, f"{x:.1f} %", f"{y:.2f} %"] for x, y, i, source in found]
+    bases = {(family(source), source.accuracy[0] or 0.0): source for source in sources}
+    traces.append(
+        go.Scatter(
+            name="base", x=[100.0] * len(bases), y=[100 * accuracy for _, accuracy in bases], mode="markers",
+            marker={"symbol": "star", "size": 13, "color": BASE},
+            customdata=[f"<b>base of {plain(name)}</b><br>accuracy {100 * accuracy:.2f} %" for name, accuracy in bases],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+    best = max(sources, key=lambda source: source.accuracy[1] or 0.0)
+    return Figure(
+        f"against-{cost}",
+        f"Accuracy against {NAMES[cost]}",
+        "Each point is a run, numbered as in the table; the star is the base.",
+        f"Scatter of {len(sources)} runs: the most accurate, {best.budget}, reaches {percent(best.accuracy[1], 2)}.",
+        chart(
+            traces,
+            height=360 + 18 * len(families),
+            xaxis={"title": f"{NAMES[cost]}, % of the base", "rangemode": "tozero"},
+            yaxis={"title": "accuracy on the test data, %"},
+            showlegend=True,
+        ),
+        Table(["run", "asked", f"{NAMES[cost]}, of the base", "accuracy"], rows, 2),
+    )

@@ -1,0 +1,223 @@
+"""details.json: what only the job itself can tell of its result, for people who look at it later.
+
+Per layer its MACs and, where there is a latency model, its time before and after; which groups its channels belong to,
+or why they stay; how often each class was taken for each; what is left of a supernet. Nothing of it is needed to load
+the network.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dnal.errors import UserError
+from dnal.run.files import DETAILS
+from dnal.run.reading import REMEDY, content
+from dnal.space.cost import Cost
+from dnal.space.explain import explained
+from dnal.space.roles import makers
+from dnal.train.evaluate import MOST_CLASSES
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
+    from dnal.learning import Learned
+
+FORMAT = 1
+LARGEST = 2**26
+"""Bytes of a details.json: room for two matrices of a thousand classes."""
+NAMED = 6
+"""So many places are named where there are many."""
+
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**62)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Group(_Part):
+    """Channels that leave together: those ``left`` of ``width``, and the tensor dimensions that make and read them."""
+
+    name: str
+    width: Count
+    left: Count
+    written_by: list[str]
+    read_by: list[str]
+
+
+class Side(_Part):
+    """A dimension of a weight: how many of ``size`` entries are ``left``, the numbers of the groups that they belong
+    to, and the reasons of those that stay."""
+
+    size: Count
+    left: Count
+    groups: list[Count]
+    reasons: list[str]
+
+
+class Weight(_Part):
+    """A parameter of a layer; its first dimensions, as far as they are channels: those that it makes or reads."""
+
+    name: str
+    sides: list[Side]
+
+
+class Layer(_Part):
+    """What a module multiplies for one example and how long it takes, before and after."""
+
+    path: str
+    macs: tuple[Number, Number]
+    latency_ms: tuple[Number, Number] | None = None
+    weights: list[Weight]
+
+
+class Details(_Part):
+    """details.json.
+
+    ``confusion``: of "base" and "compact" the entries [truth, taken for, how often] that are not 0; ``classes``: how
+    many there are.
+    """
+
+    format: Literal[1]
+    layers: list[Layer]
+    groups: list[Group]
+    blocks: list[str] = []
+    classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)] = 0
+    confusion: dict[Literal["base", "compact"], list[tuple[Count, Count, Count]]] = {}
+
+
+def details_of(learned: Learned, latency: LatencyModel | None = None) -> Details:
+    """What is known of a job's result at its end; ``latency``: its latency model, if it has one."""
+    return Details.model_validate(
+        {
+            "format": FORMAT,
+            **_architecture(learned, latency),
+            "blocks": learned.blocks,
+            "classes": max((len(matrix) for matrix in learned.confusion.values()), default=0),
+            "confusion": {name: _entries(matrix) for name, matrix in learned.confusion.items()},
+        }
+    )
+
+
+def written(details: Details) -> str:
+    """The text of details.json. No time, no path."""
+    return json.dumps(details.model_dump(mode="json", exclude_none=True), separators=(",", ":")) + "\n"
+
+
+def read_details(run: Path) -> Details:
+    """details.json of a run.
+
+    Raises:
+        UserError: there is none, or it is not as a run writes it.
+    """
+    path = run / DETAILS
+    text = content(path, LARGEST)
+    try:
+        found = Details.model_validate_json(text)
+    except (ValidationError, RecursionError):
+        raise UserError(f"'{path}' is not as a run writes it; {REMEDY}.") from None
+    groups, classes = len(found.groups), found.classes
+    sides = [side for layer in found.layers for weight in layer.weights for side in weight.sides]
+    entries = [entry for matrix in found.confusion.values() for entry in matrix]
+    if any(max(s.groups, default=-1) >= groups for s in sides) or any(max(e[:2]) >= classes for e in entries):
+        raise UserError(f"'{path}' speaks of groups or classes that it does not have; {REMEDY}.")
+    return found
+
+
+def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, Any]:
+    space, kept = learned.space, learned.architecture.kept
+    multiplied = _macs(learned)
+    timed = {} if latency is None else _times(learned, latency)
+    paths = list(dict.fromkeys((*multiplied, *timed)))
+    group_of = torch.full((space.num_variables + 1,), -1, dtype=torch.long)  # the last entry answers for source -1
+    for number, group in enumerate(space.groups):
+        group_of[group.variables] = number
+    weights: dict[str, list[dict[str, Any]]] = {path: [] for path in paths}
+    readers = set(space.readers)
+    places = {name for name, _ in (*space.readers, *space.writers)}
+    for name, shape in space.shapes.items():
+        path = name.rpartition(".")[0]
+        if len(shape) < 2 or name not in space.sources or not (path in weights or name in places):
+            continue
+        sides = []
+        for dimension in explained(space, name).dimensions[:2]:
+            ids = space.sources[name][dimension.number]
+            left = kept[name][dimension.number]
+            sides.append(
+                {
+                    "size": dimension.size,
+                    "left": 0 if kept.removes(name) else dimension.size if left is None else len(left),
+                    "groups": [] if ids is None else [g for g in group_of[ids].unique().tolist() if g >= 0],
+                    "reasons": list(dimension.reasons),
+                }
+            )
+        weights.setdefault(_runs(path, weights), []).append({"name": name, "sides": sides})
+    return {
+        "layers": [
+            {
+                "path": path,
+                "macs": multiplied.get(path, (0.0, 0.0)),
+                "latency_ms": None if latency is None else timed.get(path, (0.0, 0.0)),
+                "weights": own,
+            }
+            for path, own in weights.items()
+        ],
+        "groups": [
+            {
+                "name": group.name,
+                "width": group.width,
+                "left": int(learned.architecture.open[group.variables].sum()),
+                "written_by": _named(makers(group.places, space.readers, space.writers)),
+                "read_by": _named([place for place in group.places if place in readers]),
+            }
+            for group in space.groups
+        ],
+    }
+
+
+def _macs(learned: Learned) -> dict[str, tuple[float, float]]:
+    """MACs of one example per module, before and after, in the order of the forward pass."""
+    cost = learned.space.costs["macs"]
+    assert isinstance(cost, Cost)
+    opened = learned.architecture.open
+    return _summed(learned.space.multiplied, cost.terms(torch.ones_like(opened)), cost.terms(opened))
+
+
+def _times(learned: Learned, latency: LatencyModel) -> dict[str, tuple[float, float]]:
+    """Predicted milliseconds per module, before and after."""
+    from dnal.latency.model import Latency
+
+    model, opened = Latency(latency, learned.space), learned.architecture.open
+    before, after = (model.terms_ms(gates, exactly=True) for gates in (torch.ones_like(opened), opened))
+    return _summed([term.path for term in latency.terms], before, after)
+
+
+def _summed(paths: list[str], before: torch.Tensor, after: torch.Tensor) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for path, b, a in zip(paths, before.tolist(), after.tolist(), strict=True):
+        old = found.get(path, (0.0, 0.0))
+        found[path] = (old[0] + b, old[1] + a)
+    return found
+
+
+def _runs(path: str, layers: dict[str, list[dict[str, Any]]]) -> str:
+    """The module that multiplies by the weights of module ``path``: an attention reads those of the layers in it."""
+    outer = path
+    while outer and outer not in layers:
+        outer = outer.rpartition(".")[0]
+    return outer if outer in layers else path
+
+
+def _named(places: Sequence[tuple[str, int]]) -> list[str]:
+    more = [f"{len(places) - NAMED} more"] if len(places) > NAMED else []
+    return [*(f"{name}[{dim}]" for name, dim in places[:NAMED]), *more]
+
+
+def _entries(matrix: torch.Tensor) -> list[tuple[int, int, int]]:
+    return [(row, column, int(matrix[row, column])) for row, column in matrix.nonzero().tolist()]
