@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -20,9 +21,15 @@ _documents: TextIO | None = None
 
 
 def console() -> Console:
-    """stdout; not a terminal: no colour, and no line is broken or cut."""
+    """stdout; not a terminal: no colour, and no line is broken or cut. With NO_COLOR there is none on a terminal."""
     terminal = sys.stdout.isatty()
-    return Console(file=sys.stdout, highlight=False, force_terminal=terminal, width=None if terminal else WIDE)
+    return Console(
+        file=sys.stdout,
+        highlight=False,
+        force_terminal=terminal,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=None if terminal else WIDE,
+    )
 
 
 def line(text: str = "") -> None:
