@@ -15,7 +15,7 @@ from dnal.bench.ground import Ground, Place
 from dnal.bench.jobs import Base, Penalty, Run
 from dnal.bench.penalty import following, nearest
 from dnal.bench.run import row_file
-from dnal.bench.suite import PEERS
+from dnal.bench.suite import FASTNAS, PEERS
 from dnal.train.loop import Stopped
 
 ENTRIES = [entry.name for entry in TINY.entries]
@@ -33,10 +33,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_keeps_the_budget_and_the_samples(shared: Path, entry: str) -> None:
     if entry in PEERS:
-        pytest.importorskip("torch_pruning")
+        pytest.importorskip("modelopt" if entry == FASTNAS else "torch_pruning")
     found = row(TINY, Run("small", 30.0, 0, False, entry), shared)
     images = found["images"]
-    assert 0.97 <= found["used"] <= 1
+    assert (0.5 if entry == FASTNAS else 0.97) <= found["used"] <= 1  # its widths are few, and it goes by a threshold
     assert found["used"] == pytest.approx(found["macs"] / (0.3 * found["base_macs"]), abs=1e-6)
     # Batches of held-out data need not have the size of those of training.
     assert found["samples"] == pytest.approx(4 * images, rel=0.03 if "tas" in entry else 1e-9)

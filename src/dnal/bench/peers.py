@@ -1,7 +1,8 @@
-"""Rivals from outside: Torch-Pruning, used as its README and its scripts for CIFAR use it, on the same MACs.
+"""Rivals from outside: FastNAS (:mod:`dnal.bench.fastnas`), and Torch-Pruning, used as its README and its scripts for
+CIFAR use it, on the same MACs.
 
-Its own control of the size is a ratio of channels. That is found by bisection, so that the network that comes out uses
-as much of the budget as any ratio can.
+Torch-Pruning's own control of the size is a ratio of channels. That is found by bisection, so that the network that
+comes out uses as much of the budget as any ratio can.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnal.bench.suite import PEERS
+from dnal.bench import fastnas
+from dnal.bench.suite import FASTNAS, PEERS
 from dnal.errors import UserError
 from dnal.methods.task import Task
 from dnal.space.space import macs
@@ -30,27 +32,32 @@ History = list[list[Any]]
 """What Torch-Pruning says it has done: (layer, whether its outputs, indices) per step."""
 
 
-def check_peers() -> None:
-    """Refuses to begin without the package.
+def check_peer(name: str) -> None:
+    """Refuses to begin without the package of a rival.
 
     Raises:
         UserError: saying how to install it.
     """
-    _torch_pruning()
+    if name == FASTNAS:
+        fastnas.check_fastnas()
+    else:
+        _torch_pruning()
 
 
 def trains(name: str) -> bool:
     """Whether this rival uses the epochs of choosing, for sparsity learning."""
-    return name != "tp-magnitude"
+    return name not in ("tp-magnitude", FASTNAS)
 
 
-def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History]:
+def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History | fastnas.Choice]:
     """What a rival leaves of the task's network, and how to come there from any network of the same kind.
 
     Args:
         name: one of PEERS. example: inputs to trace the network with.
     """
     assert name in PEERS
+    if name == FASTNAS:
+        return fastnas.choose(task, example)
     classes = _classes(task.network, example)
     if trains(name):
         _sparsity_learning(name, task, example, classes)
@@ -87,8 +94,10 @@ def tuned(
     return best[1], best[2]
 
 
-def again(network: nn.Module, history: History, example: Tensor) -> nn.Module:
+def again(network: nn.Module, history: History | fastnas.Choice, example: Tensor) -> nn.Module:
     """A network of the same kind with the shapes that a rival chose; in place."""
+    if isinstance(history, dict):
+        return fastnas.again(network, history)
     graph = _torch_pruning().DependencyGraph().build_dependency(network, example_inputs=example)
     graph.load_pruning_history([tuple(step) for step in history])
     return network

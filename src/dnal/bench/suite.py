@@ -12,7 +12,8 @@ Shape = tuple[int, int, int]
 
 OURS = "dnal"
 """The method that all others are compared with."""
-PEERS = ("tp-magnitude", "tp-bn-scale", "tp-group-norm")
+FASTNAS = "fastnas"
+PEERS = ("tp-magnitude", "tp-bn-scale", "tp-group-norm", FASTNAS)
 """Rivals from outside (:mod:`dnal.bench.peers`), which need the extra [peers]."""
 
 
@@ -191,11 +192,11 @@ def check(suite: Suite) -> None:
     Raises:
         UserError: naming the first.
     """
-    from dnal.bench.peers import check_peers
+    from dnal.bench.peers import check_peer
     from dnal.methods import method_of
 
     for entry in suite.entries:
         if entry.method in PEERS:
-            check_peers()
+            check_peer(entry.method)
         else:
             method_of(entry.method)
