@@ -91,7 +91,7 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
             traces,
             height=110 + 26 * len(chosen),
             xaxis={"title": "% recognised"},
-            yaxis={"dtick": 1},
+            yaxis={"type": "category", "categoryorder": "array", "categoryarray": shown, "dtick": 1},
             showlegend=True,
         ),
         Table(
@@ -123,7 +123,9 @@ def _confusion(kind: str, matrix: Matrix, names: Sequence[str]) -> Figure:
             marker={"color": COMPACT if kind == "compact" else BASE},
             hovertemplate="%{y}: %{x}<extra></extra>",
         )  # fmt: skip
-        drawn = chart([bars], height=110 + 22 * len(rows), xaxis={"title": "images"}, yaxis={"dtick": 1})
+        drawn = chart(
+            [bars], height=110 + 22 * len(rows), xaxis={"title": "images"}, yaxis={"type": "category", "dtick": 1}
+        )
         return Figure(
             f"confusion-{kind}", title, "The pairs that are confused most often: class → taken for.",
             f"Bars: {said}.", drawn, pairs,

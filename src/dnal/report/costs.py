@@ -62,7 +62,7 @@ def costs_figure(source: Source) -> Figure | None:
             traces,
             height=90 + 46 * len(names),
             barmode="overlay",
-            xaxis={"title": "% of the base", "range": [0, max(112.0, *(share * 1.15 for share in shares))]},
-            yaxis={"autorange": "reversed"},
+            xaxis={"title": "% of the base", "range": [0, max(122.0, *(share * 1.22 for share in shares))]},
+            yaxis={"type": "category", "autorange": "reversed"},
         ),
     )

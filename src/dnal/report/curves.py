@@ -48,6 +48,12 @@ def line(
     )  # fmt: skip
 
 
+def epoch_axis(epochs: Sequence[Timed]) -> dict[str, object]:
+    """The axis on which epochs are counted: whole numbers."""
+    few = len(epochs) <= 12
+    return {"title": "epoch, all phases", "tickformat": "d", **({"dtick": 1} if few else {})}
+
+
 def curve_figures(source: Source) -> list[Figure]:
     """Loss and accuracy of all phases, and of soft and rounded gates where both were measured."""
     return [
@@ -91,7 +97,7 @@ def _phases(source: Source, key: str, title: str, caption: str, factor: float, s
         f"Curve of the {title.lower()}{f' in {unit}' if unit else ''}: {'; '.join(said)}.",
         chart(
             traces,
-            xaxis={"title": "epoch, all phases"},
+            xaxis=epoch_axis(timed(source)),
             yaxis={"title": unit or title.lower(), **({"type": "log", "dtick": 1} if logarithmic else {})},
             showlegend=True,
         ),
@@ -113,7 +119,7 @@ def _soft_against_hard(source: Source) -> Figure | None:
         f"Two curves: at the end {soft[-1]:.2f} % with soft gates, {hard[-1]:.2f} % with rounded ones.",
         chart(
             [line("soft", drawn, soft, ASKED, ".2f", dash="dot"), line("rounded", drawn, hard, COMPACT, ".2f")],
-            xaxis={"title": "epoch, all phases"},
+            xaxis=epoch_axis(own),
             yaxis={"title": "%"},
         ),
         Table(

@@ -7,7 +7,7 @@ import math
 import plotly.graph_objects as go
 
 from dnal.report.colours import ASKED, BASE, COMPACT, LEARNT, SCALE
-from dnal.report.curves import Timed, colour_of, line, thinned, timed
+from dnal.report.curves import Timed, colour_of, epoch_axis, line, thinned, timed
 from dnal.report.figure import Figure, Table, chart, plain
 from dnal.report.numbers import FIGURES, NAMES
 from dnal.report.source import Source, finite
@@ -59,7 +59,7 @@ def _gates(learnt: list[Timed]) -> Figure | None:
         showlegend=False,
         xaxis={"anchor": "y", "matches": "x2", "showticklabels": False},
         yaxis={"anchor": "x", "domain": [0.3, 1.0], "title": "gate", "range": [0, 1]},
-        xaxis2={"anchor": "y2", "title": "epoch, all phases"},
+        xaxis2={"anchor": "y2", **epoch_axis(told)},
         yaxis2={"anchor": "x2", "domain": [0.0, 0.22], "title": "δ", "type": "log", "dtick": 1},
     )
     last = drawn[-1].epoch
@@ -132,7 +132,7 @@ def _budget(source: Source, cost: str, learnt: list[Timed]) -> Figure | None:
         f"{name[0].upper()}{name[1:]} in percent of the base while the architecture is learnt: as the gates stand, "
         "rounded, and what is allowed.",
         f"Curves of the {name}: at the end {ends_at}.",
-        chart(traces, xaxis={"title": "epoch, all phases"}, yaxis={"title": "% of the base", "rangemode": "tozero"}),
+        chart(traces, xaxis=epoch_axis(own), yaxis={"title": "% of the base", "rangemode": "tozero"}),
         Table(
             ["epoch", *(label for label, *_ in series)],
             [
@@ -168,7 +168,7 @@ def _multipliers(learnt: list[Timed]) -> Figure | None:
         f"Curve of {'the multiplier' if len(costs) == 1 else f'{len(costs)} multipliers'}, at most {most:.3g}.",
         chart(
             traces,
-            xaxis={"title": "epoch, all phases"},
+            xaxis=epoch_axis(learnt),
             yaxis={"title": "λ", "rangemode": "tozero"},
             showlegend=True,
         ),

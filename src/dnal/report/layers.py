@@ -179,7 +179,7 @@ def _bar(
 def _axes(unit: str) -> dict[str, dict[str, object]]:
     return {
         "xaxis": {"title": unit, "rangemode": "tozero", "side": "bottom"},
-        "yaxis": {"autorange": "reversed", "tickfont": {"size": 11}, "dtick": 1},
+        "yaxis": {"type": "category", "autorange": "reversed", "tickfont": {"size": 11}, "dtick": 1},
     }
 
 

@@ -149,5 +149,5 @@ def _row(number: int, source: Source) -> dict[str, Any]:
         ],
         "accuracy": percent(source.accuracy[1], 2),
         "change": points(*source.accuracy),
-        "holds": "–" if not kept else "yes" if all(kept) else "no",
+        "holds": all(kept) if kept else None,
     }

@@ -134,7 +134,7 @@ def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, A
     space, kept = learned.space, learned.architecture.kept
     multiplied = _macs(learned)
     timed = {} if latency is None else _times(learned, latency)
-    paths = list(dict.fromkeys((*multiplied, *timed)))
+    paths = list(dict.fromkeys((*timed, *multiplied)))  # the operations that take time stand in their order
     group_of = torch.full((space.num_variables + 1,), -1, dtype=torch.long)  # the last entry answers for source -1
     for number, group in enumerate(space.groups):
         group_of[group.variables] = number
