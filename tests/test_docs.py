@@ -30,7 +30,7 @@ PARSED = {
     "pytest -n 2": "it is what runs this",
 }
 """Commands that are only parsed, and why."""
-EXTRAS = {"distributed.md": ["ray"], "runs.md": ["onnx"], "start.md": ["onnx"]}
+EXTRAS = {"report.md": ["tensorboard"], "distributed.md": ["ray"], "runs.md": ["onnx"], "start.md": ["onnx"]}
 """Packages without which a page's commands refuse to run."""
 
 

@@ -5,9 +5,11 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -27,13 +29,45 @@ class Case(NamedTuple):
     macs: float
     params: float
     accuracy: float
+    images: tuple[int, int, int] = (1, 8, 8)
+    shorter: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    measure: Callable[[dict[str, Any], nn.Module], float] | None = None
+
+
+def digits_right(network: nn.Module, shape: tuple[int, int, int]) -> float:
+    """How often a network is right on the test images."""
+    test = dnal.data.load("digits", input_shape=shape).test
+    images, labels = test.batch(torch.arange(len(test)), seed=0)
+    return float((logits(network, images).argmax(1) == labels).float().mean())
+
+
+def mean_iou(members: dict[str, Any], network: nn.Module) -> float:
+    """By counting pixels, class by class."""
+    scenes = members["scenes"](dnal.data.load("digits").test, 400, seed=2)
+    images, masks = scenes.tensors
+    found = logits(network, images).argmax(1)
+    shares = [
+        float(((found == k) & (masks == k)).sum()) / float(((found == k) | (masks == k)).sum())
+        for k in range(members["CLASSES"])
+    ]
+    return sum(shares) / len(shares)
 
 
 CASES = [
     Case("own_loop.py", epochs=3, macs=0.3, params=1.0, accuracy=0.9),
     Case("lightning_module.py", epochs=2, macs=0.25, params=0.3, accuracy=0.9),
-    Case("hf_trainer.py", epochs=3, macs=0.5, params=1.0, accuracy=0.9),
-]
+    Case("hf_trainer.py", epochs=3, macs=0.5, params=1.0, accuracy=0.9, needs=("transformers", "accelerate")),
+    Case(
+        "segmentation.py", epochs=2, macs=0.3, params=1.0, accuracy=0.8,
+        images=(1, 16, 16), shorter=("--scenes", "1000"), measure=mean_iou,
+    ),
+    Case("timm_finetune.py", epochs=3, macs=0.5, params=1.0, accuracy=0.5, images=(3, 64, 64)),
+    Case(
+        "edge_deployment.py", epochs=2, macs=0.25, params=1.0, accuracy=0.3,
+        images=(3, 32, 32), shorter=("--turns", "20"), needs=("onnx", "onnxruntime", "onnxscript"),
+    ),
+]  # fmt: skip
 
 
 class Finished(NamedTuple):
@@ -53,11 +87,10 @@ class Finished(NamedTuple):
 )
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     case: Case = request.param
-    if case.name == "hf_trainer.py":
-        for package in ("transformers", "accelerate"):
-            pytest.importorskip(package)
+    for package in case.needs:
+        pytest.importorskip(package)
     here = tmp_path_factory.mktemp("example")
-    ended = run(case, here, "--epochs", case.epochs, "--out", "small")
+    ended = run(case, here, "--epochs", case.epochs, *case.shorter, "--out", "small")
     assert ended.returncode == 0, ended.stderr
     return Finished(case, here / "small", table(ended.stdout), runpy.run_path(str(EXAMPLES / case.name)))
 
@@ -98,7 +131,7 @@ def test_both_networks_are_shown_and_have_learnt(finished: Finished) -> None:
 
 
 def test_the_budget_holds_on_the_network_that_was_written(finished: Finished) -> None:
-    images = torch.randn(2, 1, 8, 8)
+    images = torch.randn(2, *finished.case.images)
     small, base = loaded(finished), finished.members["make_network"]()
     macs, params = counted_macs(small, images, batch=2), parameter_count(small)
     full_macs, full_params = counted_macs(base, images, batch=2), parameter_count(base)
@@ -110,18 +143,16 @@ def test_the_budget_holds_on_the_network_that_was_written(finished: Finished) ->
 
 
 def test_the_network_that_was_written_is_as_good_as_shown(finished: Finished) -> None:
-    test = dnal.data.load("digits").test
-    images, labels = test.batch(torch.arange(len(test)), seed=0)
-    right = float((logits(loaded(finished), images).argmax(1) == labels).float().mean())
+    case, small = finished.case, loaded(finished)
+    right = digits_right(small, case.images) if case.measure is None else case.measure(finished.members, small)
     assert right == pytest.approx(finished.table["compact"][-1], abs=0.002)  # printed to a thousandth
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_as_it_stands_it_loses_little(case: Case, tmp_path: Path) -> None:
-    if case.name == "hf_trainer.py":
-        for package in ("transformers", "accelerate"):
-            pytest.importorskip(package)
+    for package in case.needs:
+        pytest.importorskip(package)
     ended = run(case, tmp_path)
     assert ended.returncode == 0, ended.stderr
     rows = table(ended.stdout)
@@ -135,3 +166,58 @@ def test_two_processes_learn_one_architecture(tmp_path: Path) -> None:
     ended = run(CASES[1], tmp_path, "--devices", 2, "--epochs", 2, "--out", "small")
     assert ended.returncode == 0, ended.stderr
     assert table(ended.stdout)["compact"][-1] >= CASES[1].accuracy
+
+
+@pytest.mark.slow
+def test_files_for_a_device_compute_what_the_network_does(tmp_path: Path) -> None:
+    """Each is run by ONNX Runtime here too; 8 bits may differ in an answer now and then."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    case = next(case for case in CASES if case.name == "edge_deployment.py")
+    ended = run(case, tmp_path, "--epochs", 2, *case.shorter, "--out", "small")
+    assert ended.returncode == 0, ended.stderr
+    shown = re.findall(r"^(\w+)\.onnx +\d+ +[\d.]+ +[\d.]+ +([\d.]+)%$", ended.stdout, flags=re.M)
+    assert [name for name, _ in shown] == ["base", "compact", "int8"]
+    members = runpy.run_path(str(EXAMPLES / case.name))
+    small = loaded(Finished(case, tmp_path / "small", {}, members))
+    test = dnal.data.load("digits", input_shape=case.images).test
+    images, _ = test.batch(torch.arange(64), seed=0)
+    expected = logits(small, images)
+    answers = {}
+    for name in ("compact", "compact.int8"):
+        session = onnxruntime.InferenceSession(tmp_path / "small" / f"{name}.onnx")
+        (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        answers[name] = torch.from_numpy(found)
+    assert float((answers["compact"] - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
+    assert float((answers["compact.int8"].argmax(1) == expected.argmax(1)).float().mean()) >= 0.8
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
+    """On few images and epochs; where CIFAR-10 is not on this machine, on other real images of its shape."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    for package in ("ipykernel", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    notebook = nbformat.read(EXAMPLES / "cifar10.ipynb", as_version=4)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells), "it is kept empty"
+    (parameters,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    short = {"data": images_like_cifar10(tmp_path), "epochs": (1, 1, 1), "limit_train": 400, "out": "small.onnx"}
+    assert all(f"{name} = " in parameters.source for name in short)
+    parameters.source += "".join(f"\n{name} = {value!r}" for name, value in short.items())
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
+    assert "holds: True" in printed
+    figures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    assert len(figures) == 3
+    assert (tmp_path / "small.onnx").is_file()
+
+
+def images_like_cifar10(folder: Path) -> str:
+    """CIFAR-10 if it has been downloaded, else the digits at its size and in its colours."""
+    if (Path("~/.cache/dnal").expanduser() / "cifar-10-batches-py").is_dir():
+        return "cifar10"
+    digits, arrays = dnal.data.load("digits", input_shape=(3, 32, 32), augment=False), {}
+    for name, part in (("train", digits.train), ("test", digits.test)):
+        images, labels = part.batch(torch.arange(len(part)), seed=0)
+        arrays[f"x_{name}"], arrays[f"y_{name}"] = images.numpy(), labels.numpy()
+    np.savez(folder / "digits32.npz", **arrays)
+    return str(folder / "digits32.npz")
