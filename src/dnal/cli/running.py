@@ -162,9 +162,18 @@ def run(
 def tell(folders: list[Path], *, as_json: bool) -> None:
     """What a script needs to know of finished runs: their folders, or a document with their results."""
     from dnal.run import read_result
+    from dnal.run.files import REPORT
 
     if as_json:
-        json_document({"runs": [{"run": str(folder), **read_result(folder)} for folder in folders]})
+        reports = [folder / REPORT for folder in folders]
+        json_document(
+            {
+                "runs": [
+                    {"run": str(folder), "report": str(report) if report.exists() else None, **read_result(folder)}
+                    for folder, report in zip(folders, reports, strict=True)
+                ]
+            }
+        )
         return
     for folder in folders:
         line(str(folder))
