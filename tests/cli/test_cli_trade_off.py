@@ -12,7 +12,7 @@ from cli_program import SHORT, Program
 from dnal import models
 from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
-from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT
+from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
 from dnal.space.space import Space
 
 BUDGETS = ("--budget", "macs<=60%", "--budget", "macs<=30%", "--budget", "params<=20%")
@@ -32,7 +32,7 @@ def test_every_run_is_the_single_run_byte_for_byte(finished: Path, here: Path, d
         phases = [json.loads(record)["phase"] for record in (run / LOG).read_text().splitlines()]
         assert phases == ["base", "architecture", "retrain"]
         assert {file.name for file in run.iterdir()} == {
-            CONFIG, LOG, ARCHITECTURE, MODEL, MANIFEST, DETAILS, RESULT, REPORT,
+            CONFIG, LOG, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT, REPORT,
         }  # fmt: skip
         assert dnal("eval", run).status == 0
 

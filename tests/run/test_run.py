@@ -26,7 +26,7 @@ from dnal.architecture import Architecture
 from dnal.errors import UserError
 from dnal.learning import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
-from dnal.run.files import ARCHITECTURE, BEFORE, CONFIG, DETAILS, FILES, LAST, LOG, MANIFEST, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, BEFORE, CONFIG, DETAILS, FILES, LAST, LOG, MANIFEST, MODEL, RESULT, SHAPE
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
 from dnal.train.checkpoint import Checkpoints
@@ -141,7 +141,7 @@ def test_the_checkpoint_goes_when_the_run_is_finished(tmp_path: Path) -> None:
         Checkpoints(tmp_path / "run").save({"step": step})
     assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, LAST, BEFORE}
     writer.finish(learned_by_hand(models.create("cifar/resnet20", classes=4, input_shape=(3, 16, 16))))
-    files = {CONFIG, ARCHITECTURE, MODEL, MANIFEST, DETAILS, RESULT}
+    files = {CONFIG, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT}
     assert {file.name for file in (tmp_path / "run").iterdir()} == files
 
 

@@ -6,6 +6,7 @@
     checkpoint.safetensors   the last good state, until the run is finished, and the one before it
     architecture.json        which channels stay
     model.safetensors        the compact network's tensors
+    shape.txt                the compact network as a list of shapes for people, and for building it with new weights
     details.json             what its report says of layers and classes
     manifest.json            size and SHA-256 of what loading reads: config.yaml, architecture.json, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished

@@ -20,12 +20,16 @@ LOG = "log.jsonl"
 ARCHITECTURE = "architecture.json"
 MODEL = "model.safetensors"
 MANIFEST = "manifest.json"
+SHAPE = "shape.txt"
 DETAILS = "details.json"
 RESULT = "result.json"
 REPORT = "report.html"
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 """Made from a finished run when somebody asks; they go with it when another takes its place."""
-FILES = (CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, *EXPORTS, REPORT, DETAILS, LOGGERS, RESULT)
+FILES = (
+    CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS, LOGGERS,
+    RESULT,
+)  # fmt: skip
 FOLDERS = (BOARD,)
 
 

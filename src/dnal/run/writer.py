@@ -16,6 +16,7 @@ import yaml
 import dnal
 from dnal.atomic import atomic, refusal, temporary_of, write_text
 from dnal.errors import UserError
+from dnal.run import shape
 from dnal.run.config import Config, read_config, validated
 from dnal.run.details import details_of, written
 from dnal.run.files import (
@@ -29,6 +30,7 @@ from dnal.run.files import (
     MANIFEST,
     MODEL,
     RESULT,
+    SHAPE,
     write_tensors,
 )
 from dnal.run.manifest import manifest_of
@@ -131,6 +133,8 @@ class RunWriter(Listener):
         atomic(self.path / ARCHITECTURE, learned.architecture.save)
         write_tensors(self.path / MODEL, learned.network.state_dict())
         write_text(self.path / MANIFEST, manifest_of(self.path))
+        model = shape.Model(config.model, config.classes, config.input)
+        write_text(self.path / SHAPE, shape.written(shape.shape_of(learned.architecture, model), learned.blocks))
         self._explain(learned)
         write_text(self.path / RESULT, json.dumps(result, indent=1) + "\n")
         Checkpoints(self.path).clear()
