@@ -93,6 +93,9 @@ def phases(network: Network, entry: Entry, trains: bool) -> tuple[int, int, int]
     """Epochs of base, choosing and retraining that an entry uses. Their sum is the same for all; those of choosing
     count twice where they take held-out data too. ``trains``: whether the method uses those of choosing."""
     base, choosing, retraining = network.epochs
+    if entry.choosing is not None:
+        own = max(1, round(entry.choosing * base))
+        choosing, retraining = own, choosing + retraining - own
     if not trains:
         choosing, retraining = 0, choosing + retraining
     if entry.held_out:

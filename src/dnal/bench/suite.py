@@ -47,6 +47,8 @@ class Entry:
         init: which weights are retrained, "trained" or "fresh". recipe: of the method dnal.
         without_base: starts from the network as it was before any training, and trains for the base's epochs too.
         held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
+        choosing: epochs of choosing as a share of the base's, where it needs fewer than the network gives; it retrains
+            the longer.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Entry:
     recipe: str = "budget"
     without_base: bool = False
     held_out: bool = False
+    choosing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ SIMPLE = (
     Entry("magnitude", "magnitude"),
 )
 OWN = (
-    *SIMPLE,
+    replace(SIMPLE[0], choosing=0.1),  # longer was not measurably better: benchmarks/RESEARCH.md
+    *SIMPLE[1:],
     Entry("taylor", "taylor"),
     Entry("slimming", "slimming"),
     Entry("scratch", "uniform", init="fresh", without_base=True),
