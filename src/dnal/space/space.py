@@ -128,6 +128,14 @@ class Space:
         Raises:
             UserError: on a network that cannot be copied: a parallel wrapper, TorchScript, lazy parameters; or on a
                 pattern that names nothing, with the nearest name.
+
+        Examples:
+            >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+            >>> space = dnal.Space.of(network, torch.randn(2, 3, 8, 8))
+            >>> [(group.name, group.width, group.places) for group in space.groups]
+            [('0.weight', 8, [('0.weight', 0), ('0.bias', 0), ('1.weight', 0), ('1.bias', 0), ('3.weight', 1)])]
+            >>> space.full_cost
+            {'macs': 12384, 'params': 532}
         """
         wanted, unwanted = patterns(include), patterns(exclude)
         for option, given in (("include", wanted), ("exclude", unwanted)):
@@ -351,6 +359,10 @@ def macs(network: nn.Module, example_inputs: Inputs) -> int:
     """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products.
 
     Elementwise operations, normalisation, pooling and biases are not counted (see ``dnal.space.cost``).
+
+    Examples:
+        >>> dnal.macs(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 8, 8))  # 3 x 3 x 3 inputs, 8 outputs, 6 x 6 places
+        7776
     """
     trace = traced(network, example_inputs, RULES)
     total = 0.0
