@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnal import data as data
     from dnal import export as export
+    from dnal import loggers as loggers
     from dnal import models as models
     from dnal import supernet as supernet
     from dnal.architecture import Architecture as Architecture
@@ -46,7 +47,7 @@ _HOMES = {
     "select": "dnal.methods.selection",
     "trade_off": "dnal.learning",
 }
-_ROOMS = ("data", "export", "models", "supernet")
+_ROOMS = ("data", "export", "loggers", "models", "supernet")
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -11,6 +11,8 @@
     manifest.json            size and SHA-256 of what loading reads: config.yaml, architecture.json, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished
     report.html              all of it for people to look at
+    loggers.json             which loggers it is told to, and the ids of its logs there; tensorboard/ is the one of
+                             TensorBoard
 
 architecture.json, model.safetensors and manifest.json hold no time, path or host: equal jobs write equal bytes. Loading
 needs these three and config.yaml, wherever they are.
