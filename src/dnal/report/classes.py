@@ -21,6 +21,8 @@ WRITTEN = 12
 """A matrix of so many classes has its counts in it."""
 CHANGED = 15
 PAIRS = 12
+LISTED = 100
+"""So many classes, those that changed most, have a row in the table."""
 TITLES = {"base": "the base", "compact": "the compact network"}
 
 Matrix = npt.NDArray[np.int64]
@@ -78,6 +80,7 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )  # fmt: skip
+    listed = sorted(np.argsort(-abs(change), kind="stable")[:LISTED].tolist())
     worst, best = chosen[0], chosen[-1]
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     said = f"{better} of {len(names)} classes are recognised better than by the base, {worse} worse"
@@ -101,7 +104,7 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
                     names[i], str(int(base[i].sum())), f"{100 * before[i]:.1f} %", f"{100 * after[i]:.1f} %",
                     f"{100 * change[i]:+.1f}",
                 ]
-                for i in range(len(names))
+                for i in listed
             ],
             4,
         ),

@@ -56,7 +56,7 @@ def costs_figure(source: Source) -> Figure | None:
     return Figure(
         "costs",
         "What it costs",
-        "The compact network in percent of the base; the upright mark is what was asked.",
+        "The compact network in percent of the base" + ("; the upright mark is what was asked." if asked else "."),
         f"Bars: the compact network has, of the base's costs, {words}.",
         chart(
             traces,

@@ -128,9 +128,9 @@ def _budget(source: Source, cost: str, learnt: list[Timed]) -> Figure | None:
     )
     return Figure(
         f"budget-{plain(cost)}",
-        f"The budget: {name}",
+        f"The budget: {name}" if asked else f"The cost: {name}",
         f"{name[0].upper()}{name[1:]} in percent of the base while the architecture is learnt: as the gates stand, "
-        "rounded, and what is allowed.",
+        f"rounded{', and what is allowed' if asked else ''}.",
         f"Curves of the {name}: at the end {ends_at}.",
         chart(traces, xaxis=epoch_axis(own), yaxis={"title": "% of the base", "rangemode": "tozero"}),
         Table(

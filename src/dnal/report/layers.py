@@ -99,13 +99,11 @@ def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
     names = labels([_layer(row.name) for row in drawn])
     hover = ["<br>".join([f"<b>{plain(_layer(row.name))}</b>", *_sizes(row), *row.words]) for row in drawn]
     kinds = [("compact", COMPACT, "", False)] + ([("compact, stays whole", OTHER, "/", True)] if explained else [])
-    traces = [_bar("base", names, [row.outputs[0] for row in drawn], hover, BASE, width=0.8, opacity=0.4)]
+    traces = [_wide(names, [row.outputs[0] for row in drawn], hover)]
     for kind, colour, pattern, fixed in kinds:
         own = [i for i, row in enumerate(drawn) if row.fixed == fixed or not explained]
         if own:
-            bar = _bar(
-                kind, [names[i] for i in own], [drawn[i].outputs[1] for i in own], [hover[i] for i in own], colour
-            )
+            bar = _thin(kind, [names[i] for i in own], [drawn[i].outputs[1] for i in own], colour)
             traces.append(bar.update(marker={"pattern": {"shape": pattern}}))
     kept, whole = sum(row.outputs[1] for row in rows), sum(row.outputs[0] for row in rows)
     gone = sum(row.outputs[1] == 0 for row in rows)
@@ -145,8 +143,8 @@ def _bars(name: str, title: str, caption: str, cost: str, rows: list[tuple[str, 
         for path, pair in drawn
     ]
     traces = [
-        _bar("base", names, [pair[0] for _, pair in drawn], hover, BASE, width=0.8, opacity=0.4),
-        _bar("compact", names, [pair[1] for _, pair in drawn], hover, COMPACT),
+        _wide(names, [pair[0] for _, pair in drawn], hover),
+        _thin("compact", names, [pair[1] for _, pair in drawn], COMPACT),
     ]
     before, after = (sum(pair[i] for _, pair in rows) for i in (0, 1))
     largest = max(rows, key=lambda row: row[1][0])
@@ -166,14 +164,18 @@ def _bars(name: str, title: str, caption: str, cost: str, rows: list[tuple[str, 
     )
 
 
-def _bar(
-    name: str, y: Sequence[str], x: Sequence[float], hover: Sequence[str], colour: str, *, width: float = 0.42,
-    opacity: float = 1.0,
-) -> go.Bar:  # fmt: skip
+def _wide(y: Sequence[str], x: Sequence[float], hover: Sequence[str]) -> go.Bar:
+    """The base, which says what both bars are."""
     return go.Bar(
-        name=name, y=list(y), x=list(x), orientation="h", width=width, marker={"color": colour}, opacity=opacity,
+        name="base", y=list(y), x=list(x), orientation="h", width=0.8, marker={"color": BASE}, opacity=0.4,
         customdata=list(hover), hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
+
+
+def _thin(name: str, y: Sequence[str], x: Sequence[float], colour: str) -> go.Bar:
+    return go.Bar(
+        name=name, y=list(y), x=list(x), orientation="h", width=0.42, marker={"color": colour}, hoverinfo="skip"
+    )
 
 
 def _axes(unit: str) -> dict[str, dict[str, object]]:

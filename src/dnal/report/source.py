@@ -89,8 +89,8 @@ class Source:
 
     @property
     def budget(self) -> str:
-        """What was asked, or the recipe that decided where nothing was."""
-        return self.result.budget or f"recipe {self.result.recipe}"
+        """What was asked."""
+        return self.result.budget or "no budget"
 
     @property
     def accuracy(self) -> tuple[float | None, float | None]:
