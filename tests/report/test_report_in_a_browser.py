@@ -117,6 +117,9 @@ def test_it_is_quiet_whole_and_answers(
 def test_the_keyboard_reaches_charts_and_numbers(browser: Any, reports: dict[str, Path]) -> None:
     page = browser.new_context(viewport={"width": 1400, "height": 900}, offline=True).new_page()
     page.goto(reports["default"].as_uri())
+    page.locator(".modebar-btn").first.wait_for(state="attached")
+    buttons = set(page.locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)"))
+    assert buttons == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}  # none that sends it anywhere
     reached = set()
     for _ in range(200):
         page.keyboard.press("Tab")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,7 +12,7 @@ import plotly.graph_objects as go
 
 from dnal.architecture import Architecture
 from dnal.report.colours import BASE, COMPACT, OTHER
-from dnal.report.figure import Figure, Table, chart, labels, plain
+from dnal.report.figure import Figure, Table, chart, labels, plain, short
 from dnal.report.numbers import percent, quantity, ratio
 from dnal.report.source import Source
 from dnal.run.details import Details, Side, Weight
@@ -20,6 +21,8 @@ MOST = 240
 """So many layers are drawn at once: those that cost most, in their order."""
 ROW = 20
 """Pixels of a layer."""
+BROAD = 42
+"""Characters of a line that is shown at the mouse."""
 
 Pair = tuple[float, float]
 T = TypeVar("T")
@@ -97,7 +100,12 @@ def layer_figures(source: Source) -> list[Figure]:
 def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
     drawn = _costliest(rows, lambda row: row.params[0])
     names = labels([_layer(row.name) for row in drawn])
-    hover = ["<br>".join([f"<b>{plain(_layer(row.name))}</b>", *_sizes(row), *row.words]) for row in drawn]
+    hover = [
+        "<br>".join(
+            [f"<b>{short(_layer(row.name), BROAD)}</b>", *_sizes(row), *(p for w in row.words for p in _folded(w))]
+        )
+        for row in drawn
+    ]
     kinds = [("compact", COMPACT, "", False)] + ([("compact, stays whole", OTHER, "/", True)] if explained else [])
     traces = [_wide(names, [row.outputs[0] for row in drawn], hover)]
     for kind, colour, pattern, fixed in kinds:
@@ -121,7 +129,7 @@ def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
             ["layer", "group or reason", "outputs", "left", "inputs", "left", "parameters", "left"],
             [
                 [
-                    _layer(row.name), "; ".join(row.words[:2]).replace("<br>", " "),
+                    _layer(row.name), "; ".join(row.words[:2]),
                     *(f"{n:,}" for n in row.outputs),
                     *(("–", "–") if row.inputs is None else (f"{n:,}" for n in row.inputs)),
                     *(f"{n:,}" for n in row.params),
@@ -205,7 +213,8 @@ def _layer(name: str) -> str:
 
 
 def _sizes(row: Width) -> list[str]:
-    lines = [f"outputs {row.outputs[0]:,} → {row.outputs[1]:,}"]
+    gone = "" if row.outputs[1] else ": gone with its branch"
+    lines = [f"outputs {row.outputs[0]:,} → {row.outputs[1]:,}{gone}"]
     if row.inputs is not None:
         lines.append(f"inputs {row.inputs[0]:,} → {row.inputs[1]:,}")
     return [*lines, f"parameters {row.params[0]:,} → {row.params[1]:,}"]
@@ -237,13 +246,18 @@ def _words(what: str, side: Side, details: Details) -> list[str]:
     lines = []
     for number in side.groups[:3]:
         group = details.groups[number]
-        lines.append(f"{what}: group {plain(group.name)}, {group.left:,} of {group.width:,} left")
-        for verb, places in (("written by", group.written_by), ("read by", group.read_by)):
-            if places:
-                lines.append(f"   {verb} {plain(', '.join(places[:4]))}{' …' if len(places) > 4 else ''}")
+        lines.append(f"{what}: group {_layer(group.name)}, {group.left:,} of {group.width:,} left")
+        if len(side.groups) == 1:  # what is shown at the mouse has to fit a phone
+            for verb, places in (("written by", group.written_by), ("read by", group.read_by)):
+                lines += [f"{verb} {', '.join(places[:2])}{', …' if len(places) > 2 else ''}"] if places else []
     if len(side.groups) > 3:
         lines.append(f"{what}: and {len(side.groups) - 3} more groups")
-    return lines + [f"{what} stay: {plain(reason)}" for reason in side.reasons]
+    return lines + [f"{what} stay: {reason}" for reason in side.reasons]
+
+
+def _folded(text: str) -> list[str]:
+    """A line as lines that fit beside a finger, as :func:`plain` text; those after the first are indented."""
+    return [plain(part) for part in textwrap.wrap(text, BROAD, subsequent_indent="   ")]
 
 
 def _params(name: str, architecture: Architecture) -> tuple[int, int]:

@@ -4,7 +4,11 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touched = matchMedia("(pointer: coarse)").matches;
   const charts = [...document.querySelectorAll(".chart")];
-  const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  // Those buttons only that need nobody else: plotly has one that sends a chart to its makers.
+  const options = {
+    responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "",
+    modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]],
+  };
   let printing = false;
 
   const theme = () => themes[dark.matches && !printing ? "dark" : "light"];
