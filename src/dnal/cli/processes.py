@@ -55,7 +55,8 @@ def without_chatter() -> None:
     """Fabric tells on stderr what config.yaml holds; warnings still come through."""
     import lightning.fabric  # noqa: F401  (it sets its own level when it is imported)
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):  # the last one imported speaks for both
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def devices_and_nodes(environment: Mapping[str, str]) -> tuple[int, int]:
