@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-INSTALLS = (("python", "-m", "venv"), (".",), ("pip", "install"))
-"""What a reader has done before; `.ci/run` does it anew."""
+INSTALLS = (("python", "-m", "venv"), (".",), ("pip", "install"), ("pytest",))
+"""What a reader has done before, and what runs this; `.ci/run` does it anew."""
 
 
 class Block(NamedTuple):

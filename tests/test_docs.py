@@ -3,7 +3,6 @@
 import doctest
 import importlib
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +26,6 @@ QUICK = ("network.md", "learn.md", "space.md", "gates.md", "supernet.md", "names
 """Pages whose python blocks need no command, and little time."""
 PARSED = {
     "dnal learn --data cifar10 --model cifar/resnet20 --budget macs<=50% --out cifar": "downloads, trains for hours",
-    "pytest -n 2": "it is what runs this",
 }
 """Commands that are only parsed, and why."""
 EXTRAS = {"report.md": ["tensorboard"], "distributed.md": ["ray"], "runs.md": ["onnx"], "start.md": ["onnx"]}
@@ -67,20 +65,6 @@ def test_a_page_runs_from_its_first_block_to_its_last(page: Path, here: Path, mo
         pytest.importorskip(package)
     monkeypatch.syspath_prepend(str(here))
     blocks.run(block for block in blocks.blocks(page) if brief(block))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "block", [b for b in blocks.blocks(README) if b.language == "sh" and brief(b)], ids=lambda b: f"line{b.line}"
-)
-def test_commands_of_readme_run_as_written(block: Block, here: Path, finished: Path) -> None:
-    if "sweep" in block.text:
-        pytest.importorskip("ray")
-    if "onnx" in block.text:
-        pytest.importorskip("onnxruntime")
-    shutil.copytree(finished, "RUN")
-    files = [other for other in blocks.blocks(README) if other.file is not None]
-    blocks.run([*files, block])
 
 
 @pytest.mark.parametrize("page", [README, *PAGES], ids=name_of)

@@ -2,31 +2,43 @@
 
 import csv
 import re
+import shutil
 import statistics
 from pathlib import Path
 
 import pytest
 
+import blocks
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+PYTHON, SH = ([b for b in blocks.blocks(ROOT / "README.md") if b.language == one] for one in ("python", "sh"))
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[f"block{i}" for i in range(len(BLOCKS))])
-def test_python_blocks_run_as_written(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.line}")
+def test_python_blocks_run_as_written(block: blocks.Block, here: Path) -> None:
+    blocks.run([block])
 
 
-def test_the_second_block_ends_with_the_budget_met(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(BLOCKS[1], "README.md", "exec"), {})
+@pytest.mark.slow
+@pytest.mark.parametrize("block", SH, ids=lambda block: f"line{block.line}")
+def test_commands_run_as_written(block: blocks.Block, here: Path, finished: Path) -> None:
+    """Beside the README's files, and a finished run in the place of RUN."""
+    for word, package in (("sweep", "ray"), ("onnx", "onnxruntime")):
+        if word in block.text:
+            pytest.importorskip(package)
+    shutil.copytree(finished, "RUN")
+    blocks.run([*(other for other in blocks.blocks(ROOT / "README.md") if other.file is not None), block])
+
+
+def test_the_second_block_ends_with_the_budget_met(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks.run([PYTHON[1]])
     assert 0.29 < float(capsys.readouterr().out.split()[-1]) <= 0.3
 
 
 def test_commands_are_the_ones_that_ci_looks_for() -> None:
-    commands = re.findall(r"```sh\n(.*?)\n```", README, flags=re.S)
-    assert commands[0].endswith("&& dnal learn")
-    assert commands[1].startswith("python -m venv .venv-test ")
+    assert SH[0].text.endswith("&& dnal learn\n")
+    assert SH[1].text.startswith("python -m venv .venv-test ")
 
 
 def test_links_lead_somewhere() -> None:
