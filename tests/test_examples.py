@@ -75,8 +75,12 @@ class Finished(NamedTuple):
 
     case: Case
     out: Path
-    table: dict[str, list[float]]
+    printed: str
     members: dict[str, Any]
+
+    @property
+    def table(self) -> dict[str, list[float]]:
+        return table(self.printed)
 
 
 @pytest.fixture(
@@ -92,7 +96,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     here = tmp_path_factory.mktemp("example")
     ended = run(case, here, "--epochs", case.epochs, *case.shorter, "--out", "small")
     assert ended.returncode == 0, ended.stderr
-    return Finished(case, here / "small", table(ended.stdout), runpy.run_path(str(EXAMPLES / case.name)))
+    return Finished(case, here / "small", ended.stdout, runpy.run_path(str(EXAMPLES / case.name)))
 
 
 def run(case: Case, here: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -169,22 +173,22 @@ def test_two_processes_learn_one_architecture(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_files_for_a_device_compute_what_the_network_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "finished", [case for case in CASES if case.name.startswith("edge")], indirect=True, ids=["edge"]
+)
+def test_files_for_a_device_compute_what_the_network_does(finished: Finished) -> None:
     """Each is run by ONNX Runtime here too; 8 bits may differ in an answer now and then."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    case = next(case for case in CASES if case.name == "edge_deployment.py")
-    ended = run(case, tmp_path, "--epochs", 2, *case.shorter, "--out", "small")
-    assert ended.returncode == 0, ended.stderr
-    shown = re.findall(r"^(\w+)\.onnx +\d+ +[\d.]+ +[\d.]+ +([\d.]+)%$", ended.stdout, flags=re.M)
+    import onnxruntime
+
+    shown = re.findall(r"^(\w+)\.onnx +\d+ +[\d.]+ +[\d.]+ +([\d.]+)%$", finished.printed, flags=re.M)
     assert [name for name, _ in shown] == ["base", "compact", "int8"]
-    members = runpy.run_path(str(EXAMPLES / case.name))
-    small = loaded(Finished(case, tmp_path / "small", {}, members))
+    case, small = finished.case, loaded(finished)
     test = dnal.data.load("digits", input_shape=case.images).test
     images, _ = test.batch(torch.arange(64), seed=0)
     expected = logits(small, images)
     answers = {}
     for name in ("compact", "compact.int8"):
-        session = onnxruntime.InferenceSession(tmp_path / "small" / f"{name}.onnx")
+        session = onnxruntime.InferenceSession(finished.out / f"{name}.onnx")
         (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         answers[name] = torch.from_numpy(found)
     assert float((answers["compact"] - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
