@@ -23,7 +23,7 @@ def test_every_run_is_the_single_run_byte_for_byte(finished: Path, here: Path, d
     assert (answer.status, answer.err) == (0, "")
     folders = {folder.name for folder in (here / "curve").iterdir()} - {REPORT}
     assert folders == {"macs60pct", "macs30pct", "params20pct"}
-    assert "report: curve/report.html" in answer.out
+    assert "see:  curve/report.html\n" in answer.out
     assert (here / "curve" / REPORT).stat().st_size < 6e6
     for name in (CONFIG, ARCHITECTURE, MODEL):
         assert (here / "curve" / "macs30pct" / name).read_bytes() == (finished / name).read_bytes(), name

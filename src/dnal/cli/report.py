@@ -18,7 +18,7 @@ from dnal.errors import UserError
 @told
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs, or of the runs of a trade-off.")
+        list[Path], typer.Argument(metavar="RUN", help="Folders of finished runs, or of the runs of a trade-off.")
     ],
     out: Annotated[
         Path | None,

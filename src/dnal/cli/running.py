@@ -196,7 +196,7 @@ def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Pa
         print_trade_off(results)
         line()
         for folder in folders:
-            line(f"run:    {folder}")
+            line(f"run:  {folder}")
         _tell_next(job, folders[0], report)
         return
     (learned,), (folder,) = results, folders
@@ -205,14 +205,14 @@ def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Pa
     for block in blocks(network, learned.architecture):
         line(block)
     line()
-    line(f"run:    {folder}")
+    line(f"run:  {folder}")
     _tell_next(job, folder, report)
 
 
 def _tell_next(job: Job, folder: Path, report: Path | None) -> None:
     if report is not None:
-        line(f"report: {report}")
-    line(f"next:   {_evaluating(job, folder)}")
+        line(f"see:  {report}")
+    line(f"next: {_evaluating(job, folder)}")
 
 
 def _evaluating(job: Job, folder: Path) -> str:
