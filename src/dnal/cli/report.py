@@ -26,7 +26,7 @@ def report(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write finished runs as one HTML file, which opens anywhere without a network; several are shown as a trade-off."""
+    """Write finished runs as one HTML file, which opens without a network; several are shown as a trade-off."""
     from dnal.report import write_report
     from dnal.run.files import REPORT
 
