@@ -180,11 +180,13 @@ def tell(folders: list[Path], *, as_json: bool) -> None:
 
 
 def _reported(folders: list[Path], together: list[Path]) -> Path | None:
-    """The report of every run and, where there are several, of all ``together``, beside them; that one is returned."""
+    """The report of every run, of those too that were finished before a job was killed, and where there are several of
+    all ``together``, beside them; that one is returned."""
     from dnal.cli.report import report_at_the_end
     from dnal.run.files import REPORT
 
-    made = [report_at_the_end([folder], folder / REPORT) for folder in folders]
+    lacking = [folder for folder in together if folder in folders or not (folder / REPORT).exists()]
+    made = [report_at_the_end([folder], folder / REPORT) for folder in lacking]
     return report_at_the_end(together, together[0].parent / REPORT) if len(together) > 1 else made[0]
 
 
