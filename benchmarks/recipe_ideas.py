@@ -1,0 +1,210 @@
+"""Ideas for the default recipe, each against the recipe as it is, on images that no benchmark tests on: the last 10,000
+training images of CIFAR-10 are the test data here, and the others the training data. One row per network, share of the
+MACs, seed and idea; all see the same number of images. A row that is there is not run again.
+
+python benchmarks/recipe_ideas.py --data cifar10.npz --out benchmarks/recipe_ideas.csv --work FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnal import gates
+from dnal.bench import choosing
+from dnal.bench.base import train_base, trained
+from dnal.bench.comparison import interval, paired
+from dnal.bench.ground import Ground, Place
+from dnal.bench.jobs import Base, Run
+from dnal.bench.run import row_file, run_row
+from dnal.bench.suite import RESNET, VGG, Entry, Network, Suite
+from dnal.methods import budget_recipe
+from dnal.methods.task import Task
+from result_file import append_rows, read_rows
+
+FIELDS = ("network", "share", "seed", "idea", "epochs", "accuracy", "base_accuracy", "macs", "choosing_seconds",
+          "base_seconds", "retrain_seconds", "widths")  # fmt: skip
+RATE = 0.05
+HELD = 10_000
+AS_IS = "as it is"
+HELD_OUT = "s on held-out batches"
+NETWORKS = {"vgg16-quarter": VGG, "resnet20": RESNET}
+
+
+@contextmanager
+def replaced(module: Any, **values: Any) -> Iterator[None]:
+    """A module of the package with other constants, or parts."""
+    before = {name: getattr(module, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(module, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+class PooledAdam(torch.optim.Adam):
+    """Adam whose second moment is shared: by all that have one number in ``pools``, (size of the parameter,)."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter], pools: Tensor, lr: float) -> None:
+        super().__init__(parameters, lr=lr, betas=(0.9, 0.99))
+        self.pools = pools
+        self.sizes = torch.bincount(pools)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            (s,) = group["params"]
+            state = self.state[s]
+            if not state:
+                state |= {"step": 0, "exp_avg": torch.zeros_like(s), "exp_avg_sq": torch.zeros_like(s)}
+            state["step"] += 1
+            first, second = group["betas"]
+            square = torch.zeros(len(self.sizes)).index_add_(0, self.pools, s.grad.square()) / self.sizes
+            state["exp_avg"].mul_(first).add_(s.grad, alpha=1 - first)
+            state["exp_avg_sq"].mul_(second).add_(square[self.pools], alpha=1 - second)
+            scale = (state["exp_avg_sq"] / (1 - second ** state["step"])).sqrt() + 1e-12
+            s.sub_(group["lr"] * state["exp_avg"] / (1 - first ** state["step"]) / scale)
+
+
+def pooled(by_group: bool) -> type[budget_recipe.BudgetSearch]:
+    """The search with one second moment per group of channels, or one for all."""
+
+    class Search(budget_recipe.BudgetSearch):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            pools = torch.zeros(self.space.num_gates, dtype=torch.long)
+            if by_group:
+                alone = [branch.variable for branch in self.space.branches]
+                for number, group in enumerate(self.space.groups):
+                    pools[group.variables] = number
+                pools[alone] = len(self.space.groups)
+            self.optimizer = PooledAdam([self.gated.s], pools, self.lr)
+
+    return Search
+
+
+def task_with(**values: Any) -> Callable[..., Task]:
+    """What a method is given, with other settings."""
+    return lambda **own: Task(**{**own, **values})
+
+
+def searched(share: float) -> Callable[[Network], Network]:
+    """The network with a search of ``share`` times the base's epochs, the rest of them in the retraining."""
+
+    def change(network: Network) -> Network:
+        base, choosing, retraining = network.epochs
+        own = max(1, round(share * base))
+        return replace(network, epochs=(base, own, choosing + retraining - own))
+
+    return change
+
+
+def same(network: Network) -> Network:
+    return network
+
+
+IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
+    AS_IS: (same, budget_recipe, {}),
+    "search 1/4 of the base": (searched(0.25), budget_recipe, {}),
+    "search 1/6 of the base": (searched(1 / 6), budget_recipe, {}),
+    "search 1/12 of the base": (searched(1 / 12), budget_recipe, {}),
+    "search 1/12 of the base, budget met at its end": (searched(1 / 12), budget_recipe, {"WAIT": 0.02, "TIGHT": 0.95}),
+    "one second moment per group": (same, budget_recipe, {"BudgetSearch": pooled(True)}),
+    "one second moment": (same, budget_recipe, {"BudgetSearch": pooled(False)}),
+    "budget met at .4 of the search": (same, budget_recipe, {"TIGHT": 0.4}),
+    "budget met at .9 of the search": (same, budget_recipe, {"TIGHT": 0.9}),
+    "budget met at once": (same, budget_recipe, {"WAIT": 0.0, "TIGHT": 0.01}),
+    "weights at the base's rate in the search": (same, choosing, {"ARCHITECTURE_RATE": 1.0}),
+    "weights at a tenth of that": (same, choosing, {"ARCHITECTURE_RATE": 0.1}),
+    "gates soft in the forward pass": (same, gates, {"hard_gates": gates.sigmoid_gates}),
+    HELD_OUT: (same, choosing, {"Task": task_with(steps="alternating")}),
+}
+
+
+def held_out(cifar: Path, work: Path) -> Path:
+    """CIFAR-10 without its test data."""
+    path = work / "held_out.npz"
+    if not path.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        with np.load(cifar) as file:
+            images, labels = file["x_train"], file["y_train"]
+        np.savez(path, x_train=images[:-HELD], y_train=labels[:-HELD], x_test=images[-HELD:], y_test=labels[-HELD:])
+    return path
+
+
+def row(network: Network, share: float, seed: int, idea: str, data: Path, work: Path) -> dict[str, object]:
+    change, module, others = IDEAS[idea]
+    entry = Entry("dnal", "dnal", held_out=idea == HELD_OUT)
+    suite = Suite("ideas", "", (change(network),), (seed,), (entry,), precision="bf16-mixed")
+    ground = Ground(suite, suite.networks[0], seed, Place(None, (("cifar10", str(data)),)))
+    out = work / idea.replace("/", "_")
+    job = Run(network.name, share, seed, False, "dnal")
+    base = Base(network.name, seed)
+    if not trained(work, base):
+        train_base(ground, work, lambda: False)
+    here = out / "jobs" / base.name
+    if not here.exists():
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.symlink_to((work / "jobs" / base.name).resolve())
+    if not row_file(out, job).is_file():
+        with replaced(module, **others):
+            run_row(ground, job, (RATE,), out, lambda: False)
+    made = json.loads(row_file(out, job).read_text(encoding="utf-8"))
+    return {**{name: made[name] for name in FIELDS if name in made}, "idea": idea}
+
+
+def report(rows: list[dict[str, str]]) -> None:
+    """Each idea minus the recipe as it is: mean over pairs and its 95 % interval."""
+    for network in dict.fromkeys(r["network"] for r in rows):
+        for share in dict.fromkeys(r["share"] for r in rows if r["network"] == network):
+            own = [r for r in rows if (r["network"], r["share"]) == (network, share)]
+            values = {
+                idea: {r["seed"]: 100 * float(r["accuracy"]) for r in own if r["idea"] == idea}
+                for idea in dict.fromkeys(r["idea"] for r in own)
+            }
+            for idea, mine in values.items():
+                found = paired(mine, values.get(AS_IS, {}))
+                low, high = interval(found)
+                mean = sum(mine.values()) / len(mine)
+                gap = "" if idea == AS_IS or math.isnan(low) else f"  {found.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+                cost = [1 + float(r["choosing_seconds"]) / float(r["base_seconds"]) for r in own if r["idea"] == idea]
+                print(f"{network} {share:>5} {idea:34} {mean:.2f} ({len(mine)}){gap}  cost {sum(cost) / len(cost):.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as an .npz file")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/recipe_ideas.csv"))
+    parser.add_argument("--work", type=Path, required=True, help="folder for bases and checkpoints")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--ideas", nargs="+", default=list(IDEAS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data, rows = held_out(options.data, options.work), read_rows(options.out)
+    for seed in options.seeds:
+        for name in options.networks:
+            for share in NETWORKS[name].shares:
+                for idea in options.ideas:
+                    wanted = (name, str(share), str(seed), idea)
+                    if not any((r["network"], r["share"], r["seed"], r["idea"]) == wanted for r in rows):
+                        made = row(NETWORKS[name], share, seed, idea, data, options.work)
+                        rows += append_rows(options.out, FIELDS, [made])
+                        print(*wanted, made["accuracy"], made["choosing_seconds"], made["retrain_seconds"], flush=True)
+    report(rows)
+
+
+if __name__ == "__main__":
+    main()
