@@ -93,3 +93,11 @@ def test_every_kind_of_run_has_one(here: Path, dnal: Program, options: list[str]
     assert answer.status == 0, answer.err
     assert "not written" not in answer.err
     assert "not shown" not in (here / "run" / REPORT).read_text()[-400_000:]
+
+
+def test_none_where_none_is_wanted(here: Path, dnal: Program) -> None:
+    answer = dnal("learn", *SHORT, "--method", "uniform", "--out", "run", "--no-report")
+    assert answer.status == 0
+    assert not (here / "run" / REPORT).exists()
+    assert "see:" not in answer.out
+    assert dnal("report", "run").status == 0

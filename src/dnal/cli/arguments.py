@@ -19,6 +19,7 @@ PLACES = {
     "devices": "a trial is one process, and the sweep says how many run at once",
     "nodes": "a trial is one process, and the sweep says how many run at once",
     "strategy": "a trial is one process, and the sweep says how many run at once",
+    "report": "`dnal report` makes one of all trials",
     "quiet": "the sweep tells what becomes of its trials",
     "json": "the sweep tells what becomes of its trials",
 }

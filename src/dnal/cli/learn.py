@@ -171,6 +171,7 @@ def learn(
         int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY, rich_help_panel=RUN)
     ] = 200,
     log_to: Annotated[list[str] | None, typer.Option(metavar="L", help=options.LOG_TO, rich_help_panel=RUN)] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help=options.REPORT, rich_help_panel=RUN)] = True,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
@@ -202,7 +203,17 @@ def learn(
             check_free(folder, overwrite=overwrite)
     if fabric is not None:
         folders = fabric.broadcast(folders)
-    run(job, folders, fabric, overwrite=overwrite, watchers=watchers, log_to=log_to or [], quiet=quiet, as_json=as_json)
+    run(
+        job,
+        folders,
+        fabric,
+        overwrite=overwrite,
+        watchers=watchers,
+        log_to=log_to or [],
+        report=report,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:

@@ -31,6 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 """Every command's; progress is told on stderr then."""
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
 """Of the commands that take their time."""
+REPORT = "Write report.html at the end; `dnal report` does it later too."
 BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
 BACKEND = f"Where the compact network will run: {', '.join(BACKENDS[1:])}; auto: on the GPU, if there is one."
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")

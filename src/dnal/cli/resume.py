@@ -21,6 +21,7 @@ def resume(
     nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES)] = None,
     strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY)] = "auto",
     checkpoint_every: Annotated[int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY)] = 200,
+    report: Annotated[bool, typer.Option("--report/--no-report", help=options.REPORT)] = True,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
@@ -61,6 +62,7 @@ def resume(
         resume=True,
         data_sha256=first.data_sha256,
         watchers=[Differences(left[0], first, everything=len(left) == 1)],
+        report=report,
         quiet=quiet,
         as_json=as_json,
         finished=folders,

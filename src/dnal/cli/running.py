@@ -34,6 +34,7 @@ def run(
     data_sha256: str | None = None,
     watchers: Sequence[Listener] = (),
     log_to: Sequence[str] = (),
+    report: bool = True,
     quiet: bool = False,
     as_json: bool = False,
     finished: Sequence[Path] = (),
@@ -44,7 +45,7 @@ def run(
         fabric: of several processes, launched; None for one.
         data_sha256: of the data that the job began with; others are refused.
         log_to: names of loggers; a run that goes on has its own.
-        quiet, as_json: what is printed: only the folders, or one document.
+        report: whether the runs get one. quiet, as_json: what is printed: only the folders, or one document.
         finished: all runs that are finished then, if they are more than ``folders``.
 
     Raises:
@@ -152,11 +153,11 @@ def run(
             raise
         raise UserError(f"{sentence} {_go_on(folders)}.") from error
     if leads:
-        report = _reported(folders, list(finished) or folders)
+        page = _reported(folders, list(finished) or folders) if report else None
         if quiet or as_json:
             tell(list(finished) or folders, as_json=as_json)
         else:
-            _tell(job, network, results, folders, report)
+            _tell(job, network, results, folders, page)
 
 
 def tell(folders: list[Path], *, as_json: bool) -> None:

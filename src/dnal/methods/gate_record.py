@@ -11,7 +11,6 @@ from torch import nn
 from dnal.gates import Gated, sigmoid_gates
 from dnal.space.space import Space
 
-
 BINS = 20
 
 

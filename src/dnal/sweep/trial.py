@@ -12,6 +12,9 @@ from dnal.sweep.attempt import Task, command_line
 from dnal.sweep.configuration import Value
 from dnal.sweep.table import Row, row_of
 
+NO_REPORT = "--no-report"
+"""A page of megabytes for each of a hundred trials; `dnal report` makes one of all."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -44,8 +47,8 @@ class Trial:
         """For a worker, wherever it is called."""
         run = self.run.absolute()
         return Task(
-            learn=self.learn,
-            resume=self.resume,
+            learn=[*self.learn, NO_REPORT],
+            resume=[*self.resume, NO_REPORT],
             run=str(run),
             begun=str(run / CONFIG),
             finished=str(run / RESULT),
