@@ -12,7 +12,7 @@ from tiny_suite import TINY, after, do, row
 import dnal
 from dnal.bench.base import base_of, train_base
 from dnal.bench.ground import Ground, Place
-from dnal.bench.jobs import Base, Penalty, Run
+from dnal.bench.jobs import Base, Penalty, Run, phases
 from dnal.bench.penalty import following, nearest
 from dnal.bench.run import row_file
 from dnal.bench.suite import FASTNAS, PEERS
@@ -53,8 +53,8 @@ def test_a_row_is_what_learn_gives(shared: Path) -> None:
         torch.manual_seed(0)
         network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
         learned = dnal.learn(
-            network, *loaders, budget="macs<=30%", method=method, distil=distil, epochs=(1, 2, 1), precision="32-true",
-            memory_format="channels_last",
+            network, *loaders, budget="macs<=30%", method=method, distil=distil, precision="32-true",
+            memory_format="channels_last", epochs=phases(TINY.networks[0], TINY.entry(entry), True),
         )  # fmt: skip
         assert (found["macs"], found["params"]) == (learned.compact["macs"], learned.compact["params"])
         assert found["accuracy"] == pytest.approx(learned.compact["accuracy"], abs=1e-6)

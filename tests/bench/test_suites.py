@@ -9,7 +9,7 @@ import pytest
 from dnal import models
 from dnal.bench.choosing import trains
 from dnal.bench.jobs import Penalty, Run, jobs, leader, needs, phases, runs
-from dnal.bench.suite import OURS, PEERS, SUITES, Suite, check_data, only, suite_of
+from dnal.bench.suite import OURS, PEERS, SUITES, Entry, Suite, check_data, only, suite_of
 from dnal.errors import UserError
 from dnal.methods import methods
 
@@ -25,6 +25,13 @@ def test_every_entry_sees_equally_many_samples(suite: Suite) -> None:
             assert min(base, choosing) >= 0
             assert retraining >= 1
             assert choosing >= trains(entry)
+
+
+def test_an_entry_may_choose_in_fewer_epochs_and_retrains_the_longer() -> None:
+    network = SUITES["cpu"].network("vgg16-quarter")
+    assert phases(network, Entry("x", "dnal", choosing=0.25), True) == (12, 3, 15)
+    assert phases(network, Entry("x", "dnal", choosing=0.01), True) == (12, 1, 17)
+    assert phases(network, Entry("x", "dnal"), True) == network.epochs
 
 
 @EACH
