@@ -19,6 +19,12 @@ UNITS: dict[str, dict[str, float]] = {
 }
 """Per cost its units, each in the cost's own: a count, bytes or milliseconds, which a bare number is in."""
 
+NAMES = {"macs": "MACs", "params": "parameters", "memory": "memory", "latency": "latency"}
+"""The costs in words."""
+
+FIGURES = {"macs": "macs", "params": "params", "memory": "memory", "latency": "latency_ms"}
+"""Per cost the name of a network's figure in a result."""
+
 BINARY = {"KiB", "MiB", "GiB"}
 """Units that are understood but not chosen for amounts."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dnal.budget import Budget
+from dnal.budget import FIGURES, Budget
 from dnal.errors import UserError
 from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
@@ -26,8 +26,6 @@ Progress = Callable[[str, int, int], None]
 
 MEASURED = {"latency": 0.05}
 """Costs that are measured, not counted, and by which share of the bound a measurement may miss it."""
-FIGURE = {"latency": "latency_ms"}
-"""Costs whose figure in a report has another name than in a budget."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def kept_bounds(
     """
     rows: list[dict[str, Any]] = []
     for bound in budget.bounds:
-        cost, figure = bound.cost, FIGURE.get(bound.cost, bound.cost)
+        cost, figure = bound.cost, FIGURES[bound.cost]
         asked, got = bound.limit({cost: base[figure]}), compact[figure]
         holds = got <= asked * (1 + MEASURED.get(cost, 0.0))
         row = {"cost": cost, "bound": str(bound), "asked": asked, "got": got, "holds": holds}

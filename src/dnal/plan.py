@@ -11,6 +11,7 @@ from dnal.errors import UserError
 
 RECIPES = ("budget", "paper")
 INITS = ("trained", "fresh")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STEPS = ("joint", "alternating")
 DEFAULT_BUDGET = "macs<=30%"
 DEFAULT_EPOCHS = (40, 20, 40)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from dnal.bench.jobs import Penalty, Run, phases
 from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
 from dnal.errors import UserError
+from dnal.latency.backends.backend import cpu_name
 from dnal.learning import WARMUP
 from dnal.space.space import macs
 from dnal.train.checkpoint import Checkpoints
@@ -183,10 +183,4 @@ def _device(ground: Ground) -> str:
     """The kind of machine, in words."""
     if ground.device == "cuda":
         return torch.cuda.get_device_name()
-    names = [text.partition(":")[2].strip() for text in _cpuinfo() if text.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} thread"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return f"{cpu_name()}, {torch.get_num_threads()} thread"

@@ -59,7 +59,7 @@ def bench(
     from dnal.bench.suite import check, check_data, suite_of
     from dnal.bench.suite import only as part
     from dnal.bench.table import document
-    from dnal.cli.learn import RUNS
+    from dnal.run.files import RUNS
 
     whole = suite_of(suite)
     asked = part(whole, tuple(only or ()))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dnal.budget import Budget
 from dnal.cli import options
 from dnal.errors import UserError
-from dnal.plan import DEFAULT_BUDGET, INITS, RECIPES
+from dnal.plan import DEFAULT_BUDGET, INITS, PRECISIONS, RECIPES
 
 KEYS = {"input_": "input", "budget": "budgets"}
 """Parameters of the command whose field has another name."""
@@ -87,7 +87,7 @@ class Job:
         if self.init is not None:
             options.one_of("init", self.init, INITS)
         options.one_of("recipe", self.recipe, RECIPES)
-        options.one_of("precision", self.precision, options.PRECISIONS)
+        options.one_of("precision", self.precision, ("auto", *PRECISIONS))
         options.one_of("backend", self.backend, options.BACKENDS)
         options.whole("--classes", self.classes, 2)
         options.whole("--batch-size", self.batch_size)

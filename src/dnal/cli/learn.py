@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dnal.train.listener import Listener
 
 BATCH_SIZE = 64
-RUNS = Path("runs")
 NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths", "Learning", "Processes", "The run"
 """Headings of the options in the help."""
 
@@ -237,6 +236,8 @@ def _slug(text: str) -> str:
 
 def _default_out(parts: tuple[str, str, str], seed: int, *, free: bool) -> Path:
     """runs/MODEL-DATA-BUDGET-sSEED; if it must be free, with -2, -3, ... where that is taken."""
+    from dnal.run.files import RUNS
+
     model, data, budget = parts
     data = Path(data).stem if data.endswith(".npz") else Path(data).name
     name = "-".join(map(_slug, (model, data, budget))) + f"-s{seed}"

@@ -11,6 +11,7 @@ import typer
 
 from dnal.errors import UserError, suggestion
 from dnal.loggers.names import NAMES
+from dnal.plan import PRECISIONS
 
 Shape = tuple[int, int, int]
 
@@ -34,8 +35,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script n
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
 BACKEND = f"Where the compact network will run: {', '.join(BACKENDS[1:])}; auto: on the GPU, if there is one."
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-PRECISION = f"Numbers to compute with: {', '.join(PRECISIONS[1:])}; auto: what is clearly fastest."
+PRECISION = f"Numbers to compute with: {', '.join(PRECISIONS)}; auto: what is clearly fastest."
 
 
 def input_shape(text: str | None) -> Shape | None:

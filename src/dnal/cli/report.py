@@ -30,7 +30,7 @@ def report(
     from dnal.report import write_report
     from dnal.run.files import REPORT
 
-    folders = list(dict.fromkeys(folder for run in runs for folder in _runs_in(run)))
+    folders = list(dict.fromkeys(folder for run in runs for folder in _finished_in(run)))
     if out is None and len(runs) == 1:
         out = runs[0] / REPORT
     file = write_report(folders, out)
@@ -53,13 +53,13 @@ def report_at_the_end(folders: Sequence[Path], out: Path) -> Path | None:
         return None
 
 
-def _runs_in(path: Path) -> list[Path]:
+def _finished_in(path: Path) -> list[Path]:
     """The run folder itself, or the finished runs in a folder."""
-    from dnal.run.files import CONFIG, RESULT
+    from dnal.run.files import RESULT, runs_in
 
-    if (path / CONFIG).exists() or not path.is_dir():
+    found = runs_in(path)
+    if found == [path] or not path.is_dir():
         return [path]
-    found = sorted(entry.parent for entry in path.glob(f"*/{CONFIG}"))
     finished = [folder for folder in found if (folder / RESULT).exists()]
     if not finished:
         what = "its runs are not finished: `dnal resume` goes on with them" if found else "it is no run and holds none"

@@ -30,13 +30,13 @@ def resume(
     from dnal.cli.processes import launched
     from dnal.cli.running import run as do
     from dnal.cli.running import tell
-    from dnal.run.files import RESULT
+    from dnal.run.files import RESULT, runs_in
     from dnal.run.repeat import Differences, recorded
 
     options.whole("--checkpoint-every", checkpoint_every)
     options.whole("--devices", devices)
     options.whole("--nodes", nodes)
-    folders = _runs(run)
+    folders = runs_in(run) or [run]  # what is no run is told as such when it is read
     documents = {folder: recorded(folder) for folder in folders}
     left = [folder for folder in folders if not (folder / RESULT).is_file()]
     if not left:
@@ -67,12 +67,3 @@ def resume(
         as_json=as_json,
         finished=folders,
     )
-
-
-def _runs(path: Path) -> list[Path]:
-    """The run folder itself, or the runs in a folder."""
-    from dnal.run.files import CONFIG
-
-    if (path / CONFIG).exists() or not path.is_dir():
-        return [path]
-    return sorted(entry.parent for entry in path.glob(f"*/{CONFIG}")) or [path]

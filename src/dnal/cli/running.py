@@ -18,7 +18,6 @@ from dnal.errors import UserError
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-    from torch import nn
 
     from dnal.learning import Learned
     from dnal.train.listener import Listener
@@ -157,7 +156,7 @@ def run(
         if quiet or as_json:
             tell(list(finished) or folders, as_json=as_json)
         else:
-            _tell(job, network, results, folders, page)
+            _tell(job, results, folders, page)
 
 
 def tell(folders: list[Path], *, as_json: bool) -> None:
@@ -191,9 +190,8 @@ def _reported(folders: list[Path], together: list[Path]) -> Path | None:
     return report_at_the_end(together, together[0].parent / REPORT) if len(together) > 1 else made[0]
 
 
-def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Path], report: Path | None) -> None:
+def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | None) -> None:
     from dnal.cli.summary import print_constraints, print_figures, print_trade_off
-    from dnal.supernet import blocks
 
     if len(results) > 1:
         print_trade_off(results)
@@ -205,7 +203,7 @@ def _tell(job: Job, network: nn.Module, results: list[Learned], folders: list[Pa
     (learned,), (folder,) = results, folders
     print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
     print_constraints(learned.constraints)
-    for block in blocks(network, learned.architecture):
+    for block in learned.blocks:
         line(block)
     line()
     line(f"run:  {folder}")

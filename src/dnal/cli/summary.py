@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dnal.budget import amount
+from dnal.budget import FIGURES, NAMES, amount
 from dnal.cli.display import line, percent, table
 
 if TYPE_CHECKING:
     from dnal.learning import Learned
-
-HEADINGS = {"macs": "MACs", "params": "parameters"}
 
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:
@@ -27,7 +25,7 @@ def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     """Per cost: what the base has, the least possible, and what each budget asks."""
     rows = [
         (
-            HEADINGS.get(r["cost"], r["cost"]),
+            NAMES[r["cost"]],
             amount(r["cost"], r["base"]),
             *(
                 "-" if value is None else f"{amount(r['cost'], value)} ({percent(value / r['base'])})"
@@ -45,15 +43,15 @@ def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: in
     dash."""
     images = "one image" if batch == 1 else f"{batch} images"
     costs = [
-        ("MACs", "macs", "macs"),
-        ("parameters", "params", "params"),
-        (f"memory ({images})", "memory", "memory"),
-        (f"latency ({images}, {backend})", "latency", "latency_ms"),
+        (NAMES["macs"], "macs"),
+        (NAMES["params"], "params"),
+        (f"{NAMES['memory']} ({images})", "memory"),
+        (f"{NAMES['latency']} ({images}, {backend})", "latency"),
     ]
     rows = [
         (heading, *(_shown(cost, row.get(key)) for row in (base, compact)), compared(base.get(key), compact.get(key)))
-        for heading, cost, key in costs
-        if key in compact or key != "memory"
+        for heading, cost in costs
+        if (key := FIGURES[cost]) in compact or cost != "memory"
     ]
     old, new = base.get("accuracy"), compact.get("accuracy")
     points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
@@ -92,9 +90,7 @@ def print_trade_off(results: Sequence[Learned]) -> None:
         for each in results
     ]
     base = results[0].base
-    costs = [
-        amount(cost, base[key]) for cost, key in (("macs", "macs"), ("params", "params"), ("latency", "latency_ms"))
-    ]
+    costs = [amount(cost, base[FIGURES[cost]]) for cost in ("macs", "params", "latency")]
     rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(base["accuracy"]), ""))
     names = ("MACs", "parameters", "latency (of base)", "accuracy")
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)

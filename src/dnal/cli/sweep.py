@@ -48,7 +48,7 @@ def sweep(
     """Run a grid or a random search of the options of `dnal learn` on Ray Tune. The same command again goes on."""
     options.whole("--trials-at-once", trials_at_once)
 
-    from dnal.cli.learn import RUNS
+    from dnal.run.files import RUNS
     from dnal.sweep import on_ray
     from dnal.sweep.configuration import read_sweep
     from dnal.sweep.folder import check_folder, claimed

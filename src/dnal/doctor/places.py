@@ -11,8 +11,7 @@ import torch
 
 from dnal.atomic import refusal
 from dnal.latency import cache
-
-RUNS = Path("runs")
+from dnal.run.files import RUNS
 
 
 def places() -> list[dict[str, Any]]:

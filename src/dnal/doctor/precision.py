@@ -10,7 +10,8 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+from dnal.plan import PRECISIONS
+
 CHANNELS, SIDE, IMAGES = 64, 32, 8
 WARM, TURNS = 2, 5
 

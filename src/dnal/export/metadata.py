@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dnal.architecture import Architecture
@@ -42,11 +42,10 @@ def widths(architecture: Architecture) -> dict[str, str]:
         if architecture.kept.removes(name):
             found[name] = f"{_size(shape)} -> left out"
             continue
-        dims = architecture.kept.get(name, (None,) * len(shape))
-        new = [size if kept is None else len(kept) for size, kept in zip(shape, dims, strict=True)]
-        found[name] = _size(shape) if list(shape) == new else f"{_size(shape)} -> {_size(new)}"
+        new = architecture.kept.left(name, shape)
+        found[name] = _size(shape) if tuple(shape) == new else f"{_size(shape)} -> {_size(new)}"
     return found
 
 
-def _size(shape: list[int] | tuple[int, ...]) -> str:
+def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))

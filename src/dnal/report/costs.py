@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from dnal.budget import FIGURES, NAMES
 from dnal.report.colours import ASKED, BASE, COMPACT
 from dnal.report.figure import Figure, chart
-from dnal.report.numbers import FIGURES, NAMES, percent, quantity, ratio
+from dnal.report.numbers import percent, quantity, ratio
 from dnal.report.source import Source, finite
 
 

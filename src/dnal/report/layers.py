@@ -261,12 +261,8 @@ def _folded(text: str) -> list[str]:
 
 
 def _params(name: str, architecture: Architecture) -> tuple[int, int]:
-    shape, kept = architecture.shapes[name], architecture.kept.get(name)
-    before = math.prod(shape)
-    if architecture.kept.removes(name):
-        return before, 0
-    left = [size if i is None else len(i) for size, i in zip(shape, kept or [None] * len(shape), strict=True)]
-    return before, math.prod(left)
+    shape = architecture.shapes[name]
+    return math.prod(shape), math.prod(architecture.kept.left(name, shape))
 
 
 def _bare(architecture: Architecture) -> list[Width]:
@@ -275,9 +271,7 @@ def _bare(architecture: Architecture) -> list[Width]:
     for name, shape in architecture.shapes.items():
         if len(shape) < 2 or not name.endswith("weight"):
             continue
-        kept = architecture.kept.get(name) or [None] * len(shape)
-        gone = architecture.kept.removes(name)
-        left = [0 if gone else size if i is None else len(i) for size, i in zip(shape, kept, strict=True)]
+        left = architecture.kept.left(name, shape)
         params = _params(name, architecture)
         rows.append(Width(name, (shape[0], left[0]), (shape[1], left[1]), params, left[0] == shape[0], []))
     return rows

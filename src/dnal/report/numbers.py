@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from dnal.budget import UNITS, amount
 
-NAMES = {"macs": "MACs", "params": "parameters", "memory": "memory", "latency": "latency"}
-FIGURES = {"macs": "macs", "params": "params", "memory": "memory", "latency": "latency_ms"}
-"""The key of each cost in result.json."""
-
 
 def quantity(cost: str, value: float | None) -> str:
     """A value of a cost with its unit, or a dash."""

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import dnal
+from dnal.budget import NAMES
 from dnal.report.classes import class_figures
 from dnal.report.colours import themes
 from dnal.report.command import learn_command, like_command, remarks, versions
@@ -19,7 +20,7 @@ from dnal.report.curves import curve_figures
 from dnal.report.figure import Figure
 from dnal.report.gates import gate_figures
 from dnal.report.layers import layer_figures
-from dnal.report.numbers import NAMES, percent, points, quantity, ratio
+from dnal.report.numbers import percent, points, quantity, ratio
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
 

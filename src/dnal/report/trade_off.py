@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dnal.budget import NAMES
 from dnal.report.colours import BASE
 from dnal.report.costs import known_costs
 from dnal.report.curves import colour_of
 from dnal.report.figure import Figure, Table, chart, plain
-from dnal.report.numbers import NAMES, percent, quantity
+from dnal.report.numbers import percent, quantity
 from dnal.report.source import Source
 
 SYMBOLS = ("diamond", "circle", "square", "triangle-up", "x")

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnal.errors import UserError, suggestion
-from dnal.run.files import CONFIG
+from dnal.run.files import CONFIG, runs_in
 from dnal.run.reading import content
 
 LARGEST = 2**18
@@ -72,8 +72,8 @@ def read_yaml(run: str | Path) -> object:
     """
     path = Path(run)
     if not path.is_dir():
-        runs = [str(config.parent) for config in path.parent.glob(f"*/{CONFIG}")]
-        raise UserError(f"there is no run '{path}'; {suggestion(str(path), runs, GIVE)}")
+        known = [str(run) for run in runs_in(path.parent)]
+        raise UserError(f"there is no run '{path}'; {suggestion(str(path), known, GIVE)}")
     if not os.path.lexists(path / CONFIG):
         raise UserError(f"'{path}' is no run: it has no {CONFIG}; {GIVE}")
     try:

@@ -145,14 +145,13 @@ def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, A
         path = name.rpartition(".")[0]
         if len(shape) < 2 or name not in space.sources or not (path in weights or name in places):
             continue
-        sides = []
+        sides, left = [], kept.left(name, shape)
         for dimension in explained(space, name).dimensions[:2]:
             ids = space.sources[name][dimension.number]
-            left = kept[name][dimension.number]
             sides.append(
                 {
                     "size": dimension.size,
-                    "left": 0 if kept.removes(name) else dimension.size if left is None else len(left),
+                    "left": left[dimension.number],
                     "groups": [] if ids is None else [g for g in group_of[ids].unique().tolist() if g >= 0],
                     "reasons": list(dimension.reasons),
                 }

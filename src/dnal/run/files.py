@@ -14,6 +14,8 @@ from dnal.tensors import apart
 from dnal.train.checkpoint import BEFORE as BEFORE
 from dnal.train.checkpoint import LAST as LAST
 
+RUNS = Path("runs")
+"""Where runs go, unless somebody says otherwise."""
 CONFIG = "config.yaml"
 LATENCY = "latency.json"
 LOG = "log.jsonl"
@@ -31,6 +33,11 @@ FILES = (
     RESULT,
 )  # fmt: skip
 FOLDERS = (BOARD,)
+
+
+def runs_in(path: Path) -> list[Path]:
+    """The run folders in a folder, by name; ``path`` itself where it is one."""
+    return [path] if (path / CONFIG).exists() else sorted(config.parent for config in path.glob(f"*/{CONFIG}"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -94,10 +94,8 @@ def shape_of(architecture: Architecture, model: Model | None = None) -> Shape:
             shapes.setdefault(f"{path}.bias", shapes[f"{path}.weight"][:1])
     tensors = {}
     for name, whole in shapes.items():
-        dims = kept.get(name, (None,) * len(whole))
         if whole and not kept.removes(name):
-            left = tuple(size if i is None else len(i) for size, i in zip(whole, dims, strict=True))
-            tensors[name] = (left, whole)
+            tensors[name] = (kept.left(name, whole), whole)
     closed = [replacement for one in kept.bypasses for replacement in one.modules]
     return Shape(model, closed, list(kept.baked), list(kept.sizes), tensors)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,14 @@ class Kept(dict[str, tuple[Tensor | None, ...]]):
     def removes(self, path: str) -> bool:
         """Whether the module or tensor at ``path`` goes with a branch."""
         return any(one.removes(path) for one in self.bypasses)
+
+    def left(self, name: str, shape: Sequence[int]) -> tuple[int, ...]:
+        """The sizes of tensor ``name`` after removal, whose sizes are ``shape`` before; zeros where it goes with a
+        branch."""
+        if self.removes(name):
+            return (0,) * len(shape)
+        dims = self.get(name, (None,) * len(shape))
+        return tuple(size if kept is None else len(kept) for size, kept in zip(shape, dims, strict=True))
 
 
 def kept_indices(

@@ -47,5 +47,5 @@ def _candidate(path: str, candidate: nn.Module, architecture: Architecture) -> s
     if not inside:
         return word
     widest = max(inside, key=lambda name: architecture.shapes[name][0])
-    whole, kept = architecture.shapes[widest][0], architecture.kept[widest][0]
-    return f"{word} -> {whole if kept is None else len(kept)} of {whole} channels"
+    shape = architecture.shapes[widest]
+    return f"{word} -> {architecture.kept.left(widest, shape)[0]} of {shape[0]} channels"
