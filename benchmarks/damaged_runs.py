@@ -34,7 +34,7 @@ from safetensors import SafetensorError
 import dnal
 from dnal import models
 from dnal.architecture import fingerprint
-from dnal.learning import Learned
+from dnal.learned import Learned
 from dnal.run import RunWriter
 from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOG, MANIFEST, MODEL, RESULT
 from dnal.run.manifest import SEALED, tensor_digests, written

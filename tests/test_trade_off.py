@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import dnal
 from dnal import data
 from dnal.errors import UserError
-from dnal.learning import Learned
+from dnal.learned import Learned
 from dnal.train.listener import Listener
 
 SHAPE = (1, 8, 8)

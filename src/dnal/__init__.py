@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dnal.errors import UserError as UserError
     from dnal.gates import Gated as Gated
     from dnal.gates import gated as gated
-    from dnal.learning import Learned as Learned
+    from dnal.learned import Learned as Learned
     from dnal.learning import learn as learn
     from dnal.learning import trade_off as trade_off
     from dnal.methods.budget_recipe import BudgetSearch as BudgetSearch
@@ -36,7 +36,7 @@ _HOMES = {
     "Budget": "dnal.budget",
     "BudgetSearch": "dnal.methods.budget_recipe",
     "Gated": "dnal.gates",
-    "Learned": "dnal.learning",
+    "Learned": "dnal.learned",
     "Space": "dnal.space.space",
     "UserError": "dnal.errors",
     "compact": "dnal.compaction",

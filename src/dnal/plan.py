@@ -20,6 +20,8 @@ DEFAULT_LAMBDA = 1e-4
 ARCHITECTURE_RATE = 0.3
 RETRAIN_RATE = 0.5
 """Learning rates of the second and third phase, as shares of the first one's."""
+WARMUP = 0.1
+"""The share of a phase in which the learning rate of new weights rises."""
 GENTLE = 0.1
 """Factor on both when the base is trained already: what it knows should survive."""
 

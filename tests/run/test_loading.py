@@ -18,7 +18,7 @@ import dnal
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.errors import UserError
-from dnal.learning import Learned
+from dnal.learned import Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
 from dnal.run.loading import check_trust

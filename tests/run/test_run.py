@@ -24,7 +24,7 @@ from cli_program import SHORT, Program
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.errors import UserError
-from dnal.learning import Learned
+from dnal.learned import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
 from dnal.run.files import ARCHITECTURE, BEFORE, CONFIG, DETAILS, FILES, LAST, LOG, MANIFEST, MODEL, RESULT, SHAPE
 from dnal.run.manifest import manifest_of

@@ -14,8 +14,7 @@ from torch import nn
 from dnal.bench.ground import Ground, folder_of
 from dnal.bench.jobs import Base
 from dnal.bench.spent import Spent
-from dnal.learning import WARMUP
-from dnal.plan import DEFAULT_LR
+from dnal.plan import DEFAULT_LR, WARMUP
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy
 from dnal.train.keeper import Keeper

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dnal import data, models
 from dnal.bench.suite import Network, Suite
 from dnal.data import Dataset
-from dnal.learning import precision_of
 from dnal.space.space import Space
+from dnal.train.arrangement import precision_of
 from dnal.train.place import first_batch
 
 EVALUATED = 500

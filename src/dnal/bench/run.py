@@ -22,7 +22,7 @@ from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
 from dnal.errors import UserError
 from dnal.latency.backends.backend import cpu_name
-from dnal.learning import WARMUP
+from dnal.plan import WARMUP
 from dnal.space.space import macs
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy

@@ -31,7 +31,7 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import STRATEGY_REGISTRY
 
-    from dnal.learning import precision_of
+    from dnal.train.arrangement import precision_of
 
     without_chatter()
     known = ["auto", *STRATEGY_REGISTRY.available_strategies()]

@@ -19,7 +19,7 @@ from dnal.errors import UserError
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from dnal.learning import Learned
+    from dnal.learned import Learned
     from dnal.train.listener import Listener
 
 

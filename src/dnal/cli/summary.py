@@ -9,7 +9,7 @@ from dnal.budget import FIGURES, NAMES, amount
 from dnal.cli.display import line, percent, table
 
 if TYPE_CHECKING:
-    from dnal.learning import Learned
+    from dnal.learned import Learned
 
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:

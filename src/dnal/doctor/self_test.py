@@ -10,7 +10,8 @@ import torch
 from dnal import data, models
 from dnal.compaction import compact
 from dnal.gates import gated
-from dnal.learning import Learned, learn
+from dnal.learned import Learned
+from dnal.learning import learn
 from dnal.space.space import macs
 
 BUDGET = 0.3

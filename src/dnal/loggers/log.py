@@ -12,7 +12,7 @@ from dnal.train.listener import Listener
 if TYPE_CHECKING:
     from lightning.fabric.loggers.logger import Logger
 
-    from dnal.learning import Learned
+    from dnal.learned import Learned
 
 
 class Log(Listener):

@@ -25,7 +25,7 @@ from dnal.train.evaluate import MOST_CLASSES
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
-    from dnal.learning import Learned
+    from dnal.learned import Learned
 
 FORMAT = 1
 LARGEST = 2**26

@@ -39,7 +39,7 @@ from dnal.train.listener import Listener
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
-    from dnal.learning import Learned
+    from dnal.learned import Learned
 
 
 class RunWriter(Listener):

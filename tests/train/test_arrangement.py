@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dnal
-from dnal.train.fastest import fastest_arrangement
+from dnal.train.arrangement import fastest_arrangement
 
 CANDIDATES = [("32-true", "channels_last"), ("32-true", "contiguous"), ("bf16-mixed", "channels_last")]
 
@@ -37,7 +37,7 @@ def test_a_candidate_that_cannot_run_is_left_out() -> None:
 
 
 def test_the_usual_one_stays_unless_another_is_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dnal.train.fastest.MARGIN", 1e9)
+    monkeypatch.setattr("dnal.train.arrangement.MARGIN", 1e9)
     model, x, y = network(), torch.rand(8, 3, 12, 12), torch.arange(8) % 4
     model(x)
     assert fastest_arrangement(model, x, y, F.cross_entropy, CANDIDATES) == CANDIDATES[0]
@@ -47,12 +47,12 @@ def test_short_steps_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*arguments: object) -> None:
         raise AssertionError("it was timed")
 
-    monkeypatch.setattr("dnal.learning.fastest_arrangement", refused)
+    monkeypatch.setattr("dnal.train.arrangement.fastest_arrangement", refused)
     data = dnal.data.loaders(dnal.data.load("digits", limit_train=100), 32)
     model = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
     learned = dnal.learn(model, data.train, data.val, epochs=(1, 1, 1))
     assert (learned.settings["precision"], learned.settings["memory_format"]) == ("32-true", "channels_last")
-    monkeypatch.setattr("dnal.learning.LONG", 0)
+    monkeypatch.setattr("dnal.train.arrangement.LONG", 0)
     with pytest.raises(AssertionError, match="timed"):
         dnal.learn(model, data.train, data.val, epochs=(1, 1, 1))
     dnal.learn(model, data.train, data.val, epochs=(1, 1, 1), precision="32-true", memory_format="contiguous")

@@ -1,8 +1,10 @@
-"""Which numbers and which order of memory a training step is fastest with, on this device."""
+"""Which numbers and which order of memory a job computes with: what is asked, or what a training step is fastest with
+here."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +14,9 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.errors import UserError
+from dnal.plan import PRECISIONS
+from dnal.train.place import Loader, first_batch
 from dnal.train.weights import Loss
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -22,6 +27,52 @@ MARGIN = 1.2
 """Another arrangement than the usual one must be so many times as fast: a clock is not exact, and a choice that flips
 between two equal jobs would make their results differ."""
 WARM, TURNS = 1, 3
+LONG = 1e9
+"""MACs of a batch from which the arrangement is worth timing: some hundredths of a second."""
+
+
+def precision_of(precision: str) -> str:
+    """Of Lightning Fabric, with "auto" decided without timing."""
+    if precision == "auto":
+        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return precision
+
+
+def fabric_of(precision: str) -> Fabric:
+    """One process of Lightning Fabric, on the GPU where there is one.
+
+    Raises:
+        UserError: there is no such precision.
+    """
+    try:
+        return Fabric(accelerator="auto", devices=1, precision=precision_of(precision))  # type: ignore[arg-type]
+    except ValueError:
+        raise UserError(
+            f"unknown precision '{precision}'; choose auto, {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}."
+        ) from None
+
+
+def arranged(
+    fabric: Fabric, precision: str, order: str, network: nn.Module, macs: float, loader: Loader, loss: Loss
+) -> Arrangement:
+    """Precision and order of memory, with what "auto" leaves open timed, where a step is long enough to matter.
+
+    Args:
+        order: one of ``ORDERS``, or "auto". macs: of one example.
+        loader: of batches of inputs (N, ...) and targets; the next one is timed, and stays the next one.
+    """
+    usual = (precision_of(precision), "channels_last" if order == "auto" else order)
+    open_ = [
+        (kind, name)
+        for kind, name in itertools.product(("32-true", "bf16-mixed"), ORDERS)
+        if precision in ("auto", kind) and order in ("auto", name)
+    ]
+    if len(open_) < 2 or fabric.device.type == "cuda":
+        return usual
+    inputs, targets = first_batch(loader)
+    if inputs.dim() != 4 or macs * len(inputs) < LONG:
+        return usual
+    return fastest_arrangement(network, inputs, targets, loss, [usual, *(one for one in open_ if one != usual)])
 
 
 def fastest_arrangement(
