@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.methods.registry import register
+from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
 
@@ -47,7 +48,6 @@ def _scores(network: nn.Module, space: Space, power: int) -> Tensor:
                 norms = parameter.detach().abs().pow(power).sum(dim=[d for d in range(parameter.dim()) if d != dim])
                 norms = norms.cpu().double()
                 total.index_add_(0, ids[ids >= 0], norms[ids >= 0])
-    for group in space.groups:
-        total[group.variables] /= total[group.variables].mean().clamp(min=1e-12)
+    total = over_mean(total, space)
     total[space.num_variables :] = torch.inf
     return total

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnal.gates import Gated
 from dnal.methods.registry import register
+from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
 from dnal.train.place import Loader
@@ -49,5 +50,10 @@ def taylor_scores(
 
 @register("taylor")
 def taylor(task: Task) -> Tensor:
-    """Keeps the channels of the whole network without which the loss on the training data would change most."""
-    return task.select(taylor_scores(task.fabric, task.network, task.space, task.train, task.loss))
+    """Keeps the channels of the whole network without which the loss on the training data would change most.
+
+    The root of :func:`taylor_scores`, over the mean of each group: removed at once, not a few at a time with training
+    in between, the raw scores close whole layers.
+    """
+    scores = taylor_scores(task.fabric, task.network, task.space, task.train, task.loss)
+    return task.select(over_mean(scores.sqrt(), task.space))
