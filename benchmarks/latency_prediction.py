@@ -25,7 +25,7 @@ from dnal.methods.magnitude import l1_scores
 from dnal.methods.uniform import uniform_scores
 from dnal.methods.widths import Widths
 from dnal.pricing import selected
-from dnal.space.trace import at_batch
+from dnal.space.inputs import at_batch
 from result_file import append_rows, read_rows
 
 FIRST_SEED = 0

@@ -19,7 +19,7 @@ from dnal.space.example import Example, parsed
 from dnal.space.remove import Kept, kept_indices
 from dnal.space.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.space import Space
-from dnal.space.trace import named_tensors
+from dnal.space.tensors import named_tensors
 
 FORMAT = 1
 LARGEST = 2**62  # no tensor is that large, and its indices fit 64 bits

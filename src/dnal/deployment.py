@@ -15,9 +15,9 @@ from dnal.budget import FIGURES, Budget
 from dnal.errors import UserError
 from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
+from dnal.space.inputs import at_batch
 from dnal.space.memory import memory_cost, peak_memory
 from dnal.space.space import Space, macs
-from dnal.space.trace import at_batch
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel

@@ -24,7 +24,7 @@ from dnal import models
 from dnal.errors import UserError
 from dnal.export import BATCHES, FORMATS, TOLERANCE, Exported, export, format_of, to_onnx, to_pt2
 from dnal.export.writing import difference
-from dnal.space.trace import Inputs
+from dnal.space.inputs import Inputs
 from independent import coin_flips, randomise, run
 from independent import difference as apart
 

@@ -24,7 +24,7 @@ from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
 from dnal.run.loading import check_trust
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
-from dnal.space.trace import named_tensors
+from dnal.space.tensors import named_tensors
 
 JOB: dict[str, Any] = {
     "weights": None, "data": "digits", "root": None, "limit_train": None, "batch_size": 8, "workers": 0, "seed": 3,

@@ -13,8 +13,8 @@ from torch.torch_version import TorchVersion
 
 import dnal
 from dnal.models import create
+from dnal.space.inputs import at_batch
 from dnal.space.memory import memory_cost, peak_memory
-from dnal.space.trace import at_batch
 from independent import coin_flips, randomise
 
 FLOAT = 4

@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from dnal.space.trace import Inputs
+from dnal.space.inputs import Inputs
 
 Run = Callable[[Inputs], list[Tensor]]
 """Runs a file on inputs and returns its output tensors in the network's order."""

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from dnal.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import BATCH, first_line
-from dnal.space.trace import Inputs
+from dnal.space.inputs import Inputs
 
 LARGEST = 2_000_000_000
 """Bytes; protobuf ends at 2 GiB, and a larger model would need a second file for its tensors."""

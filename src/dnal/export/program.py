@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from dnal.errors import UserError
 from dnal.export.inputs import varied
-from dnal.space.trace import Inputs, batch_size
+from dnal.space.inputs import Inputs, batch_size
 
 BATCH = "batch"
 """What the free dimension is called."""

@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 from dnal.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import first_line
-from dnal.space.trace import Inputs, call
+from dnal.space.inputs import Inputs
+from dnal.space.running import call
 
 METADATA = "metadata.json"
 """The extra file of the archive: ``torch.export.load(path, extra_files={"metadata.json": ""})`` reads it."""

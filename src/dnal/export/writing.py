@@ -19,7 +19,8 @@ from dnal.export.formats import format_of
 from dnal.export.inputs import varied
 from dnal.export.program import first_line, program_of
 from dnal.export.quiet import quiet
-from dnal.space.trace import Inputs, call, copied, evaluating, undisturbed
+from dnal.space.inputs import Inputs
+from dnal.space.running import call, copied, evaluating, undisturbed
 
 TOLERANCE = 1e-4
 """Largest difference to the network, relative to the largest number of each output."""

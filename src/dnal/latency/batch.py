@@ -7,9 +7,10 @@ from torch import nn
 from dnal.errors import UserError
 from dnal.latency.layers import Shapes
 from dnal.space.bake import baked
+from dnal.space.inputs import Inputs, at_batch, batch_size
 from dnal.space.rules import RULES
 from dnal.space.space import Space
-from dnal.space.trace import Inputs, at_batch, batch_size, traced
+from dnal.space.trace import traced
 
 
 def shapes_at(network: nn.Module, space: Space, inputs: Inputs, batch: int) -> list[tuple[Shapes, Shapes]]:

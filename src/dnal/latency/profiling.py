@@ -25,8 +25,8 @@ from dnal.latency.measure import Run, medians
 from dnal.latency.model import Latency, LatencyModel, Term
 from dnal.latency.sample import open_at, random_shares
 from dnal.latency.timing import Grid, timed
+from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
-from dnal.space.trace import Inputs, at_batch
 
 CALIBRATION_SEEDS = range(1000, 1012)
 """Of the random architectures that calibrate; whoever tests a model takes others."""

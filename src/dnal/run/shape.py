@@ -43,7 +43,7 @@ from dnal.space.bypass import Bypass, Replacement
 from dnal.space.remove import Kept, removed
 from dnal.space.rules.products import whole_groups
 from dnal.space.sizes import SIZED, Argument, Attribute, Change
-from dnal.space.trace import named_tensors
+from dnal.space.tensors import named_tensors
 
 HEAD = "dnal shape 1"
 LARGEST = 2**24

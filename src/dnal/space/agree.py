@@ -16,10 +16,12 @@ from torch.utils._pytree import tree_map_only
 
 from dnal.space.bake import baked
 from dnal.space.example import Draw, Example, made
+from dnal.space.inputs import cloned
 from dnal.space.probe import HALF, close
 from dnal.space.remove import Kept, zeroed
+from dnal.space.running import call, copied, evaluating, undisturbed
 from dnal.space.substitute import call_with, slots
-from dnal.space.trace import call, cloned, copied, evaluating, held_tensors, undisturbed
+from dnal.space.tensors import held_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dnal.errors import UserError
-from dnal.space.trace import Inputs
+from dnal.space.inputs import Inputs
 
 Example = dict[str, Any]
 """One of {"shape", "dtype"} with {"low", "high"} for whole numbers, {"tuple": [...]}, {"list": [...]}, {"dict": {...}}

@@ -22,22 +22,13 @@ from dnal.errors import UserError
 from dnal.space.bake import baked
 from dnal.space.branches import Branch
 from dnal.space.cost import Cost, CostFunction
+from dnal.space.inputs import Inputs, at_batch, batch_size, cloned
 from dnal.space.operations import Operand, Operation, with_variables
 from dnal.space.rules import RULES
+from dnal.space.running import call, copied, evaluating, undisturbed
 from dnal.space.space import Space
-from dnal.space.trace import (
-    Inputs,
-    at_batch,
-    batch_size,
-    call,
-    cloned,
-    copied,
-    evaluating,
-    held_tensors,
-    tensors_of,
-    traced,
-    undisturbed,
-)
+from dnal.space.tensors import held_tensors, tensors_of
+from dnal.space.trace import traced
 
 REMEDY = "state the budget without a bound on memory"
 FLEETING = "detach"

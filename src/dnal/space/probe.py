@@ -18,10 +18,12 @@ from torch.utils._pytree import tree_map_only
 
 from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
+from dnal.space.inputs import Inputs, cloned
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
+from dnal.space.running import call, copied, evaluating, undisturbed
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
-from dnal.space.trace import Inputs, call, cloned, copied, evaluating, held_tensors, undisturbed
+from dnal.space.tensors import held_tensors
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from dnal.space.bypass import Bypass, bypass
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
 from dnal.space.sizes import Change, SizeRule, changes
-from dnal.space.trace import named_tensors
+from dnal.space.tensors import named_tensors
 from dnal.space.variables import Sources
 
 

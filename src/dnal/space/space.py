@@ -18,6 +18,7 @@ from dnal.space.cost import Cost, CostFunction
 from dnal.space.edge import MixedEdge, candidate_of
 from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
+from dnal.space.inputs import Inputs
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
@@ -25,7 +26,8 @@ from dnal.space.probe import Probe, all_but_one, every_other, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
 from dnal.space.sizes import Seen, SizeRule, with_variables
-from dnal.space.trace import Inputs, Trace, named_tensors, traced
+from dnal.space.tensors import named_tensors
+from dnal.space.trace import Trace, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
 
 COUNTED = ("macs", "params")

@@ -1,6 +1,6 @@
 """One real forward pass with labels flowing beside every value.
 
-A ``TorchDispatchMode`` sees the ATen operations that actually ran; for each, the rule of its name (``rules.py``) says
+A ``TorchDispatchMode`` sees the ATen operations that actually ran; for each, the rule of its name (``rules/``) says
 what happens to the labels. An operation without a rule freezes whatever labelled values it touches and is counted.
 """
 
@@ -10,137 +10,26 @@ import copy
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_map_only
 
-from dnal.errors import UserError
+from dnal.space.inputs import Inputs, batch_size, cloned, larger
 from dnal.space.labels import Ledger, along, core, matched, signature
 from dnal.space.operations import Operand, Operation, operand
+from dnal.space.running import call, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
+from dnal.space.tensors import held_tensors, named_tensors, tensors_of
 
 logger = logging.getLogger(__name__)
 
 KERNEL = "it runs along a kernel"
 """The reason of dimensions that are no channels at all; not worth listing."""
-
-Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
-
-
-def call(network: Callable[..., Any], inputs: Inputs) -> Any:
-    """Runs the network on example inputs: one tensor, a tuple of positional or a dict of keyword arguments."""
-    if isinstance(inputs, Tensor):
-        return network(inputs)
-    if isinstance(inputs, Mapping):
-        return network(**inputs)
-    return network(*inputs)
-
-
-def tensors_of(tree: Any) -> list[Tensor]:
-    """Every tensor in a nested structure of tuples, lists and dicts: the arguments of an operation."""
-    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
-
-
-def held_tensors(tree: Any) -> list[Tensor]:
-    """Every tensor in a network's inputs or outputs, also inside dataclasses and other objects of the user's.
-
-    An output that is overlooked would be taken for channels nobody reads, and removed.
-    """
-    found: list[Tensor] = []
-    seen: set[int] = set()
-    pending = [tree]
-    while pending:
-        for leaf in tree_flatten(pending.pop())[0]:
-            if isinstance(leaf, Tensor):
-                found.append(leaf)
-            elif id(leaf) not in seen and not isinstance(leaf, (type, nn.Module, ModuleType)):
-                seen.add(id(leaf))
-                if isinstance(leaf, (set, frozenset, Mapping)):
-                    pending.append(list(leaf.values() if isinstance(leaf, Mapping) else leaf))
-                slots = [name for kind in type(leaf).__mro__ for name in getattr(kind, "__slots__", ())]
-                held = [getattr(leaf, name) for name in slots if isinstance(name, str) and hasattr(leaf, name)]
-                pending.append([*held, *getattr(leaf, "__dict__", {}).values()])
-    return found
-
-
-def batch_size(inputs: Inputs) -> int:
-    """The size of dimension 0 of the first tensor of the example inputs; 1 if there is none."""
-    return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
-
-
-def at_batch(inputs: Inputs, batch: int) -> Inputs:
-    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format."""
-    size = batch_size(inputs)
-
-    def resized(tensor: Tensor) -> Tensor:
-        if not tensor.dim() or tensor.size(0) != size or size == batch:
-            return tensor
-        return torch.cat([tensor] * -(-batch // size))[:batch].clone()
-
-    if batch < 1:
-        raise UserError(f"a batch has at least one example, not {batch}.")
-    return tree_map_only(Tensor, resized, inputs)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in eval mode without gradients; each module's own mode is restored afterwards."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is one fused operation that no rule could look into
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
-def undisturbed(inputs: Inputs) -> Iterator[None]:
-    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode: they would
-    hide weights behind their casts and views behind nothing at all."""
-    devices = sorted({t.device.index for t in held_tensors(inputs) if t.is_cuda})
-    kinds = {"cpu", *(t.device.type for t in held_tensors(inputs))}
-    with torch.random.fork_rng(devices), torch.inference_mode(False), ExitStack() as stack:
-        for kind in sorted(kinds):
-            if torch.amp.is_autocast_available(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
-
-
-def copied(network: nn.Module) -> nn.Module:
-    """A deep copy to run and change in the network's stead.
-
-    Raises:
-        UserError: on wrappers and on networks that cannot be copied, or not yet.
-    """
-    for module in network.modules():
-        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            raise UserError(f"unwrap the network first: pass the .module of the {type(module).__name__}.")
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UserError("TorchScript networks cannot be changed; pass the network from before torch.jit.")
-    for name, parameter in network.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise UserError(f"'{name}' has no shape yet; run the network once on example inputs first.")
-    try:
-        return copy.deepcopy(network)
-    except Exception as error:  # whatever the user's own objects raise
-        raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error
-
-
-def cloned(inputs: Inputs) -> Inputs:
-    """The same inputs in fresh memory: a network may change its input in place."""
-    return tree_map_only(Tensor, lambda t: t.detach().clone(), inputs)  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True)
@@ -182,12 +71,6 @@ class Call:
 
 Rule = Callable[["Trace", Call], None]
 Side = tuple[Tensor, int, Tensor | None]
-
-
-def named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
-    """Every parameter and buffer under every one of its names."""
-    parameters = network.named_parameters(remove_duplicate=False)
-    return [*parameters, *network.named_buffers(remove_duplicate=False)]
 
 
 class Trace(TorchDispatchMode):
@@ -268,7 +151,6 @@ class Trace(TorchDispatchMode):
 
     def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[SizeRule]:
         """The numbers that the code gives for images of another size, if the network takes one."""
-        larger = tree_map_only(Tensor, _larger, cloned(inputs))
         notes = (
             "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
         )  # fmt: skip
@@ -278,7 +160,7 @@ class Trace(TorchDispatchMode):
             with undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
-                self.run(twin, larger)
+                self.run(twin, larger(inputs))
         except Exception as error:  # whatever the user's forward raises
             logger.debug("the network takes no larger input: %s", error)
         found = self.sizes
@@ -486,13 +368,6 @@ class Trace(TorchDispatchMode):
         if id(tensor) not in self._values:
             self._alive.append(tensor)
         self._values[id(tensor)] = value
-
-
-def _larger(tensor: Tensor) -> Tensor:
-    """An image 32 pixels larger, whatever else as it is."""
-    if tensor.dim() != 4 or not tensor.is_floating_point() or min(tensor.shape[2:]) < 2:
-        return tensor
-    return tensor.new_ones((*tensor.shape[:2], tensor.size(2) + 32, tensor.size(3) + 32))
 
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:

@@ -22,7 +22,9 @@ from dnal.errors import UserError
 from dnal.latency.backends.backend import Backend
 from dnal.latency.backends.onnx_layer import graph_of
 from dnal.latency.layers import Layer
-from dnal.space.trace import Inputs, evaluating, held_tensors
+from dnal.space.inputs import Inputs
+from dnal.space.running import evaluating
+from dnal.space.tensors import held_tensors
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dnal.space.labels import carried, core, signature
 from dnal.space.rules.registry import rule
-from dnal.space.trace import Call, Trace, tensors_of
+from dnal.space.tensors import tensors_of
+from dnal.space.trace import Call, Trace
 
 
 @rule("bmm", "baddbmm")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from dnal.space.rules.registry import rule
-from dnal.space.trace import Call, Trace, tensors_of
+from dnal.space.tensors import tensors_of
+from dnal.space.trace import Call, Trace
 
 
 @rule(

@@ -8,7 +8,8 @@ from torch import Tensor
 from dnal.space.labels import along, carried, compressed, signature
 from dnal.space.rules.pointwise import pointwise
 from dnal.space.rules.registry import rule
-from dnal.space.trace import Call, Trace, tensors_of
+from dnal.space.tensors import tensors_of
+from dnal.space.trace import Call, Trace
 
 
 @rule("constant_pad_nd")

@@ -1,0 +1,50 @@
+"""Example inputs: what a network is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from dnal.errors import UserError
+from dnal.space.tensors import held_tensors
+
+Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
+
+
+def batch_size(inputs: Inputs) -> int:
+    """The size of dimension 0 of the first tensor of the example inputs; 1 if there is none."""
+    return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
+
+
+def at_batch(inputs: Inputs, batch: int) -> Inputs:
+    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format."""
+    size = batch_size(inputs)
+
+    def resized(tensor: Tensor) -> Tensor:
+        if not tensor.dim() or tensor.size(0) != size or size == batch:
+            return tensor
+        return torch.cat([tensor] * -(-batch // size))[:batch].clone()
+
+    if batch < 1:
+        raise UserError(f"a batch has at least one example, not {batch}.")
+    return tree_map_only(Tensor, resized, inputs)  # type: ignore[no-any-return]
+
+
+def cloned(inputs: Inputs) -> Inputs:
+    """The same inputs in fresh memory: a network may change its input in place."""
+    return tree_map_only(Tensor, lambda t: t.detach().clone(), inputs)  # type: ignore[no-any-return]
+
+
+def larger(inputs: Inputs) -> Inputs:
+    """The same inputs in fresh memory, images 32 pixels larger."""
+
+    def grown(tensor: Tensor) -> Tensor:
+        if tensor.dim() != 4 or not tensor.is_floating_point() or min(tensor.shape[2:]) < 2:
+            return tensor
+        return tensor.new_ones((*tensor.shape[:2], tensor.size(2) + 32, tensor.size(3) + 32))
+
+    return tree_map_only(Tensor, grown, cloned(inputs))  # type: ignore[no-any-return]

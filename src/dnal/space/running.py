@@ -1,0 +1,73 @@
+"""Running somebody's network on example inputs, so that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnal.errors import UserError
+from dnal.space.inputs import Inputs
+from dnal.space.tensors import held_tensors
+
+
+def call(network: Callable[..., Any], inputs: Inputs) -> Any:
+    """Runs the network on example inputs: one tensor, a tuple of positional or a dict of keyword arguments."""
+    if isinstance(inputs, Tensor):
+        return network(inputs)
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in eval mode without gradients; each module's own mode is restored afterwards."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one fused operation that no rule could look into
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def undisturbed(inputs: Inputs) -> Iterator[None]:
+    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode: they would
+    hide weights behind their casts and views behind nothing at all."""
+    devices = sorted({t.device.index for t in held_tensors(inputs) if t.is_cuda})
+    kinds = {"cpu", *(t.device.type for t in held_tensors(inputs))}
+    with torch.random.fork_rng(devices), torch.inference_mode(False), ExitStack() as stack:
+        for kind in sorted(kinds):
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy to run and change in the network's stead.
+
+    Raises:
+        UserError: on wrappers and on networks that cannot be copied, or not yet.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise UserError(f"unwrap the network first: pass the .module of the {type(module).__name__}.")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError("TorchScript networks cannot be changed; pass the network from before torch.jit.")
+    for name, parameter in network.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise UserError(f"'{name}' has no shape yet; run the network once on example inputs first.")
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # whatever the user's own objects raise
+        raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error

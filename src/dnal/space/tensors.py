@@ -1,0 +1,43 @@
+"""The tensors of a network, and those in whatever it takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+
+def named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Every parameter and buffer under every one of its names."""
+    parameters = network.named_parameters(remove_duplicate=False)
+    return [*parameters, *network.named_buffers(remove_duplicate=False)]
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """Every tensor in a nested structure of tuples, lists and dicts: the arguments of an operation."""
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+
+
+def held_tensors(tree: Any) -> list[Tensor]:
+    """Every tensor in a network's inputs or outputs, also inside dataclasses and other objects of the user's.
+
+    An output that is overlooked would be taken for channels nobody reads, and removed.
+    """
+    found: list[Tensor] = []
+    seen: set[int] = set()
+    pending = [tree]
+    while pending:
+        for leaf in tree_flatten(pending.pop())[0]:
+            if isinstance(leaf, Tensor):
+                found.append(leaf)
+            elif id(leaf) not in seen and not isinstance(leaf, (type, nn.Module, ModuleType)):
+                seen.add(id(leaf))
+                if isinstance(leaf, (set, frozenset, Mapping)):
+                    pending.append(list(leaf.values() if isinstance(leaf, Mapping) else leaf))
+                slots = [name for kind in type(leaf).__mro__ for name in getattr(kind, "__slots__", ())]
+                held = [getattr(leaf, name) for name in slots if isinstance(name, str) and hasattr(leaf, name)]
+                pending.append([*held, *getattr(leaf, "__dict__", {}).values()])
+    return found
