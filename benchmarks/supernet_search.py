@@ -36,8 +36,8 @@ import dnal
 from dnal import data, models
 from dnal.gates import Gated
 from dnal.methods import budget_recipe
+from dnal.methods.ranking import ranks
 from dnal.methods.selection import select
-from dnal.methods.tas import ranks
 from dnal.models.kaiming import kaiming_init
 from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR
 from dnal.train.evaluate import accuracy

@@ -85,3 +85,13 @@ class Ranking:
         group_at = torch.empty_like(place)
         group_at[place] = self.group_of
         return Order(place[chunk], group_at)
+
+
+def ranks(space: Space, scores: Tensor) -> Tensor:
+    """The place of every channel in its group, from 0 (the highest score); (num_variables,)."""
+    result = torch.empty(space.num_variables, dtype=torch.long)
+    for group in space.groups:
+        result[group.variables[scores[group.variables].argsort(descending=True, stable=True)]] = torch.arange(
+            group.width
+        )
+    return result

@@ -43,10 +43,11 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.gates import Gated
-from dnal.methods.interpolation import interpolated
 from dnal.methods.magnitude import l1_scores
+from dnal.methods.ranking import ranks
 from dnal.methods.registry import register
 from dnal.methods.task import Task
+from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
 from dnal.methods.widths import Widths
 from dnal.space.space import Group, Space
 from dnal.train.keeper import Keeper
@@ -63,8 +64,6 @@ BAND = 0.05
 """The cost is on target from 1 - BAND of it on."""
 COST_WEIGHT = 2.0
 """How much the cost loss counts beside the task's."""
-PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-"""Not their subclasses, which may do more than normalise."""
 
 
 def widths_to_try(space: Space, group: Group, rule: Widths | None = None) -> list[int]:
@@ -99,62 +98,6 @@ def cost_loss(expected: Tensor, found: float, target: float) -> Tensor:
     if found > target:
         return expected.log()
     return -expected.log() if found < (1 - BAND) * target else 0 * expected
-
-
-class Candidates(nn.Module):
-    """One batch norm per width in place of one for all: that of width C_k sees the first C_k channels of ``order``.
-
-    They start as the plain norm's own, which may have other channels too. Everything is held in flat tensors, so that
-    every parameter has a gradient in every step, whichever widths are drawn.
-    """
-
-    def __init__(self, norm: nn.BatchNorm2d, order: Tensor, widths: list[int]) -> None:
-        super().__init__()
-        self.eps = norm.eps
-        self.momentum = 0.1 if norm.momentum is None else norm.momentum
-        self.widths = widths
-        self.ends = torch.tensor(widths).cumsum(0).tolist()
-        self.register_buffer("order", order, persistent=False)
-        self.order: Tensor
-
-        def spread(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else torch.cat([tensor.detach()[order[:width]] for width in widths])
-
-        for name in ("weight", "bias"):
-            spreaded = spread(getattr(norm, name))
-            self.register_parameter(name, None if spreaded is None else nn.Parameter(spreaded))
-        for name in ("running_mean", "running_var"):
-            self.register_buffer(name, spread(getattr(norm, name)))
-
-    def of(self, name: str, choice: int) -> Tensor | None:
-        """The candidate's part of weight, bias, running_mean or running_var: a view, (C_k,)."""
-        tensor: Tensor | None = getattr(self, name)
-        return None if tensor is None else tensor[self.ends[choice] - self.widths[choice] : self.ends[choice]]
-
-    def forward(self, x: Tensor, result: Tensor, choices: list[int], shares: Tensor) -> Tensor:
-        """The plain norm's ``result`` for x (N, channels, ...) with other values in the channels of ``order``: each
-        candidate's, interpolated to the widest of them, mixed by ``shares`` (choices,); zero beyond."""
-        widest = max(self.widths[choice] for choice in choices)
-        mixed = torch.zeros((), device=x.device)
-        for choice, share in zip(choices, shares, strict=True):
-            mean = self.of("running_mean", choice)
-            one = F.batch_norm(
-                x.index_select(1, self.order[: self.widths[choice]]), mean, self.of("running_var", choice),
-                self.of("weight", choice), self.of("bias", choice), self.training or mean is None, self.momentum,
-                self.eps,
-            )  # fmt: skip
-            mixed = mixed + share.to(one.dtype) * interpolated(one, widest)
-        beyond = mixed.new_zeros((mixed.size(0), len(self.order) - widest, *mixed.shape[2:]))
-        return result.index_copy(1, self.order, torch.cat((mixed, beyond), dim=1).to(result.dtype))
-
-    @torch.no_grad()
-    def write(self, norm: nn.Module, choice: int) -> None:
-        """Gives a plain norm what the candidate has learnt; channels beyond it get what the widest has."""
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            for one in (len(self.widths) - 1, choice):
-                values = self.of(name, one)
-                if values is not None:
-                    getattr(norm, name)[self.order[: self.widths[one]]] = values
 
 
 class _Norm(NamedTuple):
@@ -209,7 +152,7 @@ class Supernet(Gated):
             row_of[space.groups[number].variables] = row
         self.norms = nn.ModuleList()
         self._plain: list[_Norm] = []
-        for module, name, ids in _plain_norms(network, space):
+        for module, name, ids in plain_norms(network, space):
             of_branches = [n for n, b in enumerate(space.branches) if f"{name}.weight" in b.bypass.places]
             for row, number in enumerate(searched):
                 channels = torch.isin(ids, space.groups[number].variables).nonzero().squeeze(1)
@@ -257,7 +200,7 @@ class Supernet(Gated):
                 for norm, candidates in zip(self._plain, self.norms, strict=True):
                     assert isinstance(candidates, Candidates)
                     gate = kept[norm.branches].prod()
-                    hook = partial(_in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
+                    hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
                     stack.callback(norm.module.register_forward_hook(hook).remove)
                 return super().forward(*args, **kwargs)
         finally:
@@ -443,16 +386,6 @@ def rate_at(progress: float, steps: int) -> float:
     return min(max(10 / steps, 1e-3), 0.05) * (1 - 0.9 * progress)
 
 
-def ranks(space: Space, scores: Tensor) -> Tensor:
-    """The place of every channel in its group, from 0 (the highest score); (num_variables,)."""
-    result = torch.empty(space.num_variables, dtype=torch.long)
-    for group in space.groups:
-        result[group.variables[scores[group.variables].argsort(descending=True, stable=True)]] = torch.arange(
-            group.width
-        )
-    return result
-
-
 @register("tas", trains=True, fresh=True)
 def tas(task: Task) -> Tensor:
     """Learns distributions over widths and branches (TAS), and scales the most likely widths by one factor to the
@@ -463,20 +396,3 @@ def tas(task: Task) -> Tensor:
         teacher=task.teacher, validate=task.validate, listener=task.listener, history=task.history, keeper=task.keeper,
     )  # fmt: skip
     return task.select(scores)
-
-
-def _plain_norms(network: nn.Module, space: Space) -> Iterator[tuple[nn.BatchNorm2d, str, Tensor]]:
-    """The batch norms with channels that may vary, by name, and the variable of each channel, -1 = fixed."""
-    for name, module in network.named_modules():
-        if type(module) in PLAIN:
-            ids = space.sources.get(f"{name}.weight", space.buffer_sources.get(f"{name}.running_mean", (None,)))[0]
-            if ids is not None:
-                yield module, name, ids
-
-
-def _in_place_of(
-    candidates: Candidates, choices: list[int], shares: Tensor, gate: Tensor, norm: nn.Module, given: Any, result: Any
-) -> Tensor:
-    """A forward hook: the norm's result with the candidates' in its place, as far as they stand for it."""
-    changed: Tensor = candidates(given[0], result, choices, shares * gate)
-    return changed
