@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from dnal.bench.run import row_file, run_row
 from dnal.bench.suite import RESNET, VGG, Entry, Network, Suite
 from dnal.methods import budget_recipe
 from dnal.methods.task import Task
+from dnal.plan import DEFAULT_EPOCHS
+from dnal.train import weights
+from dnal.train.distillation import distillation_loss
 from result_file import append_rows, read_rows
 
 FIELDS = ("network", "share", "seed", "idea", "epochs", "accuracy", "base_accuracy", "macs", "choosing_seconds",
@@ -38,7 +42,9 @@ RATE = 0.05
 HELD = 10_000
 AS_IS = "as it is"
 HELD_OUT = "s on held-out batches"
-NETWORKS = {"vgg16-quarter": VGG, "resnet20": RESNET}
+LONG = replace(VGG, name="vgg16-quarter-long", epochs=DEFAULT_EPOCHS)
+"""As long as `dnal learn` trains by default."""
+NETWORKS = {network.name: network for network in (VGG, RESNET, LONG)}
 
 
 @contextmanager
@@ -115,6 +121,12 @@ def same(network: Network) -> Network:
     return network
 
 
+def teaching(share: float) -> dict[str, Any]:
+    """The base teaches, and so much of the loss is its word."""
+    return {"distillation_loss": partial(distillation_loss, weight=share)}
+
+
+TAUGHT = {f"the base teaches, weight {share:g}": share for share in (0.9, 0.5, 0.2)}
 IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     AS_IS: (same, budget_recipe, {}),
     "search 1/4 of the base": (searched(0.25), budget_recipe, {}),
@@ -130,6 +142,7 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     "weights at a tenth of that": (same, choosing, {"ARCHITECTURE_RATE": 0.1}),
     "gates soft in the forward pass": (same, gates, {"hard_gates": gates.sigmoid_gates}),
     HELD_OUT: (same, choosing, {"Task": task_with(steps="alternating")}),
+    **{idea: (same, weights, teaching(share)) for idea, share in TAUGHT.items()},
 }
 
 
@@ -150,7 +163,7 @@ def row(network: Network, share: float, seed: int, idea: str, data: Path, work: 
     suite = Suite("ideas", "", (change(network),), (seed,), (entry,), precision="bf16-mixed")
     ground = Ground(suite, suite.networks[0], seed, Place(None, (("cifar10", str(data)),)))
     out = work / idea.replace("/", "_")
-    job = Run(network.name, share, seed, False, "dnal")
+    job = Run(network.name, share, seed, idea in TAUGHT, "dnal")
     base = Base(network.name, seed)
     if not trained(work, base):
         train_base(ground, work, lambda: False)
