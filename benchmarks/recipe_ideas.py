@@ -30,8 +30,10 @@ from dnal.bench.jobs import Base, Run
 from dnal.bench.run import row_file, run_row
 from dnal.bench.suite import RESNET, VGG, Entry, Network, Suite
 from dnal.methods import budget_recipe
+from dnal.methods.magnitude import l1_scores
 from dnal.methods.task import Task
 from dnal.plan import DEFAULT_EPOCHS
+from dnal.space.space import Space
 from dnal.train import weights
 from dnal.train.distillation import distillation_loss
 from result_file import append_rows, read_rows
@@ -101,6 +103,20 @@ def pooled(by_group: bool) -> type[budget_recipe.BudgetSearch]:
     return Search
 
 
+def leaning(share: float) -> type[budget_recipe.BudgetSearch]:
+    """The search whose s starts lower where the L1 norm is small: from 1 - ``share``, at half the mean of the group or
+    less, to 1, at one and a half times the mean or more."""
+
+    class Search(budget_recipe.BudgetSearch):
+        def __init__(self, gated: gates.Gated, space: Space, *args: Any, **kwargs: Any) -> None:
+            norms = l1_scores(gated.network, space).sub(0.5).clamp(0, 1).to(gated.s)
+            with torch.no_grad():
+                gated.s.copy_(budget_recipe.START * (1 - share * (1 - norms)))
+            super().__init__(gated, space, *args, **kwargs)
+
+    return Search
+
+
 def task_with(**values: Any) -> Callable[..., Task]:
     """What a method is given, with other settings."""
     return lambda **own: Task(**{**own, **values})
@@ -133,6 +149,14 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     "search 1/6 of the base": (searched(1 / 6), budget_recipe, {}),
     "search 1/12 of the base": (searched(1 / 12), budget_recipe, {}),
     "search 1/12 of the base, budget met at its end": (searched(1 / 12), budget_recipe, {"WAIT": 0.02, "TIGHT": 0.95}),
+    **{
+        f"search 1/12 of the base, s starts by L1, {share:g}": (
+            searched(1 / 12),
+            budget_recipe,
+            {"BudgetSearch": leaning(share)},
+        )
+        for share in (0.3, 0.6, 0.9)
+    },
     "one second moment per group": (same, budget_recipe, {"BudgetSearch": pooled(True)}),
     "one second moment": (same, budget_recipe, {"BudgetSearch": pooled(False)}),
     "budget met at .4 of the search": (same, budget_recipe, {"TIGHT": 0.4}),

@@ -46,18 +46,40 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_table_of_the_unbalanced_network_is_what_the_result_file_says() -> None:
-    rows = list(csv.DictReader((ROOT / "benchmarks" / "unbalanced_vgg.csv").open()))
-    for taught, column in (("0", 1), ("1", 2)):
-        for method in {row["method"] for row in rows}:
-            own = [100 * float(r["accuracy"]) for r in rows if r["method"] == method and r["taught"] == taught]
-            line = next(x for x in README.splitlines() if x.startswith(f"| `{method}`"))
-            shown = line.split("|")[1 + column].split()[0]
-            assert shown == f"{statistics.mean(own):.1f}", (method, taught)
-
-
 def rows_of(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader((ROOT / "benchmarks" / name).open()))
+
+
+def test_table_of_the_suite_cpu_is_what_the_result_file_says() -> None:
+    rows = [row for row in rows_of("results/cpu.csv") if row["network"] == "vgg16-quarter"]
+    assert len(rows) == 2 * 2 * 3 * 9
+    found = {(row["entry"], row["taught"], row["share"], row["seed"]): 100 * float(row["accuracy"]) for row in rows}
+    seeds = sorted({row["seed"] for row in rows})
+    reach = 4.302653 / len(seeds) ** 0.5  # Student's t of two degrees of freedom, 97.5 %
+    for entry in {row["entry"] for row in rows}:
+        cells = next(line for line in README.splitlines() if line.startswith(f"| `{entry}` |")).split("|")[2:-1]
+        means = [
+            f"{statistics.mean(found[entry, taught, share, seed] for seed in seeds):.1f}"
+            for taught in "01"
+            for share in ("25.0", "10.0")
+        ]
+        assert [cell.strip() for cell in cells[:4]] == means, entry
+        for taught, cell in zip("01", cells[4:6], strict=True):
+            if entry == "dnal":
+                continue
+            gaps = [
+                statistics.mean(
+                    found["dnal", taught, s, seed] - found[entry, taught, s, seed] for s in ("25.0", "10.0")
+                )
+                for seed in seeds
+            ]
+            mean, error = statistics.mean(gaps), statistics.stdev(gaps) * reach
+            shown = [float(number) for number in re.findall(r"[-+][0-9.]+", cell)]
+            assert shown == pytest.approx([mean, mean - error, mean + error], abs=0.06), entry
+        if cells[6].strip():
+            own = [row for row in rows if row["entry"] == entry]
+            cost = statistics.mean(1 + float(row["choosing_seconds"]) / float(row["base_seconds"]) for row in own)
+            assert float(cells[6]) == pytest.approx(cost, abs=0.006), entry
 
 
 def test_budgets_are_met_as_the_result_file_says() -> None:
