@@ -82,6 +82,26 @@ def test_table_of_the_suite_cpu_is_what_the_result_file_says() -> None:
             assert float(cells[6]) == pytest.approx(cost, abs=0.006), entry
 
 
+def test_lead_of_the_earlier_comparison_is_what_the_result_file_says() -> None:
+    rows = [row for row in rows_of("unbalanced_vgg.csv") if row["taught"] == "0"]
+    ours, theirs = (
+        statistics.mean(100 * float(row["accuracy"]) for row in rows if row["method"] == method)
+        for method in ("dnal", "magnitude")
+    )
+    assert f"has `dnal` {ours - theirs:.1f} points before `magnitude`" in " ".join(README.split())
+
+
+def test_digits_are_what_the_result_file_says() -> None:
+    base, compact = (
+        statistics.mean(100 * float(row[f"{which}_accuracy"]) for row in rows_of("digits.csv"))
+        for which in ("base", "compact")
+    )
+    said = (
+        f"the base reaches {base:.1f} % on the 540 test images, the compact network at 30 % of the MACs {compact:.1f} %"
+    )
+    assert said in " ".join(README.split())
+
+
 def test_budgets_are_met_as_the_result_file_says() -> None:
     run = [row for row in rows_of("budgets_met.csv") if row["used"]]
     for kind, multiple, count, used in (("one", "1", 15, 0.999), ("one", "8", 13, 0.996), ("several", "1", 9, 0.999)):

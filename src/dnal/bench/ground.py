@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal import data, models
 from dnal.bench.suite import Network, Suite
 from dnal.data import Dataset
 from dnal.space.space import Space
-from dnal.train.arrangement import precision_of
+from dnal.train.arrangement import fabric_of
 from dnal.train.place import first_batch
 
 EVALUATED = 500
@@ -40,7 +39,7 @@ class Ground:
 
     def __init__(self, suite: Suite, network: Network, seed: int, place: Place) -> None:
         self.suite, self.network, self.seed = suite, network, seed
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=precision_of(suite.precision))  # type: ignore[arg-type]
+        self.fabric = fabric_of(suite.precision)
         self.device = self.fabric.device.type
         self.dataset: Dataset = data.load(
             dict(place.data).get(network.data, network.data),

@@ -108,7 +108,7 @@ def fastest_arrangement(
 
 def _step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidate: Arrangement) -> Callable[[], None]:
     precision, order = candidate
-    fabric = Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    fabric = fabric_of(precision)
     own = copy.deepcopy(network).train()
     module = fabric.setup(own.to(fabric.device).to(memory_format=ORDERS[order]))
     inputs, targets = fabric.to_device((inputs, targets))
