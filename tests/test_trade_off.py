@@ -17,6 +17,8 @@ from dnal.train.listener import Listener
 
 SHAPE = (1, 8, 8)
 BUDGETS = ("macs<=60%", "macs<=25%,params<=40%", "params<=20%")
+ON_CPU: dict[str, Any] = {"deploy_batch": 16, "backend": "torch-cpu"}
+"""Where it will run; what trains may be a GPU."""
 
 
 def small_network() -> nn.Module:
@@ -177,7 +179,7 @@ def test_memory_and_latency_are_stated_at_the_batch_and_counted_on_the_result() 
     from dnal.space.memory import peak_memory
 
     learned = dnal.learn(
-        wide_network(), *own_loaders(), budget="memory<=60%,latency<=90%,macs<=60%", epochs=(1, 1, 1), deploy_batch=16
+        wide_network(), *own_loaders(), budget="memory<=60%,latency<=90%,macs<=60%", epochs=(1, 1, 1), **ON_CPU
     )
     rows = {row["cost"]: row for row in learned.constraints}
     assert list(rows) == ["memory", "latency", "macs"]
@@ -194,13 +196,13 @@ def test_memory_and_latency_are_stated_at_the_batch_and_counted_on_the_result() 
 def test_a_latency_that_was_missed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnal.latency.measured_ms", lambda networks, example, backend: [1.0, 1000.0])
     with pytest.warns(UserWarning, match="does not hold: 1000 was measured"):
-        learned = dnal.learn(wide_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1), deploy_batch=16)
+        learned = dnal.learn(wide_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1), **ON_CPU)
     assert not learned.constraints[0]["holds"]
 
 
 def test_a_measurement_may_miss_by_five_percent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnal.latency.measured_ms", lambda networks, example, backend: [1.0, 0.94])
-    learned = dnal.learn(wide_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1), deploy_batch=16)
+    learned = dnal.learn(wide_network(), *own_loaders(), budget="latency<=90%", epochs=(1, 1, 1), **ON_CPU)
     assert learned.constraints[0]["got"] > learned.constraints[0]["asked"]
     assert learned.constraints[0]["holds"]
 
@@ -213,7 +215,7 @@ def test_a_known_latency_model_is_not_measured_again(tmp_path: Path, monkeypatch
     model = latency.profile(network, dnal.Space.of(network, example), example, batch=16, cache=False)
     model.save(tmp_path / "latency.json")
     monkeypatch.setattr("dnal.latency.profile", None)
-    common: dict[str, Any] = {"budget": "latency<=90%", "epochs": (1, 1, 1), "deploy_batch": 16}
+    common: dict[str, Any] = {"budget": "latency<=90%", "epochs": (1, 1, 1), **ON_CPU}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whether the measurement holds is not the question here
         learned = [
@@ -222,7 +224,7 @@ def test_a_known_latency_model_is_not_measured_again(tmp_path: Path, monkeypatch
         ]
     assert same(*learned)
     with pytest.raises(UserError, match="at a batch of 16, but the budget is stated on torch-cpu at a batch of 1"):
-        dnal.learn(wide_network(), *own_loaders(), latency=model, budget="latency<=90%")
+        dnal.learn(wide_network(), *own_loaders(), latency=model, budget="latency<=90%", backend="torch-cpu")
 
 
 def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,11 +236,14 @@ def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("dnal.latency.fastest_multiple", fastest)
     results = dnal.trade_off(
-        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=40%"], epochs=(1, 1, 1), multiple="auto"
-    )
+        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=40%"], epochs=(1, 1, 1), multiple="auto",
+        backend="torch-cpu",
+    )  # fmt: skip
     # Multiples of 16 would leave everything whole, the fastest of all per MAC.
     assert asked == [{"backend": "torch-cpu", "batch": 1, "candidates": [1, 2, 4, 8]}]
-    dnal.trade_off(small_network(), *own_loaders(), budgets=["macs<=30%"], epochs=(1, 1, 1), multiple="auto")
+    dnal.trade_off(
+        small_network(), *own_loaders(), budgets=["macs<=30%"], epochs=(1, 1, 1), multiple="auto", backend="torch-cpu"
+    )
     assert asked[1]["candidates"] == [1, 2, 4], "multiples of 8 keep 33 % at least"
     for learned in results:
         assert learned.settings["multiple"] == 4

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,7 @@ from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, first_batch
 from dnal.train.processes import shared_out
+from dnal.train.reproducible import reproducible
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
@@ -236,57 +238,70 @@ def trade_off(
         latency = _known(kept[0]) or latency
         precision = kept[0].job["precision"] if precision == "auto" else precision
         memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
-    deployment = Deployment.of(deploy_batch, plans[0].backend)
-    example = _example(val, example_inputs).to(fabric.device)
-    placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
-    space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
-    _check_removable(space, chosen_by_name=bool(include or exclude))
-    everyone = Chorus(listeners)
-    space, plans, model = _by_one(
-        fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
-    )
-    everyone.space(space, ranges(space, plans, model))
-    loss = loss or F.cross_entropy
-    layout: str = "channels_last" if memory_format == "auto" else memory_format
-    if alone:
-        precision, layout = arranged(fabric, precision, memory_format, network, space.full_cost["macs"], val, loss)
-        fabric = fabric_of(precision)
-    order = ORDERS[layout]
-    torch.manual_seed(seed)
-    decided = {
-        "precision": str(fabric.strategy.precision.precision),
-        "memory_format": "channels_last" if order is torch.channels_last and example.dim() == 4 else "contiguous",
-        "threads": torch.get_num_threads(),
-        "device": fabric.device.type,
-        "processes": fabric.world_size,
-        "input_shape": list(example.shape[1:]),
-        "variables": space.num_variables,
-        "branches": space.num_branches,
-        "include": list(patterns(include)),
-        "exclude": list(patterns(exclude)),
-    }
-    settings = [plan.settings() | decided for plan in plans]
-    for keeper, own in zip(keepers, settings, strict=True):
-        keeper.check(_identity(own))
-    for own, listener in zip(settings, listeners, strict=True):
-        listener.start(own)
-    if model is not None:
-        everyone.latency(model)
+    with _lent(network, fabric) as home, reproducible(fabric.device):
+        deployment = Deployment.of(deploy_batch, plans[0].backend)
+        example = _example(val, example_inputs).to(fabric.device)
+        placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
+        space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
+        _check_removable(space, chosen_by_name=bool(include or exclude))
+        everyone = Chorus(listeners)
+        space, plans, model = _by_one(
+            fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
+        )
+        everyone.space(space, ranges(space, plans, model))
+        loss = loss or F.cross_entropy
+        layout: str = "channels_last" if memory_format == "auto" else memory_format
+        if alone:
+            precision, layout = arranged(fabric, precision, memory_format, network, space.full_cost["macs"], val, loss)
+            fabric = fabric_of(precision)
+        order = ORDERS[layout]
+        torch.manual_seed(seed)
+        decided = {
+            "precision": str(fabric.strategy.precision.precision),
+            "memory_format": "channels_last" if order is torch.channels_last and example.dim() == 4 else "contiguous",
+            "threads": torch.get_num_threads(),
+            "device": fabric.device.type,
+            "processes": fabric.world_size,
+            "input_shape": list(example.shape[1:]),
+            "variables": space.num_variables,
+            "branches": space.num_branches,
+            "include": list(patterns(include)),
+            "exclude": list(patterns(exclude)),
+        }
+        settings = [plan.settings() | decided for plan in plans]
+        for keeper, own in zip(keepers, settings, strict=True):
+            keeper.check(_identity(own))
+        for own, listener in zip(settings, listeners, strict=True):
+            listener.start(own)
+        if model is not None:
+            everyone.latency(model)
 
-    placed(network, fabric, example, order)
-    job = Job(
-        fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
-        loss, metric or accuracy,
-    )  # fmt: skip
-    train_base(job, plans[0], keepers, settings, everyone)
-    base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
-    results = []
-    for plan, own, keeper, listener in zip(plans, settings, keepers, listeners, strict=True):
-        learned = shrunk(job, base, plan, own, keeper, listener)
-        listener.finish(learned)
-        results.append(learned)
-    placed(network, fabric, example, torch.contiguous_format)
-    return results
+        placed(network, fabric, example, order)
+        job = Job(
+            fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
+            loss, metric or accuracy,
+        )  # fmt: skip
+        train_base(job, plans[0], keepers, settings, everyone)
+        base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
+        results = []
+        for plan, own, keeper, listener in zip(plans, settings, keepers, listeners, strict=True):
+            learned = shrunk(job, base, plan, own, keeper, listener)
+            learned.network.to(home)
+            listener.finish(learned)
+            results.append(learned)
+        placed(network, fabric, example, torch.contiguous_format)
+        return results
+
+
+@contextmanager
+def _lent(network: nn.Module, fabric: Fabric) -> Iterator[torch.device]:
+    """The network on the fabric's device; at the end, or on an error, it goes back to its own, which is given."""
+    home = next((p.device for p in network.parameters()), fabric.device)
+    network.to(fabric.device)
+    try:
+        yield home
+    finally:
+        network.to(home)
 
 
 def _by_one(

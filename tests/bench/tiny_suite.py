@@ -13,6 +13,7 @@ from dnal.bench.jobs import Base, Job, Penalty, Run, needs
 from dnal.bench.penalty import find_penalty, penalty_file
 from dnal.bench.run import row_file, run_row
 from dnal.bench.suite import MORE, OUTSIDE, OWN, Network, Suite
+from dnal.train.reproducible import reproducible
 
 TINY = Suite(
     "tiny", "for tests", (Network("small", "vgg_small", "digits", (1, 8, 8), 150, (30.0, 15.0), (1, 2, 1), 32),),
@@ -39,12 +40,13 @@ def do(suite: Suite, job: Job, out: Path, rates: tuple[float, ...] = (), stop: C
     if isinstance(job, Penalty) and penalty_file(out, job).exists():
         return
     ground = Ground(suite, suite.network(job.network), seed, Place())
-    if isinstance(job, Base):
-        train_base(ground, out, stop)
-    elif isinstance(job, Penalty):
-        find_penalty(ground, job, out, stop)
-    else:
-        run_row(ground, job, rates or suite.rates[-1:], out, stop)
+    with reproducible(ground.fabric.device):
+        if isinstance(job, Base):
+            train_base(ground, out, stop)
+        elif isinstance(job, Penalty):
+            find_penalty(ground, job, out, stop)
+        else:
+            run_row(ground, job, rates or suite.rates[-1:], out, stop)
 
 
 def row(suite: Suite, job: Run, out: Path, rates: tuple[float, ...] = ()) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dnal.bench.run import run_row
 from dnal.bench.suite import Suite
 from dnal.errors import UserError
 from dnal.train.loop import Stopped
+from dnal.train.reproducible import reproducible
 
 DONE, STOPPED = "", "stopped"
 
@@ -45,12 +46,13 @@ def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path
     """
     try:
         ground = Ground(suite, suite.network(job.network), _seed(suite, job), place)
-        if isinstance(job, Base):
-            train_base(ground, out, _stop)
-        elif isinstance(job, Penalty):
-            find_penalty(ground, job, out, _stop)
-        else:
-            run_row(ground, job, rates, out, _stop)
+        with reproducible(ground.fabric.device):
+            if isinstance(job, Base):
+                train_base(ground, out, _stop)
+            elif isinstance(job, Penalty):
+                find_penalty(ground, job, out, _stop)
+            else:
+                run_row(ground, job, rates, out, _stop)
     except Stopped:
         return STOPPED
     except UserError as error:

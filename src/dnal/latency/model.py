@@ -203,7 +203,8 @@ class Latency:
 
     def terms_ms(self, gates: Tensor, *, exactly: bool = False) -> Tensor:
         """Milliseconds of each of ``terms``, shape (terms,), float64."""
-        return self._factors * self.layers(gates, exactly=exactly) + self._overhead * self._share_left(gates)
+        layers = self.layers(gates, exactly=exactly)  # first of all, since it moves the factors to the gates
+        return self._factors * layers + self._overhead * self._share_left(gates)
 
     def __call__(self, gates: Tensor) -> Tensor:
         """Milliseconds of gate values of shape (num_gates,): a float64 scalar, differentiable in them."""

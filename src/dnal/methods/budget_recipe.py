@@ -71,7 +71,7 @@ def neutral_multipliers(task: Tensor, costs: Tensor, preconditioner: Tensor) -> 
     """
     costs = costs.double()
     weighted = costs * preconditioner.double()
-    gram, wanted = (weighted @ costs.T).cpu(), -(weighted @ task.double()).cpu()
+    gram, wanted = weighted @ costs.T, -(weighted @ task.double())
     best, least = torch.zeros_like(wanted), 0.0
     for size in range(1, wanted.numel() + 1):
         for chosen in combinations(range(wanted.numel()), size):
@@ -115,7 +115,7 @@ class BudgetSearch:
         self.optimizer = torch.optim.Adam([gated.s], lr=self.lr, betas=(0.9, 0.99))
         self.multipliers = dict.fromkeys(self.limits, 0.0)
         self.done = 0
-        self._ranking = Ranking(space, widths, gated.s.device)
+        self._ranking = Ranking(space, widths)
         self._count = self._ranking.chunks
         self._every = max(1, min(10, self.steps // 100))  # a shift costs a binary search of cost evaluations
         gated.hard = True
@@ -157,8 +157,10 @@ class BudgetSearch:
     def progress(self) -> float:
         return min(self.done / self.steps, 1.0)
 
+    # Thousands of numbers and many questions about them: what follows is done on the CPU, wherever the network is.
+
     def _cost_gradient(self, task: Tensor) -> Tensor:
-        s = self.gated.s.detach().requires_grad_()
+        s = self.gated.s.detach().cpu().requires_grad_()
         now = limits_at(self.progress, self.space.full_cost, self.limits)
         with torch.enable_grad():
             gates = hard_gates(s, self.gated.delta)
@@ -170,15 +172,16 @@ class BudgetSearch:
             )
         moments: Any = self.optimizer.state.get(self.gated.s, {})
         second = moments.get("exp_avg_sq")
-        preconditioner = torch.ones_like(task) if second is None else 1 / (second.sqrt() + 1e-12)
-        neutral = dict(zip(binding, neutral_multipliers(task, slopes, preconditioner).tolist(), strict=True))
+        preconditioner = torch.ones_like(s) if second is None else 1 / (second.cpu().sqrt() + 1e-12)
+        neutral = dict(zip(binding, neutral_multipliers(task.cpu(), slopes, preconditioner).tolist(), strict=True))
         for name, before in self.multipliers.items():
             self.multipliers[name] = 0.9 * before + 0.1 * neutral[name] if name in neutral else 0.0
-        return torch.stack([self.multipliers[name] * slope for name, slope in zip(binding, slopes, strict=True)]).sum(0)
+        weighted = [self.multipliers[name] * slope for name, slope in zip(binding, slopes, strict=True)]
+        return torch.stack(weighted).sum(0).to(task)
 
     @torch.no_grad()
     def _project(self) -> None:
-        s = self.gated.s
+        s = self.gated.s.detach().cpu()
         now = limits_at(self.progress, self.space.full_cost, self.limits)
         order = self._ranking.order(s)
         inside = self._inside(order, now)
@@ -192,7 +195,7 @@ class BudgetSearch:
             s.sub_(edge)
         s.clamp_(-START, START)
         # what stays although it is wanted less, or is in a chunk with what is wanted more, and the other way round
-        s.copy_(torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN)))
+        self.gated.s.copy_(torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN)))
 
     def _inside(self, order: Order, limits: Mapping[str, float]) -> Tensor:
         if self._ranking.coarse:  # the longest prefix alone may leave much of the budget

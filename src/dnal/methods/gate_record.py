@@ -20,12 +20,13 @@ def gate_record(gated: Gated, space: Space, validate: Callable[[nn.Module], floa
     validated, its accuracy with gates rounded to 0/1; with soft gates too, where these are what is trained."""
     record: dict[str, Any] = {}
     with torch.no_grad():
-        soft, hard = sigmoid_gates(gated.s, gated.delta), gated.s > 0
+        soft = sigmoid_gates(gated.s, gated.delta).cpu()
+        hard = gated.s.cpu() > 0
         for name, cost in space.costs.items():
             record[f"{name}_soft"], record[f"{name}_hard"] = float(cost(soft)), float(cost(hard))
         record["open"] = float(hard.double().mean())
         record["undecided"] = float(((soft > 0.1) & (soft < 0.9)).double().mean())
-        record["gates"] = torch.histc(soft.double().cpu(), BINS, 0, 1).long().tolist()
+        record["gates"] = torch.histc(soft.double(), BINS, 0, 1).long().tolist()
     record["delta"] = gated.delta
     if validate is not None:
         before = gated.hard

@@ -33,7 +33,7 @@ class Ranking:
             branch is a group of its own.
     """
 
-    def __init__(self, space: Space, widths: Widths | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(self, space: Space, widths: Widths | None = None) -> None:
         widths = widths or Widths()
         group_of_variable = torch.zeros(space.num_gates, dtype=torch.long)
         group_of: list[int] = []
@@ -55,10 +55,10 @@ class Ranking:
                 group_of.append(number)
                 sizes.append(1)
         self.chunks, self.must = len(sizes), len(space.groups) + len(space.choices)
-        self.group_of = torch.tensor(group_of, dtype=torch.long, device=device)
-        self._group_of_variable = group_of_variable.to(device)
-        self._chunk_of_slot = torch.tensor(chunk_of_slot, dtype=torch.long, device=device)
-        self._sizes = torch.tensor(sizes, dtype=torch.float64, device=device)
+        self.group_of = torch.tensor(group_of, dtype=torch.long)
+        self._group_of_variable = group_of_variable
+        self._chunk_of_slot = torch.tensor(chunk_of_slot, dtype=torch.long)
+        self._sizes = torch.tensor(sizes, dtype=torch.float64)
         first = torch.ones_like(self.group_of, dtype=torch.bool)
         first[1:] = self.group_of[1:] != self.group_of[:-1]
         self._stays = first & (self.group_of < self.must)
@@ -70,14 +70,14 @@ class Ranking:
 
     def order(self, scores: Tensor) -> Order:
         """The order in which chunks open; ``scores``: (num_gates,), higher opens first."""
-        scores = scores.detach().to(torch.float64)
+        scores = scores.detach().cpu().to(torch.float64)
         by_score = scores.argsort(descending=True, stable=True)
         by_group = by_score[self._group_of_variable[by_score].argsort(stable=True)]  # group by group, best first
         chunk = torch.empty_like(by_group)
         chunk[by_group] = self._chunk_of_slot
         mean = torch.zeros_like(self._sizes).index_add(0, chunk, scores) / self._sizes
         first = torch.full_like(self.group_of, scores.numel())
-        first.scatter_reduce_(0, chunk, torch.arange(scores.numel(), device=chunk.device), "amin")
+        first.scatter_reduce_(0, chunk, torch.arange(scores.numel()), "amin")
         order = first.argsort()
         order = order[mean[order].argsort(descending=True, stable=True)]
         order = torch.cat((order[self._stays[order]], order[~self._stays[order]]))

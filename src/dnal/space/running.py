@@ -42,15 +42,37 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def undisturbed(inputs: Inputs) -> Iterator[None]:
-    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode: they would
-    hide weights behind their casts and views behind nothing at all."""
+    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode, which would
+    hide weights behind their casts and views behind nothing at all, and TF32, whose rounding would pass for a wrong
+    removal."""
     devices = sorted({t.device.index for t in held_tensors(inputs) if t.is_cuda})
     kinds = {"cpu", *(t.device.type for t in held_tensors(inputs))}
     with torch.random.fork_rng(devices), torch.inference_mode(False), ExitStack() as stack:
+        stack.enter_context(_single_precision())
         for kind in sorted(kinds):
             if torch.amp.is_autocast_available(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """Convolutions and matrix products of single precision in all its digits: by default convolutions of CUDA have
+    ten bits."""
+    backends: Any = torch.backends
+    if hasattr(backends.cudnn, "conv"):  # PyTorch 2.9; its older switches refuse to be read where both are mixed
+        switches = [(own, "fp32_precision", "ieee") for own in (backends.cudnn.conv, backends.cudnn.rnn)]
+        switches.append((backends.cuda.matmul, "fp32_precision", "ieee"))
+    else:
+        switches = [(own, "allow_tf32", False) for own in (backends.cudnn, backends.cuda.matmul)]
+    before = [getattr(own, name) for own, name, _ in switches]
+    for own, name, value in switches:
+        setattr(own, name, value)
+    try:
+        yield
+    finally:
+        for (own, name, _), value in zip(switches, before, strict=True):
+            setattr(own, name, value)
 
 
 def copied(network: nn.Module) -> nn.Module:
