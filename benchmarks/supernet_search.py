@@ -214,7 +214,9 @@ class Job:
         return small, architecture, setting.epochs
 
     def rate(self, name: str) -> float | None:
-        """What was chosen for rows of this kind on the first seed."""
+        """What was chosen for rows of this kind on the first seed, if there was a choice."""
+        if len(self.setting.rates) == 1:
+            return self.setting.rates[0]
         tried = [
             (float(row["validation"]), float(row["rate"]))
             for row in self.rows

@@ -174,8 +174,8 @@ def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
         value = parameter.detach()
         for dim, indices in enumerate(kept.get(name, ())):
             if indices is not None:
-                mask = torch.zeros(value.size(dim), dtype=value.dtype, device=value.device)
-                mask[indices.to(value.device)] = 1
-                value = value * mask.view([-1 if d == dim else 1 for d in range(value.dim())])
+                mask = torch.zeros(value.size(dim), dtype=value.dtype)
+                mask[indices.cpu()] = 1
+                value = value * mask.to(value.device).view([-1 if d == dim else 1 for d in range(value.dim())])
         result[name] = torch.zeros_like(value) if name in silent else value
     return result
