@@ -61,7 +61,7 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
         "macs_error_own": f"{found.macs_error_own:.4f}",
         "error_without_drift": f"{found.error_without_drift:.4f}",
         "drift": f"{found.drift:.3f}",
-        **{f"latency<={bound}": f"{got:.3f}" for bound, got in kept.items()},
+        **{f"latency<={bound}": got and f"{got:.3f}" for bound, got in kept.items()},
         "base_ms": f"{model.measured[0]['ms']:.2f}",
         "profile_seconds": f"{seconds:.0f}",
         "threads": model.threads,
@@ -72,19 +72,25 @@ def row(name: str, batch: int, backend: str, multiple: str, options: argparse.Na
 
 def budgets_kept(
     network: nn.Module, space: dnal.Space, model: LatencyModel, example: Tensor, multiple: int, shares: list[int]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """What compact networks take over what was asked, under bounds on the latency in percent of the base: of uniform
-    widths, and of the largest L1 norms of fresh weights, which empty some layers. All are measured beside the base."""
+    widths, and of the largest L1 norms of fresh weights, which empty some layers. All are measured beside the base;
+    None for a bound that no widths keep (on a GPU a small network takes as long as its calls take to issue)."""
     priced = space.with_cost("latency", model.cost(space))
     largest, widths = l1_scores(network, space), Widths(multiple=multiple)
     networks, asked = [network], {}
+    found: dict[str, float | None] = {}
     for name, scores in (("uniform", uniform_scores(space, largest)), ("l1", largest)):
         for share in shares:
-            chosen = selected(priced, scores, {"latency": model.base_ms * share / 100}, widths, model)
+            found[f"{share}% {name}"] = None
+            try:
+                chosen = selected(priced, scores, {"latency": model.base_ms * share / 100}, widths, model)
+            except dnal.UserError:
+                continue
             networks.append(dnal.compact(network, dnal.Architecture.of(space, chosen), check=False))
             asked[f"{share}% {name}"] = share / 100
     base, *own = measured_ms(networks, at_batch(example, model.batch), model.backend)
-    return {bound: ms / (base * share) for ms, (bound, share) in zip(own, asked.items(), strict=True)}
+    return found | {bound: ms / (base * share) for ms, (bound, share) in zip(own, asked.items(), strict=True)}
 
 
 def main() -> None:

@@ -27,13 +27,26 @@ def known_ms(network: nn.Module, space: dnal.Space, open_variables: torch.Tensor
 def test_a_known_device_is_recovered() -> None:
     network, space, example = plain()
     model = profile(network, space, example, backend=Analytic())
-    assert model.factors["convolution"] == pytest.approx(SLOWER, rel=1e-3)
+    found = [factor for family, factor in model.factors.items() if family.startswith("convolution")]
+    assert found == pytest.approx([SLOWER] * len(found), rel=1e-3)
     assert model.constant == pytest.approx(OVERHEAD, rel=0.02)
     for seed in range(5):
         o = open_at(space, random_shares(space, seed))
         known = known_ms(network, space, o, example)
         assert float(model.cost(space)(o)) == pytest.approx(known, rel=5e-3)
         assert model.predicted_ms(space, o) == pytest.approx(known, rel=5e-3)
+
+
+def test_layers_of_one_resolution_are_calibrated_together() -> None:
+    network, space, example = plain()
+    model = profile(network, space, example, backend=Analytic(), batch=32)
+    families = {term.path: term.family for term in model.terms if term.kind in ("convolution", "linear")}
+    assert families == {
+        "first": "convolution from 1024 positions",  # 32 images of 8x8
+        "second": "convolution from 1024 positions",
+        "third": "convolution from 256 positions",  # of 4x4
+        "last": "linear from 16 positions",
+    }
 
 
 def test_cost_is_the_formula_at_soft_gates() -> None:
@@ -101,7 +114,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert loaded.predicted_ms(space, o) == model.predicted_ms(space, o)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', '{"format": 2}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', '{"format": 2}', '{"format": 3}'])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "latency.json").write_text(text)
     with pytest.raises(dnal.UserError, match="no latency model"):

@@ -1,4 +1,4 @@
-"""What the layers' times sum up to in a whole network: one factor per class of layer, and a constant."""
+"""What the layers' times sum up to in a whole network: one factor per family of layers, and a constant."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-TRUST = 0.1
-"""How firmly a factor is held to the one that all classes share: a class that hardly shows in the measured networks
-keeps that one."""
+TRUST = 0.4
+"""How firmly the factors are held, together, to the one that all families share: a family that hardly shows in the
+measured networks keeps that one, and the more networks there are, the less it counts."""
 
 Array = npt.NDArray[np.float64]
 
 
 def calibrated(sums: Array, measured: Array) -> tuple[Array, float]:
-    """Factors (classes,) and a constant in milliseconds, none negative, least in relative squared error.
+    """Factors (families,) and a constant in milliseconds, none negative, least in relative squared error.
 
     Args:
-        sums: (networks, classes), the layers' milliseconds by class. measured: (networks,), of the whole networks.
+        sums: (networks, families), the layers' milliseconds by family. measured: (networks,), of the whole networks.
 
-    Method: non-negative least squares (Lawson and Hanson, 1974) of the relative errors, with a ridge around the best
-    common factor.
+    Method: non-negative least squares (Lawson and Hanson, 1974) of the relative errors, with a ridge around the factor
+    that is best where all families share one.
     """
     shares = sums / measured[:, None]
     total = shares.sum(axis=1)
-    common = float(total.sum() / (total @ total)) if total.any() else 1.0
-    classes = sums.shape[1]
-    hold = TRUST * np.sqrt(len(measured) / classes)
+    (common, _), _ = nnls(np.column_stack((total, 1 / measured)), np.ones(len(measured)))
+    if not total.any():
+        common = 1.0
+    families = sums.shape[1]
+    hold = TRUST / np.sqrt(families)
     used = shares.any(axis=0)
     rows = np.vstack(
-        (np.column_stack((shares, 1 / measured)), np.column_stack((hold * np.eye(classes), np.zeros(classes))))
+        (np.column_stack((shares, 1 / measured)), np.column_stack((hold * np.eye(families), np.zeros(families))))
     )
-    goal = np.concatenate((np.ones(len(measured)), np.full(classes, hold * common)))
+    goal = np.concatenate((np.ones(len(measured)), np.full(families, hold * common)))
     found, _ = nnls(rows, goal)
     return np.where(used, found[:-1], common), float(found[-1])

@@ -23,8 +23,7 @@ Place = tuple[int, int]
 Product = tuple[float, list[Place]]
 """A factor times the sizes of dimensions."""
 
-CLASSES = ("convolution", "depthwise", "linear", "norm", "elementwise", "product")
-"""What a calibration corrects by one factor each."""
+KINDS = ("convolution", "depthwise", "linear", "norm", "elementwise", "product")
 
 LINEAR = ("addmm", "mm")
 PRODUCTS = ("bmm", "baddbmm", "_scaled_dot_product", "scaled_dot_product", "_softmax", "einsum")
@@ -37,7 +36,7 @@ class Layer:
     """One operation that is timed.
 
     Attributes:
-        operation: its ATen name; kind: one of ``CLASSES``.
+        operation: its ATen name; kind: one of ``KINDS``.
         arguments: its positional arguments, None in the place of tensors.
         shapes: of its input tensors in the whole network, at the batch of the profile.
         itemsizes: bytes of an element of each.
@@ -61,6 +60,23 @@ class Layer:
     def key(self) -> str:
         """A text that two layers share if they do the same work."""
         return json.dumps(asdict(self), separators=(",", ":"))
+
+    @property
+    def positions(self) -> int:
+        """How often it computes its channels: images times places in each, or rows."""
+        if self.kind in ("convolution", "depthwise"):
+            return math.prod(size for dim, size in enumerate(self.shapes[0]) if dim != 1)
+        if self.kind == "linear":
+            return self.shapes[-2][0]
+        shape, roles = max(zip(self.shapes, self.roles, strict=True), key=lambda own: math.prod(own[0]))
+        return math.prod(size for size, role in zip(shape, roles, strict=True) if not role)
+
+    @property
+    def family(self) -> str:
+        """What a calibration corrects by one factor: layers of one kind whose positions lie between the same two powers
+        of four, in images the layers of one resolution. Alone a layer finds its input in a cache; inside a network it
+        finds what its neighbours have left there, and they are of its size."""
+        return f"{self.kind} from {4 ** ((max(1, self.positions).bit_length() - 1) // 2)} positions"
 
     @property
     def by_width(self) -> bool:

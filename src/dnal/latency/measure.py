@@ -12,10 +12,6 @@ Run = Callable[[], float]
 """Runs something once and returns the milliseconds it took."""
 
 
-QUICK_MS = 250.0
-"""From here on a run counts as slow."""
-
-
 def medians(
     runs: Sequence[Run], *, least: int, most: int | None = None, seconds: float = 0.0, warm_up: int = 2
 ) -> list[float]:
@@ -41,7 +37,7 @@ def medians(
 
 def _settled(run: Run) -> float:
     """Milliseconds of a run for which everything is prepared: the libraries keep the kernels that they make for a shape
-    in caches of limited size, and the networks before it in a turn may have used them up. A slow run has no use for
-    this: there the making is lost in the noise."""
-    ms = run()
-    return run() if ms < QUICK_MS else ms
+    in caches of limited size, and the networks before it in a turn may have used them up. Making them takes some tens
+    of milliseconds."""
+    run()
+    return run()

@@ -15,11 +15,11 @@ from torch import Tensor
 from dnal.atomic import write_text
 from dnal.errors import UserError
 from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
-from dnal.latency.layers import CLASSES
+from dnal.latency.layers import KINDS
 from dnal.space.cost import Cost, CostFunction, Side
 from dnal.space.space import Space
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Term:
 
     Attributes:
         operation: its number among ``Space.operations``, its name and the module that runs it.
-        kind: one of ``dnal.latency.layers.CLASSES``; table: number of its table.
+        kind: one of ``dnal.latency.layers.KINDS``; family: of its layer; table: number of its table.
         axes: what makes the positions in the table: per axis a sum of products, each a factor and (operand, dimension)
             pairs; operands are counted through the inputs and on through the outputs.
     """
@@ -37,6 +37,7 @@ class Term:
     name: str
     path: str
     kind: str
+    family: str
     table: int
     axes: list[list[tuple[float, list[tuple[int, int]]]]]
 
@@ -49,7 +50,7 @@ class LatencyModel:
         backend, batch, device, versions, threads: where and at which batch it was measured.
         multiple: of the widths at which it was measured.
         terms: the operations that take time; tables: of their layers.
-        factors: per class of layer; constant: milliseconds, shared by all operations alike.
+        factors: per family of layers; constant: milliseconds, shared by all operations alike.
         architecture: names of the operations, so that another network is refused.
         measured: per network of the calibration {"ms", "predicted_ms", "macs"}, the whole network first.
         seconds: that the profiling took.
@@ -109,7 +110,7 @@ class LatencyModel:
             "measured": self.measured,
             "seconds": self.seconds,
             "operations": self.operations,
-            "terms": [[t.operation, t.name, t.path, t.kind, t.table, t.axes] for t in self.terms],
+            "terms": [[t.operation, t.name, t.path, t.kind, t.family, t.table, t.axes] for t in self.terms],
             "tables": [
                 {"knots": table.knots, "ms": table.ms.tolist(), "penalties": table.penalties} for table in self.tables
             ],
@@ -178,7 +179,7 @@ class Latency:
         for number, table in enumerate(tables):
             for axis, own in enumerate(table.penalties):
                 self._penalties[number, axis, list(DIVISORS)] = torch.tensor(own, dtype=torch.float64)
-        self._factors = torch.tensor([model.factors[term.kind] for term in model.terms], dtype=torch.float64)
+        self._factors = torch.tensor([model.factors[term.family] for term in model.terms], dtype=torch.float64)
         self._overhead = model.constant / max(1, len(model.terms))
         self._branches = space.branches
         self._branch_variables = torch.tensor([branch.variable for branch in self._branches], dtype=torch.long)
@@ -250,11 +251,11 @@ def _parsed(document: Mapping[str, Any]) -> LatencyModel:
         for t in document["tables"]
     ]
     terms = []
-    for operation, name, path, kind, table, axes in document["terms"]:
-        if kind not in CLASSES or not 0 <= table < len(tables) or not 0 <= operation < len(document["operations"]):
+    for operation, name, path, kind, family, table, axes in document["terms"]:
+        if kind not in KINDS or not 0 <= table < len(tables) or not 0 <= operation < len(document["operations"]):
             raise ValueError(f"its term of '{path}'")
         plain = [[(float(f), [(int(o), int(d)) for o, d in places]) for f, places in sums] for sums in axes]
-        terms.append(Term(operation, str(name), str(path), kind, table, plain))
+        terms.append(Term(operation, str(name), str(path), kind, str(family), table, plain))
     return LatencyModel(
         backend=str(document["backend"]),
         batch=int(document["batch"]),
@@ -264,7 +265,7 @@ def _parsed(document: Mapping[str, Any]) -> LatencyModel:
         multiple=int(document["multiple"]),
         terms=terms,
         tables=tables,
-        factors={kind: float(document["factors"][kind]) for kind in CLASSES},
+        factors={term.family: float(document["factors"][term.family]) for term in terms},
         constant=float(document["constant"]),
         operations=list(document["operations"]),
         measured=list(document["measured"]),

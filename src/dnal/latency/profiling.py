@@ -20,7 +20,7 @@ from dnal.latency.batch import shapes_at
 from dnal.latency.cache import Cache
 from dnal.latency.calibration import Array, calibrated
 from dnal.latency.grid import Table, rounded
-from dnal.latency.layers import CLASSES, Layer, Use, uses_of
+from dnal.latency.layers import Layer, Use, uses_of
 from dnal.latency.measure import Run, medians
 from dnal.latency.model import Latency, LatencyModel, Term
 from dnal.latency.sample import open_at, random_shares
@@ -84,6 +84,7 @@ def profile(
     runtime = backend_of(backend)
     uses = _uses(runtime, network, space, example_inputs, batch)
     terms, tables = _timed(runtime, space, uses, multiple, Cache(runtime) if cache else None, tell)
+    families = sorted({term.family for term in terms})
     unscaled = LatencyModel(
         backend=runtime.name,
         batch=batch,
@@ -93,7 +94,7 @@ def profile(
         multiple=multiple,
         terms=terms,
         tables=tables,
-        factors=dict.fromkeys(CLASSES, 1.0),
+        factors=dict.fromkeys(families, 1.0),
         constant=0.0,
         operations=[operation.name for operation in space.operations],
         measured=[],
@@ -103,12 +104,12 @@ def profile(
     opened += [open_at(space, random_shares(space, seed), multiple) for seed in CALIBRATION_SEEDS]
     inputs = at_batch(example_inputs, batch)
     ms = np.array(_whole_networks(runtime, network, space, opened, inputs, tell))
-    sums = np.stack([_sums(unscaled, space, o) for o in opened])
+    sums = np.stack([_sums(unscaled, space, o, families) for o in opened])
     factors, constant = calibrated(sums, ms)
     predicted = sums @ factors + constant
     return replace(
         unscaled,
-        factors=dict(zip(CLASSES, factors.tolist(), strict=True)),
+        factors=dict(zip(families, factors.tolist(), strict=True)),
         constant=constant,
         measured=[
             {"ms": own, "predicted_ms": guess, "macs": float(space.costs["macs"](o))}
@@ -166,9 +167,10 @@ def _timed(
     tables = [table or _by_elements(grids[key], rate) for key, table in found.items()]
     numbers = {key: number for number, key in enumerate(found)}
     terms = [
-        Term(number, use.layer.operation, use.path, use.layer.kind, numbers[use.layer.key], use.axes)
+        Term(number, layer.operation, use.path, layer.kind, layer.family, numbers[layer.key], use.axes)
         for number, use in enumerate(uses)
         if use is not None
+        for layer in [use.layer]
     ]
     return terms, tables
 
@@ -197,12 +199,12 @@ def _by_elements(grid: Grid, rate: float) -> Table:
     return Table.of(grid.knots, rate * np.array(grid.knots[0]))
 
 
-def _sums(model: LatencyModel, space: Space, open_variables: Tensor) -> Array:
-    """Milliseconds of the layers by class."""
+def _sums(model: LatencyModel, space: Space, open_variables: Tensor, families: Sequence[str]) -> Array:
+    """Milliseconds of the layers by family."""
     cost = Latency(model, space)
     layers = cost.layers(open_variables, exactly=True).numpy()
-    kinds = np.array([CLASSES.index(term.kind) for term in model.terms], dtype=np.int64)
-    return np.asarray(np.bincount(kinds, weights=layers, minlength=len(CLASSES)), dtype=np.float64)
+    numbers = np.array([families.index(term.family) for term in model.terms], dtype=np.int64)
+    return np.asarray(np.bincount(numbers, weights=layers, minlength=len(families)), dtype=np.float64)
 
 
 def _whole_networks(

@@ -60,9 +60,10 @@ def _single_precision() -> Iterator[None]:
     """Convolutions and matrix products of single precision in all its digits: by default convolutions of CUDA have
     ten bits."""
     backends: Any = torch.backends
+    switches: list[tuple[Any, str, Any]]
     if hasattr(backends.cudnn, "conv"):  # PyTorch 2.9; its older switches refuse to be read where both are mixed
-        switches = [(own, "fp32_precision", "ieee") for own in (backends.cudnn.conv, backends.cudnn.rnn)]
-        switches.append((backends.cuda.matmul, "fp32_precision", "ieee"))
+        places = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+        switches = [(own, "fp32_precision", "ieee") for own in places]
     else:
         switches = [(own, "allow_tf32", False) for own in (backends.cudnn, backends.cuda.matmul)]
     before = [getattr(own, name) for own, name, _ in switches]
