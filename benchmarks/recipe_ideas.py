@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dnal import gates
@@ -50,15 +51,16 @@ NETWORKS = {network.name: network for network in (VGG, RESNET, LONG)}
 
 
 @contextmanager
-def replaced(module: Any, **values: Any) -> Iterator[None]:
-    """A module of the package with other constants, or parts."""
-    before = {name: getattr(module, name) for name in values}
+def replaced(modules: Any, **values: Any) -> Iterator[None]:
+    """A module of the package, or several, with other constants, or parts."""
+    places = [(module, name) for module in (modules if isinstance(modules, tuple) else (modules,)) for name in values]
+    before = [getattr(module, name) for module, name in places]
     try:
-        for name, value in values.items():
-            setattr(module, name, value)
+        for module, name in places:
+            setattr(module, name, values[name])
         yield
     finally:
-        for name, value in before.items():
+        for (module, name), value in zip(places, before, strict=True):
             setattr(module, name, value)
 
 
@@ -117,6 +119,20 @@ def leaning(share: float) -> type[budget_recipe.BudgetSearch]:
     return Search
 
 
+def keeping_branches(search: type[budget_recipe.BudgetSearch]) -> type[budget_recipe.BudgetSearch]:
+    """The search that never closes a residual branch as a whole."""
+
+    class Search(search):  # type: ignore[valid-type, misc]
+        @torch.no_grad()
+        def _project(self) -> None:
+            branches = [branch.variable for branch in self.space.branches]
+            self.gated.s[branches] = budget_recipe.START  # first of all, so that they lead the ranking
+            super()._project()
+            self.gated.s[branches] = budget_recipe.START
+
+    return Search
+
+
 def task_with(**values: Any) -> Callable[..., Task]:
     """What a method is given, with other settings."""
     return lambda **own: Task(**{**own, **values})
@@ -142,6 +158,36 @@ def teaching(share: float) -> dict[str, Any]:
     return {"distillation_loss": partial(distillation_loss, weight=share)}
 
 
+def where_right(loss: weights.Loss, teacher: torch.nn.Module | None) -> Callable[[Any, Any, Any], Tensor]:
+    """The loss with a teacher who is heard on the images that it classifies as their labels say."""
+    if teacher is None:
+        return weights.taught_loss(loss, None)
+
+    def compute(outputs: Any, targets: Any, inputs: Any) -> Tensor:
+        with torch.no_grad():
+            word = teacher(inputs)
+        right = word.argmax(1) == targets
+        heard = float(right.double().mean())
+        task = loss(outputs, targets)
+        if not heard:
+            return task
+        return (1 - heard) * task + heard * distillation_loss(
+            outputs[right], word[right], F.cross_entropy(outputs[right], targets[right])
+        )
+
+    return compute
+
+
+WHERE_RIGHT = "the base teaches where it is right"
+EARLY, EARLIER, SCRATCH = "no base, search of 1/5 of all", "no base, search of 1/10 of all", "uniform from new weights"
+ENTRIES = {
+    HELD_OUT: Entry("dnal", "dnal", held_out=True),
+    EARLY: Entry("dnal", "dnal", without_base=True, choosing=1 / 2),
+    EARLIER: Entry("dnal", "dnal", without_base=True, choosing=1 / 4),
+    SCRATCH: Entry("dnal", "uniform", init="fresh", without_base=True),
+}
+"""Ideas that are told from the recipe by what a row of a benchmark may say of a method. Without a base the network's
+weights are new when the search begins, and what is left trains for the longer."""
 TAUGHT = {f"the base teaches, weight {share:g}": share for share in (0.9, 0.5, 0.2)}
 IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     AS_IS: (same, budget_recipe, {}),
@@ -157,6 +203,14 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
         )
         for share in (0.3, 0.6, 0.9)
     },
+    **{
+        f"search 1/12 of the base, {name}": (searched(1 / 12), budget_recipe, {"BudgetSearch": own})
+        for name, own in {
+            "one second moment per group": pooled(True),
+            "no branch closes": keeping_branches(budget_recipe.BudgetSearch),
+            "one second moment per group, no branch closes": keeping_branches(pooled(True)),
+        }.items()
+    },
     "one second moment per group": (same, budget_recipe, {"BudgetSearch": pooled(True)}),
     "one second moment": (same, budget_recipe, {"BudgetSearch": pooled(False)}),
     "budget met at .4 of the search": (same, budget_recipe, {"TIGHT": 0.4}),
@@ -167,6 +221,8 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     "gates soft in the forward pass": (same, gates, {"hard_gates": gates.sigmoid_gates}),
     HELD_OUT: (same, choosing, {"Task": task_with(steps="alternating")}),
     **{idea: (same, weights, teaching(share)) for idea, share in TAUGHT.items()},
+    **{idea: (same, budget_recipe, {}) for idea in (EARLY, EARLIER, SCRATCH)},
+    WHERE_RIGHT: (same, (weights, budget_recipe), {"taught_loss": where_right}),
 }
 
 
@@ -183,11 +239,11 @@ def held_out(cifar: Path, work: Path) -> Path:
 
 def row(network: Network, share: float, seed: int, idea: str, data: Path, work: Path) -> dict[str, object]:
     change, module, others = IDEAS[idea]
-    entry = Entry("dnal", "dnal", held_out=idea == HELD_OUT)
+    entry = ENTRIES.get(idea, Entry("dnal", "dnal"))
     suite = Suite("ideas", "", (change(network),), (seed,), (entry,), precision="bf16-mixed")
     ground = Ground(suite, suite.networks[0], seed, Place(None, (("cifar10", str(data)),)))
     out = work / idea.replace("/", "_")
-    job = Run(network.name, share, seed, idea in TAUGHT, "dnal")
+    job = Run(network.name, share, seed, idea in (*TAUGHT, WHERE_RIGHT), "dnal")
     base = Base(network.name, seed)
     if not trained(work, base):
         train_base(ground, work, lambda: False)
