@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dnal.space.running import undisturbed
+from dnal.space.running import comparable
 
 
 def tf32() -> list[str]:
@@ -15,17 +15,17 @@ def tf32() -> list[str]:
 def test_tf32_is_off_and_comes_back() -> None:
     if not hasattr(torch.backends.cudnn, "conv"):  # before PyTorch 2.9
         assert torch.backends.cudnn.allow_tf32
-        with undisturbed(torch.zeros(1)):
+        with comparable(torch.zeros(1)):
             assert not torch.backends.cudnn.allow_tf32
         assert torch.backends.cudnn.allow_tf32
         return
     before = tf32()
-    with undisturbed(torch.zeros(1)):
+    with comparable(torch.zeros(1)):
         assert tf32() == ["ieee", "ieee"]
     assert tf32() == before
     torch.set_float32_matmul_precision("high")
     try:
-        with undisturbed(torch.zeros(1)):
+        with comparable(torch.zeros(1)):
             assert tf32() == ["ieee", "ieee"]
         assert torch.get_float32_matmul_precision() == "high"
     finally:

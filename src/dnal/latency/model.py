@@ -256,6 +256,10 @@ def _parsed(document: Mapping[str, Any]) -> LatencyModel:
             raise ValueError(f"its term of '{path}'")
         plain = [[(float(f), [(int(o), int(d)) for o, d in places]) for f, places in sums] for sums in axes]
         terms.append(Term(operation, str(name), str(path), kind, str(family), table, plain))
+    factors = {str(family): float(factor) for family, factor in document["factors"].items()}
+    for term in terms:
+        if term.family not in factors:
+            raise ValueError(f"the factor of '{term.family}'")
     return LatencyModel(
         backend=str(document["backend"]),
         batch=int(document["batch"]),
@@ -265,7 +269,7 @@ def _parsed(document: Mapping[str, Any]) -> LatencyModel:
         multiple=int(document["multiple"]),
         terms=terms,
         tables=tables,
-        factors={term.family: float(document["factors"][term.family]) for term in terms},
+        factors=factors,
         constant=float(document["constant"]),
         operations=list(document["operations"]),
         measured=list(document["measured"]),

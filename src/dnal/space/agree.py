@@ -19,7 +19,7 @@ from dnal.space.example import Draw, Example, made
 from dnal.space.inputs import cloned
 from dnal.space.probe import HALF, close
 from dnal.space.remove import Kept, zeroed
-from dnal.space.running import call, copied, evaluating, undisturbed
+from dnal.space.running import call, comparable, copied, evaluating
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
 
@@ -51,7 +51,7 @@ def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -
         if name == "positive" and compared:
             break
         inputs = made(example, draw, torch.Generator().manual_seed(0), device)
-        with undisturbed(inputs):
+        with comparable(inputs):
             both = _copies(network, small, kept, torch.float32)
             try:
                 reference = _outputs(both[0], kept, inputs, torch.float32)

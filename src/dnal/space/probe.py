@@ -20,7 +20,7 @@ from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, cloned
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.running import call, copied, evaluating, undisturbed
+from dnal.space.running import call, comparable, copied, evaluating
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
@@ -42,7 +42,7 @@ class Probe:
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self._references: dict[int, list[Tensor]] = {}
-        with undisturbed(inputs), evaluating(network):
+        with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
             twin = randomised(network)
             self.network, self.inputs = twin, cloned(inputs)
@@ -84,7 +84,7 @@ class Probe:
     def _failing(self, exact: Callable[[Sequence[int]], bool], count: int) -> list[int]:
         failing: list[int] = []
         remaining = list(range(count))
-        with undisturbed(self.inputs):
+        with comparable(self.inputs):
             while remaining and not exact(remaining):
                 culprits = _bisect(exact, remaining)
                 failing += culprits
@@ -115,7 +115,7 @@ class Probe:
                     return None
             return found
 
-        with undisturbed(self.inputs):
+        with comparable(self.inputs):
             return fit(self.network, sizes, variables, used, elsewhere)
 
     def _exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:

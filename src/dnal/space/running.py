@@ -42,13 +42,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def undisturbed(inputs: Inputs) -> Iterator[None]:
-    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode, which would
-    hide weights behind their casts and views behind nothing at all, and TF32, whose rounding would pass for a wrong
-    removal."""
+    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode: they would
+    hide weights behind their casts and views behind nothing at all."""
     devices = sorted({t.device.index for t in held_tensors(inputs) if t.is_cuda})
     kinds = {"cpu", *(t.device.type for t in held_tensors(inputs))}
     with torch.random.fork_rng(devices), torch.inference_mode(False), ExitStack() as stack:
-        stack.enter_context(_single_precision())
         for kind in sorted(kinds):
             if torch.amp.is_autocast_available(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
@@ -56,9 +54,15 @@ def undisturbed(inputs: Inputs) -> Iterator[None]:
 
 
 @contextmanager
+def comparable(inputs: Inputs) -> Iterator[None]:
+    """:func:`undisturbed`, with convolutions and matrix products of single precision in all its digits: those of CUDA
+    have ten bits by default (TF32), and their rounding would pass for a wrong removal."""
+    with undisturbed(inputs), _single_precision():
+        yield
+
+
+@contextmanager
 def _single_precision() -> Iterator[None]:
-    """Convolutions and matrix products of single precision in all its digits: by default convolutions of CUDA have
-    ten bits."""
     backends: Any = torch.backends
     switches: list[tuple[Any, str, Any]]
     if hasattr(backends.cudnn, "conv"):  # PyTorch 2.9; its older switches refuse to be read where both are mixed
