@@ -33,18 +33,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import dnal
 from dnal import data, models
+from dnal.bench.run import machine
 from dnal.gates import Gated
-from dnal.latency.backends.backend import cpu_name
 from dnal.methods import budget_recipe
 from dnal.methods.ranking import ranks
 from dnal.methods.selection import select
 from dnal.models.kaiming import kaiming_init
 from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR
+from dnal.train.arrangement import fabric_of
 from dnal.train.evaluate import accuracy
 from dnal.train.weights import train_weights
 from result_file import append_rows, read_rows
@@ -104,7 +104,7 @@ class Job:
 
     def __init__(self, setting: Setting, seed: int, rows: list[dict[str, str]]) -> None:
         self.setting, self.seed, self.rows = setting, seed, rows
-        self.fabric = Fabric(accelerator="auto", devices=1, precision="bf16-mixed" if CUDA else "32-true")
+        self.fabric = fabric_of("auto")
         self.dataset = data.load(
             setting.data, root=setting.root, input_shape=setting.shape, limit_train=setting.images, seed=0
         )
@@ -246,7 +246,7 @@ class Job:
             "params": sum(p.numel() for p in small.parameters()),
             "epochs": "+".join(map(str, setting.shares[name])) if name in setting.shares else epochs,
             "images": setting.epochs * len(self.dataset.train),
-            "device": torch.cuda.get_device_name() if CUDA else f"{cpu_name()}, 1 thread",
+            "device": machine(self.fabric.device.type),
         }
         tried = [
             {**common, "rate": rate, "validation": f"{value:.4f}", "train_s": f"{spent:.1f}"}

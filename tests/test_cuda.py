@@ -117,7 +117,7 @@ def test_the_gates_of_a_supernet() -> None:
     assert dnal.macs(small, images[:1]) <= limits["macs"]
 
 
-def test_the_latency_of_networks_it_has_not_seen(tmp_path: Path) -> None:
+def test_the_latency_of_networks_it_has_not_seen() -> None:
     torch.manual_seed(0)
     network = torchvision.models.resnet18().cuda().eval()
     images = torch.randn(1, 3, 224, 224, device="cuda")

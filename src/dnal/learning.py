@@ -238,7 +238,7 @@ def trade_off(
         latency = _known(kept[0]) or latency
         precision = kept[0].job["precision"] if precision == "auto" else precision
         memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
-    with _lent(network, fabric) as home, reproducible(fabric.device):
+    with _brought_home(network, fabric) as home, reproducible(fabric.device):
         deployment = Deployment.of(deploy_batch, plans[0].backend)
         example = _example(val, example_inputs).to(fabric.device)
         placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
@@ -294,10 +294,9 @@ def trade_off(
 
 
 @contextmanager
-def _lent(network: nn.Module, fabric: Fabric) -> Iterator[torch.device]:
-    """The network on the fabric's device; at the end, or on an error, it goes back to its own, which is given."""
+def _brought_home(network: nn.Module, fabric: Fabric) -> Iterator[torch.device]:
+    """The device that a network came from, to which it goes back at the end, or on an error."""
     home = next((p.device for p in network.parameters()), fabric.device)
-    network.to(fabric.device)
     try:
         yield home
     finally:

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dnal.bench.base import train_base
-from dnal.bench.ground import Ground, Place
-from dnal.bench.jobs import Base, Job, Penalty, Run, needs
-from dnal.bench.penalty import find_penalty, penalty_file
-from dnal.bench.run import row_file, run_row
+from dnal.bench import worker
+from dnal.bench.ground import Place
+from dnal.bench.jobs import Job, Penalty, Run, needs
+from dnal.bench.penalty import penalty_file
+from dnal.bench.run import row_file
 from dnal.bench.suite import MORE, OUTSIDE, OWN, Network, Suite
-from dnal.train.reproducible import reproducible
 
 TINY = Suite(
     "tiny", "for tests", (Network("small", "vgg_small", "digits", (1, 8, 8), 150, (30.0, 15.0), (1, 2, 1), 32),),
@@ -36,17 +35,9 @@ def do(suite: Suite, job: Job, out: Path, rates: tuple[float, ...] = (), stop: C
     for need in needs(suite, job):
         if not isinstance(need, Run):
             do(suite, need, out)
-    seed = suite.seeds[0] if isinstance(job, Penalty) else job.seed
     if isinstance(job, Penalty) and penalty_file(out, job).exists():
         return
-    ground = Ground(suite, suite.network(job.network), seed, Place())
-    with reproducible(ground.fabric.device):
-        if isinstance(job, Base):
-            train_base(ground, out, stop)
-        elif isinstance(job, Penalty):
-            find_penalty(ground, job, out, stop)
-        else:
-            run_row(ground, job, rates or suite.rates[-1:], out, stop)
+    worker.do(suite, job, rates or suite.rates[-1:], Place(), out, stop)
 
 
 def row(suite: Suite, job: Run, out: Path, rates: tuple[float, ...] = ()) -> dict[str, Any]:

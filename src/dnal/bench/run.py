@@ -87,7 +87,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "samples": winner["samples"], "choosing_samples": keeper.carried("samples"),
         "base_seconds": round(base.seconds, 2), "choosing_seconds": round(keeper.carried("choosing"), 2),
         "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": __version__,
-        "torch": torch.__version__, "device": _device(ground),
+        "torch": torch.__version__, "device": machine(ground.device),
     }  # fmt: skip
     write_text(row_file(out, job), json.dumps(row) + "\n")
     Checkpoints(folder_of(out, job.name)).clear()
@@ -179,8 +179,8 @@ def _widths(network: nn.Module) -> str:
     )
 
 
-def _device(ground: Ground) -> str:
-    """The kind of machine, in words."""
-    if ground.device == "cuda":
+def machine(device: str) -> str:
+    """The kind of machine, in words; ``device``: cpu or cuda."""
+    if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{cpu_name()}, {torch.get_num_threads()} thread"

@@ -45,19 +45,28 @@ def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path
         DONE, STOPPED with its state kept, or a sentence that says why it failed.
     """
     try:
-        ground = Ground(suite, suite.network(job.network), _seed(suite, job), place)
-        with reproducible(ground.fabric.device):
-            if isinstance(job, Base):
-                train_base(ground, out, _stop)
-            elif isinstance(job, Penalty):
-                find_penalty(ground, job, out, _stop)
-            else:
-                run_row(ground, job, rates, out, _stop)
+        do(suite, job, rates, place, out, _stop)
     except Stopped:
         return STOPPED
     except UserError as error:
         return str(error)
     return DONE
+
+
+def do(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path, stop: Callable[[], bool]) -> None:
+    """A job, or what is left of it, in this process.
+
+    Raises:
+        Stopped: when ``stop`` says so; its state is kept. UserError: as the job itself.
+    """
+    ground = Ground(suite, suite.network(job.network), _seed(suite, job), place)
+    with reproducible(ground.fabric.device):
+        if isinstance(job, Base):
+            train_base(ground, out, stop)
+        elif isinstance(job, Penalty):
+            find_penalty(ground, job, out, stop)
+        else:
+            run_row(ground, job, rates, out, stop)
 
 
 def _seed(suite: Suite, job: Job) -> int:

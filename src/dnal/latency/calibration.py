@@ -24,9 +24,8 @@ def calibrated(sums: Array, measured: Array) -> tuple[Array, float]:
     """
     shares = sums / measured[:, None]
     total = shares.sum(axis=1)
-    (common, _), _ = nnls(np.column_stack((total, 1 / measured)), np.ones(len(measured)))
-    if not total.any():
-        common = 1.0
+    alone, _ = nnls(np.column_stack((total, 1 / measured)), np.ones(len(measured)))
+    common = float(alone[0]) if total.any() else 1.0
     families = sums.shape[1]
     hold = TRUST / np.sqrt(families)
     used = shares.any(axis=0)

@@ -167,10 +167,17 @@ def _timed(
     tables = [table or _by_elements(grids[key], rate) for key, table in found.items()]
     numbers = {key: number for number, key in enumerate(found)}
     terms = [
-        Term(number, layer.operation, use.path, layer.kind, layer.family, numbers[layer.key], use.axes)
+        Term(
+            operation=number,
+            name=use.layer.operation,
+            path=use.path,
+            kind=use.layer.kind,
+            family=use.layer.family,
+            table=numbers[use.layer.key],
+            axes=use.axes,
+        )
         for number, use in enumerate(uses)
         if use is not None
-        for layer in [use.layer]
     ]
     return terms, tables
 
