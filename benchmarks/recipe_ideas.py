@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,9 +39,8 @@ from dnal.train import weights
 from dnal.train.distillation import distillation_loss
 from result_file import append_rows, read_rows
 
-FIELDS = ("network", "share", "seed", "idea", "epochs", "accuracy", "base_accuracy", "macs", "choosing_seconds",
+FIELDS = ("network", "share", "seed", "idea", "rates", "rate", "epochs", "accuracy", "base_accuracy", "macs", "choosing_seconds",
           "base_seconds", "retrain_seconds", "widths")  # fmt: skip
-RATE = 0.05
 HELD = 10_000
 AS_IS = "as it is"
 HELD_OUT = "s on held-out batches"
@@ -65,11 +64,12 @@ def replaced(modules: Any, **values: Any) -> Iterator[None]:
 
 
 class PooledAdam(torch.optim.Adam):
-    """Adam whose second moment is shared: by all that have one number in ``pools``, (size of the parameter,)."""
+    """Adam whose second moment is shared by all that have one number in ``pools``, and whose steps are ``pace`` times as
+    long; both of the size of the parameter."""
 
-    def __init__(self, parameters: list[torch.nn.Parameter], pools: Tensor, lr: float) -> None:
+    def __init__(self, parameters: list[torch.nn.Parameter], pools: Tensor, pace: Tensor, lr: float) -> None:
         super().__init__(parameters, lr=lr, betas=(0.9, 0.99))
-        self.pools = pools
+        self.pools, self.pace = pools, pace
         self.sizes = torch.bincount(pools)
 
     @torch.no_grad()
@@ -83,7 +83,8 @@ class PooledAdam(torch.optim.Adam):
             first, second = group["betas"]
             square = torch.zeros(len(self.sizes)).index_add_(0, self.pools, s.grad.square()) / self.sizes
             state["exp_avg"].mul_(first).add_(s.grad, alpha=1 - first)
-            state["exp_avg_sq"].mul_(second).add_(square[self.pools], alpha=1 - second)
+            # the search takes its preconditioner from here, so the pace is part of the second moment
+            state["exp_avg_sq"].mul_(second).add_(square[self.pools] / self.pace.square(), alpha=1 - second)
             scale = (state["exp_avg_sq"] / (1 - second ** state["step"])).sqrt() + 1e-12
             s.sub_(group["lr"] * state["exp_avg"] / (1 - first ** state["step"]) / scale)
 
@@ -100,9 +101,29 @@ def pooled(by_group: bool) -> type[budget_recipe.BudgetSearch]:
                 for number, group in enumerate(self.space.groups):
                     pools[group.variables] = number
                 pools[alone] = len(self.space.groups)
-            self.optimizer = PooledAdam([self.gated.s], pools, self.lr)
+            self.optimizer = PooledAdam([self.gated.s], pools, torch.ones(len(pools)), self.lr)
 
     return Search
+
+
+class SlowBranches(budget_recipe.BudgetSearch):
+    """The search in which a branch's s moves by 1 / sqrt(n) of the step of a channel's, n being the channels in it.
+
+    The gradient of a branch sums those of its channels, and Adam divides by its spread, which grows with sqrt(n) where
+    they are independent: a mean that leans one way moves the branch sqrt(n) times as surely as any of its channels.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        pace = torch.ones(self.space.num_gates)
+        for branch in self.space.branches:
+            gates = torch.ones(self.space.num_gates)
+            gates[branch.variable] = 0.0
+            gates.requires_grad_()
+            (slope,) = torch.autograd.grad(self.space.costs["macs"](gates), gates)
+            inside = int((slope[: self.space.num_variables] == 0).sum())
+            pace[branch.variable] = max(inside, 1) ** -0.5
+        self.optimizer = PooledAdam([self.gated.s], torch.arange(len(pace)), pace, self.lr)
 
 
 def leaning(share: float) -> type[budget_recipe.BudgetSearch]:
@@ -209,6 +230,7 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
             "one second moment per group": pooled(True),
             "no branch closes": keeping_branches(budget_recipe.BudgetSearch),
             "one second moment per group, no branch closes": keeping_branches(pooled(True)),
+            "branches step by 1 / sqrt(channels)": SlowBranches,
         }.items()
     },
     "one second moment per group": (same, budget_recipe, {"BudgetSearch": pooled(True)}),
@@ -237,7 +259,9 @@ def held_out(cifar: Path, work: Path) -> Path:
     return path
 
 
-def row(network: Network, share: float, seed: int, idea: str, data: Path, work: Path) -> dict[str, object]:
+def row(
+    network: Network, share: float, seed: int, idea: str, rates: Sequence[float], data: Path, work: Path
+) -> dict[str, object]:
     change, module, others = IDEAS[idea]
     entry = ENTRIES.get(idea, Entry("dnal", "dnal"))
     suite = Suite("ideas", "", (change(network),), (seed,), (entry,), precision="bf16-mixed")
@@ -248,32 +272,38 @@ def row(network: Network, share: float, seed: int, idea: str, data: Path, work: 
     if not trained(work, base):
         train_base(ground, work, lambda: False)
     here = out / "jobs" / base.name
-    if not here.exists():
-        here.parent.mkdir(parents=True, exist_ok=True)
+    here.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
         here.symlink_to((work / "jobs" / base.name).resolve())
     if not row_file(out, job).is_file():
         with replaced(module, **others):
-            run_row(ground, job, (RATE,), out, lambda: False)
+            run_row(ground, job, rates, out, lambda: False)
     made = json.loads(row_file(out, job).read_text(encoding="utf-8"))
-    return {**{name: made[name] for name in FIELDS if name in made}, "idea": idea}
+    return {**{name: made[name] for name in FIELDS if name in made}, "idea": idea, "rates": listed(rates)}
 
 
-def report(rows: list[dict[str, str]]) -> None:
-    """Each idea minus the recipe as it is: mean over pairs and its 95 % interval."""
-    for network in dict.fromkeys(r["network"] for r in rows):
-        for share in dict.fromkeys(r["share"] for r in rows if r["network"] == network):
-            own = [r for r in rows if (r["network"], r["share"]) == (network, share)]
-            values = {
-                idea: {r["seed"]: 100 * float(r["accuracy"]) for r in own if r["idea"] == idea}
-                for idea in dict.fromkeys(r["idea"] for r in own)
-            }
-            for idea, mine in values.items():
-                found = paired(mine, values.get(AS_IS, {}))
-                low, high = interval(found)
-                mean = sum(mine.values()) / len(mine)
-                gap = "" if idea == AS_IS or math.isnan(low) else f"  {found.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-                cost = [1 + float(r["choosing_seconds"]) / float(r["base_seconds"]) for r in own if r["idea"] == idea]
-                print(f"{network} {share:>5} {idea:34} {mean:.2f} ({len(mine)}){gap}  cost {sum(cost) / len(cost):.2f}")
+def listed(rates: Sequence[float]) -> str:
+    return " ".join(f"{rate:g}" for rate in rates)
+
+
+def report(rows: list[dict[str, str]], against: str) -> None:
+    """Each idea minus the one that it stands ``against``: mean over pairs and its 95 % interval."""
+    for network, share, rates in dict.fromkeys((r["network"], r["share"], r["rates"]) for r in rows):
+        own = [r for r in rows if (r["network"], r["share"], r["rates"]) == (network, share, rates)]
+        values = {
+            idea: {r["seed"]: 100 * float(r["accuracy"]) for r in own if r["idea"] == idea}
+            for idea in dict.fromkeys(r["idea"] for r in own)
+        }
+        for idea, mine in values.items():
+            found = paired(mine, values.get(against, {}))
+            low, high = interval(found)
+            mean = sum(mine.values()) / len(mine)
+            gap = "" if idea == against or math.isnan(low) else f"  {found.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+            cost = [1 + float(r["choosing_seconds"]) / float(r["base_seconds"]) for r in own if r["idea"] == idea]
+            print(
+                f"{network} {share:>5} rates {rates}: {idea:34} {mean:.2f} ({len(mine)}){gap}  "
+                f"cost {sum(cost) / len(cost):.2f}"
+            )
 
 
 def main() -> None:
@@ -284,19 +314,22 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--ideas", nargs="+", default=list(IDEAS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12])
+    parser.add_argument("--shares", nargs="+", type=float, help="of the MACs, in percent; all of the network by default")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.05], help="of the retraining; validation chooses")
+    parser.add_argument("--against", default=AS_IS, help="the idea with which the report compares the others")
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, rows = held_out(options.data, options.work), read_rows(options.out)
     for seed in options.seeds:
         for name in options.networks:
-            for share in NETWORKS[name].shares:
+            for share in options.shares or NETWORKS[name].shares:
                 for idea in options.ideas:
-                    wanted = (name, str(share), str(seed), idea)
-                    if not any((r["network"], r["share"], r["seed"], r["idea"]) == wanted for r in rows):
-                        made = row(NETWORKS[name], share, seed, idea, data, options.work)
+                    wanted = (name, str(share), str(seed), idea, listed(options.rates))
+                    if not any(tuple(r[key] for key in FIELDS[:5]) == wanted for r in rows):
+                        made = row(NETWORKS[name], share, seed, idea, options.rates, data, options.work)
                         rows += append_rows(options.out, FIELDS, [made])
                         print(*wanted, made["accuracy"], made["choosing_seconds"], made["retrain_seconds"], flush=True)
-    report(rows)
+    report(rows, options.against)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,21 @@ class Deployment:
             )
         return model
 
+    def focused(
+        self,
+        model: LatencyModel,
+        space: Space,
+        network: nn.Module,
+        example: Tensor,
+        bounds: Collection[float],
+        progress: Progress,
+    ) -> LatencyModel:
+        """The latency model, calibrated with networks at these bounds, in milliseconds, too."""
+        from dnal.latency import focused
+
+        network, example = self._placed(network, example)
+        return focused(model, network, space, example, sorted(bounds), backend=self.backend, progress=progress)
+
     def figures(self, networks: Sequence[nn.Module], example: Tensor, costs: Collection[str]) -> list[dict[str, float]]:
         """macs, params, memory (bytes; where it is one of ``costs``) and latency_ms of each network: counted and
         measured on the network itself, the latencies in turn."""

@@ -23,3 +23,13 @@ def test_one_network_is_enough_for_a_common_factor() -> None:
     sums = np.array([[3.0, 1.0]])
     factors, constant = calibrated(sums, np.array([8.0]))
     assert sums @ factors + constant == pytest.approx([8.0], rel=0.01)
+
+
+def test_a_weight_is_how_often_a_network_counts() -> None:
+    rng = np.random.default_rng(1)
+    sums, measured = rng.uniform(1, 10, (6, 2)), rng.uniform(3, 20, 6)
+    often = np.array([1, 3, 1, 2, 1, 1])
+    weighted = calibrated(sums, measured, often.astype(float))
+    repeated = calibrated(sums.repeat(often, axis=0), measured.repeat(often))
+    assert weighted[0] == pytest.approx(repeated[0])
+    assert weighted[1] == pytest.approx(repeated[1])

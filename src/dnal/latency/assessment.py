@@ -14,7 +14,7 @@ from dnal.latency.backends.backend import Backend
 from dnal.latency.calibration import Array
 from dnal.latency.measure import medians
 from dnal.latency.model import LatencyModel
-from dnal.latency.profiling import UNIFORM_SHARES, runs_of
+from dnal.latency.profiling import calibration_networks, runs_of
 from dnal.latency.sample import open_at, random_shares
 from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
@@ -33,8 +33,8 @@ class Assessment:
         macs_error_own: of the best line through the MACs of the assessed networks themselves, which no prediction
             could know.
         error_without_drift: of the prediction as it stands.
-        drift: of the machine since the calibration: what some of the networks that calibrated the model take now, over
-            what they took then, the median.
+        drift: of the machine since the calibration: what the networks that calibrated the model take now, over what
+            they took then, the median.
     """
 
     measured_ms: Array
@@ -67,7 +67,7 @@ def assessed(
         turns: at least; up to ten times as many where they fit into ``seconds``.
     """
     opened = [open_at(space, random_shares(space, seed), model.multiple) for seed in seeds]
-    again = [open_at(space, share, model.multiple) for share in UNIFORM_SHARES]
+    again = calibration_networks(space, model.multiple)
     runs = runs_of(backend_of(backend), network, space, [*again, *opened], at_batch(example_inputs, model.batch))
     ms = np.array(medians(runs, least=turns, most=10 * turns, seconds=seconds))
     measured = ms[len(again) :]

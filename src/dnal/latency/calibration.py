@@ -13,25 +13,26 @@ measured networks keeps that one, and the more networks there are, the less it c
 Array = npt.NDArray[np.float64]
 
 
-def calibrated(sums: Array, measured: Array) -> tuple[Array, float]:
+def calibrated(sums: Array, measured: Array, weights: Array | None = None) -> tuple[Array, float]:
     """Factors (families,) and a constant in milliseconds, none negative, least in relative squared error.
 
     Args:
         sums: (networks, families), the layers' milliseconds by family. measured: (networks,), of the whole networks.
+        weights: (networks,), how often each counts; once by default.
 
     Method: non-negative least squares (Lawson and Hanson, 1974) of the relative errors, with a ridge around the factor
     that is best where all families share one.
     """
     shares = sums / measured[:, None]
     total = shares.sum(axis=1)
-    alone, _ = nnls(np.column_stack((total, 1 / measured)), np.ones(len(measured)))
+    scale = np.ones(len(measured)) if weights is None else np.sqrt(weights)
+    alone, _ = nnls(scale[:, None] * np.column_stack((total, 1 / measured)), scale)
     common = float(alone[0]) if total.any() else 1.0
     families = sums.shape[1]
     hold = TRUST / np.sqrt(families)
     used = shares.any(axis=0)
-    rows = np.vstack(
-        (np.column_stack((shares, 1 / measured)), np.column_stack((hold * np.eye(families), np.zeros(families))))
-    )
-    goal = np.concatenate((np.ones(len(measured)), np.full(families, hold * common)))
+    networks = scale[:, None] * np.column_stack((shares, 1 / measured))
+    rows = np.vstack((networks, np.column_stack((hold * np.eye(families), np.zeros(families)))))
+    goal = np.concatenate((scale, np.full(families, hold * common)))
     found, _ = nnls(rows, goal)
     return np.where(used, found[:-1], common), float(found[-1])

@@ -11,7 +11,7 @@ from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
 from dnal.latency.measure import medians
 from dnal.latency.profiling import runs_of
-from dnal.latency.sample import open_at, share_for
+from dnal.latency.sample import largest
 from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
 
@@ -47,7 +47,8 @@ def fastest_multiple(
     runtime = backend_of(backend)
     limit = SHARE_OF_MACS * space.full_cost["macs"]
     ordered = sorted(set(candidates))
-    opened = [open_at(space, share_for(space, "macs", limit, multiple), multiple) for multiple in ordered]
+    whole, macs = [1.0] * len(space.groups), space.costs["macs"]
+    opened = [largest(space, whole, lambda o: float(macs(o)) <= limit, multiple) for multiple in ordered]
     runs = runs_of(runtime, network, space, opened, at_batch(example_inputs, batch))
     ms = medians(runs, least=9, most=60, seconds=SECONDS)
     per_mac = [own / float(space.costs["macs"](o)) for own, o in zip(ms, opened, strict=True)]

@@ -100,22 +100,42 @@ def profile(
         measured=[],
         seconds=0.0,
     )
-    opened = [open_at(space, share, multiple) for share in UNIFORM_SHARES]
-    opened += [open_at(space, random_shares(space, seed), multiple) for seed in CALIBRATION_SEEDS]
-    inputs = at_batch(example_inputs, batch)
-    ms = np.array(_whole_networks(runtime, network, space, opened, inputs, tell))
-    sums = np.stack([_sums(unscaled, space, o, families) for o in opened])
-    factors, constant = calibrated(sums, ms)
+    opened = calibration_networks(space, multiple)
+    tell("networks", 0, len(opened))
+    runs = runs_of(runtime, network, space, opened, at_batch(example_inputs, batch))
+    ms = medians(runs, least=TURNS[0], most=TURNS[1], seconds=CALIBRATION_SECONDS, warm_up=1)
+    return replace(fitted(unscaled, space, opened, ms), seconds=time.perf_counter() - begun)
+
+
+def calibration_networks(space: Space, multiple: int) -> list[Tensor]:
+    """The open variables, (num_gates,), of the networks that calibrate a profile; the whole network is the first."""
+    shares = [*UNIFORM_SHARES, *(random_shares(space, seed) for seed in CALIBRATION_SEEDS)]
+    return [open_at(space, own, multiple) for own in shares]
+
+
+def fitted(
+    model: LatencyModel, space: Space, opened: Sequence[Tensor], ms: Sequence[float], weights: Array | None = None
+) -> LatencyModel:
+    """The model with the factors and the constant that suit what these networks take, ``ms``; ``weights``: how often
+    each counts."""
+    families = sorted(model.factors)
+    cost, numbers = Latency(model, space), [families.index(term.family) for term in model.terms]
+
+    def summed(open_variables: Tensor) -> Array:
+        layers = cost.layers(open_variables, exactly=True).numpy()
+        return np.asarray(np.bincount(numbers, weights=layers, minlength=len(families)), dtype=np.float64)
+
+    sums = np.stack([summed(o) for o in opened])
+    factors, constant = calibrated(sums, np.array(ms), weights)
     predicted = sums @ factors + constant
     return replace(
-        unscaled,
+        model,
         factors=dict(zip(families, factors.tolist(), strict=True)),
         constant=constant,
         measured=[
             {"ms": own, "predicted_ms": guess, "macs": float(space.costs["macs"](o))}
-            for own, guess, o in zip(ms.tolist(), predicted.tolist(), opened, strict=True)
+            for own, guess, o in zip(ms, predicted.tolist(), opened, strict=True)
         ],
-        seconds=time.perf_counter() - begun,
     )
 
 
@@ -204,19 +224,3 @@ def _by_elements(grid: Grid, rate: float) -> Table:
     if len(grid.knots) != 1:
         return Table(((0.0,),), np.zeros(1))
     return Table.of(grid.knots, rate * np.array(grid.knots[0]))
-
-
-def _sums(model: LatencyModel, space: Space, open_variables: Tensor, families: Sequence[str]) -> Array:
-    """Milliseconds of the layers by family."""
-    cost = Latency(model, space)
-    layers = cost.layers(open_variables, exactly=True).numpy()
-    numbers = np.array([families.index(term.family) for term in model.terms], dtype=np.int64)
-    return np.asarray(np.bincount(numbers, weights=layers, minlength=len(families)), dtype=np.float64)
-
-
-def _whole_networks(
-    backend: Backend, network: nn.Module, space: Space, opened: Sequence[Tensor], inputs: Inputs, tell: Progress
-) -> list[float]:
-    tell("networks", 0, len(opened))
-    runs = runs_of(backend, network, space, opened, inputs)
-    return medians(runs, least=TURNS[0], most=TURNS[1], seconds=CALIBRATION_SECONDS, warm_up=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -38,13 +38,17 @@ def open_at(space: Space, shares: float | Sequence[float], multiple: int = 1) ->
     return result
 
 
-def share_for(space: Space, cost: str, limit: float, multiple: int) -> float:
-    """The largest uniform share whose architecture keeps ``cost <= limit``; a bisection."""
-    low, high = 0.0, 1.0
-    if float(space.costs[cost](open_at(space, 1.0, multiple))) <= limit:
-        return 1.0
+def largest(space: Space, shares: Sequence[float], fits: Callable[[Tensor], bool], multiple: int = 1) -> Tensor:
+    """The open variables, bool (num_gates,), at these shares times one factor, the largest of a bisection that fits;
+    where none does, the narrowest network. No group is wider than whole."""
+    low, high = 0.0, 1 / min(shares)
+
+    def at(factor: float) -> Tensor:
+        return open_at(space, [min(1.0, factor * share) for share in shares], multiple)
+
+    if fits(at(high)):
+        return at(high)
     for _ in range(20):
         middle = (low + high) / 2
-        fits = float(space.costs[cost](open_at(space, middle, multiple))) <= limit
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+        low, high = (middle, high) if fits(at(middle)) else (low, middle)
+    return at(low)
