@@ -39,8 +39,8 @@ from dnal.train import weights
 from dnal.train.distillation import distillation_loss
 from result_file import append_rows, read_rows
 
-FIELDS = ("network", "share", "seed", "idea", "rates", "rate", "epochs", "accuracy", "base_accuracy", "macs", "choosing_seconds",
-          "base_seconds", "retrain_seconds", "widths")  # fmt: skip
+FIELDS = ("network", "share", "seed", "idea", "rates", "rate", "epochs", "accuracy", "base_accuracy", "macs",
+          "choosing_seconds", "base_seconds", "retrain_seconds", "widths")  # fmt: skip
 HELD = 10_000
 AS_IS = "as it is"
 HELD_OUT = "s on held-out batches"
@@ -64,8 +64,8 @@ def replaced(modules: Any, **values: Any) -> Iterator[None]:
 
 
 class PooledAdam(torch.optim.Adam):
-    """Adam whose second moment is shared by all that have one number in ``pools``, and whose steps are ``pace`` times as
-    long; both of the size of the parameter."""
+    """Adam whose second moment is shared by all that have one number in ``pools``, and whose steps are ``pace`` times
+    as long; both of the size of the parameter."""
 
     def __init__(self, parameters: list[torch.nn.Parameter], pools: Tensor, pace: Tensor, lr: float) -> None:
         super().__init__(parameters, lr=lr, betas=(0.9, 0.99))
@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--ideas", nargs="+", default=list(IDEAS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12])
-    parser.add_argument("--shares", nargs="+", type=float, help="of the MACs, in percent; all of the network by default")
+    parser.add_argument("--shares", nargs="+", type=float, help="of the MACs, in percent; those of the network")
     parser.add_argument("--rates", nargs="+", type=float, default=[0.05], help="of the retraining; validation chooses")
     parser.add_argument("--against", default=AS_IS, help="the idea with which the report compares the others")
     options = parser.parse_args()

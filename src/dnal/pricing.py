@@ -70,9 +70,8 @@ def priced(
         plans = _decided(plans, undecided, least // 2)  # the widths that are fastest must leave the budget in reach
     _check(space, plans, model)
     if latency is None:
-        bounds = {
-            bound.limit(full_costs(space, model)) for budget in budgets for bound in budget.bounds if bound.cost == "latency"
-        }
+        full = full_costs(space, model)
+        bounds = {bound.limit(full) for budget in budgets for bound in budget.bounds if bound.cost == "latency"}
         model = deployment.focused(model, counted, network, example, bounds, listener.profiling)
         space = counted.with_cost("latency", model.cost(counted))
         _check(space, plans, model)

@@ -22,11 +22,11 @@ SEEDS = (2000, 2001)
 """Of the random architectures at a bound; one of uniform widths stands beside them."""
 
 ANCHORS = 4
-"""Networks of the calibration that are measured again beside them, those that take nearest to the bound: the machine may
-have changed its pace since, and not by the same share for small networks and large ones."""
+"""Networks of the calibration that are measured again beside them, those that take nearest to the bound: the machine
+may have changed its pace since, and not by the same share for small networks and large ones."""
 
 ROUNDS, CLOSE = 3, 0.05
-"""At most; after one whose networks take what was predicted, up to this share in the median, there is no further one."""
+"""At most; the last is the one whose networks take what was predicted, up to this share in the median."""
 
 SECONDS = 10.0
 """Of a round, after its least number of turns."""
