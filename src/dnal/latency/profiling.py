@@ -109,7 +109,7 @@ def profile(
 
 def calibration_networks(space: Space, multiple: int) -> list[Tensor]:
     """The open variables, (num_gates,), of the networks that calibrate a profile; the whole network is the first."""
-    shares = [*UNIFORM_SHARES, *(random_shares(space, seed) for seed in CALIBRATION_SEEDS)]
+    shares: list[float | list[float]] = [*UNIFORM_SHARES, *(random_shares(space, seed) for seed in CALIBRATION_SEEDS)]
     return [open_at(space, own, multiple) for own in shares]
 
 
