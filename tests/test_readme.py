@@ -167,3 +167,30 @@ def test_compact_networks_leave_as_the_result_file_says() -> None:
     assert f"{len(networks)} compact networks" in section
     assert f"{largest:.0e}".replace("e-0", "e-") in section
     assert all(f"`{row['network'].rpartition('/')[2]}`" in section for row in rows if row["status"] != "equal")
+
+
+def test_supernets_lead_as_the_result_files_say() -> None:
+    section = " ".join(README.partition("## And which operations?")[2].partition("\n## ")[0].split())
+    own: dict[str, dict[str, list[float]]] = {}
+    for row in rows_of("supernet_search.csv"):
+        if row["accuracy"]:
+            kind = re.sub(r"^random \d$", "random", row["name"])
+            own.setdefault(kind, {}).setdefault(row["seed"], []).append(100 * float(row["accuracy"]))
+    learnt, *others = (
+        {seed: statistics.mean(found) for seed, found in own[kind].items()}
+        for kind in ("learnt 2+2+8", "uniform", "random")
+    )
+    assert f"reaches {statistics.mean(learnt.values()):.1f} %" in section
+    for other in others:
+        gaps = [learnt[seed] - found for seed, found in other.items()]
+        error = statistics.stdev(gaps) / len(gaps) ** 0.5
+        assert len(gaps) == 9
+        assert f"{statistics.mean(other.values()):.1f} % (" in section
+        assert f"+{statistics.mean(gaps):.1f}, standard error {error:.1f}" in section.replace("paired ", "")
+    (run, *_) = rows_of("proxyless_cifar.csv")
+    seconds = sum(int(run[f"{phase}_s"]) for phase in ("base", "architecture", "retrain"))
+    first = sum(map(int, run["first_epochs_s"].split("+")))
+    assert f"{100 * int(run['macs']) / int(run['base_macs']):.1f} % of the MACs" in section
+    assert f"{100 * float(run['accuracy']):.1f} % accuracy" in section
+    assert f"{100 * float(run['base_accuracy']):.1f} % after" in section
+    assert f"{seconds} seconds of training in all, {first} of them" in section
