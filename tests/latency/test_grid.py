@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table, expected_penalty, knots, monotone, penalty_of
+from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table, joint, knots, monotone, penalty_of
 
 RISING = np.array([[1.0, 2.0, 5.0], [2.0, 2.5, 7.0]])
 AXES = ((1.0, 16.0, 64.0), (1.0, 8.0, 32.0))
@@ -67,8 +67,25 @@ def test_penalties_are_taken_out_of_the_knots_and_put_back_at_their_widths() -> 
     table = Table.of(((1.0, 16.0, 40.0),), np.array([4.0, 5.0, 15.0]), [own])
     assert table.ms.tolist() == [1.0, 5.0, 10.0]
     assert [penalty_of(own, width) for width in (7, 6, 12, 40, 48)] == list(own)
-    assert expected_penalty(own, BLOCK) == 1
-    assert expected_penalty(own, 1) == pytest.approx(4 / 2 + 3 / 4 + 2 / 8 + 1.5 / 16 + 1 / 16)
+    for multiple, mean in ((BLOCK, 1.0), (1, 4 / 2 + 3 / 4 + 2 / 8 + 1.5 / 16 + 1 / 16)):
+        widths = [multiple * k for k in range(1, BLOCK + 1)]
+        assert joint([own], [[widths]]).tolist() == pytest.approx([mean])
     expected = table.expected(16)
     assert expected.ms[-1] == 15  # of the whole network: what was measured
     assert len(own) == len(DIVISORS)
+
+
+def test_the_axis_that_suits_the_kernels_least_decides() -> None:
+    """As on a GPU whose fast kernels want multiples of 8 on both sides: what does not suit them takes 3 times as long,
+    whichever side it is, or both."""
+    own = (3.0, 3.0, 3.0, 1.0, 1.0)
+    knots_of_axis = (1.0, 16.0, 32.0)
+    slow = np.array([[3.0, 3.0, 3.0], [3.0, 1.0, 1.0], [3.0, 1.0, 1.0]])
+    plain = np.outer(knots_of_axis, knots_of_axis)
+    table = Table.of((knots_of_axis, knots_of_axis), plain * slow, [own, own])
+    assert table.ms.tolist() == plain.tolist()
+    # of the widths up to a block seven in eight are slow; both axes are fast in one of sixty-four pairs
+    mean = table.expected(1).ms / plain
+    assert mean[0, 0] == pytest.approx(3 - 2 / 64)
+    assert mean[0, 2] == pytest.approx(3 - 2 / 8)
+    assert mean[2, 2] == 1

@@ -114,7 +114,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert loaded.predicted_ms(space, o) == model.predicted_ms(space, o)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', '{"format": 2}', '{"format": 3}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 2}', '{"format": 3}', '{"format": 4}'])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "latency.json").write_text(text)
     with pytest.raises(dnal.UserError, match="no latency model"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -51,9 +52,21 @@ def penalty_of(penalties: Sequence[float], width: int) -> float:
     return penalties[DIVISORS.index(math.gcd(width, BLOCK))]
 
 
-def expected_penalty(penalties: Sequence[float], multiple: int) -> float:
-    """The mean over all widths that are multiples."""
-    return sum(penalty_of(penalties, multiple * k) for k in range(1, BLOCK + 1)) / BLOCK
+def joint(penalties: Sequence[Sequence[float]], widths: Sequence[Sequence[Sequence[int]]]) -> Array:
+    """The factor at every point of a grid, where each knot of an axis stands for one or several widths: the mean over
+    them of the largest of the axes' factors. A kernel that suits neither inputs nor outputs is no worse than one that
+    does not suit the inputs: what is slow is that another kernel runs.
+
+    Args:
+        penalties: per axis, by divisor. widths: per axis and knot.
+    """
+    own = [[np.array([penalty_of(p, w) for w in at]) for at in axis] for p, axis in zip(penalties, widths, strict=True)]
+    shape = [len(axis) for axis in own]
+    means = [
+        reduce(np.maximum.outer, [axis[at] for axis, at in zip(own, place, strict=True)]).mean()
+        for place in np.ndindex(*shape)
+    ]
+    return np.array(means, dtype=np.float64).reshape(shape)
 
 
 def monotone(times: Array) -> Array:
@@ -86,19 +99,17 @@ class Table:
     def of(knots: Sequence[Sequence[float]], ms: Array, penalties: Sequence[Sequence[float]] = ()) -> Table:
         """Of measured times, which are made monotone; with penalties, those of the knots are taken out of them."""
         ms = np.array(ms, dtype=np.float64)
-        for axis, own in enumerate(penalties):
-            factors = np.array([penalty_of(own, round(at)) for at in knots[axis]])
-            ms = ms / np.expand_dims(factors, tuple(d for d in range(ms.ndim) if d != axis))
+        if penalties:
+            ms = ms / joint(penalties, [[[round(at)] for at in axis] for axis in knots])
         return Table(tuple(tuple(map(float, axis)) for axis in knots), monotone(ms), tuple(map(tuple, penalties)))
 
     def expected(self, multiple: int) -> Table:
         """Milliseconds at widths that are multiples, whatever else they are; exact for the whole network."""
-        ms = self.ms
-        for axis, own in enumerate(self.penalties):
-            factors = np.full(len(self.knots[axis]), expected_penalty(own, multiple))
-            factors[-1] = penalty_of(own, round(self.knots[axis][-1]))
-            ms = ms * np.expand_dims(factors, tuple(d for d in range(ms.ndim) if d != axis))
-        return Table(self.knots, monotone(ms))
+        if not self.penalties:
+            return self
+        several = [multiple * k for k in range(1, BLOCK + 1)]
+        widths = [[*(several for _ in axis[:-1]), [round(axis[-1])]] for axis in self.knots]
+        return Table(self.knots, monotone(self.ms * joint(self.penalties, widths)))
 
 
 class Interpolation:

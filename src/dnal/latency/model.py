@@ -19,7 +19,7 @@ from dnal.latency.layers import KINDS
 from dnal.space.cost import Cost, CostFunction, Side
 from dnal.space.space import Space
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,8 @@ class Latency:
         for number, table in enumerate(tables):
             for axis, own in enumerate(table.penalties):
                 self._penalties[number, axis, list(DIVISORS)] = torch.tensor(own, dtype=torch.float64)
+            if table.penalties:
+                self._penalties[number, len(table.penalties) :] = 0.0  # an axis that is not there does not decide
         self._factors = torch.tensor([model.factors[term.family] for term in model.terms], dtype=torch.float64)
         self._overhead = model.constant / max(1, len(model.terms))
         self._branches = space.branches
@@ -199,7 +201,7 @@ class Latency:
         if not exactly:
             return self._expected(sizes) * self._share_left(gates)
         divisors = torch.gcd(sizes.round().long(), torch.full_like(sizes, BLOCK, dtype=torch.long))
-        penalties = self._penalties.gather(-1, divisors.unsqueeze(-1)).squeeze(-1).prod(dim=-1)
+        penalties = self._penalties.gather(-1, divisors.unsqueeze(-1)).squeeze(-1).amax(dim=-1)
         return self._aligned(sizes) * penalties * self._share_left(gates)
 
     def terms_ms(self, gates: Tensor, *, exactly: bool = False) -> Tensor:
