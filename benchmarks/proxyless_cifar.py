@@ -2,7 +2,7 @@
 
     dnal learn --model supernet/proxyless-cifar --data cifar10.npz --limit-train 10000 --batch-size 256 \
         --epochs 6,3,10 --budget "macs<=15%" --no-distil --out RUN
-    python benchmarks/proxyless_cifar.py RUN [RUN ...] --device "NVIDIA H100 80GB HBM3" --out benchmarks/proxyless_cifar.csv
+    python benchmarks/proxyless_cifar.py RUN [RUN ...] --device "NVIDIA H100 80GB HBM3"
 
 Seconds are of the clock. The first epoch of a phase stands by itself: on a GPU it holds the making of the kernels.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from result_file import append_rows, read_rows
 
 FIELDS = (

@@ -76,8 +76,8 @@ def test_penalties_are_taken_out_of_the_knots_and_put_back_at_their_widths() -> 
 
 
 def test_the_axis_that_suits_the_kernels_least_decides() -> None:
-    """As on a GPU whose fast kernels want multiples of 8 on both sides: what does not suit them takes half as long again,
-    whichever side it is, or both."""
+    """As on a GPU whose fast kernels want multiples of 8 on both sides: what does not suit them takes half as long
+    again, whichever side it is, or both."""
     own = (1.5, 1.5, 1.5, 1.0, 1.0)
     knots_of_axis = (1.0, 16.0, 32.0)
     slow = np.array([[1.5, 1.5, 1.5], [1.5, 1.0, 1.0], [1.5, 1.0, 1.0]])
