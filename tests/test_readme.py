@@ -157,6 +157,28 @@ def test_speed_is_what_the_result_file_says() -> None:
         assert row["speedup"] in section, row
 
 
+def test_latency_is_predicted_as_the_result_file_says() -> None:
+    rows = rows_of("latency_prediction.csv")
+    section = " ".join(README.partition("## Does it become faster?")[2].partition("\n## ")[0].split())
+
+    def ends(key: str, scale: float = 100.0) -> tuple[float, float]:
+        values = [scale * float(row[key]) for row in rows]
+        return min(values), max(values)
+
+    assert "a median error of {:.1f} to {:.1f} %".format(*ends("error")) in section
+    assert "misses by {:.1f} to {:.1f} %".format(*ends("macs_error")) in section
+    low, high = (f"{value:.3f}".lstrip("0") for value in ends("rank_correlation", 1.0))
+    assert f"a rank correlation of {low} to {high} in all {len(rows)} rows" in section
+    liked, any_ = ([row for row in rows if row["multiple"] == multiple] for multiple in ("auto", "1"))
+    assert all(2 * float(row["error"]) <= float(row["macs_error"]) for row in any_)
+    assert f"twice as good as that line in all {len(any_)} rows" in section
+    for own, words in ((liked, "at most 5 % away from it"), (any_, "at most 5 % above it")):
+        kept = [float(value) for row in own for key, value in row.items() if key.startswith("latency<=") and value]
+        near = sum(value <= 1.05 and (own is any_ or value >= 0.95) for value in kept)
+        assert f"{100 * min(kept):.0f} to {100 * max(kept):.0f} %" in section
+        assert f"{near} of {len(kept)} {words}" in section
+
+
 def test_compact_networks_leave_as_the_result_file_says() -> None:
     rows = rows_of("export_zoo.csv")
     equal = [row for row in rows if row["status"] == "equal"]
