@@ -179,27 +179,42 @@ def teaching(share: float) -> dict[str, Any]:
     return {"distillation_loss": partial(distillation_loss, weight=share)}
 
 
-def where_right(loss: weights.Loss, teacher: torch.nn.Module | None) -> Callable[[Any, Any, Any], Tensor]:
-    """The loss with a teacher who is heard on the images that it classifies as their labels say."""
-    if teacher is None:
-        return weights.taught_loss(loss, None)
-
-    def compute(outputs: Any, targets: Any, inputs: Any) -> Tensor:
-        with torch.no_grad():
-            word = teacher(inputs)
-        right = word.argmax(1) == targets
-        heard = float(right.double().mean())
-        task = loss(outputs, targets)
-        if not heard:
-            return task
-        return (1 - heard) * task + heard * distillation_loss(
-            outputs[right], word[right], F.cross_entropy(outputs[right], targets[right])
-        )
-
-    return compute
+def right(word: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Where the teacher says what the label says, (N,)."""
+    return word.argmax(1) == targets
 
 
-WHERE_RIGHT = "the base teaches where it is right"
+def better(word: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Where the teacher's loss is lower than the pupil's, (N,)."""
+    own, other = (F.cross_entropy(logits.float(), targets, reduction="none") for logits in (outputs, word))
+    return other < own.detach()
+
+
+def heard(where: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Callable[[Any, Any, Any], Tensor]]:
+    """The loss with a teacher who is heard on some of the images, and counts for as much as they are of the batch."""
+
+    def taught_loss(loss: weights.Loss, teacher: torch.nn.Module | None) -> Callable[[Any, Any, Any], Tensor]:
+        if teacher is None:
+            return lambda outputs, targets, inputs: loss(outputs, targets)
+
+        def compute(outputs: Any, targets: Any, inputs: Any) -> Tensor:
+            with torch.no_grad():
+                word = teacher(inputs)
+            chosen = where(word, outputs, targets)
+            share = float(chosen.double().mean())
+            task = loss(outputs, targets)
+            if not share:
+                return task
+            return (1 - share) * task + share * distillation_loss(
+                outputs[chosen], word[chosen], F.cross_entropy(outputs[chosen], targets[chosen])
+            )
+
+        return compute
+
+    return taught_loss
+
+
+SELECTIVE = {"the base teaches where it is right": right, "the base teaches where its loss is lower": better}
 EARLY, EARLIER, SCRATCH = "no base, search of 1/5 of all", "no base, search of 1/10 of all", "uniform from new weights"
 ENTRIES = {
     HELD_OUT: Entry("dnal", "dnal", held_out=True),
@@ -244,7 +259,7 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     HELD_OUT: (same, choosing, {"Task": task_with(steps="alternating")}),
     **{idea: (same, weights, teaching(share)) for idea, share in TAUGHT.items()},
     **{idea: (same, budget_recipe, {}) for idea in (EARLY, EARLIER, SCRATCH)},
-    WHERE_RIGHT: (same, (weights, budget_recipe), {"taught_loss": where_right}),
+    **{idea: (same, (weights, budget_recipe), {"taught_loss": heard(where)}) for idea, where in SELECTIVE.items()},
 }
 
 
@@ -267,7 +282,7 @@ def row(
     suite = Suite("ideas", "", (change(network),), (seed,), (entry,), precision="bf16-mixed")
     ground = Ground(suite, suite.networks[0], seed, Place(None, (("cifar10", str(data)),)))
     out = work / idea.replace("/", "_")
-    job = Run(network.name, share, seed, idea in (*TAUGHT, WHERE_RIGHT), "dnal")
+    job = Run(network.name, share, seed, idea in (*TAUGHT, *SELECTIVE), "dnal")
     base = Base(network.name, seed)
     if not trained(work, base):
         train_base(ground, work, lambda: False)
