@@ -87,5 +87,7 @@ def _package(name: str) -> Any:
     try:
         with _quiet():
             return import_module(name)
-    except ImportError:
-        raise UserError("FastNAS needs NVIDIA's Model-Optimizer: pip install 'dnal[peers]'.") from None
+    except ImportError as error:
+        raise UserError(
+            f"FastNAS needs NVIDIA's Model-Optimizer: pip install 'dnal[peers]' (there is no {error.name})."
+        ) from None
