@@ -133,6 +133,10 @@ _ALL = (
         OWN, precision="bf16-mixed",
     ),
     Suite(
+        "rivals", "the networks of the suite cpu, with the rivals from outside", (VGG, RESNET), (0, 1, 2),
+        (OWN[0], *OUTSIDE), precision="bf16-mixed",
+    ),
+    Suite(
         "cpu-full", "the suite cpu at 50 % too, on Fashion-MNIST too, with the rivals from outside",
         (_widened(VGG), _widened(RESNET), _widened(FASHION)), (0, 1, 2),
         (*OWN, *MORE, *OUTSIDE), precision="bf16-mixed",

@@ -27,7 +27,7 @@ TABLE, PLOT = "table.md", "trade_off.png"
 
 @told
 def bench(
-    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, cpu-full or paper.")] = "smoke",
+    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, rivals, cpu-full or paper.")] = "smoke",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of rows and tables; default: in runs/.")
     ] = None,
