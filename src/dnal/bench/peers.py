@@ -73,7 +73,7 @@ def tuned(
     """The largest network within ``limit`` MACs that any ratio gives, by bisection; ``network`` stays as it is.
 
     Raises:
-        UserError: no ratio that was tried gives one.
+        UserError: no ratio that was tried gives one, or what it leaves does not run.
     """
     low, high = 0.0, 1.0  # low keeps too much
     best: tuple[float, nn.Module, History] | None = None
@@ -82,7 +82,10 @@ def tuned(
         small = copy.deepcopy(network)
         pruner = pruner_of(small, ratio)
         pruner.step()
-        got = macs(small, example)
+        try:
+            got = macs(small, example)
+        except RuntimeError as error:  # shapes that do not fit each other
+            raise UserError(f"what Torch-Pruning leaves at a ratio of {ratio:g} does not run: {error}.") from None
         if got > limit:
             low = ratio
             continue
