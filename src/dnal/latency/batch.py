@@ -17,27 +17,28 @@ def shapes_at(network: nn.Module, space: Space, inputs: Inputs, batch: int) -> l
     """Per operation of the Space the shapes of its inputs and outputs at this batch. A size that grows from the example
     to one of twice its batch grows in proportion.
 
+    Args:
+        inputs: of any batch, not only of that at which the Space was traced.
+
     Raises:
-        UserError: where the network runs other operations on the larger batch.
+        UserError: where the network runs other operations on another batch.
     """
-    own = [(tuple(i.shape for i in o.inputs), tuple(i.shape for i in o.outputs)) for o in space.operations]
-    here = batch_size(inputs)
-    if here == batch:
-        return own
     network = baked(network, space.baked) if space.baked else network
-    twice = traced(network, at_batch(inputs, 2 * here), RULES).operations
-    if [o.name for o in twice] != [o.name for o in space.operations]:
-        raise UserError(
-            f"the network runs other operations on a larger batch; give example inputs of a batch of {batch}."
-        )
+    here = batch_size(inputs)
+    once, twice = (traced(network, at_batch(inputs, n), RULES).operations for n in (here, 2 * here))
+    for operations in (once, twice):
+        if [o.name for o in operations] != [o.name for o in space.operations]:
+            raise UserError(
+                f"the network runs other operations on another batch; give example inputs of a batch of {batch}."
+            )
 
     def scaled(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(a + (b - a) * (batch - here) // here for a, b in zip(small, large, strict=True))
 
     return [
         (
-            tuple(scaled(a, b.shape) for a, b in zip(inputs_, o.inputs, strict=True)),
-            tuple(scaled(a, b.shape) for a, b in zip(outputs, o.outputs, strict=True)),
+            tuple(scaled(a.shape, b.shape) for a, b in zip(small.inputs, large.inputs, strict=True)),
+            tuple(scaled(a.shape, b.shape) for a, b in zip(small.outputs, large.outputs, strict=True)),
         )
-        for (inputs_, outputs), o in zip(own, twice, strict=True)
+        for small, large in zip(once, twice, strict=True)
     ]
