@@ -4,7 +4,7 @@
         --epochs 6,3,10 --budget "macs<=15%" --no-distil --out RUN
     python benchmarks/proxyless_cifar.py RUN [RUN ...] --device "NVIDIA H100 80GB HBM3"
 
-Seconds are of the clock. The first epoch of a phase stands by itself: on a GPU it holds the making of the kernels.
+Seconds are of the clock. The first epoch of a phase stands by itself: on a GPU it takes much longer than the others.
 """
 
 from __future__ import annotations

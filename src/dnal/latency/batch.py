@@ -8,6 +8,7 @@ from dnal.errors import UserError
 from dnal.latency.layers import Shapes
 from dnal.space.bake import baked
 from dnal.space.inputs import Inputs, at_batch, batch_size
+from dnal.space.operations import Operation
 from dnal.space.rules import RULES
 from dnal.space.space import Space
 from dnal.space.trace import traced
@@ -24,13 +25,18 @@ def shapes_at(network: nn.Module, space: Space, inputs: Inputs, batch: int) -> l
         UserError: where the network runs other operations on another batch.
     """
     network = baked(network, space.baked) if space.baked else network
-    here = batch_size(inputs)
-    once, twice = (traced(network, at_batch(inputs, n), RULES).operations for n in (here, 2 * here))
-    for operations in (once, twice):
-        if [o.name for o in operations] != [o.name for o in space.operations]:
+
+    def operations_at(size: int) -> list[Operation]:
+        found = traced(network, at_batch(inputs, size), RULES).operations
+        if [o.name for o in found] != [o.name for o in space.operations]:
             raise UserError(
                 f"the network runs other operations on another batch; give example inputs of a batch of {batch}."
             )
+        return found
+
+    here = batch_size(inputs)
+    once = operations_at(here)
+    twice = once if here == batch else operations_at(2 * here)
 
     def scaled(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(a + (b - a) * (batch - here) // here for a, b in zip(small, large, strict=True))
