@@ -170,6 +170,16 @@ def searched(share: float) -> Callable[[Network], Network]:
     return change
 
 
+def shortened(share: float) -> Callable[[Network], Network]:
+    """The network with a base of ``share`` times its epochs, a search of one, and the rest in the retraining."""
+
+    def change(network: Network) -> Network:
+        own = round(share * network.epochs[0])
+        return replace(network, name=f"{network.name}-base{own}", epochs=(own, 1, sum(network.epochs) - own - 1))
+
+    return change
+
+
 def same(network: Network) -> Network:
     return network
 
@@ -230,6 +240,10 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Any, dict[str, Any]]] = {
     "search 1/4 of the base": (searched(0.25), budget_recipe, {}),
     "search 1/6 of the base": (searched(1 / 6), budget_recipe, {}),
     "search 1/12 of the base": (searched(1 / 12), budget_recipe, {}),
+    **{
+        f"search 1/12 of the base, {name} as long a base": (shortened(share), budget_recipe, {})
+        for name, share in {"half": 0.5, "a quarter": 0.25}.items()
+    },
     "search 1/12 of the base, budget met at its end": (searched(1 / 12), budget_recipe, {"WAIT": 0.02, "TIGHT": 0.95}),
     **{
         f"search 1/12 of the base, s starts by L1, {share:g}": (
@@ -278,12 +292,12 @@ def row(
     network: Network, share: float, seed: int, idea: str, rates: Sequence[float], data: Path, work: Path
 ) -> dict[str, object]:
     change, module, others = IDEAS[idea]
-    entry = ENTRIES.get(idea, Entry("dnal", "dnal"))
-    suite = Suite("ideas", "", (change(network),), (seed,), (entry,), precision="bf16-mixed")
-    ground = Ground(suite, suite.networks[0], seed, Place(None, (("cifar10", str(data)),)))
+    entry, changed = ENTRIES.get(idea, Entry("dnal", "dnal")), change(network)
+    suite = Suite("ideas", "", (changed,), (seed,), (entry,), precision="bf16-mixed")
+    ground = Ground(suite, changed, seed, Place(None, (("cifar10", str(data)),)))
     out = work / idea.replace("/", "_")
-    job = Run(network.name, share, seed, idea in (*TAUGHT, *SELECTIVE), "dnal")
-    base = Base(network.name, seed)
+    job = Run(changed.name, share, seed, idea in (*TAUGHT, *SELECTIVE), "dnal")
+    base = Base(changed.name, seed)
     if not trained(work, base):
         train_base(ground, work, lambda: False)
     here = out / "jobs" / base.name
@@ -294,7 +308,8 @@ def row(
         with replaced(module, **others):
             run_row(ground, job, rates, out, lambda: False)
     made = json.loads(row_file(out, job).read_text(encoding="utf-8"))
-    return {**{name: made[name] for name in FIELDS if name in made}, "idea": idea, "rates": listed(rates)}
+    own = {"network": network.name, "idea": idea, "rates": listed(rates)}
+    return {**{name: made[name] for name in FIELDS if name in made}, **own}
 
 
 def listed(rates: Sequence[float]) -> str:

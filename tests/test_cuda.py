@@ -54,8 +54,8 @@ def test_a_space_has_as_many_variables_as_on_the_cpu() -> None:
         assert dnal.Space.of(network, torch.randn(2, 3, 96, 96, device="cuda")).num_variables == variables
 
 
-def test_a_bound_on_the_latency_of_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.mark.usefixtures("own_cache")
+def test_a_bound_on_the_latency_of_the_gpu() -> None:
     loaders = dnal.data.loaders(dnal.data.load("digits", limit_train=100), 64)
     network = nn.Sequential(
         nn.Conv2d(1, 256, 3, padding=1), nn.BatchNorm2d(256), nn.ReLU(), nn.Conv2d(256, 256, 3, padding=1),

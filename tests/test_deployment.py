@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -12,11 +10,9 @@ import dnal
 from dnal.deployment import Deployment
 
 
+@pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("batch", [1, 64])
-def test_layers_are_timed_at_the_batch_of_the_deployment(
-    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_layers_are_timed_at_the_batch_of_the_deployment(batch: int) -> None:
     network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)).eval()
     example = torch.zeros(2, 1, 8, 8)  # two inputs, as a job traces with
     model = Deployment.of(batch, "torch-cpu").latency(

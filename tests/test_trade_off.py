@@ -15,6 +15,8 @@ from dnal.errors import UserError
 from dnal.learned import Learned
 from dnal.train.listener import Listener
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 SHAPE = (1, 8, 8)
 BUDGETS = ("macs<=60%", "macs<=25%,params<=40%", "params<=20%")
 ON_CPU: dict[str, Any] = {"deploy_batch": 16, "backend": "torch-cpu"}
@@ -37,11 +39,6 @@ def wide_network() -> nn.Module:
         nn.Conv2d(1, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1),
         nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten(), nn.Linear(256, 10),
     )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def own_loaders() -> tuple[Any, Any, Any]:

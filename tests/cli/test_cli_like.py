@@ -51,8 +51,8 @@ def test_a_run_and_its_copy_are_equal_byte_for_byte(run: Path, dnal: Program) ->
     assert_same(run, Path("again"))
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_with_everything_that_was_decided_by_timing(here: Path, dnal: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
     (here / "tiny_network.py").write_text(TINY)
     asked = ["--budget", "latency<=90%,memory<=90%,macs<=70%", "--multiple", "auto", "--least", "2"]
     answer = dnal(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from cli_program import Program
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 ASKED = ("profile", "--model", "cifar/resnet20", "--input", "3,8,8", "--architectures", "2")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def test_layers_and_architectures_as_text_and_json(dnal: Program) -> None:

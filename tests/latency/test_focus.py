@@ -16,10 +16,7 @@ from dnal.latency.profiling import calibration_networks, runs_of
 from dnal.latency.sample import largest, random_shares
 from dnal.space.inputs import Inputs
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 class Bent(Analytic):

@@ -14,10 +14,7 @@ from dnal.latency import LatencyModel, fastest_multiple, measured_ms, profile
 from dnal.latency.profiling import runs_of
 from dnal.latency.sample import open_at, random_shares
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def known_ms(network: nn.Module, space: dnal.Space, open_variables: torch.Tensor, example: torch.Tensor) -> float:
