@@ -1,14 +1,16 @@
 """Rivals from outside: FastNAS (:mod:`dnal.bench.fastnas`), and Torch-Pruning, used as its README and its scripts for
 CIFAR use it, on the same MACs.
 
-Torch-Pruning's own control of the size is a ratio of channels. That is found by bisection, so that the network that
-comes out uses as much of the budget as any ratio can.
+Torch-Pruning's own control of the size is a ratio of channels, in steps if need be, whose last may end early (README,
+"Interactive Pruning"). The ratio is found by bisection; with one for every layer all widths change at once, so that the
+last channels go layer by layer until the budget is met.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +28,8 @@ from dnal.train.weights import set_lr, sgd, taught_loss
 
 REG = {"tp-bn-scale": 1e-5, "tp-group-norm": 5e-4}
 """Weights of the sparsity penalties, from the project's scripts for CIFAR (reproduce/scripts/prune/cifar)."""
+GLOBAL = "-global"
+"""Ends the name of a rival that ranks the channels of all layers together (README, "Global Pruning")."""
 HALVINGS = 12
 
 History = list[list[Any]]
@@ -46,7 +50,7 @@ def check_peer(name: str) -> None:
 
 def trains(name: str) -> bool:
     """Whether this rival uses the epochs of choosing, for sparsity learning."""
-    return name not in ("tp-magnitude", FASTNAS)
+    return name.removesuffix(GLOBAL) in REG
 
 
 def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History | fastnas.Choice]:
@@ -54,47 +58,81 @@ def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History |
 
     Args:
         name: one of PEERS. example: inputs to trace the network with.
+
+    Raises:
+        UserError: the rival fails on this network.
     """
     assert name in PEERS
     if name == FASTNAS:
-        return fastnas.choose(task, example)
+        with _told("FastNAS"):
+            return fastnas.choose(task, example)
     classes = _classes(task.network, example)
     if trains(name):
         _sparsity_learning(name, task, example, classes)
     return tuned(
-        lambda network, ratio: _pruner(name, network, example, classes, ratio), task.network, example,
+        lambda network, ratios: _pruner(name, network, example, classes, ratios), task.network, example,
         task.limits["macs"],
     )  # fmt: skip
 
 
 def tuned(
-    pruner_of: Callable[[nn.Module, float], Any], network: nn.Module, example: Tensor, limit: float
+    pruner_of: Callable[[nn.Module, list[float]], Any], network: nn.Module, example: Tensor, limit: float
 ) -> tuple[nn.Module, History]:
-    """The largest network within ``limit`` MACs that any ratio gives, by bisection; ``network`` stays as it is.
+    """The largest network within ``limit`` MACs that ratios of channels give, by bisection; ``network`` stays as it is.
+
+    Args:
+        pruner_of: a pruner of Torch-Pruning for a network, and the ratios of its steps.
 
     Raises:
         UserError: no ratio that was tried gives one, or what it leaves does not run.
     """
     low, high = 0.0, 1.0  # low keeps too much
-    best: tuple[float, nn.Module, History] | None = None
     for _ in range(HALVINGS):
         ratio = (low + high) / 2
         small = copy.deepcopy(network)
-        pruner = pruner_of(small, ratio)
-        pruner.step()
-        try:
-            got = macs(small, example)
-        except RuntimeError as error:  # shapes that do not fit each other
-            raise UserError(f"what Torch-Pruning leaves at a ratio of {ratio:g} does not run: {error}.") from None
-        if got > limit:
-            low = ratio
-            continue
-        high = ratio
-        if best is None or got > best[0]:
-            best = got, small, [list(step) for step in pruner.pruning_history()]
-    if best is None:
+        with _told("Torch-Pruning"):
+            pruner_of(small, [ratio]).step()
+        low, high = (ratio, high) if _counted(small, example, ratio) > limit else (low, ratio)
+    made = [_pruned(pruner_of, network, example, limit, ratios) for ratios in ([high], [low, high])]
+    fit = [own for own in made if own[0] <= limit]
+    if not fit:
         raise UserError(f"no pruning ratio leaves {limit:g} MACs or less.")
-    return best[1], best[2]
+    return max(fit, key=lambda own: own[0])[1:]
+
+
+def _pruned(
+    pruner_of: Callable[[nn.Module, list[float]], Any],
+    network: nn.Module,
+    example: Tensor,
+    limit: float,
+    ratios: list[float],
+) -> tuple[int, nn.Module, History]:
+    """MACs, network and history after these steps, the last of which ends when ``limit`` is kept."""
+    small = copy.deepcopy(network)
+    with _told("Torch-Pruning"):
+        pruner = pruner_of(small, ratios)
+        for _ in ratios[1:]:
+            pruner.step()
+        for group in pruner.step(interactive=True):
+            group.prune()
+            if macs(small, example) <= limit:
+                break
+        return macs(small, example), small, [list(step) for step in pruner.pruning_history()]
+
+
+def _counted(network: nn.Module, example: Tensor, ratio: float) -> int:
+    """The MACs of what a ratio leaves."""
+    with _told("what Torch-Pruning leaves at a ratio of", f"{ratio:g}"):
+        return macs(network, example)
+
+
+@contextmanager
+def _told(*who: str) -> Iterator[None]:
+    """What goes wrong inside of a rival loses its own row, whatever it is, and not the suite."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{' '.join(who)} fails on this network: {type(error).__name__}: {error}.") from error
 
 
 def again(network: nn.Module, history: History | fastnas.Choice, example: Tensor) -> nn.Module:
@@ -113,17 +151,22 @@ def _torch_pruning() -> Any:
         raise UserError("the rivals from outside need Torch-Pruning: pip install 'dnal[peers]'.") from None
 
 
-def _pruner(name: str, network: nn.Module, example: Tensor, classes: int, ratio: float) -> Any:
+def _pruner(name: str, network: nn.Module, example: Tensor, classes: int, ratios: list[float]) -> Any:
+    """The pruner that takes these ratios of the channels, one a step."""
     tp = _torch_pruning()
-    kept = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == classes]
-    common: dict[str, Any] = {"pruning_ratio": ratio, "ignored_layers": kept}
-    if name == "tp-magnitude":  # README, "High-level Pruners"
-        return tp.pruner.BasePruner(network, example, importance=tp.importance.GroupMagnitudeImportance(p=2), **common)
-    common |= {"reg": REG[name], "global_pruning": True}  # reproduce/scripts/prune/cifar
-    if name == "tp-bn-scale":
+    kind = name.removesuffix(GLOBAL)
+    common: dict[str, Any] = {
+        "ignored_layers": [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == classes],
+        "iterative_steps": len(ratios), "iterative_pruning_ratio_scheduler": lambda last, steps: [0.0, *ratios],
+        "global_pruning": name.endswith(GLOBAL),
+    }  # fmt: skip
+    magnitude = tp.importance.GroupMagnitudeImportance(p=2)
+    if kind == "tp-magnitude":  # README, "High-level Pruners"
+        return tp.pruner.BasePruner(network, example, importance=magnitude, **common)
+    common |= {"reg": REG[kind]}
+    if kind == "tp-bn-scale":
         return tp.pruner.BNScalePruner(network, example, importance=tp.importance.BNScaleImportance(), **common)
-    importance = tp.importance.GroupMagnitudeImportance(p=2, normalizer="max")
-    return tp.pruner.GroupNormPruner(network, example, importance=importance, **common)
+    return tp.pruner.GroupNormPruner(network, example, importance=magnitude, **common)
 
 
 def _sparsity_learning(name: str, task: Task, example: Tensor, classes: int) -> None:
@@ -132,7 +175,7 @@ def _sparsity_learning(name: str, task: Task, example: Tensor, classes: int) -> 
     own = sgd(network, task.lr, weight_decay=0.0)  # as reproduce/main.py: the penalty takes its place
     module, optimizer = task.fabric.setup(network, own)
     objective = taught_loss(task.loss, task.teacher)
-    pruner = _pruner(name, network, example, classes, 0.5)
+    pruner = _pruner(name, network, example, classes, [0.5])
     module.train()
     begun = -1
 

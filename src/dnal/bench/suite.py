@@ -13,7 +13,7 @@ Shape = tuple[int, int, int]
 OURS = "dnal"
 """The method that all others are compared with."""
 FASTNAS = "fastnas"
-PEERS = ("tp-magnitude", "tp-bn-scale", "tp-group-norm", FASTNAS)
+PEERS = ("tp-magnitude", "tp-magnitude-global", "tp-bn-scale-global", "tp-group-norm", "tp-group-norm-global", FASTNAS)
 """Rivals from outside (:mod:`dnal.bench.peers`), which need the extra [peers]."""
 
 
