@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 import torch
@@ -46,6 +46,12 @@ def check_peer(name: str) -> None:
         fastnas.check_fastnas()
     else:
         _torch_pruning()
+
+
+def version(name: str) -> str:
+    """The package of a rival, and which one it is."""
+    package = "nvidia-modelopt" if name == FASTNAS else "torch-pruning"
+    return f"{package} {metadata.version(package)}"
 
 
 def trains(name: str) -> bool:

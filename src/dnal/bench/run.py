@@ -14,12 +14,14 @@ from torch import nn
 
 from dnal import __version__
 from dnal.atomic import write_text
+from dnal.bench import peers
 from dnal.bench.base import Trained, base_of
 from dnal.bench.choosing import again, choose, trains
 from dnal.bench.ground import Ground, folder_of, handed_out
 from dnal.bench.jobs import Penalty, Run, phases
 from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
+from dnal.bench.suite import PEERS
 from dnal.errors import UserError
 from dnal.latency.backends.backend import cpu_name
 from dnal.plan import WARMUP
@@ -87,7 +89,8 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "samples": winner["samples"], "choosing_samples": keeper.carried("samples"),
         "base_seconds": round(base.seconds, 2), "choosing_seconds": round(keeper.carried("choosing"), 2),
         "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": __version__,
-        "torch": torch.__version__, "device": machine(ground.device),
+        "torch": torch.__version__, "device": machine(ground.device), "precision": ground.suite.precision,
+        "rival": peers.version(entry.method) if entry.method in PEERS else "",
     }  # fmt: skip
     write_text(row_file(out, job), json.dumps(row) + "\n")
     Checkpoints(folder_of(out, job.name)).clear()
