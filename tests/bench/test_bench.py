@@ -14,6 +14,7 @@ from dnal.bench.ground import Place
 from dnal.bench.jobs import Job, Run, leader, runs
 from dnal.bench.results import read_results
 from dnal.bench.suite import Suite, only
+from dnal.bench.table import document
 
 SUITE = replace(
     TINY, networks=(replace(TINY.networks[0], shares=(30.0,), epochs=(1, 1, 1)),), entries=TINY.entries[1:3]
@@ -49,6 +50,26 @@ def test_a_killed_process_costs_no_row_that_is_there(tmp_path: Path) -> None:
         assert bool(row["rates_tried"]) == (job == first_of)
         assert row["rate"] == second.rows[first_of]["rate"]
         assert rates_of(SUITE, job, second.rows) == (SUITE.rates if job == first_of else (float(row["rate"]),))
+
+
+def test_rows_that_cannot_be_made_are_not_tried_again(tmp_path: Path) -> None:
+    """The rest is made, and the table says why they are missing."""
+    suite = replace(SUITE, entries=SUITE.entries[:1], rates=(1e30,))  # which diverges
+    heard: list[str] = []
+    settings = {"place": Place(), "at_once": 1, "stop": lambda: False}
+    first = run_suite(suite, tmp_path, runs(suite), told=lambda job, why, outcome: heard.append(why), **settings)  # type: ignore[arg-type]
+    assert (first.rows, first.failed, first.left) == ({}, {}, 0)
+    assert set(first.impossible) == set(runs(suite))
+    for job, why in first.impossible.items():
+        leads = leader(suite, job)
+        assert ("diverges at every learning rate of 1e+30" in why) == (job == leads)
+        assert (leads.name in why) == (job != leads or "diverges" in why)
+    assert sum(bool(why) for why in heard) == len({leader(suite, job) for job in runs(suite)})
+    again = run_suite(suite, tmp_path, runs(suite), told=quiet, **settings)  # type: ignore[arg-type]
+    assert again.impossible == first.impossible
+    text = document({}, "dnal bench", 0, first.impossible)
+    assert f"{len(runs(suite))} rows cannot be made:" in text
+    assert "diverges at every" in text
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def rows() -> dict[Run, Row]:
 
 
 def test_cells() -> None:
-    text = document(rows(), "dnal bench --suite x", 0)
+    text = document(rows(), "dnal bench --suite x", 0, {})
     ours, theirs = (np.array(FIGURES[25.0, entry]) * 100 for entry in ("dnal", "uniform"))
     gap = ours - theirs
     cell = text.split("## net, 25 %")[1].split("## net, 10 %")[0]
@@ -66,7 +66,7 @@ def test_pooled() -> None:
     found = pooled_differences(rows(), True)["uniform"]
     assert found.mean == pytest.approx(np.mean(gaps))
     low, high = stats.ttest_1samp(gaps, 0).confidence_interval(0.95)
-    text = document(rows(), "dnal bench", 7)
+    text = document(rows(), "dnal bench", 7, {})
     assert text.count(f"{np.mean(gaps):+.2f} [{low:+.2f}, {high:+.2f}]") == 2
     assert "Not finished: 7 rows are missing." in text
 
@@ -74,7 +74,7 @@ def test_pooled() -> None:
 def test_search_cost() -> None:
     own = [row for run, row in rows().items() if run.entry == "dnal"]
     assert search_cost(own).mean == pytest.approx(1.2)
-    assert "| `uniform` | 1.10 | 1.10 |" in document(rows(), "dnal bench", 0)
+    assert "| `uniform` | 1.10 | 1.10 |" in document(rows(), "dnal bench", 0, {})
 
 
 def test_within_one_standard_error_holds() -> None:
@@ -89,10 +89,27 @@ def test_within_one_standard_error_holds() -> None:
     assert standing({"dnal": {0: 1.0}}) is None
 
 
+def test_only_seeds_that_all_have_are_compared() -> None:
+    found = standing({"dnal": {0: 60.0, 1: 62.0, 2: 40.0}, "other": {0: 55.0, 1: 57.0}})
+    assert found is not None
+    assert found.first == "dnal"
+    assert standing({"dnal": {0: 60.0, 1: 62.0}, "other": {1: 63.0, 2: 70.0}}) is None  # one is no basis
+
+
+def test_every_network_has_its_own_differences() -> None:
+    made = rows() | {
+        key_of(row): row for own in rows().values() for row in [{**own, "network": "another", "accuracy": "0.5"}]
+    }
+    text = document(made, "dnal bench", 0, {}).split("## All cells together")[1]
+    assert text.count("| `uniform` |") == 4  # all, each of the two, and the costs
+    assert "| another | nobody distils |" in text
+    assert "| `uniform` | +0.00 [+0.00, +0.00] | +0.00 [+0.00, +0.00] |" in text
+
+
 def test_an_unused_budget_stands_out() -> None:
     made = rows()
     next(iter(made.values()))["used"] = "0.95"
-    assert "**95.00 to 99.00**" in document(made, "dnal bench", 0)
+    assert "**95.00 to 99.00**" in document(made, "dnal bench", 0, {})
 
 
 def test_results_come_back_in_the_order_of_the_suite(tmp_path: Path) -> None:

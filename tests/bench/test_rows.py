@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,18 @@ def test_the_bisection_closes_in_on_the_limit() -> None:
         lambda_ = following(tried)
         tried[lambda_] = 0.004 / lambda_  # uses the limit exactly at 0.004
     assert nearest(tried) == pytest.approx(0.004, rel=0.01)
+
+
+def test_a_base_of_other_data_is_refused(shared: Path) -> None:
+    network = replace(TINY.networks[0], images=160)
+    other = Ground(replace(TINY, networks=(network,)), network, 0, Place())
+    with pytest.raises(dnal.UserError, match="the data 'digits' are not those of the base"):
+        base_of(other, shared)
+
+
+def test_the_paper_knows_no_branches() -> None:
+    network = replace(TINY.networks[0], model="cifar/resnet20", data="digits")
+    ground = Ground(replace(TINY, networks=(network,)), network, 0, Place())
+    assert ground.space_of("budget").branches
+    assert not ground.space_of("paper").branches
+    assert ground.space_of("paper").full_cost == ground.space_of("budget").full_cost

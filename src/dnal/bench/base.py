@@ -14,6 +14,8 @@ from torch import nn
 from dnal.bench.ground import Ground, folder_of
 from dnal.bench.jobs import Base
 from dnal.bench.spent import Spent
+from dnal.data import fingerprint
+from dnal.errors import UserError
 from dnal.plan import DEFAULT_LR, WARMUP
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy
@@ -53,15 +55,26 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
         loss=F.cross_entropy, warmup=WARMUP, listener=spent, history=history, keeper=keeper,
     )  # fmt: skip
     seconds = spent.seconds
-    carried = {"spent": seconds, "accuracy": accuracy(network, ground.loaders.test)}
+    carried = {
+        "spent": seconds, "accuracy": accuracy(network, ground.loaders.test), "data": fingerprint(ground.dataset),
+    }  # fmt: skip
     keeper.begin(DONE, job={}, history=history, parts={"network": network, "place": place}, carried=carried)
 
 
 def base_of(ground: Ground, out: Path) -> Trained:
-    """The base that :func:`train_base` kept."""
+    """The base that :func:`train_base` kept.
+
+    Raises:
+        UserError: it was trained on other data.
+    """
     keeper = Keeper([], _checkpoints(ground, out))
     assert keeper.tree is not None
     assert keeper.phase == DONE
+    if keeper.carried("data") != fingerprint(ground.dataset):
+        raise UserError(
+            f"the data '{ground.network.data}' are not those of the base in '{out}'; give the same, or choose another "
+            "folder with --out."
+        )
     network = copy.deepcopy(ground.start)
     network.load_state_dict(keeper.tree["parts"]["network"])
     loader: dict[str, Any] = keeper.tree["parts"]["place"]["loader"]

@@ -16,7 +16,7 @@ from dnal.bench.base import trained
 from dnal.bench.ground import Place
 from dnal.bench.jobs import Job, Penalty, Run, jobs, leader, needs
 from dnal.bench.penalty import penalty_file
-from dnal.bench.results import Row, gather, read_row, write_results
+from dnal.bench.results import Row, failures, gather, read_row, write_results
 from dnal.bench.suite import Suite
 from dnal.bench.worker import STOPPED, begin, work
 
@@ -26,10 +26,15 @@ PATIENCE = 0.5
 
 @dataclass
 class Outcome:
-    """How far a benchmark came: its ``rows``, why single jobs ``failed``, what was ``left`` undone, and whether a
-    process was ``killed``."""
+    """How far a benchmark came.
+
+    Attributes:
+        rows: made. impossible: those that no try can make, and why. failed: what went wrong this time. left: how many
+            rows are still to be made. killed: whether a process was.
+    """
 
     rows: dict[Run, Row]
+    impossible: dict[Run, str] = field(default_factory=dict)
     failed: dict[Job, str] = field(default_factory=dict)
     left: int = 0
     killed: bool = False
@@ -52,14 +57,15 @@ def run_suite(
             their state then. told: hears of every job that ended, "" or why it failed.
     """
     everything = jobs(suite)
-    outcome = Outcome(gather(out, order))
+    outcome = Outcome(gather(out, order), failures(out, order))
     write_results(out, outcome.rows, order)
     done = {job for job in everything if _done(job, out, outcome.rows)}
     rows = [job for job in everything if isinstance(job, Run) and job not in done]
-    wanted = {job for row in rows for job in _with_needs(suite, row)} - done
+    possible = [job for job in rows if not set(_with_needs(suite, job)) & set(outcome.impossible)]
+    wanted = {job for row in possible for job in _with_needs(suite, row)} - done
     waiting = [job for job in everything if job in wanted]
     if not waiting:
-        return outcome
+        return _with_followers(suite, outcome, rows)
     context = get_context("spawn")
     event = context.Event()
     running: dict[Future[str], Job] = {}
@@ -86,7 +92,9 @@ def run_suite(
                 if answer == STOPPED:
                     waiting.append(job)
                     continue
-                if answer:
+                if isinstance(job, Run) and failures(out, [job]):
+                    outcome.impossible[job] = answer
+                elif answer:
                     outcome.failed[job] = answer
                 else:
                     done.add(job)
@@ -94,7 +102,17 @@ def run_suite(
                         outcome.rows[job] = read_row(out, job)
                         write_results(out, outcome.rows, order)
                 told(job, answer, outcome)
-    outcome.left = len([job for job in waiting if isinstance(job, Run)])
+    _with_followers(suite, outcome, rows)
+    outcome.left = len([job for job in waiting if isinstance(job, Run) and job not in outcome.impossible])
+    return outcome
+
+
+def _with_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> Outcome:
+    """Rows whose learning rate a row was to find that cannot be made cannot be made either."""
+    for row in rows:
+        first = leader(suite, row)
+        if row not in outcome.impossible and first in outcome.impossible:
+            outcome.impossible[row] = f"'{first.name}', which finds its learning rate, cannot be made."
     return outcome
 
 

@@ -52,7 +52,7 @@ def choose(
         taught: whether the base teaches meanwhile. lambda_: of the paper's recipe. epochs: of choosing.
     """
     network = copy.deepcopy(ground.start if entry.without_base else base.network)
-    space, limits = ground.space, ground.limits(share)
+    space, limits = ground.space_of(entry.recipe), ground.limits(share)
     widths = Widths()
 
     def selected(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
@@ -70,11 +70,12 @@ def choose(
         return small, {"history": history}
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
     open_ = selected(ranked_by_paper(task)) if entry.recipe == "paper" else method_of(entry.method).choose(task)
-    return compact(network, Architecture.of(space, open_)), {"open": open_.cpu()}
+    return compact(network, Architecture.of(space, open_)), {"open": open_.cpu(), "recipe": entry.recipe}
 
 
 def again(ground: Ground, shapes: Shapes) -> nn.Module:
     """A network of the shape that was chosen, with any weights."""
     if "history" in shapes:
         return peers.again(copy.deepcopy(ground.start), shapes["history"], ground.example)
-    return compact(copy.deepcopy(ground.start), Architecture.of(ground.space, shapes["open"]))
+    space = ground.space_of(shapes["recipe"])
+    return compact(copy.deepcopy(ground.start), Architecture.of(space, shapes["open"]))

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnal.bench.jobs import Impossible
 from dnal.errors import UserError
 from dnal.methods.task import Task
 from dnal.space.space import macs
@@ -48,7 +49,7 @@ def choose(task: Task, example: Tensor) -> tuple[nn.Module, Choice]:
     """What FastNAS leaves of the task's network, and its widths.
 
     Raises:
-        UserError: it finds nothing within the budget.
+        Impossible: it finds nothing within the budget.
     """
     before = macs(task.network, example)
     bound = f"{100 * task.limits['macs'] / before:.6f}%"
@@ -61,7 +62,7 @@ def choose(task: Task, example: Tensor) -> tuple[nn.Module, Choice]:
             config={"data_loader": task.train, "score_func": lambda network: accuracy(network, task.val)},
         )
     if macs(small, example) > task.limits["macs"]:
-        raise UserError(f"FastNAS finds no network of {task.limits['macs']:g} MACs or less.")
+        raise Impossible(f"FastNAS finds no network of {task.limits['macs']:g} MACs or less.")
     return small, dict(found["best"]["config"])
 
 

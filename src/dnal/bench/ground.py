@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ class Ground:
     """One network of a suite, with one seed.
 
     Attributes:
-        start: the network before any training. example: two inputs.
+        start: the network before any training. example: two inputs. space: of the network, with its residual branches.
         loaders: their order and augmentation depend on the seed alone. held_out: validation data in batches of the size
             of training.
     """
@@ -55,6 +56,15 @@ class Ground:
         self.example: Tensor = first_batch(self.loaders.val)[0][:2].to(self.fabric.device)
         self.start = self.placed(start)
         self.space = Space.of(self.start, self.example, depth=True)
+
+    @cached_property
+    def channels(self) -> Space:
+        """The Space without residual branches, which the paper's recipe does not know."""
+        return Space.of(self.start, self.example)
+
+    def space_of(self, recipe: str) -> Space:
+        """What may vary, as :func:`dnal.learn` has it by default."""
+        return self.channels if recipe == "paper" else self.space
 
     def placed(self, network: nn.Module) -> nn.Module:
         """The network on its device, its weights ordered for images."""

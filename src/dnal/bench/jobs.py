@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dnal.bench.suite import Entry, Network, Suite
+from dnal.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Run:
 
 
 Job = Base | Penalty | Run
+
+
+class Impossible(UserError):
+    """A row that cannot be made: with the same packages every try ends the same."""
 
 
 def runs(suite: Suite) -> list[Run]:

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from dnal.bench import fastnas
+from dnal.bench.jobs import Impossible
 from dnal.bench.suite import FASTNAS, PEERS
 from dnal.errors import UserError
 from dnal.methods.task import Task
 from dnal.space.space import macs
-from dnal.train.loop import run_epochs
+from dnal.train.loop import Stopped, run_epochs
 from dnal.train.schedule import cosine
 from dnal.train.weights import set_lr, sgd, taught_loss
 
@@ -66,7 +67,7 @@ def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History |
         name: one of PEERS. example: inputs to trace the network with.
 
     Raises:
-        UserError: the rival fails on this network.
+        Impossible: the rival fails on this network.
     """
     assert name in PEERS
     if name == FASTNAS:
@@ -90,7 +91,7 @@ def tuned(
         pruner_of: a pruner of Torch-Pruning for a network, and the ratios of its steps.
 
     Raises:
-        UserError: no ratio that was tried gives one, or what it leaves does not run.
+        Impossible: no ratio that was tried gives one, or what it leaves does not run.
     """
     low, high = 0.0, 1.0  # low keeps too much
     for _ in range(HALVINGS):
@@ -102,7 +103,7 @@ def tuned(
     made = [_pruned(pruner_of, network, example, limit, ratios) for ratios in ([high], [low, high])]
     fit = [own for own in made if own[0] <= limit]
     if not fit:
-        raise UserError(f"no pruning ratio leaves {limit:g} MACs or less.")
+        raise Impossible(f"no pruning ratio leaves {limit:g} MACs or less.")
     return max(fit, key=lambda own: own[0])[1:]
 
 
@@ -137,8 +138,10 @@ def _told(*who: str) -> Iterator[None]:
     """What goes wrong inside of a rival loses its own row, whatever it is, and not the suite."""
     try:
         yield
+    except (UserError, Stopped):
+        raise
     except Exception as error:
-        raise UserError(f"{' '.join(who)} fails on this network: {type(error).__name__}: {error}.") from error
+        raise Impossible(f"{' '.join(who)} fails on this network: {type(error).__name__}: {error}.") from error
 
 
 def again(network: nn.Module, history: History | fastnas.Choice, example: Tensor) -> nn.Module:

@@ -42,13 +42,13 @@ def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], boo
     Raises:
         Stopped: when ``stop`` says so; its state is kept.
     """
-    base, limit = base_of(ground, out), ground.limits(job.share)["macs"]
+    base, space, limit = base_of(ground, out), ground.space_of("paper"), ground.limits(job.share)["macs"]
     train = ground.loaders.train
     keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
     while len(tried := _tried(keeper)) < ground.suite.bisections:
         lambda_ = following(tried)
         network = copy.deepcopy(base.network)
-        gated = Gated(network, ground.space).to(ground.fabric.device)
+        gated = Gated(network, space).to(ground.fabric.device)
         if not keeper.resumed:
             train.load_state_dict(dict(base.loader))
             keeper.begin(
@@ -56,11 +56,11 @@ def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], boo
                 carried={"tried": [list(pair) for pair in tried.items()]},
             )  # fmt: skip
         s = paper_recipe.search(
-            ground.fabric, gated, ground.space, train, epochs=ground.network.epochs[1], lambda_=lambda_,
+            ground.fabric, gated, space, train, epochs=ground.network.epochs[1], lambda_=lambda_,
             loss=F.cross_entropy, validate=unmeasured, keeper=keeper,
         )  # fmt: skip
         keeper.resumed = False
-        used = float(ground.space.costs["macs"](paper_recipe.chosen(ground.space, s, 1e4))) / limit
+        used = float(space.costs["macs"](paper_recipe.chosen(space, s, 1e4))) / limit
         assert keeper.tree is not None
         keeper.tree["carried"]["tried"] = [list(pair) for pair in (tried | {lambda_: used}).items()]
     write_text(penalty_file(out, job), json.dumps({"lambda": nearest(tried), "tried": list(tried.items())}) + "\n")

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnal.atomic import write_text
+from dnal.bench.ground import folder_of
 from dnal.bench.jobs import Run
 from dnal.bench.run import row_file
 from dnal.errors import UserError
 
-RESULTS = "results.csv"
+RESULTS, FAILED = "results.csv", "failed.txt"
 
 Row = dict[str, str]
 """As CSV has it."""
@@ -48,6 +49,17 @@ def gather(out: Path, runs: Iterable[Run]) -> dict[Run, Row]:
         if run not in rows and row_file(out, run).is_file():
             rows[run] = read_row(out, run)
     return rows
+
+
+def failures(out: Path, runs: Iterable[Run]) -> dict[Run, str]:
+    """Which rows are :class:`Impossible`, and why."""
+    files = {run: folder_of(out, run.name) / FAILED for run in runs}
+    return {run: file.read_text(encoding="utf-8").rstrip("\n") for run, file in files.items() if file.is_file()}
+
+
+def write_failure(out: Path, run: Run, why: str) -> None:
+    """Keeps why a row cannot be made."""
+    write_text(folder_of(out, run.name) / FAILED, why + "\n")
 
 
 def read_row(out: Path, run: Run) -> Row:

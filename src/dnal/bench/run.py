@@ -18,11 +18,10 @@ from dnal.bench import peers
 from dnal.bench.base import Trained, base_of
 from dnal.bench.choosing import again, choose, trains
 from dnal.bench.ground import Ground, folder_of, handed_out
-from dnal.bench.jobs import Penalty, Run, phases
+from dnal.bench.jobs import Impossible, Penalty, Run, phases
 from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
 from dnal.bench.suite import PEERS
-from dnal.errors import UserError
 from dnal.latency.backends.backend import cpu_name
 from dnal.plan import WARMUP
 from dnal.space.space import macs
@@ -44,7 +43,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         rates: of the retraining; the one that is best on the validation data counts, and is tested.
 
     Raises:
-        UserError: every rate diverges.
+        Impossible: every rate diverges.
         Stopped: when ``stop`` says so; its state is kept.
     """
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
@@ -72,7 +71,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         _begin(ground, _phase(rates[len(tried)]), keeper, {"tried": tried, "best": best})
     winner = max(tried, key=lambda each: each["accuracy"])
     if winner["accuracy"] < 0:
-        raise UserError(f"{job.name} diverges at every learning rate of {', '.join(map(str, rates))}.")
+        raise Impossible(f"{job.name} diverges at every learning rate of {', '.join(map(str, rates))}.")
     small.load_state_dict(best)
     cost = macs(small, ground.example)
     row = {

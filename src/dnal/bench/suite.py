@@ -103,10 +103,11 @@ OWN = (
     Entry("taylor", "taylor"),
     Entry("slimming", "slimming"),
     Entry("scratch", "uniform", init="fresh", without_base=True),
-    Entry("tas", "tas", init="fresh", held_out=True),
+    Entry("tas", "tas", init="fresh", without_base=True, held_out=True),
     Entry("paper", "dnal", recipe="paper"),
 )
 MORE = (
+    Entry("dnal-fresh", "dnal", init="fresh", choosing=0.1),
     Entry("tas-kept", "tas", held_out=True),
     Entry("magnitude-l2", "magnitude-l2"),
     Entry("random-search", "random-search", without_base=True),

@@ -42,18 +42,26 @@ def accuracies(rows: Mapping[Run, Row], network: str, share: float, taught: bool
 
 
 def standing(cell: Accuracies) -> Standing | None:
-    """None where dnal, or everybody else, is missing."""
+    """Over the seeds that all entries have; None where dnal, everybody else, or a second seed is missing."""
     if OURS not in cell or len(cell) < 2:
         return None
-    first = max(cell, key=lambda entry: statistics.fmean(cell[entry].values()))
-    return Standing(first, paired(cell[first], cell[OURS]))
+    seeds = set.intersection(*(set(own) for own in cell.values()))
+    if len(seeds) < 2:
+        return None
+    common = {entry: {seed: own[seed] for seed in seeds} for entry, own in cell.items()}
+    first = max(common, key=lambda entry: statistics.fmean(common[entry].values()))
+    return Standing(first, paired(common[first], common[OURS]))
 
 
-def pooled_differences(rows: Mapping[Run, Row], taught: bool) -> dict[str, Estimate]:
-    """entry -> dnal minus it, over all networks, shares and seeds."""
+def pooled_differences(rows: Mapping[Run, Row], taught: bool, network: str | None = None) -> dict[str, Estimate]:
+    """entry -> dnal minus it, over all networks, or one, and all shares and seeds.
+
+    Over several networks they count as drawn like the seeds: how far one differs from another is part of the error,
+    for whoever asks about a network of their own.
+    """
     values: dict[str, dict[tuple[tuple[str, int], float], float]] = {}
     for run, row in rows.items():
-        if run.taught == taught:
+        if run.taught == taught and network in (None, run.network):
             values.setdefault(run.entry, {})[(run.network, run.seed), run.share] = 100 * float(row["accuracy"])
     ours = values.get(OURS, {})
     return {entry: pooled(ours, own) for entry, own in values.items() if entry != OURS}
@@ -64,11 +72,22 @@ def search_cost(rows: Iterable[Row]) -> Estimate:
     return estimate([1 + float(row["choosing_seconds"]) / float(row["base_seconds"]) for row in rows])
 
 
-def document(rows: Mapping[Run, Row], command: str, missing: int) -> str:
-    """table.md. ``command``: what made the rows. ``missing``: how many are not there yet."""
+def document(rows: Mapping[Run, Row], command: str, missing: int, failed: Mapping[Run, str]) -> str:
+    """table.md.
+
+    Args:
+        command: what made the rows. missing: how many are not there yet. failed: why some cannot be made.
+    """
     lines = [f"# `{command}`", "", _provenance(rows.values()), ""]
     if missing:
         lines += [f"**Not finished: {missing} rows are missing.**", ""]
+    if failed:
+        lines += [
+            f"{len(failed)} rows cannot be made:",
+            "",
+            *(f"* `{run.name}`: {why}" for run, why in failed.items()),
+            "",
+        ]
     for network, share in dict.fromkeys((run.network, run.share) for run in rows):
         lines += _cell(rows, network, share)
     return "\n".join([*lines, *_pooled(rows), *_costs(rows)]) + "\n"
@@ -91,7 +110,8 @@ def _provenance(rows: Iterable[Row]) -> str:
             if (own := [count for name, count in samples if name == network])
         )
         + ". The learning rate of the retraining was chosen per method on the validation data of the first seed; for "
-        "nothing, as was the lambda of `paper`. The test data are used once per row."
+        "nothing, as was the lambda of `paper`; so is the base where it only teaches. The test data are used "
+        "once per row."
     )
 
 
@@ -124,21 +144,25 @@ def _cell(rows: Mapping[Run, Row], network: str, share: float) -> list[str]:
 
 
 def _pooled(rows: Mapping[Run, Row]) -> list[str]:
-    found = [pooled_differences(rows, taught) for taught, _ in TEACHING]
-    names = dict.fromkeys(entry for each in found for entry in each)
+    networks = list(dict.fromkeys(run.network for run in rows))
     lines = [
         "## All cells together",
         "",
         "`dnal` minus each, points, with the 95 % interval (Student's t; one observation per base, the mean over its "
         "shares).",
         "",
-        f"| | {' | '.join(title for _, title in TEACHING)} |",
-        "|---|---|---|",
     ]
-    for entry in names:
-        shown = [_interval(each[entry]) if entry in each else "" for each in found]
-        lines.append(f"| `{entry}` | {' | '.join(shown)} |")
-    return [*lines, ""]
+    for network in [None, *networks] if len(networks) > 1 else [None]:
+        found = [pooled_differences(rows, taught, network) for taught, _ in TEACHING]
+        lines += [
+            f"| {network or ''} | {' | '.join(title for _, title in TEACHING)} |",
+            "|---|---|---|",
+        ]
+        for entry in dict.fromkeys(entry for each in found for entry in each):
+            shown = [_interval(each[entry]) if entry in each else "" for each in found]
+            lines.append(f"| `{entry}` | {' | '.join(shown)} |")
+        lines.append("")
+    return lines
 
 
 def _costs(rows: Mapping[Run, Row]) -> list[str]:

@@ -14,8 +14,9 @@ import torch
 
 from dnal.bench.base import train_base
 from dnal.bench.ground import Ground, Place
-from dnal.bench.jobs import Base, Job, Penalty
+from dnal.bench.jobs import Base, Impossible, Job, Penalty, Run
 from dnal.bench.penalty import find_penalty
+from dnal.bench.results import write_failure
 from dnal.bench.run import run_row
 from dnal.bench.suite import Suite
 from dnal.errors import UserError
@@ -48,6 +49,10 @@ def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path
         do(suite, job, rates, place, out, _stop)
     except Stopped:
         return STOPPED
+    except Impossible as error:
+        assert isinstance(job, Run)
+        write_failure(out, job, str(error))
+        return str(error)
     except UserError as error:
         return str(error)
     return DONE

@@ -77,14 +77,17 @@ def bench(
         if rows:
             from dnal.atomic import write_text
 
-            command = ["dnal", "bench", "--suite", suite]
-            write_text(folder / TABLE, document(rows, shlex.join(command), len(order) - len(rows)))
+            # What the folder holds from other calls is the whole suite's, as far as it is there.
+            own = set(rows) <= set(runs(asked))
+            command = ["dnal", "bench", "--suite", suite, *(word for n in only or [] if own for word in ("--only", n))]
+            missing = len(set(runs(asked) if own else order) - set(rows) - set(outcome.impossible))
+            write_text(folder / TABLE, document(rows, shlex.join(command), missing, outcome.impossible))
             draw(rows, folder / PLOT)
             if not as_json:
                 line(str(folder / TABLE) if quiet else f"table: {folder / TABLE}")
     if as_json:
         json_document(described(outcome, folder, list(rows.values())))
-    _end(outcome, signals.signal, tell=not (quiet or as_json))
+    _end(outcome, signals.signal, folder, tell=not (quiet or as_json))
 
 
 def described(outcome: Outcome, folder: Path, rows: list[Row]) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def described(outcome: Outcome, folder: Path, rows: list[Row]) -> dict[str, Any]
         "rows": rows,
         "left": outcome.left,
         "failed": [{"job": job.name, "error": why} for job, why in outcome.failed.items()],
+        "impossible": [{"job": run.name, "error": why} for run, why in outcome.impossible.items()],
     }
 
 
@@ -127,7 +131,7 @@ def _telling(tell: Callable[[str], None]) -> Callable[[Job, str, Outcome], None]
     return ended
 
 
-def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
+def _end(outcome: Outcome, signalled: int | None, folder: Path, *, tell: bool) -> None:
     """Says what is not done; with ``tell`` also that which is no failure.
 
     Raises:
@@ -142,6 +146,12 @@ def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
         job, why = next(iter(outcome.failed.items()))
         say(f"{len(outcome.failed)} jobs failed; {job.name}: {why.rstrip('.')}; the same command tries them again.")
         raise typer.Exit(FAILURES)
+    if outcome.impossible:
+        run, why = next(iter(outcome.impossible.items()))
+        say(
+            f"{len(outcome.impossible)} rows cannot be made; {run.name}: {why.rstrip('.')}; without its folder in "
+            f"{folder / 'jobs'} it is tried again."
+        )
     if outcome.left and tell:
         line(f"{outcome.left} rows are left; the same command goes on.")
 

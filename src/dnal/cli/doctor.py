@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import typer
@@ -18,11 +17,8 @@ SICK = 1
 @told
 def doctor(as_json: options.Json = False) -> None:
     """Check this installation and machine, and learn a small network in seconds (status 1 if something is wrong)."""
-    from dnal.cli.processes import without_chatter
     from dnal.doctor import examine
 
-    with suppress(Exception):  # what cannot be imported is for the examination to find
-        without_chatter()
     found = examine()
     if as_json:
         json_document(found)

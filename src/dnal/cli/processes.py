@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -31,32 +30,24 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import STRATEGY_REGISTRY
 
-    from dnal.train.arrangement import precision_of
+    from dnal.train.arrangement import precision_of, without_chatter
 
-    without_chatter()
     known = ["auto", *STRATEGY_REGISTRY.available_strategies()]
     if strategy not in known:
         raise UserError(f"unknown strategy '{strategy}'; {suggestion(strategy, known)}")
     try:
-        fabric = Fabric(
-            accelerator="auto",
-            devices=devices,
-            num_nodes=nodes,
-            strategy="ddp" if strategy == "auto" else strategy,
-            precision=precision_of(precision),  # type: ignore[arg-type]
-        )
-        fabric.launch()
+        with without_chatter():
+            fabric = Fabric(
+                accelerator="auto",
+                devices=devices,
+                num_nodes=nodes,
+                strategy="ddp" if strategy == "auto" else strategy,
+                precision=precision_of(precision),  # type: ignore[arg-type]
+            )
+            fabric.launch()
     except (ValueError, RuntimeError, ImportError) as error:
         raise UserError(f"{devices} devices with the strategy '{strategy}' cannot be used here: {error}") from None
     return fabric
-
-
-def without_chatter() -> None:
-    """Fabric tells on stderr what config.yaml holds; warnings still come through."""
-    import lightning.fabric  # noqa: F401  (it sets its own level when it is imported)
-
-    for name in ("lightning.fabric", "lightning.pytorch"):  # the last one imported speaks for both
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def devices_and_nodes(environment: Mapping[str, str]) -> tuple[int, int]:

@@ -57,7 +57,6 @@ def run(
     from dnal import learning, loggers
     from dnal.cli.failures import sentence_of
     from dnal.cli.network import created, input_of
-    from dnal.cli.processes import without_chatter
     from dnal.cli.progress import ProgressBars, SpaceTold
     from dnal.cli.stopping import Stopping, Terminated
     from dnal.run import RunWriter
@@ -65,7 +64,6 @@ def run(
     from dnal.train.listener import Chorus
     from dnal.train.loop import Diverged, Stopped
 
-    without_chatter()
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     leads = fabric is None or fabric.is_global_zero

@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from dnal.plan import PRECISIONS
+from dnal.train.arrangement import without_chatter
 
 CHANNELS, SIDE, IMAGES = 64, 32, 8
 WARM, TURNS = 2, 5
@@ -40,7 +41,8 @@ def _row(kind: str, precision: str) -> dict[str, Any]:
 def _step_ms(kind: str, precision: str) -> float:
     """The median of some steps; another random state is used and put back."""
     with torch.random.fork_rng():
-        fabric = Fabric(accelerator=kind, devices=1, precision=precision)  # type: ignore[arg-type]
+        with without_chatter():
+            fabric = Fabric(accelerator=kind, devices=1, precision=precision)  # type: ignore[arg-type]
         layers = [nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(2)]
         network = fabric.setup(nn.Sequential(*layers))
         images = torch.randn(IMAGES, CHANNELS, SIDE, SIDE, device=fabric.device)

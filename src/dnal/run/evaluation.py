@@ -40,16 +40,15 @@ def evaluate(
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.
     """
-    from lightning.fabric import Fabric
-
     from dnal.deployment import Deployment, params
+    from dnal.train.arrangement import fabric_of
     from dnal.train.evaluate import accuracy
 
     config, result = read_config(run), read_result(run)
     network, base = load(run, trust=trust), base_network(config, trust=trust)
     dataset = data_of(config, data=data, root=root)
     test = dnal_data.loaders(dataset, config.batch_size, workers=min(config.workers, os.cpu_count() or 1)).test
-    device = Fabric(accelerator="auto", devices=1).device  # where `learn` measured
+    device = fabric_of("32-true").device  # where `learn` measured
     example = torch.zeros(1, *config.input, device=device)
     network.to(device)
     deployment = Deployment.of(config.deploy_batch, config.backend)

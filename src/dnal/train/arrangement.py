@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,6 +40,20 @@ def precision_of(precision: str) -> str:
     return precision
 
 
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Fabric tells on stderr what it was asked for; warnings still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]  # the last one imported
+    before = [logger.level for logger in loggers]  # speaks for both
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
 def fabric_of(precision: str) -> Fabric:
     """One process of Lightning Fabric, on the GPU where there is one.
 
@@ -45,7 +61,8 @@ def fabric_of(precision: str) -> Fabric:
         UserError: there is no such precision.
     """
     try:
-        return Fabric(accelerator="auto", devices=1, precision=precision_of(precision))  # type: ignore[arg-type]
+        with without_chatter():
+            return Fabric(accelerator="auto", devices=1, precision=precision_of(precision))  # type: ignore[arg-type]
     except ValueError:
         raise UserError(
             f"unknown precision '{precision}'; choose auto, {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}."
