@@ -1,6 +1,5 @@
 import functools
 import itertools
-import math
 import statistics
 
 import pytest
@@ -85,5 +84,5 @@ def test_what_was_found_is_no_better_than_what_was_drawn() -> None:
                 F.cross_entropy(small(x), y).backward()
                 optimizer.step()
             accuracies.append(accuracy(small, data.test))
-    error = math.sqrt((statistics.variance(found) + statistics.variance(drawn)) / len(found))
-    assert abs(statistics.mean(found) - statistics.mean(drawn)) <= 2 * error
+    # The margin is points, not standard errors: noise must not pass for equivalence.
+    assert abs(statistics.mean(found) - statistics.mean(drawn)) <= 0.02
