@@ -33,7 +33,7 @@ from dnal.bench.suite import RESNET, VGG, Entry, Network, Suite
 from dnal.methods import budget_recipe
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.task import Task
-from dnal.plan import DEFAULT_EPOCHS
+from dnal.plan import LONG_SEARCH
 from dnal.space.space import Space
 from dnal.train import weights
 from dnal.train.distillation import distillation_loss
@@ -44,7 +44,7 @@ FIELDS = ("network", "share", "seed", "idea", "rates", "rate", "epochs", "accura
 HELD = 10_000
 AS_IS = "as it is"
 HELD_OUT = "s on held-out batches"
-LONG = replace(VGG, name="vgg16-quarter-long", epochs=DEFAULT_EPOCHS)
+LONG = replace(VGG, name="vgg16-quarter-long", epochs=LONG_SEARCH)
 """As long as `dnal learn` trains by default."""
 NETWORKS = {network.name: network for network in (VGG, RESNET, LONG)}
 

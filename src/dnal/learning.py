@@ -98,7 +98,8 @@ def learn(
         init: what is retrained: the "trained" weights that are left, or "fresh" ones, the control of what the weights
             were worth; by default what the method is made for: trained, but for "tas".
         example_inputs: a batch to trace the network with; by default the first images of ``val``.
-        epochs: of the three phases, or one number shared out 40:20:40; 40, 20, 40 by default.
+        epochs: of the three phases, or one number shared out as by default: 40, 4, 56, and 40, 20, 40 for the paper's
+            recipe and other methods.
         lr: peak learning rate of the base phase, 0.1 by default; the others follow from it.
         lambda_: the paper recipe's penalty, 1e-4 by default.
         distil: let the network before removal teach; by default yes in the budget recipe with the default loss.

@@ -14,7 +14,11 @@ INITS = ("trained", "fresh")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STEPS = ("joint", "alternating")
 DEFAULT_BUDGET = "macs<=30%"
-DEFAULT_EPOCHS = (40, 20, 40)
+DEFAULT_EPOCHS = (40, 4, 56)
+"""Of base, search and retraining. A longer search was not measurably better, and its steps are as dear as the base's
+(benchmarks/RESEARCH.md)."""
+LONG_SEARCH = (40, 20, 40)
+"""For whatever was published with a long search: the paper's recipe, and the methods to compare with that train."""
 DEFAULT_LR = 0.1
 DEFAULT_LAMBDA = 1e-4
 ARCHITECTURE_RATE = 0.3
@@ -114,7 +118,7 @@ class Plan:
             init=init,
             recipe=recipe,
             base_is_trained=base_is_trained,
-            epochs=_phases(epochs, base_is_trained, chooser.trains),
+            epochs=_phases(epochs, _usual(method, recipe), base_is_trained, chooser.trains),
             rates=(peak, ARCHITECTURE_RATE * later, peak if init == "fresh" else RETRAIN_RATE * later),
             lambda_=penalty,
             distil=distil,
@@ -155,14 +159,19 @@ def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
         raise UserError(f"unknown {what} '{value}'; choose {' or '.join(known)}.")
 
 
-def _phases(epochs: int | tuple[int, int, int] | None, base_is_trained: bool, trains: bool) -> tuple[int, int, int]:
+def _usual(method: str, recipe: str) -> tuple[int, int, int]:
+    return DEFAULT_EPOCHS if (method, recipe) == ("dnal", "budget") else LONG_SEARCH
+
+
+def _phases(
+    epochs: int | tuple[int, int, int] | None, usual: tuple[int, int, int], base_is_trained: bool, trains: bool
+) -> tuple[int, int, int]:
     if epochs is None:
-        first, second, third = DEFAULT_EPOCHS
+        first, second, third = usual
     elif isinstance(epochs, int):
         if epochs < 3:
             raise UserError(f"three phases need at least 3 epochs, not {epochs}.")
-        first = max(1, round(0.4 * epochs))
-        second = max(1, round(0.2 * epochs))
+        first, second = (max(1, round(epochs * share / sum(usual))) for share in usual[:2])
         third = epochs - first - second
     else:
         if len(epochs) != 3:
