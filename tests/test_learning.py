@@ -170,16 +170,22 @@ def test_own_loss_metric_and_alternating_steps(loaders: data.Loaders) -> None:
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
     network: nn.Module, loaders: data.Loaders, tmp_path: Path
 ) -> None:
-    calls = 0
+    class Steps(Listener):
+        done = 0
+
+        def step(self, loss: float) -> None:
+            self.done += 1
+
+    steps = Steps()
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
         value = F.cross_entropy(outputs, targets)
-        return value * math.nan if calls > len(loaders.train) + 2 else value
+        return value * math.nan if steps.done == len(loaders.train) + 2 else value
 
     with pytest.raises(Diverged, match="phase 'base', epoch 2, step 3"):
-        dnal.learn(network, loaders.train, loaders.val, loss=loss, epochs=(3, 1, 1), checkpoints=tmp_path)
+        dnal.learn(
+            network, loaders.train, loaders.val, loss=loss, epochs=(3, 1, 1), checkpoints=tmp_path, listener=steps
+        )
     tree = Checkpoints(tmp_path).load()
     assert tree is not None
     assert (tree["phase"], tree["position"]["epoch"]) == ("base", 1)

@@ -24,7 +24,7 @@ from dnal.plan import Plan
 from dnal.pricing import priced, ranges
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space
-from dnal.train.arrangement import ORDERS, arranged, fabric_of
+from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.keeper import Keeper
@@ -32,6 +32,7 @@ from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, first_batch
 from dnal.train.processes import shared_out
 from dnal.train.reproducible import reproducible
+from dnal.train.trial import examples
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
@@ -241,21 +242,23 @@ def trade_off(
         memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
     with _brought_home(network, fabric) as home, reproducible(fabric.device):
         deployment = Deployment.of(deploy_batch, plans[0].backend)
-        example = _example(val, example_inputs).to(fabric.device)
+        batch = first_batch(val)
+        example = _example(batch[0], example_inputs).to(fabric.device)
         placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
+        loss = loss or F.cross_entropy
+        inputs, targets = fabric.to_device(examples(batch))
+        layout = workable(memory_format, network, inputs, targets, loss)
         everyone = Chorus(listeners)
         space, plans, model = _by_one(
             fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
         )
         everyone.space(space, ranges(space, plans, model))
-        loss = loss or F.cross_entropy
-        layout: str = "channels_last" if memory_format == "auto" else memory_format
         if alone:
-            precision, layout = arranged(fabric, precision, memory_format, network, space.full_cost["macs"], val, loss)
+            precision, layout = arranged(fabric, precision, layout, network, space.full_cost["macs"], batch, loss)
             fabric = fabric_of(precision)
-        order = ORDERS[layout]
+        order = ORDERS["channels_last" if layout == "auto" else layout]
         torch.manual_seed(seed)
         decided = {
             "precision": str(fabric.strategy.precision.precision),
@@ -338,10 +341,10 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
         raise UserError(f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays.")
 
 
-def _example(val: Loader, given: Tensor | None) -> Tensor:
+def _example(inputs: Any, given: Tensor | None) -> Tensor:
     """The user's example, or two inputs of ``val``: taking them from the training data would use up their first
     order."""
-    inputs = first_batch(val)[0] if given is None else given
+    inputs = inputs if given is None else given
     if not isinstance(inputs, Tensor):
         raise UserError("learn needs batches of (inputs, targets) whose inputs are one tensor.")
     return inputs[:2] if given is None else inputs

@@ -25,6 +25,12 @@ def test_shift_and_flip_equals_a_loop(dtype: torch.dtype) -> None:
     assert torch.equal(shift_and_flip(x, down, right, flip, 2), torch.stack(expected))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shifted_images_lie_in_memory_as_the_others(channels: int) -> None:
+    x, zeros = torch.rand(4, channels, 6, 6), torch.zeros(4, dtype=torch.int64)
+    assert shift_and_flip(x, zeros, zeros, zeros.bool(), 1).stride() == x.stride()
+
+
 def test_augmentation_draws_all_shifts_and_flips_only_when_asked() -> None:
     x = torch.zeros(2000, 1, 5, 5)
     x[:, :, 2, 1] = 1

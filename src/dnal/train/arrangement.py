@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.plan import PRECISIONS
-from dnal.train.place import Loader, first_batch
+from dnal.train.trial import answer, step
 from dnal.train.weights import Loss
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -69,14 +69,64 @@ def fabric_of(precision: str) -> Fabric:
         ) from None
 
 
+def workable(order: str, network: nn.Module, inputs: Tensor, targets: Any, loss: Loss) -> str:
+    """The order of memory, or "contiguous" for an "auto" where the network cannot compute in channels_last: ``view``
+    knows one order only. A training step and a forward pass in eval mode are tried, on copies.
+
+    Args:
+        order: one of ``ORDERS``, or "auto". inputs, targets: a few examples (N, ...), on the network's device.
+
+    Raises:
+        UserError: there is no such order, or channels_last is asked for and fails.
+    """
+    if order not in ("auto", *ORDERS):
+        raise UserError(f"unknown memory_format '{order}'; choose auto, {' or '.join(ORDERS)}.")
+    if inputs.dim() != 4 or order == "contiguous":
+        return order
+
+    def training(layout: torch.memory_format) -> None:
+        step(network, inputs, targets, loss, layout)
+
+    def evaluating(layout: torch.memory_format) -> None:
+        answer(network, inputs, layout)
+
+    for attempt in (training, evaluating):
+        refused = _failure(attempt, torch.channels_last)
+        if refused is None or _failure(attempt, torch.contiguous_format) is not None:
+            continue  # what fails in both is no matter of the order
+        if order == "auto":
+            return "contiguous"
+        raise UserError(
+            f"this network cannot compute with memory_format='channels_last' ({refused}): write reshape or flatten "
+            "for view, or ask for memory_format='contiguous'."
+        )
+    return order
+
+
+def _failure(attempt: Callable[[torch.memory_format], None], layout: torch.memory_format) -> str | None:
+    """The first sentence of what an attempt raises, or None."""
+    try:
+        attempt(layout)
+    except Exception as error:  # whatever the user's own network and loss raise
+        text = str(error) or type(error).__name__
+        return text.splitlines()[0].partition(". ")[0].rstrip(".")
+    return None
+
+
 def arranged(
-    fabric: Fabric, precision: str, order: str, network: nn.Module, macs: float, loader: Loader, loss: Loss
+    fabric: Fabric,
+    precision: str,
+    order: str,
+    network: nn.Module,
+    macs: float,
+    batch: tuple[Tensor, Any],
+    loss: Loss,
 ) -> Arrangement:
     """Precision and order of memory, with what "auto" leaves open timed, where a step is long enough to matter.
 
     Args:
         order: one of ``ORDERS``, or "auto". macs: of one example.
-        loader: of batches of inputs (N, ...) and targets; the next one is timed, and stays the next one.
+        batch: inputs (N, ...) and targets, which are timed.
     """
     usual = (precision_of(precision), "channels_last" if order == "auto" else order)
     open_ = [
@@ -86,7 +136,7 @@ def arranged(
     ]
     if len(open_) < 2 or fabric.device.type == "cuda":
         return usual
-    inputs, targets = first_batch(loader)
+    inputs, targets = batch
     if inputs.dim() != 4 or macs * len(inputs) < LONG:
         return usual
     return fastest_arrangement(network, inputs, targets, loss, [usual, *(one for one in open_ if one != usual)])

@@ -1,0 +1,59 @@
+"""Two examples run through copies of a network before anything is trained: the network, its statistics, everything
+random and what a loss remembers stay as they were."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnal.space.inputs import at_batch, cloned
+from dnal.space.running import undisturbed
+from dnal.train.random_state import put_back, random_state
+from dnal.train.weights import Loss
+
+EXAMPLES = 2
+"""Batch norm wants more than one, and two are no work for any network."""
+
+
+def examples(batch: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
+    """The first two examples of a batch of inputs (N, ...) and targets; of targets, whatever has N rows is cut."""
+    return at_batch(batch, EXAMPLES)  # type: ignore[return-value]
+
+
+def outputs(network: nn.Module, inputs: Tensor, *, training: bool) -> Any:
+    """What the network answers in training or in eval mode, without gradients."""
+    with _aside(inputs), torch.no_grad():
+        return copy.deepcopy(network).train(training)(cloned(inputs))
+
+
+def step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, order: torch.memory_format) -> None:
+    """Forward and backward of a training step with the network's weights in this order of memory."""
+    with _aside(inputs), torch.enable_grad():
+        own = copy.deepcopy(network).to(memory_format=order).train()
+        loss = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
+        trained = [p for p in own.parameters() if p.requires_grad]
+        # and not backward(), which would add to the gradients of whatever else the loss looks at
+        torch.autograd.grad(loss(own(cloned(inputs)), targets), trained, allow_unused=True)
+
+
+def answer(network: nn.Module, inputs: Tensor, order: torch.memory_format) -> None:
+    """Forward in eval mode with the network's weights in this order of memory."""
+    with _aside(inputs), torch.no_grad():
+        copy.deepcopy(network).to(memory_format=order).eval()(cloned(inputs))
+
+
+@contextmanager
+def _aside(inputs: Tensor) -> Iterator[None]:
+    now = random_state(())
+    try:
+        with undisturbed(inputs), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # training says it
+            yield
+    finally:
+        put_back(now, ())
