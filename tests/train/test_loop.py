@@ -38,9 +38,10 @@ def run(
     folder: Path | None = None,
     stop_at: int = 99,
     last: float | None = None,
+    network: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     """Losses that are given, and a weight that is the phase's progress; ``last``: what the last step makes of it."""
-    network, history = nn.Linear(1, 1), []
+    network, history = network or nn.Linear(1, 1), []
     batches = [(torch.zeros(1, 1), torch.zeros(1))] * (len(losses) // epochs)
     done = 0
 
@@ -91,6 +92,31 @@ def test_weights_that_overflow_in_an_epochs_last_step_are_no_checkpoint(tmp_path
     with pytest.raises(Diverged, match="epoch 2, step 3"):
         run([1.0] * 6, folder=tmp_path, last=math.inf)
     assert kept(tmp_path) == (1, 2, pytest.approx(5 / 6))
+
+
+class Masked(nn.Linear):
+    """A mask of minus infinity as a buffer, another one as a parameter, and a running statistic."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.register_buffer("mask", torch.full((3, 3), -math.inf).triu(1))
+        self.frozen = nn.Parameter(torch.tensor([0.0, -math.inf]), requires_grad=False)
+        self.register_buffer("mean", torch.zeros(2))
+
+
+def test_what_is_infinite_on_purpose_has_not_diverged(tmp_path: Path) -> None:
+    assert len(run([1.0, 2.0], folder=tmp_path, network=Masked())) == 2
+
+
+def test_a_statistic_that_overflows_has(tmp_path: Path) -> None:
+    network = Masked()
+
+    class Overflow(Listener):
+        def step(self, loss: float) -> None:
+            network.mean[1] = math.inf
+
+    with pytest.raises(Diverged, match="epoch 1, step 1"):
+        run([1.0, 2.0], Overflow(), folder=tmp_path, network=network)
 
 
 @pytest.mark.parametrize("at", range(1, 6))
