@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -16,3 +17,11 @@ def test_formula_of_tas_written_out() -> None:
 def test_a_perfect_pupil_pays_the_task_only() -> None:
     logits = torch.randn(3, 4)
     assert torch.allclose(distillation_loss(logits, logits, torch.tensor(2.0), weight=0.5), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("positions", [(6,), (3, 4)])
+def test_dense_logits_are_as_many_images_of_one_position(positions: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    logits, teacher, task = torch.randn(2, 5, *positions), torch.randn(2, 5, *positions), torch.tensor(0.3)
+    flat = [dense.movedim(1, -1).reshape(-1, 5) for dense in (logits, teacher)]
+    assert torch.allclose(distillation_loss(logits, teacher, task), distillation_loss(*flat, task), atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,10 +11,11 @@ from torch import Tensor
 def distillation_loss(
     logits: Tensor, teacher: Tensor, task: Tensor, *, temperature: float = 4.0, weight: float = 0.9
 ) -> Tensor:
-    """(1 - a) task + a T^2 KL(softmax(teacher / T) || softmax(logits / T)), averaged over the batch.
+    """(1 - a) task + a T^2 KL(softmax(teacher / T) || softmax(logits / T)), averaged over the batch and, for dense
+    predictions, over their positions.
 
     Args:
-        logits, teacher: (N, classes).
+        logits, teacher: (N, classes), or (N, classes, ...) with positions such as (H, W) or (L,).
         task: the loss against the labels.
         temperature: T. weight: a.
 
@@ -24,4 +27,5 @@ def distillation_loss(
         reduction="batchmean",
         log_target=True,
     )
+    soft = soft / math.prod(logits.shape[2:])  # batchmean divides by N alone
     return (1 - weight) * task + weight * temperature**2 * soft
