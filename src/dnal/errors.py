@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 
 class UserError(ValueError):
@@ -11,6 +11,23 @@ class UserError(ValueError):
 
     The command line prints the sentence and exits with status 2; nothing else in the package catches it.
     """
+
+
+def described(value: object) -> str:
+    """What a value is, for a sentence about a wrong one.
+
+    Examples:
+        >>> described({"logits": 0}), described([1, 2, 3]), described(torch.zeros(4, 10))
+        ('a dict of logits', 'a list of 3', 'a tensor (4, 10) of float32')
+    """
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"a tensor {tuple(shape)} of {str(dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {', '.join(map(str, value))}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
 
 
 def suggestion(word: str, known: Collection[str], otherwise: str | None = None) -> str:

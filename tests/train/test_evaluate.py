@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
-from dnal.train.evaluate import accuracy
+from dnal.errors import UserError
+from dnal.train.evaluate import accuracy, accuracy_and_confusion, check_classified
 
 
 class Batches(list[tuple[Tensor, Tensor]]):
@@ -17,3 +19,50 @@ def test_accuracy_counts_over_uneven_batches_and_restores_modes() -> None:
     assert [m.training for m in network] == [False, True, True]
     network.eval()
     assert got == float((network(x).argmax(1) == y).double().mean().float())
+
+
+@pytest.mark.parametrize("positions", [(), (5,), (4, 3)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_ignored_targets_count_nowhere(positions: tuple[int, ...], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    batches = Batches((torch.randn(6, 4, *positions), torch.randint(0, 4, (6, *positions)).to(dtype)) for _ in range(2))
+    if dtype != torch.uint8:
+        batches[0][1][:3] = batches[1][1][-1] = -100
+    got, matrix = accuracy_and_confusion(nn.Identity(), batches)
+    expected, right, count = torch.zeros(4, 4, dtype=torch.int64), 0, 0
+    for outputs, targets in batches:
+        for truth, found in zip(targets.flatten().tolist(), outputs.argmax(1).flatten().tolist(), strict=True):
+            if truth != -100:
+                expected[truth, found] += 1
+                right, count = right + (truth == found), count + 1
+    assert matrix is not None
+    assert torch.equal(matrix, expected)
+    assert got == accuracy(nn.Identity(), batches) == pytest.approx(right / count)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [
+        (torch.randn(4, 1), torch.randint(0, 2, (4, 1))),  # binary
+        (torch.randn(4, 3), torch.rand(4, 3)),  # probabilities, or several labels
+        (torch.randn(4, 3), torch.randint(0, 2, (4, 3))),  # one-hot
+        (torch.randn(4, 3), torch.randn(4)),  # regression
+        (torch.randn(4), torch.randint(0, 2, (4,))),
+        (torch.randn(4, 3, 2, 2), torch.randint(0, 3, (4, 2, 1))),
+        ({"logits": torch.randn(4, 3)}, torch.randint(0, 3, (4,))),
+        ((torch.randn(4, 3), torch.randn(4, 3)), torch.randint(0, 3, (4,))),
+        (torch.randn(4, 3), [0, 1, 2, 0]),
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, 3])),
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, -1])),
+        (torch.randn(4, 3), torch.tensor([0, 1, 2, 156], dtype=torch.uint8)),  # 256 - 100
+    ],
+)
+def test_what_accuracy_says_nothing_of_asks_for_a_metric(outputs: object, targets: object) -> None:
+    with pytest.raises(UserError, match="a metric"):
+        check_classified(outputs, targets)
+
+
+def test_a_strange_target_of_any_batch_is_told() -> None:
+    batches = Batches([(torch.randn(2, 3), torch.tensor([0, 2])), (torch.randn(2, 3), torch.tensor([1, 255]))])
+    with pytest.raises(UserError, match="a target is 255, where the network tells the classes 0 to 2 apart"):
+        accuracy(nn.Identity(), batches)

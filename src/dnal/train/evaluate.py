@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnal.errors import UserError, described
 from dnal.train.place import Loader
 
 Metric = Callable[[nn.Module, Loader], float]
@@ -15,10 +16,19 @@ Metric = Callable[[nn.Module, Loader], float]
 
 MOST_CLASSES = 1000
 """A matrix of more classes is neither small nor looked at."""
+IGNORED = -100
+"""The target that cross entropy leaves out by default, and so does the accuracy."""
 
 
 def accuracy(network: nn.Module, loader: Loader) -> float:
-    """Top-1 accuracy, 0 to 1, in eval mode; the network's mode is restored. Outputs: (N, classes) logits."""
+    """Top-1 accuracy, 0 to 1, in eval mode; the network's mode is restored. Targets of ``IGNORED`` do not
+    count.
+
+    Outputs: logits (N, classes), or (N, classes, ...) for dense predictions; targets: class numbers (N, ...).
+
+    Raises:
+        UserError: as :func:`check_classified`.
+    """
     return _classified(network, loader, most=0)[0]
 
 
@@ -26,6 +36,36 @@ def accuracy_and_confusion(network: nn.Module, loader: Loader) -> tuple[float, T
     """:func:`accuracy`, and from the same pass how often each class (row) was taken for each (column), int64 (classes,
     classes) on the CPU; None for more than ``MOST_CLASSES`` classes, or without data."""
     return _classified(network, loader, most=MOST_CLASSES)
+
+
+def check_classified(outputs: Any, targets: Any) -> None:
+    """Refuses what top-1 accuracy says nothing of: anything but logits (N, classes, ...) and class numbers (N, ...).
+
+    Raises:
+        UserError: asking for a metric.
+    """
+    if not (
+        _logits(outputs)
+        and isinstance(targets, Tensor)
+        and not (targets.is_floating_point() or targets.is_complex())
+        and targets.shape == outputs.shape[:1] + outputs.shape[2:]
+    ):
+        raise UserError(
+            f"top-1 accuracy, the default metric, is of logits (N, classes, ...) and class numbers (N, ...), not of "
+            f"{described(outputs)} and {described(targets)}; give a metric: a function of network and loader that "
+            "returns a number, higher is better."
+        )
+    classes, numbers = outputs.shape[1], targets.long()  # unsigned ones would take IGNORED for another number
+    strange = numbers[(numbers != IGNORED) & ((numbers < 0) | (numbers >= classes))]
+    if strange.numel():
+        raise UserError(
+            f"a target is {int(strange[0])}, where the network tells the classes 0 to {classes - 1} apart and "
+            f"{IGNORED} is left out; give it as many outputs as there are classes, or a metric that knows such targets."
+        )
+
+
+def _logits(outputs: Any) -> bool:
+    return isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() > 1 and outputs.shape[1] > 1
 
 
 def _classified(network: nn.Module, loader: Loader, most: int) -> tuple[float, Tensor | None]:
@@ -37,13 +77,15 @@ def _classified(network: nn.Module, loader: Loader, most: int) -> tuple[float, T
 
     def update(output: Tensor, target: Tensor) -> None:
         nonlocal meter, matrix
-        classes = output.shape[1]
+        check_classified(output, target)
+        classes, target = output.shape[1], target.long()
+        how: dict[str, Any] = {"ignore_index": IGNORED, "sync_on_compute": False, "validate_args": False}
         if meter is None:
-            meter = MulticlassAccuracy(num_classes=classes, average="micro", sync_on_compute=False).to(output.device)
+            meter = MulticlassAccuracy(num_classes=classes, average="micro", **how).to(output.device)
         meter.update(output, target)
         if classes <= most:
             if matrix is None:
-                matrix = MulticlassConfusionMatrix(num_classes=classes, sync_on_compute=False).to(output.device)
+                matrix = MulticlassConfusionMatrix(num_classes=classes, **how).to(output.device)
             matrix.update(output, target)
 
     over_batches(network, loader, update)
