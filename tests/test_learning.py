@@ -199,6 +199,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
         ({"budget": "macs<=300%"}, "not below the base network"),
         ({"budget": "speed<=3"}, "unknown cost 'speed'"),
         ({"budget": "small"}, "is no budget"),
+        ({"budget": 0.3}, "'0.3' is no budget; write for example 'macs<=30%'"),
         ({"recipe": "magic"}, "unknown recipe 'magic'"),
         ({"steps": "both"}, "unknown steps"),
         ({"epochs": 2}, "at least 3 epochs"),
@@ -209,6 +210,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
         ({"lambda_": 1e-4}, "belongs to recipe='paper'"),
         ({"recipe": "paper", "lambda_": -1.0}, "must not be negative"),
         ({"precision": "7-bit"}, "unknown precision '7-bit'"),
+        ({"memory_format": "nhwc"}, "unknown memory_format 'nhwc'"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_starts(
@@ -218,6 +220,103 @@ def test_bad_input_is_one_sentence_before_anything_starts(
     with pytest.raises(UserError, match=sentence):
         dnal.learn(network, loaders.train, loaders.val, listener=diary, **arguments)
     assert diary.settings is None
+
+
+X, Y = torch.rand(8, *SHAPE), torch.arange(8) % 10
+PAIRS = [(X, Y)]
+
+
+class Named(nn.Module):
+    """Its logits in a dict."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.network(x)}
+
+
+def named_loss(outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs["logits"], targets)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"val": [(X, Y, Y)]}, "a pair of inputs and targets, not a tuple of 3"),
+        ({"test": [(X, Y, Y)]}, "a pair of inputs and targets, not a tuple of 3"),
+        ({"val": [{"pixel_values": X, "labels": Y}]}, "not a dict of pixel_values, labels"),
+        ({"val": [({"image": X}, Y)]}, "whose inputs are one tensor"),
+        ({"train": iter(PAIRS)}, "the training data have no length"),
+        ({"val": iter(PAIRS), "steps": "alternating"}, "the validation data have no length"),
+        ({"val": []}, "the validation data give no batch"),
+        ({"test": []}, "the test data give no batch"),
+        ({"val": [(X, F.one_hot(Y).float())]}, "give a metric"),
+        ({"test": [(X, Y.float())]}, "give a metric"),
+        ({"val": [(X, Y + 5)]}, "a target is 10, where the network tells the classes 0 to 9 apart"),
+    ],
+)
+def test_data_that_cannot_work_are_one_sentence_before_anything_starts(
+    network: nn.Module, arguments: dict[str, Any], sentence: str
+) -> None:
+    diary = Diary()
+    with pytest.raises(UserError, match=sentence):
+        dnal.learn(network, **{"train": PAIRS, "val": PAIRS, "listener": diary, **arguments})
+    assert diary.settings is None
+
+
+@pytest.mark.parametrize("batch", [(X, Y, Y), {"pixel_values": X, "labels": Y}])
+def test_training_batches_that_are_no_pairs_are_told_before_the_first_step(network: nn.Module, batch: Any) -> None:
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(UserError, match="a pair of inputs and targets"):
+        dnal.learn(network, [batch], PAIRS)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({}, "not of a dict of logits; give a loss"),
+        ({"loss": named_loss}, "give a metric"),
+        ({"loss": named_loss, "metric": lambda network, loader: 0.5, "distil": True}, "give distil=False"),
+    ],
+)
+def test_outputs_that_a_default_cannot_take_are_one_sentence(
+    network: nn.Module, arguments: dict[str, Any], sentence: str
+) -> None:
+    diary = Diary()
+    with pytest.raises(UserError, match=sentence):
+        dnal.learn(Named(network), PAIRS, PAIRS, listener=diary, **arguments)
+    assert diary.settings is None
+
+
+def test_a_network_that_is_frozen_as_a_whole_is_refused(network: nn.Module) -> None:
+    network.requires_grad_(False)
+    with pytest.raises(UserError, match="no parameter of this network has requires_grad"):
+        dnal.learn(network, PAIRS, PAIRS)
+    dnal.learn(network, PAIRS, PAIRS, method="uniform", epochs=(0, 0, 0))  # nothing is trained
+
+
+def test_ignored_targets_of_dense_predictions_reach_the_result() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 3, 1))
+    masks = torch.randint(0, 3, (8, 8, 8))
+    masks[:, :6] = -100
+    learned = dnal.learn(network, [(X, masks)], [(X, masks)], budget="macs<=60%", epochs=(1, 1, 1))
+    assert int(learned.confusion["compact"].sum()) == 8 * 2 * 8
+    with torch.no_grad():
+        right = learned.network(X).argmax(1) == masks
+    assert learned.compact["accuracy"] == pytest.approx(int(right.sum()) / (8 * 2 * 8))
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_taken_even_where_they_are_off(network: nn.Module, without: Any) -> None:
+    before = copy.deepcopy(network.state_dict())
+    with without():
+        dnal.learn(network, PAIRS, PAIRS, epochs=(1, 1, 1))
+        assert not torch.is_grad_enabled()
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> None:

@@ -92,7 +92,7 @@ class Budget:
             Traceback (most recent call last):
             dnal.errors.UserError: unknown cost 'flops' in the budget; known are macs, params, memory, latency.
         """
-        bounds = tuple(_bound(" ".join(part.split())) for part in text.split(","))
+        bounds = tuple(_bound(" ".join(part.split())) for part in str(text).split(","))  # 0.3 is told too
         if len({b.cost for b in bounds}) < len(bounds):
             raise UserError("the budget bounds one cost twice; give each cost one bound.")
         return Budget(bounds)

@@ -29,10 +29,10 @@ from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
-from dnal.train.place import Loader, first_batch
+from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
 from dnal.train.reproducible import reproducible
-from dnal.train.trial import examples
+from dnal.train.trial import check, examples
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
@@ -84,15 +84,16 @@ def learn(
     first phase and left whole.
 
     Args:
-        train, val, test: batches of (inputs (N, ...), targets), with a length. Training data move weights and, with
-            joint steps, gates; ``val`` is for the log, and moves the gates with alternating steps; ``test`` is used
-            once, at the end.
+        train, val, test: batches of (inputs (N, ...), targets), those that move something with a length. Training data
+            move weights and, with joint steps, gates; ``val`` is for the log, and moves the gates with alternating
+            steps; ``test`` is measured once, at the end.
         budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default in the
             budget recipe. The paper's recipe knows only ``lambda_``; given a budget too, it drops the lowest-ranked
             channels until it holds.
         recipe: "budget" (``dnal.methods.budget_recipe``) or "paper" (``dnal.methods.paper_recipe``).
-        loss: (outputs, targets) -> scalar; cross entropy by default.
-        metric: (network, loader) -> float, higher is better; top-1 accuracy by default.
+        loss: (outputs, targets) -> scalar; cross entropy by default. It is tried on two examples of ``val`` first.
+        metric: (network, loader) -> float, higher is better; by default top-1 accuracy, of logits (N, classes, ...) and
+            class numbers (N, ...), where -100 does not count.
         base_is_trained: skip the first phase and train gently.
         method: who chooses: "dnal", or a name of :func:`dnal.methods.methods`. One that does not train leaves the
             epochs of the second phase to the third, so that all see equally many images.
@@ -222,6 +223,9 @@ def trade_off(
         if len(given) != len(plans):
             raise UserError(f"give one {what} per budget: {len(plans)}, not {len(given)}.")
     test = val if test is None else test
+    check_length(train, "training")
+    if steps == "alternating":
+        check_length(val, "validation")
     alone, fabric = fabric is None, fabric_of(precision) if fabric is None else fabric
     keepers = [
         Keeper([train, val, test], _folder(place), stop=stop, writes=fabric.is_global_zero) for place in checkpoints
@@ -240,15 +244,24 @@ def trade_off(
         latency = _known(kept[0]) or latency
         precision = kept[0].job["precision"] if precision == "auto" else precision
         memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
-    with _brought_home(network, fabric) as home, reproducible(fabric.device):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        _brought_home(network, fabric) as home,
+        reproducible(fabric.device),
+    ):
         deployment = Deployment.of(deploy_batch, plans[0].backend)
-        batch = first_batch(val)
-        example = _example(batch[0], example_inputs).to(fabric.device)
+        named = {"validation": val} if test is val else {"validation": val, "test": test}
+        held_out = [pair(first_batch(loader, data)) for data, loader in named.items()]
+        example = _example([inputs for inputs, _ in held_out], example_inputs).to(fabric.device)
         placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
-        loss = loss or F.cross_entropy
-        inputs, targets = fabric.to_device(examples(batch))
+        _check_trained(network, plans[0])
+        loss, metric = loss or F.cross_entropy, metric or accuracy
+        for batch in held_out:
+            check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
+        inputs, targets = fabric.to_device(examples(held_out[0]))
         layout = workable(memory_format, network, inputs, targets, loss)
         everyone = Chorus(listeners)
         space, plans, model = _by_one(
@@ -256,7 +269,7 @@ def trade_off(
         )
         everyone.space(space, ranges(space, plans, model))
         if alone:
-            precision, layout = arranged(fabric, precision, layout, network, space.full_cost["macs"], batch, loss)
+            precision, layout = arranged(fabric, precision, layout, network, space.full_cost["macs"], held_out[0], loss)
             fabric = fabric_of(precision)
         order = ORDERS["channels_last" if layout == "auto" else layout]
         torch.manual_seed(seed)
@@ -283,7 +296,7 @@ def trade_off(
         placed(network, fabric, example, order)
         job = Job(
             fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
-            loss, metric or accuracy,
+            loss, metric,
         )  # fmt: skip
         train_base(job, plans[0], keepers, settings, everyone)
         base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
@@ -341,13 +354,19 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
         raise UserError(f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays.")
 
 
-def _example(inputs: Any, given: Tensor | None) -> Tensor:
-    """The user's example, or two inputs of ``val``: taking them from the training data would use up their first
-    order."""
-    inputs = inputs if given is None else given
-    if not isinstance(inputs, Tensor):
+def _check_trained(network: nn.Module, plan: Plan) -> None:
+    """Refuses a network that cannot learn, if it is to be trained at all."""
+    if any(plan.epochs) and not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UserError("no parameter of this network has requires_grad; set it for those that may be trained.")
+
+
+def _example(held_out: list[Any], given: Tensor | None) -> Tensor:
+    """The user's example, or two of the first inputs held out: taking them from the training data would use up their
+    first order."""
+    if not all(isinstance(inputs, Tensor) for inputs in (*held_out, *([] if given is None else [given]))):
         raise UserError("learn needs batches of (inputs, targets) whose inputs are one tensor.")
-    return inputs[:2] if given is None else inputs
+    inputs: Tensor = held_out[0]
+    return inputs[:2] if given is None else given
 
 
 def _known(keeper: Keeper) -> LatencyModel | None:

@@ -108,7 +108,8 @@ class Plan:
             raise UserError(f"the batch at which memory and latency are stated is 1 or more, not {deploy_batch}.")
         if budget is None and recipe == "budget":
             budget = DEFAULT_BUDGET
-        budget = Budget.parse(budget) if isinstance(budget, str) else budget
+        if budget is not None and not isinstance(budget, Budget):
+            budget = Budget.parse(budget)
         if multiple is None:
             multiple = "auto" if budget is not None and "latency" in budget.costs else 1
         later = peak * (GENTLE if base_is_trained else 1.0)

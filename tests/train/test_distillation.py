@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnal.train.distillation import distillation_loss
+from dnal.errors import UserError
+from dnal.train.distillation import check_logits, distillation_loss
 
 
 def test_formula_of_tas_written_out() -> None:
@@ -25,3 +26,10 @@ def test_dense_logits_are_as_many_images_of_one_position(positions: tuple[int, .
     logits, teacher, task = torch.randn(2, 5, *positions), torch.randn(2, 5, *positions), torch.tensor(0.3)
     flat = [dense.movedim(1, -1).reshape(-1, 5) for dense in (logits, teacher)]
     assert torch.allclose(distillation_loss(logits, teacher, task), distillation_loss(*flat, task), atol=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [{"logits": torch.randn(2, 3)}, (torch.randn(2, 3),), torch.randn(2, 1)])
+def test_what_is_no_logits_cannot_be_imitated(outputs: object) -> None:
+    check_logits(torch.randn(2, 3))
+    with pytest.raises(UserError, match="distil=False"):
+        check_logits(outputs)

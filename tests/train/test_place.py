@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from dnal import data
-from dnal.train.place import Place, first_batch
+from dnal.errors import UserError
+from dnal.train.place import Place, check_length, first_batch, pair
 from dnal.train.random_state import put_back, random_state
 
 IMAGES = TensorDataset(torch.arange(50.0))
@@ -85,3 +86,18 @@ def test_a_loader_that_others_use_too_keeps_its_place() -> None:
     again = Place(data.loaders(data.load("digits", limit_train=100), 16).val, alone=False)
     again.load_state_dict(state)
     assert sums(again, draws=False) == expected
+
+
+def test_a_batch_is_a_pair() -> None:
+    assert pair([1, 2]) == pair((1, 2)) == (1, 2)
+    for other in ((1, 2, 3), (1,), {"pixel_values": 1, "labels": 2}, torch.zeros(2, 3)):
+        with pytest.raises(UserError, match="a pair of inputs and targets, not a "):
+            pair(other)
+    with pytest.raises(UserError, match="the test data give no batch"):
+        first_batch([], "test")
+
+
+def test_a_loader_without_a_length_is_named() -> None:
+    check_length([], "training")
+    with pytest.raises(UserError, match="the training data have no length"):
+        check_length(iter([]), "training")  # type: ignore[arg-type]

@@ -71,6 +71,6 @@ class Trial:
         return command_line(["learn", *arguments], config["threads"])
 
     def _arranged(self, config: dict[str, Any]) -> bool:
-        """Whether a step was arranged in another way than usual, because that was faster on this CPU."""
+        """Whether a step was arranged in another way than usual: faster on this CPU, or all that the network can."""
         usual = "32-true" if "--precision" not in self.learn else config["precision"]
         return config["device"] == "cpu" and (config["precision"], config["memory_format"]) != (usual, "channels_last")

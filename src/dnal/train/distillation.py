@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from dnal.errors import UserError, described
 
 
 def distillation_loss(
@@ -29,3 +32,16 @@ def distillation_loss(
     )
     soft = soft / math.prod(logits.shape[2:])  # batchmean divides by N alone
     return (1 - weight) * task + weight * temperature**2 * soft
+
+
+def check_logits(outputs: Any) -> None:
+    """Refuses outputs that say nothing of classes.
+
+    Raises:
+        UserError: they are not (N, classes, ...).
+    """
+    if not isinstance(outputs, Tensor) or outputs.dim() < 2 or outputs.shape[1] < 2:
+        raise UserError(
+            f"a teacher's logits (N, classes, ...) are imitated, not {described(outputs)}; give distil=False, or let "
+            "the network return its logits."
+        )

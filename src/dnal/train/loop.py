@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dnal.errors import UserError
 from dnal.train.keeper import Keeper, Position, Stateful
 from dnal.train.listener import Listener
-from dnal.train.place import Loader, Place
+from dnal.train.place import Loader, Place, pair
 from dnal.train.processes import agree, together
 from dnal.train.tree import all_finite
 
@@ -86,8 +86,8 @@ def run_epochs(
     while at.epoch < epochs:
         begun, before = time.perf_counter(), at.seconds
         stop = False
-        for inputs, targets in place:
-            inputs, targets = fabric.to_device((inputs, targets))
+        for batch in place:
+            inputs, targets = fabric.to_device(pair(batch))
             at.step += 1
             own = float(step(inputs, targets, (at.epoch + at.step / total) / epochs))
             loss, stop = together(fabric, own, keeper.stop())

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.train.place import Loader
+from dnal.train.place import Loader, pair
 
 
 def together(fabric: Fabric, loss: float, stop: bool) -> tuple[float, bool]:
@@ -57,7 +57,8 @@ class _Share:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
-        for inputs, targets in self._loader:
+        for batch in self._loader:
+            inputs, targets = pair(batch)
             count = len(inputs) - len(inputs) % self._processes
             if count:
                 yield self._own(inputs, count), self._own(targets, count)

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnal.errors import UserError, described
 from dnal.space.inputs import at_batch, cloned
 from dnal.space.running import undisturbed
+from dnal.train.distillation import check_logits
+from dnal.train.evaluate import Metric, accuracy, check_classified
 from dnal.train.random_state import put_back, random_state
 from dnal.train.weights import Loss
 
@@ -30,6 +34,39 @@ def outputs(network: nn.Module, inputs: Tensor, *, training: bool) -> Any:
     """What the network answers in training or in eval mode, without gradients."""
     with _aside(inputs), torch.no_grad():
         return copy.deepcopy(network).train(training)(cloned(inputs))
+
+
+def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Metric, *, distil: bool) -> None:
+    """Refuses outputs and targets that the default loss, the default metric or distillation cannot take. What the
+    network itself raises is no matter of theirs, and is left to the training.
+
+    Args:
+        batch: inputs (N, ...) and targets, on the network's device.
+
+    Raises:
+        UserError: with what to give instead.
+    """
+    inputs, targets = batch
+    trained = _attempted(network, examples(batch)[0], training=True)
+    answered = _attempted(network, inputs, training=False)
+    if loss is F.cross_entropy and trained and not isinstance(trained[0], Tensor):
+        raise UserError(
+            f"cross entropy, the default loss, is of one tensor of logits, not of {described(trained[0])}; give a "
+            "loss: a function of outputs and targets that returns a scalar."
+        )
+    if distil:
+        for found in (*trained, *answered):
+            check_logits(found)
+    if metric is accuracy and answered:
+        check_classified(answered[0], targets)
+
+
+def _attempted(network: nn.Module, inputs: Tensor, *, training: bool) -> list[Any]:
+    """The outputs, or nothing where the network raises."""
+    try:
+        return [outputs(network, inputs, training=training)]
+    except Exception:  # whatever the user's own network raises
+        return []
 
 
 def step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, order: torch.memory_format) -> None:

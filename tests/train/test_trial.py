@@ -1,0 +1,83 @@
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnal.errors import UserError
+from dnal.train.evaluate import accuracy
+from dnal.train.trial import answer, check, examples, outputs, step
+
+
+class Unsteady(nn.Module):
+    """Whatever a pass can leave behind: statistics, all random states, its own inputs changed in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.drop, self.conv = nn.BatchNorm2d(3), nn.Dropout(), nn.Conv2d(3, 4, 2)
+        self.passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        x += random.random() + np.random.rand()
+        return self.drop(self.conv(self.norm(x))).mean((2, 3))
+
+
+def test_a_trial_leaves_no_trace() -> None:
+    network, x, y = Unsteady(), torch.randn(2, 3, 4, 4), torch.tensor([0, 1])
+    network.norm.eval()
+    before, own = copy.deepcopy(network.state_dict()), x.clone()
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    for training in (True, False):
+        found = outputs(network, x, training=training)
+        assert found.shape == (2, 4)
+        assert not found.requires_grad
+    step(network, x, y, F.cross_entropy, torch.channels_last)
+    answer(network, x, torch.channels_last)
+    check(network, (x, y), F.cross_entropy, accuracy, distil=True)
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network.conv.weight.is_contiguous()
+    assert torch.equal(x, own)
+    assert [network.passes, network.training, network.norm.training] == [0, True, False]
+
+
+@pytest.mark.parametrize("given", [1, 2, 5])
+def test_two_examples_of_inputs_and_whatever_targets(given: int) -> None:
+    targets = {"masks": torch.arange(given), "sizes": [torch.arange(given) + 1], "classes": 7}
+    inputs, cut = examples((torch.randn(given, 3), targets))
+    assert inputs.shape == (2, 3)
+    assert [cut["masks"].tolist(), cut["sizes"][0].tolist()] == [[0, min(given, 2) - 1], [1, min(given, 2)]]
+    assert cut["classes"] == 7
+
+
+def test_what_the_network_itself_raises_is_left_to_the_training() -> None:
+    class Picky(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ValueError("not this one")
+
+    check(Picky(2, 2), (torch.randn(2, 2), torch.tensor([0, 1])), F.cross_entropy, accuracy, distil=True)
+
+
+def test_only_the_defaults_are_held_against_the_outputs() -> None:
+    class Told(nn.Linear):
+        """An auxiliary output in training, as in GoogLeNet."""
+
+        def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            logits = super().forward(x)
+            return (logits, logits) if self.training else logits
+
+    def own(outputs: object, targets: object) -> Tensor:
+        raise AssertionError("it was asked")
+
+    network, batch = Told(2, 2), (torch.randn(2, 2), torch.tensor([0, 1]))
+    check(network, batch, own, accuracy, distil=False)
+    check(network, (batch[0], "anything"), own, lambda network, loader: 0.0, distil=False)
+    with pytest.raises(UserError, match="not of a tuple of 2; give a loss"):
+        check(network, batch, F.cross_entropy, accuracy, distil=False)
+    with pytest.raises(UserError, match="not a tuple of 2; give distil=False"):
+        check(network, batch, own, accuracy, distil=True)
