@@ -17,7 +17,7 @@ from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
 from dnal.space.inputs import at_batch
 from dnal.space.memory import memory_cost, peak_memory
-from dnal.space.space import Space, macs
+from dnal.space.space import Space, known_macs
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
@@ -122,7 +122,7 @@ class Deployment:
         assert isinstance(inputs, Tensor)
         rows: list[dict[str, float]] = []
         for network, milliseconds in zip(placed, measured_ms(placed, inputs, self.backend), strict=True):
-            row: dict[str, float] = {"macs": macs(network, inputs[:1]), "params": params(network)}
+            row: dict[str, float] = {"macs": known_macs(network, inputs[:1]), "params": params(network)}
             if "memory" in costs:
                 row["memory"] = peak_memory(network, inputs)
             rows.append({**row, "latency_ms": milliseconds})

@@ -109,6 +109,7 @@ def described(space: Space, model: str, shape: tuple[int, int, int], least: dict
         ],
         "fixed": [{"reason": why, "tensors": names} for why, names in fixed.items()],
         "unknown": dict(space.unknown),
+        "uncounted": [{"operation": name, "modules": paths} for name, paths in space.uncounted.items()],
     }
 
 
@@ -157,6 +158,10 @@ def _print(found: dict[str, Any]) -> None:
         line()
         rows_unknown = [(name, str(count)) for name, count in found["unknown"].items()]
         table([("operation without a rule", False), ("calls", True)], rows_unknown)
+    if found["uncounted"]:
+        line()
+        rows_uncounted = [(u["operation"], _short(u["modules"])) for u in found["uncounted"]]
+        table([("its MACs are not counted", False), ("where", False)], rows_uncounted)
 
 
 def _times(step: dict[str, Any], one: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -70,6 +71,8 @@ class Space:
         multiplied: the module that runs each product of costs["macs"], in the order of its terms.
         fixed: (name, reason) of the channels that stay.
         unknown: operations without a rule that touched channels, with their counts.
+        uncounted: those of them that take a weight and a value, so that what they multiply may be missing in
+            costs["macs"], with the modules that run them.
         shapes: the shape of every parameter and buffer.
         baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
@@ -91,6 +94,7 @@ class Space:
     costs: dict[str, CostFunction]
     fixed: list[Fixed]
     unknown: dict[str, int]
+    uncounted: dict[str, list[str]]
     shapes: dict[str, tuple[int, ...]]
     gates: list[tuple[str, int]]
     sizes: list[SizeRule]
@@ -123,7 +127,8 @@ class Space:
             exclude: the channels that these make stay (for a pattern that names only norms: those they scale).
             depth: find residual branches too, which then may be closed as a whole (``branches``).
 
-        Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``.
+        Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``; a warning
+        names those that may multiply weights, since they are missing in the MACs.
         Method: channel labels beside the real forward pass, then numeric probing. Both work on copies; the network,
         its inputs and the global random state stay as they are.
 
@@ -194,6 +199,7 @@ class Space:
                 for name, p in network.named_parameters()
             ]
         )
+        _warn_of_uncounted(_uncounted(trace))
         return Space(
             num_variables=len(found.names),
             sources={  # a layer that was made plain has no parameters besides its weight and bias any more
@@ -210,6 +216,7 @@ class Space:
             costs={"macs": macs, "params": params},
             fixed=found.fixed,
             unknown=dict(trace.unknown),
+            uncounted=_uncounted(trace),
             shapes=shapes,
             baked=plain,
             branches=branches,
@@ -360,17 +367,48 @@ def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list
 def macs(network: nn.Module, example_inputs: Inputs) -> int:
     """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products.
 
-    Elementwise operations, normalisation, pooling and biases are not counted (see ``dnal.space.cost``).
+    Recurrent and bilinear layers and attention are matrix products too. Elementwise operations, normalisation, pooling
+    and biases are not counted (see ``dnal.space.cost``). A warning names operations that dnal does not know and that
+    may multiply weights.
 
     Examples:
         >>> dnal.macs(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 8, 8))  # 3 x 3 x 3 inputs, 8 outputs, 6 x 6 places
         7776
     """
     trace = traced(network, example_inputs, RULES)
+    _warn_of_uncounted(_uncounted(trace))
+    return _counted(trace)
+
+
+def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
+    """The same without the warning, for who has been warned when the Space was found."""
+    return _counted(traced(network, example_inputs, RULES))
+
+
+def _counted(trace: Trace) -> int:
     total = 0.0
     for m in trace.multiplications:
         total += m.factor * math.prod(side if isinstance(side, int) else side.numel() for side in m.sides)
     return round(total)
+
+
+def _uncounted(trace: Trace) -> dict[str, list[str]]:
+    """See ``Space.uncounted``."""
+    found: dict[str, list[str]] = {}
+    for operation, path in trace.uncounted:
+        found.setdefault(operation, []).append(path)
+    return found
+
+
+def _warn_of_uncounted(operations: Mapping[str, Sequence[str]]) -> None:
+    if operations:
+        named = ", ".join(f"{name} (in '{paths[0]}')" if paths[0] else name for name, paths in operations.items())
+        warnings.warn(
+            f"the MACs of {named} are not counted, since dnal does not know what it multiplies: the network costs more "
+            "than is stated, and a bound on the MACs holds for the rest alone. Say its formula with "
+            "torch.utils.flop_counter.register_flop_formula, or bound parameters or latency.",
+            stacklevel=3,
+        )
 
 
 def _groups(

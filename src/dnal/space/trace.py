@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import flop_registry
 
 from dnal.space.inputs import Inputs, batch_size, cloned, larger
 from dnal.space.labels import Ledger, along, core, matched, signature
@@ -100,6 +101,7 @@ class Trace(TorchDispatchMode):
         self.calls_of: Counter[str] = Counter()  # of the modules
         self.results_of: dict[str, int] = {}  # the lengths of the tuples that modules return, 0 for anything else
         self.unknown: Counter[str] = Counter()
+        self.uncounted: Counter[tuple[str, str]] = Counter()  # (operation, module): it may multiply, nobody knows what
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
         self._names: dict[int, str] = {}
         self._values: dict[int, Value] = {}
@@ -153,6 +155,7 @@ class Trace(TorchDispatchMode):
         """The numbers that the code gives for images of another size, if the network takes one."""
         notes = (
             "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
+            "uncounted",
         )  # fmt: skip
         known = {name: copy.copy(getattr(self, name)) for name in notes}
         self.sizes = []
@@ -193,9 +196,12 @@ class Trace(TorchDispatchMode):
                 rule(self, step)
             except Exception as error:  # a case its rule did not foresee: as if there were no rule
                 logger.debug("the rule of %s failed: %s", func, error)
-                self._give_up(func, labelled, out, "an operation whose rule failed")
-        elif labelled:
-            self._give_up(func, labelled, out, "an operation without a rule")
+                self._count(step, given)
+                self._give_up(step, labelled, "an operation whose rule failed")
+        else:
+            self._count(step, given)
+            if labelled:
+                self._give_up(step, labelled, "an operation without a rule")
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
@@ -208,13 +214,31 @@ class Trace(TorchDispatchMode):
         value = self.value(tensor)
         return operand(self._numbers[id(tensor)], tensor, value.layers, self._names.get(id(tensor)))
 
-    def _give_up(self, func: Any, labelled: list[Tensor], out: Any, why: str) -> None:
-        self.unknown[str(func)] += 1
+    def _give_up(self, step: Call, labelled: list[Tensor], why: str) -> None:
+        self.unknown[str(step.func)] += 1
         for tensor in labelled:
-            self.freeze(tensor, f"it reaches {func}, {why}")
-        for tensor in tensors_of(out):
+            self.freeze(tensor, f"it reaches {step.func}, {why}")
+        for tensor in tensors_of(step.out):
             if not any(tensor is t for t in labelled):
-                self._remember(tensor, Value(origin=f"the result of {func}, {why}"))
+                self._remember(tensor, Value(origin=f"the result of {step.func}, {why}"))
+
+    def _count(self, step: Call, given: list[Tensor]) -> None:
+        """What an operation without a rule multiplies, if torch has a formula for it: its sizes are fixed. Else it is
+        noted if it may multiply a weight with a value. What writes into its argument (indexed assignment, scattering)
+        moves values, and what takes parameters alone computes one of them."""
+        formula = flop_registry.get(step.func.overloadpacket)
+        if formula is not None:
+            try:
+                flops = formula(*step.args, **step.kwargs, out_val=step.out)
+            except Exception as error:  # shapes that torch's formula did not foresee
+                logger.debug("torch's formula for %s failed: %s", step.func, error)
+            else:
+                self.multiply(None, flops / 2 / self.batch)
+                return
+        weights = [t for t in given if self.value(t).parameter and sum(size > 1 for size in t.shape) > 1]
+        values = [t for t in given if not self.value(t).parameter and (t.is_floating_point() or t.is_complex())]
+        if formula is not None or (weights and values and not step.func._schema.is_mutable):
+            self.uncounted[str(step.func), self.path] += 1
 
     @property
     def path(self) -> str:
@@ -392,6 +416,7 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     twin = copied(network).train()
     # costs and branches are those of the eval pass
     counted, operations, calls_of = list(trace.multiplications), list(trace.operations), trace.calls_of.copy()
+    uncounted = trace.uncounted.copy()
     trace.adopt(twin)
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
@@ -409,3 +434,4 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
             for labels in trace.owners[name]:
                 trace.ledger.freeze(labels, "training fails on the example inputs")
     trace.multiplications, trace.operations, trace.calls_of = counted, operations, calls_of
+    trace.uncounted = uncounted

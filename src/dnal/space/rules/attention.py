@@ -77,7 +77,8 @@ def attention(t: Trace, c: Call) -> None:
         if mask.dim() >= 3 and mask.size(-3) > 1:
             t.tie_or_freeze(t.axis(mask, mask.dim() - 3), heads[0], f"it is a mask of {t.value(query).origin}")
     out = c.out[0]
-    t.put(out, [carried(x, out.shape, [2]) for x in t.value(value).layers if 2 not in signature(x)])
+    touched = {2} if value.size(1) == out.size(1) else {1, 2}  # grouped queries: several share a head of the values
+    t.put(out, [carried(x, out.shape, sorted(touched)) for x in t.value(value).layers if not touched & {*signature(x)}])
     pairs = query.size(0) * query.size(2) * key.size(2) / t.batch
     for width in (query.size(3), value.size(3)):
         t.multiply(None, pairs * width, (query, 1, heads[0]))

@@ -1,0 +1,74 @@
+"""Products of which every channel stays: what they multiply is counted, and nothing of it may leave."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from dnal.space.rules.registry import rule
+from dnal.space.tensors import tensors_of
+from dnal.space.trace import Call, Trace
+
+
+def _stays(t: Trace, c: Call) -> None:
+    """Freezes all that the operation takes; what it gives has channels of nobody's."""
+    given = tensors_of((c.args, c.kwargs))
+    for tensor in given:
+        t.freeze(tensor, f"{c.func} takes all of it")
+    for out in tensors_of(c.out):
+        if not any(out is tensor for tensor in given):
+            t.put(out, [])
+
+
+@rule("mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn")
+def recurrence(t: Trace, c: Call) -> None:
+    """Recurrent layers that run as one operation: LSTMs on the CPU, all kinds on a GPU. The others run step by step.
+
+    At every step each matrix (of the inputs, of the hidden state, of the projection, per layer and direction) is
+    multiplied once; biases have one dimension. The steps of packed sequences are the rows that there are.
+    """
+    source = c.args[0]
+    weights = c.args[1:3] if c.name == "mkldnn_rnn_layer" else c.args[1]
+    _stays(t, c)
+    steps = source.numel() // source.size(-1)
+    for weight in weights:
+        if weight.dim() == 2:
+            t.multiply(t.value(weight).parameter, steps / t.batch, (weight, 0, None), (weight, 1, None))
+
+
+@rule("_trilinear")
+def trilinear(t: Trace, c: Call) -> None:
+    """Bilinear layers: the sum over products of three tensors, each expanded along some of the common dimensions. As
+    torch runs it, the first two are multiplied and summed over what the third does not have, then comes the third."""
+    _stays(t, c)
+    shapes = []
+    for tensor, expanded in zip(c.args[:3], c.args[3:6], strict=True):
+        shape = list(tensor.shape)
+        for dim in sorted(expanded):
+            shape.insert(dim, 1)
+        shapes.append(shape)
+    pair = torch.broadcast_shapes(*shapes[:2])
+    left = [1 if dim in c.args[6] and dim in c.args[5] else size for dim, size in enumerate(pair)]
+    products = math.prod(pair) + math.prod(torch.broadcast_shapes(left, shapes[2]))
+    t.multiply(t.value(c.args[1]).parameter, products / t.batch)
+
+
+@rule("deform_conv2d")
+def deformed_convolution(t: Trace, c: Call) -> None:
+    """torchvision's convolution at places that are computed. As resizing is not, taking values between pixels is not
+    counted."""
+    weight = c.args[1]
+    _stays(t, c)
+    positions = c.out.size(0) * math.prod(c.out.shape[2:]) / t.batch
+    t.multiply(t.value(weight).parameter, positions * math.prod(weight.shape[2:]), (weight, 0, None), (weight, 1, None))
+
+
+@rule("mv", "addmv")
+def matrix_times_vector(t: Trace, c: Call) -> None:
+    """(n, k) times (k,). Where both belong to the network it computes a weight (spectral norm), for all examples."""
+    matrix, vector = c.args[-2:]
+    _stays(t, c)
+    names = [t.value(x).parameter for x in (matrix, vector)]
+    if not all(names):
+        t.multiply(names[0] or names[1], 1 / t.batch, (matrix, 0, None), (matrix, 1, None))
