@@ -262,3 +262,11 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(dnal.UserError, match="cannot read"):
             dnal.Architecture.load(path)
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(space: dnal.Space, tmp_path: Path) -> None:
+    architecture = dnal.Architecture.full(space)
+    for path in (tmp_path / "missing" / "architecture.json", tmp_path):
+        with pytest.raises(dnal.UserError, match="cannot be written"):
+            architecture.save(path)
+    assert not list(tmp_path.iterdir())

@@ -258,3 +258,17 @@ def test_a_network_without_variables_passes_through() -> None:
     assert space.num_variables == 0
     assert difference(run(network, images), run(dnal.Gated(network, space), images)) == 0
     assert difference(run(network, images), run(dnal.gated(network, dnal.Architecture.full(space)), images)) == 0
+
+
+def test_gates_of_another_network_are_refused() -> None:
+    space = dnal.Space.of(chain(), image())
+    for other, sentence in (
+        (nn.Linear(3, 3), "the space belongs to another network: this one has no tensor '0.weight'"),
+        (
+            nn.Sequential(conv(3, 7), *chain()[1:]),
+            r"'0.weight' has the shape \(7, 3, 3, 3\) here and \(8, 3, 3, 3\) there",
+        ),
+        (nn.Sequential(*chain(), nn.Linear(5, 5)), "'10.weight' is not in it"),
+    ):
+        with pytest.raises(dnal.UserError, match=sentence):
+            dnal.Gated(other, space)

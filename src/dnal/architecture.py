@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnal.atomic import write_text
 from dnal.errors import UserError
 from dnal.space.branches import settled
 from dnal.space.bypass import KINDS, Bypass, Replacement, outermost
@@ -141,21 +142,14 @@ class Architecture:
         Raises:
             UserError: naming the first tensor that differs.
         """
-        found = shapes_of(network)
-        for name, shape in self.shapes.items():
-            if name not in found:
-                raise UserError(f"the architecture belongs to another network: this one has no tensor '{name}'.")
-            if found[name] != shape:
-                raise UserError(
-                    f"the architecture belongs to another network: '{name}' has the shape {found[name]} here and "
-                    f"{shape} there."
-                )
-        for name in found:
-            if name not in self.shapes:
-                raise UserError(f"the architecture belongs to another network: '{name}' is not in it.")
+        check_shapes(network, self.shapes, "the architecture")
 
     def save(self, path: str | Path) -> None:
-        """Writes architecture.json: variables, kept indices per tensor and dimension, fingerprint. No time, no path."""
+        """Writes architecture.json: variables, kept indices per tensor and dimension, fingerprint. No time, no path.
+
+        Raises:
+            UserError: where the disk refuses.
+        """
         lists, sizes = _lists(self), self.kept.sizes
         document = {
             "format": FORMAT,
@@ -174,7 +168,7 @@ class Architecture:
                 for name, shape in self.shapes.items()
             },
         }
-        Path(path).write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
+        write_text(Path(path), json.dumps(document, separators=(",", ":")) + "\n")
 
     @staticmethod
     def load(path: str | Path) -> Architecture:
@@ -311,6 +305,25 @@ def _lists(architecture: Architecture) -> dict[str, list[list[int] | None]]:
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter and buffer by name."""
     return {name: tuple(tensor.shape) for name, tensor in named_tensors(network)}
+
+
+def check_shapes(network: nn.Module, shapes: Mapping[str, tuple[int, ...]], made: str) -> None:
+    """Refuses a network whose tensors do not have these ``shapes``, for which something was ``made``.
+
+    Raises:
+        UserError: naming the first tensor that differs.
+    """
+    found = shapes_of(network)
+    for name, shape in shapes.items():
+        if name not in found:
+            raise UserError(f"{made} belongs to another network: this one has no tensor '{name}'.")
+        if found[name] != shape:
+            raise UserError(
+                f"{made} belongs to another network: '{name}' has the shape {found[name]} here and {shape} there."
+            )
+    for name in found:
+        if name not in shapes:
+            raise UserError(f"{made} belongs to another network: '{name}' is not in it.")
 
 
 def fingerprint(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from dnal.architecture import Architecture
+from dnal.architecture import Architecture, check_shapes
 from dnal.space.space import Space
 from dnal.space.substitute import call_with, slots
 
@@ -102,6 +102,9 @@ class Gated(nn.Module):
     ``hard``: gates are 0/1 in the forward pass and pass gradients straight through; ``enabled``: False skips the gates
     (the paper's first phase).
 
+    Raises:
+        UserError: if the space was made of another network.
+
     Examples:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
         >>> space = Space.of(network, torch.randn(2, 3, 8, 8))
@@ -115,6 +118,7 @@ class Gated(nn.Module):
 
     def __init__(self, network: nn.Module, space: Space, start: float = 0.0) -> None:
         super().__init__()
+        check_shapes(network, space.shapes, "the space")
         self.network = network
         self.s = nn.Parameter(torch.full((space.num_gates,), float(start)))
         self.delta = 1.0

@@ -220,3 +220,19 @@ def test_the_held_out_data_move_the_gates_and_the_training_data_do_not(
     assert torch.allclose(gates_after(one, other), gates_after(other, other), atol=1e-4)
     assert not torch.allclose(gates_after(one, one), gates_after(one, other), atol=1e-2)
     assert torch.allclose(gates_after(one, one), gates_after(one, None), atol=1e-4)
+
+
+def test_a_search_that_cannot_end_well_is_refused_before_it_starts() -> None:
+    network, other = dnal.models.create("vgg_small"), nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    space, of_other = dnal.Space.of(network, torch.rand(1, 1, 8, 8)), dnal.Space.of(other, torch.rand(1, 4))
+    gated, least = Gated(network, space), dnal.Architecture.random(space, 0).open
+    lowest = space.cost_of(least)["macs"]
+    with pytest.raises(dnal.UserError, match="cannot be kept"):
+        BudgetSearch(gated, space, {"macs": lowest - 1}, 10)
+    BudgetSearch(gated, space, {"macs": lowest}, 10)
+    with pytest.raises(dnal.UserError, match="cannot be kept"):
+        BudgetSearch(gated, space, {"macs": lowest}, 10, widths=Widths(multiple=8))
+    with pytest.raises(dnal.UserError, match="needs a limit on one cost or more"):
+        BudgetSearch(gated, space, {}, 10)
+    with pytest.raises(dnal.UserError, match=f"has {space.num_gates} gates, the space 8 variables"):
+        BudgetSearch(gated, of_other, {"macs": 20.0}, 10)

@@ -1,4 +1,6 @@
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -167,3 +169,39 @@ def test_a_limit_that_cannot_be_kept_is_refused() -> None:
     space = dnal.Space.of(models.create("vgg_small"), torch.rand(1, 1, 8, 8))
     with pytest.raises(dnal.UserError, match="cannot be kept"):
         select(space, torch.ones(space.num_gates), {"macs": 10.0})
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        ({"macs": "30%"}, r"the limit of macs is a number above zero .*, not '30%'; dnal.Budget.parse"),
+        ({"macs": float("nan")}, "the limit of macs is a number above zero"),
+        ({"macs": -3.0}, "the limit of macs is a number above zero"),
+        ({"macs": None}, "the limit of macs is a number above zero"),
+        (dnal.Budget.parse("macs<=30%"), r"limits are a number for each cost, .*limits\(space.full_cost\) makes such"),
+        ({"flops": 1000.0}, "does not state the cost 'flops'; it states macs, params, .* Space.with_cost"),
+    ],
+)
+def test_limits_that_are_none_are_refused_alike(limits: Any, sentence: str) -> None:
+    """By the selection, and by the search that comes before it in a loop of one's own."""
+    network = models.create("vgg_small")
+    space = dnal.Space.of(network, torch.rand(1, 1, 8, 8))
+    with pytest.raises(dnal.UserError, match=sentence):
+        select(space, torch.ones(space.num_gates), limits)
+    with pytest.raises(dnal.UserError, match=sentence):
+        dnal.BudgetSearch(dnal.Gated(network, space), space, limits, 10)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda scores: scores[:-1], "one number for each channel variable"),
+        (lambda scores: scores[None], "one number for each channel variable"),
+        (lambda scores: scores.tolist(), "not list"),
+        (lambda scores: scores.index_fill(0, torch.tensor([1, 5]), float("nan")), "^2 of the .* are no number"),
+    ],
+)
+def test_scores_that_rank_nothing_are_refused(change: Callable[[torch.Tensor], Any], sentence: str) -> None:
+    space = dnal.Space.of(models.create("vgg_small"), torch.rand(1, 1, 8, 8))
+    with pytest.raises(dnal.UserError, match=sentence):
+        select(space, change(torch.rand(space.num_gates)), {"macs": 0.5 * space.full_cost["macs"]})

@@ -26,10 +26,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.errors import UserError
 from dnal.gates import Gated, hard_gates
 from dnal.methods.gate_record import gate_record
 from dnal.methods.ranking import Order, Ranking
-from dnal.methods.selection import filled, fits, longest
+from dnal.methods.selection import check_limits, filled, fits, least_costs, longest, unreachable
 from dnal.methods.widths import Widths
 from dnal.space.space import Space
 from dnal.train.keeper import Keeper, Stateful
@@ -84,6 +85,22 @@ def neutral_multipliers(task: Tensor, costs: Tensor, preconditioner: Tensor) -> 
     return best
 
 
+def _check(gated: Gated, space: Space, limits: Mapping[str, float], widths: Widths | None) -> None:
+    """See the errors of :class:`BudgetSearch`."""
+    if gated.s.shape != (space.num_gates,):
+        raise UserError(
+            f"the gated network has {gated.s.numel()} gates, the space {space.num_gates} variables; make both of one "
+            "space: dnal.Gated(network, space)."
+        )
+    check_limits(space, limits)
+    if not limits:
+        raise UserError(f"a search under a budget needs a limit on one cost or more, of {', '.join(space.costs)}.")
+    least = least_costs(space, widths)
+    for name, limit in limits.items():
+        if least[name] > limit:
+            raise unreachable(name, limit, least[name])
+
+
 class BudgetSearch:
     """The state of the search: an Adam on s and a multiplier per cost (``multipliers``). For any training loop::
 
@@ -99,6 +116,9 @@ class BudgetSearch:
         limits: cost name -> bound in its own unit. steps: length of the search.
         lr: of s; by default 20 / steps, so that a gate can cross its range many times.
         widths: the widths that {s > 0} may have; by default every one.
+
+    Raises:
+        UserError: gates of another space; limits that are none, or that no architecture keeps.
     """
 
     def __init__(
@@ -110,6 +130,7 @@ class BudgetSearch:
         lr: float | None = None,
         widths: Widths | None = None,
     ) -> None:
+        _check(gated, space, limits, widths)
         self.gated, self.space, self.limits, self.steps = gated, space, dict(limits), max(steps, 1)
         self.lr = lr if lr is not None else min(max(20.0 / self.steps, 1e-3), 0.1)
         self.optimizer = torch.optim.Adam([gated.s], lr=self.lr, betas=(0.9, 0.99))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,34 @@ CLOSE = 0.97
 def fits(costs: Mapping[str, CostFunction], limits: Mapping[str, float], open_variables: Tensor) -> bool:
     """Whether a set of open variables (bool or 0/1, shape (num_gates,)) keeps every limit."""
     return all(float(costs[name](open_variables)) <= limit for name, limit in limits.items())
+
+
+def check_limits(space: Space, limits: Mapping[str, Any]) -> None:
+    """Refuses what is no limit on a cost of the space.
+
+    Raises:
+        UserError: anything but numbers above zero by the names of costs.
+    """
+    made = "dnal.Budget.parse('macs<=30%').limits(space.full_cost) makes such limits"
+    if not isinstance(limits, Mapping):
+        raise UserError(f"limits are a number for each cost, not {limits!r}; {made}.")
+    for name, limit in limits.items():
+        if name not in space.costs:
+            raise UserError(
+                f"this space does not state the cost '{name}'; it states {', '.join(space.costs)}, and takes another "
+                "with Space.with_cost."
+            )
+        try:
+            number = 0.0 if isinstance(limit, str) else float(limit)
+        except (TypeError, ValueError):
+            number = 0.0
+        if not number > 0:
+            raise UserError(f"the limit of {name} is a number above zero in its own unit, not {limit!r}; {made}.")
+
+
+def unreachable(name: str, limit: float, least: float) -> UserError:
+    """The refusal of a limit below the least cost."""
+    return UserError(f"the limit {name}<={limit:g} cannot be kept: the least widths of these groups have {least:g}.")
 
 
 def longest(least: int, most: int, fitting: Callable[[int], bool], near: int | None = None) -> int:
@@ -54,7 +83,7 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
         bool tensor (num_gates,).
 
     Raises:
-        UserError: for a limit that no architecture keeps.
+        UserError: for a limit that no architecture keeps, and for scores or limits that are none.
 
     Examples:
         >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
@@ -63,14 +92,24 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
         >>> dnal.select(space, scores, {"macs": 0.5 * space.full_cost["macs"]}).nonzero().flatten()
         tensor([1, 3, 5, 7])
     """
+    check_limits(space, limits)
+    if not isinstance(scores, Tensor) or scores.shape != (space.num_gates,):
+        given = f"of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise UserError(
+            f"the scores are a tensor of shape ({space.num_gates},), one number for each channel variable of this "
+            f"space, then for each branch, not {given}."
+        )
+    if bool(scores.isnan().any()):
+        raise UserError(
+            f"{int(scores.isnan().sum())} of the {space.num_gates} scores are no number (NaN), so that nothing ranks "
+            "them: look for a loss that diverged, and lower its learning rate."
+        )
     ranking = Ranking(space, widths)
     order = ranking.order(scores.detach().cpu())
     for name, limit in limits.items():
         least = float(space.costs[name](order.place < ranking.must))
         if least > limit:
-            raise UserError(
-                f"the limit {name}<={limit:g} cannot be kept: the least widths of these groups have {least:g}."
-            )
+            raise unreachable(name, limit, least)
 
     def used(open_variables: Tensor) -> float:
         return max((float(space.costs[name](open_variables)) / limit for name, limit in limits.items()), default=1.0)

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import dnal
-from dnal.atomic import atomic, refusal, temporary_of, write_text
+from dnal.atomic import refusal, temporary_of, write_text
 from dnal.errors import UserError
 from dnal.run import shape
 from dnal.run.config import Config, read_config, validated
@@ -130,7 +130,7 @@ class RunWriter(Listener):
             "input_shape": list(config.input),
             "seconds": learned.seconds,
         }
-        atomic(self.path / ARCHITECTURE, learned.architecture.save)
+        learned.architecture.save(self.path / ARCHITECTURE)
         write_tensors(self.path / MODEL, learned.network.state_dict())
         write_text(self.path / MANIFEST, manifest_of(self.path))
         model = shape.Model(config.model, config.classes, config.input)
