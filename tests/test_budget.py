@@ -208,7 +208,7 @@ def test_the_range_that_is_named_can_be_asked_for(cost: str) -> None:
     draw = random.Random(cost)
     for _ in range(100):
         high = 10 ** draw.uniform(1, 9)
-        low = high * draw.uniform(0.001, 0.99)
+        low = high * draw.choice([draw.uniform(0.001, 0.99), 1 - 10 ** draw.uniform(-8, -2)])  # close ends too
         with pytest.raises(UserError) as error:
             Budget((Bound(cost, low / 2, False),)).check({cost: high}, {cost: low})
         told = str(error.value)
@@ -217,8 +217,16 @@ def test_the_range_that_is_named_can_be_asked_for(cost: str) -> None:
         most = told.partition("to ")[2].partition(" (")[0]
         for bound in (f"{cost}<={least}", f"{cost}<={share}%", f"{cost}<={most}"):
             limit = Budget.parse(bound).limits({cost: high})[cost]
-            assert low <= limit * (1 + 1e-12)
-            assert limit <= high * (1 + 1e-12)
+            assert low <= limit * (1 + 1e-11)
+            assert limit <= high * (1 + 1e-11)
+        assert float(share) < 100
+        assert Budget.parse(f"{cost}<={least}").bounds[0].number < Budget.parse(f"{cost}<={most}").bounds[0].number
+
+
+@pytest.mark.parametrize("text", ["macs<=50%", "macs<=43k", "macs<=100%", "macs<=1M"])
+def test_where_nothing_can_shrink_no_range_is_told(text: str) -> None:
+    with pytest.raises(UserError, match=r"this network has 43.24 k; allow narrower widths \(least, multiple\), or"):
+        Budget.parse(text).check({"macs": 43_236.0}, {"macs": 43_236.0})
 
 
 @pytest.mark.parametrize(

@@ -118,18 +118,31 @@ class Budget:
         """
         for bound in self.bounds:
             limit, low, high = bound.limit(full), least[bound.cost], full[bound.cost]
-            share = _rounded(100 * low / high if high else 100.0, 2, ROUND_CEILING)
-            reach = (  # rounded inwards: whoever asks for either end gets it
-                f"from {_written(bound.cost, low, 4, ROUND_CEILING)} ({share} %) "
-                f"to {_written(bound.cost, high, 4, ROUND_FLOOR)} (100 %)"
-            )
+            reach = _reach(bound.cost, low, high)
             if limit < low:
-                raise UserError(f"the budget {bound} is below the least possible: this network reaches {reach}.")
+                raise UserError(f"the budget {bound} is below the least possible: {reach}.")
             if limit > high or all(other.limit(full) >= full[other.cost] for other in self.bounds):
-                raise UserError(f"the budget {bound} is not below the base network: it reaches {reach}.")
+                raise UserError(f"the budget {bound} is not below the base network: {reach}.")
 
     def __str__(self) -> str:
         return ",".join(str(bound) for bound in self.bounds)
+
+
+def _reach(cost: str, low: float, high: float) -> str:
+    """What a network can cost, rounded inwards: whoever asks for either end gets it. With as many digits as keep the
+    ends apart."""
+    for digits in range(4, 13):
+        if float(_rounded(low, digits, ROUND_CEILING)) < float(_rounded(high, digits, ROUND_FLOOR)):
+            shares = (_rounded(100 * low / high, least, ROUND_CEILING) for least in range(2, 13))
+            share = next((share for share in shares if float(share) < 100), "100")
+            return (
+                f"this network reaches from {_written(cost, low, digits, ROUND_CEILING)} ({share} %) "
+                f"to {_written(cost, high, digits, ROUND_FLOOR)} (100 %)"
+            )
+    return (
+        f"whatever may be removed, this network has {amount(cost, high)}; allow narrower widths (least, multiple), or "
+        "let more of it vary (include, exclude)"
+    )
 
 
 def amount(cost: str, value: float, digits: int = 4) -> str:
