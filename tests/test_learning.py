@@ -321,8 +321,13 @@ def test_gradients_are_taken_even_where_they_are_off(network: nn.Module, without
 
 def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    with pytest.raises(UserError, match="nothing in this network can be removed"):
+    reasons = r"it is the network's output \(1.weight\[0\] and 1 more\); it reads the network's input \(1.weight\[1\]\)"
+    with pytest.raises(UserError, match=rf"nothing in this network can be removed: {reasons} \(Space.fixed"):
         dnal.learn(network, loaders.train, loaders.val)
+    with pytest.raises(UserError, match=r"excluded by '\*' .*; include more or exclude less"):
+        dnal.learn(dnal.models.create("vgg_small"), loaders.train, loaders.val, exclude="*")
+    with pytest.raises(UserError, match="can be removed: it has no parameters"):
+        dnal.learn(nn.Flatten(), loaders.train, loaders.val)
 
 
 def test_no_warning_in_an_ordinary_run(network: nn.Module, loaders: data.Loaders) -> None:

@@ -22,6 +22,7 @@ from dnal.methods.widths import Widths
 from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
 from dnal.pricing import priced, ranges
+from dnal.space.explain import commonest_reasons
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.space import Space
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
@@ -350,8 +351,11 @@ def _check_distinct(budgets: list[Budget]) -> None:
 def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
     """Refuses a network with nothing to remove."""
     if not space.num_gates:
-        remedy = "include more or exclude less; " if chosen_by_name else ""
-        raise UserError(f"nothing in this network can be removed: {remedy}'dnal space' lists why each channel stays.")
+        remedy = "; include more or exclude less" if chosen_by_name else ""
+        reasons = commonest_reasons(space) or "it has no parameters"
+        raise UserError(
+            f"nothing in this network can be removed: {reasons}{remedy} (Space.fixed and `dnal space` tell all reasons)."
+        )
 
 
 def _check_trained(network: nn.Module, plan: Plan) -> None:

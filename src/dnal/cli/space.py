@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -85,10 +84,8 @@ def space(
 
 def described(space: Space, model: str, shape: tuple[int, int, int], least: dict[str, float]) -> dict[str, Any]:
     """The space in plain values; ``least``: the smallest costs that any architecture has."""
-    fixed: dict[str, list[str]] = {}
-    for name, reason in space.fixed:
-        dimension, why = _split(reason)
-        fixed.setdefault(why, []).append(name + dimension)
+    from dnal.space.explain import why_fixed
+
     return {
         "model": model,
         "input_shape": list(shape),
@@ -107,16 +104,10 @@ def described(space: Space, model: str, shape: tuple[int, int, int], least: dict
             }
             for group in space.groups
         ],
-        "fixed": [{"reason": why, "tensors": names} for why, names in fixed.items()],
+        "fixed": [{"reason": why, "tensors": names} for why, names in why_fixed(space).items()],
         "unknown": dict(space.unknown),
         "uncounted": [{"operation": name, "modules": paths} for name, paths in space.uncounted.items()],
     }
-
-
-def _split(reason: str) -> tuple[str, str]:
-    """("[0]", why) of a reason that begins with its dimension: the same reason in many places is told once."""
-    match = re.fullmatch(r"dimension (\d+): (.*)", reason, re.S)
-    return (f"[{match[1]}]", match[2]) if match else ("", reason)
 
 
 def _print(found: dict[str, Any]) -> None:

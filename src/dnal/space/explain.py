@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from dnal.space.space import Group, Space
 
 SHOWN = 6
+COMMONEST = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,24 @@ def explained(space: Space, name: str) -> Explanation:
     return Explanation(name, shape, tuple(_dimension(space, name, dim) for dim in range(len(shape))))
 
 
+def why_fixed(space: Space) -> dict[str, list[str]]:
+    """Per reason for which channels stay the places where they do, "conv1.weight[0]", in the order of the network."""
+    fixed: dict[str, list[str]] = {}
+    for name, reason in space.fixed:
+        match = re.fullmatch(r"dimension (\d+): (.*)", reason, re.S)
+        place, why = (f"{name}[{match[1]}]", match[2]) if match else (name, reason)
+        fixed.setdefault(why, []).append(place)
+    return fixed
+
+
+def commonest_reasons(space: Space) -> str:
+    """The reasons that hold in most places, each with the first of these."""
+    found = sorted(why_fixed(space).items(), key=lambda item: -len(item[1]))[:COMMONEST]
+    return "; ".join(
+        f"{why} ({places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''})" for why, places in found
+    )
+
+
 def _dimension(space: Space, name: str, dim: int) -> Dimension:
     ids = {**space.sources, **space.buffer_sources}[name][dim]
     size = space.shapes[name][dim]
@@ -111,7 +131,7 @@ def _unknown(name: str, known: list[str]) -> str:
         return f"'{name}' is a layer, not a parameter; ask for one of its own, {names}"
     close = nearest(name, known)
     return f"this network has no parameter '{name}'; " + (
-        f"did you mean '{close}'?" if close else "`dnal space` lists the names."
+        f"did you mean '{close}'?" if close else "`dnal space` or named_parameters() lists the names."
     )
 
 

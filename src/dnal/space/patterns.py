@@ -42,7 +42,7 @@ def check_patterns(names: Iterable[str], given: Iterable[str], option: str) -> N
     for pattern in given:
         if not any(matches(name, pattern) for name in names):
             close = nearest(pattern, prefixes(names))
-            hint = f"did you mean '{close}'?" if close else "`dnal space` lists the names."
+            hint = f"did you mean '{close}'?" if close else "`dnal space` or named_parameters() lists the names."
             raise UserError(f"the {option} pattern '{pattern}' names no layer or parameter of this network; {hint}")
 
 
