@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,33 @@ def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> N
         dnal.learn(dnal.models.create("vgg_small"), loaders.train, loaders.val, exclude="*")
     with pytest.raises(UserError, match="can be removed: it has no parameters"):
         dnal.learn(nn.Flatten(), loaders.train, loaders.val)
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "sentence"),
+    [
+        (torch.compile, "pass the network from before it"),
+        (nn.DataParallel, "unwrap the network first"),
+        (
+            lambda network: nn.Sequential(network, nn.LazyLinear(10)),
+            r"'1.weight' has no shape yet; run the network once",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_changed_is_refused_before_anything_starts(
+    network: nn.Module, loaders: data.Loaders, wrapped: Callable[[nn.Module], nn.Module], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        dnal.learn(wrapped(network), loaders.train, loaders.val)
+
+
+def test_a_network_that_is_compiled_in_place_is_learnt_like_any_other(
+    network: nn.Module, loaders: data.Loaders
+) -> None:
+    network.compile(backend="eager")
+    learned = dnal.learn(network, loaders.train, loaders.val, budget="macs<=50%", epochs=(1, 1, 1))
+    assert learned.constraints[0]["holds"]
+    assert type(learned.network) is type(network)
 
 
 def test_no_warning_in_an_ordinary_run(network: nn.Module, loaders: data.Loaders) -> None:

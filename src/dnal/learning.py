@@ -24,6 +24,7 @@ from dnal.plan import Plan
 from dnal.pricing import priced, ranges
 from dnal.space.explain import commonest_reasons
 from dnal.space.patterns import Patterns, patterns
+from dnal.space.running import check_changeable
 from dnal.space.space import Space
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
 from dnal.train.checkpoint import Checkpoints
@@ -195,6 +196,7 @@ def trade_off(
     """
     if not budgets:
         raise UserError("a trade-off needs at least one budget.")
+    check_changeable(network)  # before Fabric moves it, which many of these networks refuse in words of their own
     plans = [
         Plan.of(
             budget=budget,
@@ -354,7 +356,7 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
         remedy = "; include more or exclude less" if chosen_by_name else ""
         reasons = commonest_reasons(space) or "it has no parameters"
         raise UserError(
-            f"nothing in this network can be removed: {reasons}{remedy} (Space.fixed and `dnal space` tell all reasons)."
+            f"nothing in this network can be removed: {reasons}{remedy} (Space.fixed or `dnal space` tell the rest)."
         )
 
 

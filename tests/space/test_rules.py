@@ -241,6 +241,8 @@ def test_googlenets_auxiliary_heads_train_after_compaction() -> None:
     [
         (lambda: nn.DataParallel(between(8)), "unwrap"),
         (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), "run the network once"),
+        (lambda: torch.compile(between(8)), "from before it"),
+        (lambda: nn.Sequential(conv(3, 8), torch.compile(conv(8, 8))), "from before it"),
         (lambda: nn.Sequential(conv(3, 8), Uncopyable()), "cannot be copied"),
     ],
 )

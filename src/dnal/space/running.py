@@ -80,20 +80,34 @@ def _single_precision() -> Iterator[None]:
             setattr(own, name, value)
 
 
-def copied(network: nn.Module) -> nn.Module:
-    """A deep copy to run and change in the network's stead.
+def check_changeable(network: nn.Module) -> None:
+    """Refuses networks of which no smaller copy can be made, or not yet.
 
     Raises:
-        UserError: on wrappers and on networks that cannot be copied, or not yet.
+        UserError: on wrappers, compiled and scripted modules and lazy parameters, saying what to pass.
     """
     for module in network.modules():
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             raise UserError(f"unwrap the network first: pass the .module of the {type(module).__name__}.")
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError("TorchScript networks cannot be changed; pass the network from before torch.jit.")
+        if isinstance(getattr(module, "_orig_mod", None), nn.Module):  # asking for its class would import the compiler
+            raise UserError(
+                "what torch.compile returns runs code made for the sizes it has; pass the network from before it, and "
+                "compile the one that comes out."
+            )
     for name, parameter in network.named_parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
             raise UserError(f"'{name}' has no shape yet; run the network once on example inputs first.")
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy to run and change in the network's stead.
+
+    Raises:
+        UserError: as :func:`check_changeable`, and where the copy fails.
+    """
+    check_changeable(network)
     try:
         return copy.deepcopy(network)
     except Exception as error:  # whatever the user's own objects raise

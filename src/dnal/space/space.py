@@ -133,8 +133,8 @@ class Space:
         its inputs and the global random state stay as they are.
 
         Raises:
-            UserError: on a network that cannot be copied: a parallel wrapper, TorchScript, lazy parameters; or on a
-                pattern that names nothing, with the nearest name.
+            UserError: on a network that cannot be copied and changed: a parallel wrapper, what torch.compile returns,
+                TorchScript, lazy parameters; or on a pattern that names nothing, with the nearest name.
 
         Examples:
             >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
