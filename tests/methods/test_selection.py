@@ -178,7 +178,10 @@ def test_a_limit_that_cannot_be_kept_is_refused() -> None:
         ({"macs": float("nan")}, "the limit of macs is a number above zero"),
         ({"macs": -3.0}, "the limit of macs is a number above zero"),
         ({"macs": None}, "the limit of macs is a number above zero"),
-        (dnal.Budget.parse("macs<=30%"), r"limits are a number for each cost, .*limits\(space.full_cost\) makes such"),
+        (
+            dnal.Budget.parse("macs<=30%"),
+            r"limits are a dictionary .*, not a Budget; .*limits\(space.full_cost\) makes such",
+        ),
         ({"flops": 1000.0}, "does not state the cost 'flops'; it states macs, params, .* Space.with_cost"),
     ],
 )

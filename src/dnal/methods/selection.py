@@ -31,7 +31,7 @@ def check_limits(space: Space, limits: Mapping[str, Any]) -> None:
     """
     made = "dnal.Budget.parse('macs<=30%').limits(space.full_cost) makes such limits"
     if not isinstance(limits, Mapping):
-        raise UserError(f"limits are a number for each cost, not {limits!r}; {made}.")
+        raise UserError(f"limits are a dictionary of a number for each cost, not a {type(limits).__name__}; {made}.")
     for name, limit in limits.items():
         if name not in space.costs:
             raise UserError(
