@@ -153,6 +153,26 @@ def test_pretrained_weights_for_other_classes_leave_the_head_to_be_trained(name:
     assert not _head_is_fresh(models.create(name, classes=1000, input_shape=shape), name, shape)
 
 
+def test_space_lists_what_is_not_counted(dnal: Program, here: Path) -> None:
+    (here / "far_network.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Far(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.codes, self.head = nn.Parameter(torch.randn(40, 64)), nn.Linear(40, 10)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(torch.cdist(x.flatten(1), self.codes))\n"
+        "def net():\n"
+        "    return Far()\n"
+    )
+    answer = dnal("space", "--model", "far_network:net", "--input", "1,8,8")
+    assert "its MACs are not counted" in answer.out
+    assert answer.err.count("are not counted") == 1
+    found = json.loads(dnal("space", "--model", "far_network:net", "--input", "1,8,8", "--json").out)
+    assert found["uncounted"] == [{"operation": "aten._euclidean_dist.default", "modules": [""]}]
+    assert found["macs"] == 40 * 10
+
+
 def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None:
     from dnal.methods.selection import least_costs
     from dnal.methods.widths import Widths

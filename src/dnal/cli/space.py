@@ -151,7 +151,10 @@ def _print(found: dict[str, Any]) -> None:
         table([("operation without a rule", False), ("calls", True)], rows_unknown)
     if found["uncounted"]:
         line()
-        rows_uncounted = [(u["operation"], _short(u["modules"])) for u in found["uncounted"]]
+        rows_uncounted = [
+            (u["operation"], _short([path or "the network itself" for path in u["modules"]]))
+            for u in found["uncounted"]
+        ]
         table([("its MACs are not counted", False), ("where", False)], rows_uncounted)
 
 
