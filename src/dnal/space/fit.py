@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.repair import Rewrites
-from dnal.space.sizes import Argument, Attribute, Seen, SizeRule, generalised
+from dnal.space.sizes import Argument, Attribute, Seen, SizeRule, agreed
 
 Target = tuple[str, Any]
 Trial = Callable[[Sequence[SizeRule]], set[Target] | None]
@@ -31,21 +31,22 @@ def fit(
     rules: Sequence[SizeRule],
     variables: int,
     trial: Trial,
-    elsewhere: Callable[[], tuple[list[SizeRule], list[Seen]]],
+    elsewhere: Callable[[], list[Seen]],
 ) -> list[SizeRule]:
     """The rules that are needed. ``trial`` runs the compact network with rules and says which it used, or None where
-    the result is wrong; ``variables``: how many there are; ``elsewhere`` finds the rules and the calls of inputs of
-    this and of another size.
+    the result is wrong; ``variables``: how many there are; ``elsewhere`` finds the calls of these inputs, of
+    another batch and of another size.
 
     A number that a module remembers is corrected there: all modules' attributes are tried at once, then those of one
-    class and name at a time.
+    class and name at a time. Whoever calls this holds the result against more choices of channels, and freezes those
+    for which it is wrong.
     """
-    rules = list(rules)
-    needed = trial(rules) if rules else set()
+    accepted = [rule for rule in rules if isinstance(rule.target, Attribute)]  # its operator's rule knows it
+    rules = [rule for rule in rules if isinstance(rule.target, Argument)]
+    needed = trial([*accepted, *rules]) if accepted or rules else set()
     if not needed:
-        return [] if needed is not None else rules
+        return accepted if needed is not None else [*accepted, *rules]
     candidates = _attributes(network, [r for r in rules if (r.path, r.target) in needed], variables)
-    accepted: list[SizeRule] = []
     kinds = sorted({_kind(network, rule) for rule in candidates})
     for chosen in [kinds, *([kind] for kind in kinds)] if kinds else []:
         more = [rule for rule in candidates if _kind(network, rule) in chosen]
@@ -57,21 +58,18 @@ def fit(
     if not needed:
         return accepted
     paths = {path for path, _ in needed}
-    more, calls = elsewhere()
-    general = generalised([rule for rule in (*rules, *more) if rule.path in paths], calls)
+    general = [rule for rule in agreed(elsewhere()) if rule.path in paths]
     needed = trial([*accepted, *general])
     if needed is None:
-        return [*accepted, *rules]
-    kept = [r for r in general if (r.path, r.target) in needed or (r.path in paths and _only_elsewhere(r, rules))]
-    result = [*accepted, *(rule.per_repeat() for rule in kept)]
-    return result if trial(result) is not None else [*accepted, *rules]
+        return [*accepted, *general]
+    here = {(r.path, r.target) for r in rules} | {(r.path, _any_call(r.target)) for r in rules}
+    unseen = [r for r in general if (r.path, r.target) not in here]  # no call of the inputs of this size
+    result = [*accepted, *(r for r in general if (r.path, r.target) in needed), *unseen]
+    return result if trial(result) is not None else [*accepted, *general]
 
 
-def _only_elsewhere(rule: SizeRule, rules: Sequence[SizeRule]) -> bool:
-    """Whether no call of this kind came with the inputs of this size."""
-    assert isinstance(rule.target, Argument)
-    here = {r.target[:3] for r in rules if r.path == rule.path}
-    return rule.target[:3] not in here
+def _any_call(target: Attribute | Argument) -> Attribute | Argument:
+    return target._replace(which=-1) if isinstance(target, Argument) else target
 
 
 def _kind(network: nn.Module, rule: SizeRule) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,3 +48,22 @@ def larger(inputs: Inputs) -> Inputs:
         return tensor.new_ones((*tensor.shape[:2], tensor.size(2) + 32, tensor.size(3) + 32))
 
     return tree_map_only(Tensor, grown, cloned(inputs))  # type: ignore[no-any-return]
+
+
+def others(inputs: Inputs) -> list[list[Inputs]]:
+    """Inputs of another batch and of another size, each in the order in which to try them: a network may take
+    multiples of a batch only."""
+    batch = batch_size(inputs)
+    found = [[at_batch(inputs, n) for n in (batch + 1, 2 * batch)], [larger(inputs)]]
+    sizes = [t.shape for t in held_tensors(inputs)]
+    changed = [[other for other in tries if [t.shape for t in held_tensors(other)] != sizes] for tries in found]
+    return [tries for tries in changed if tries]
+
+
+def for_each_example(outputs: Sequence[Tensor], others: Sequence[Tensor], batches: tuple[int, int]) -> bool:
+    """Whether those outputs that hold one thing for each example of a batch do so for another batch too. A
+    ``view(-1, 512)`` takes images of another size for more examples, which is no use of the network."""
+    if len(outputs) != len(others):
+        return False
+    mine = [one.dim() > 0 and one.size(0) == batches[0] for one in outputs]
+    return all(one.dim() > 0 and one.size(0) == batches[1] for one, each in zip(others, mine, strict=True) if each)

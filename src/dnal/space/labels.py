@@ -40,6 +40,14 @@ class Ledger:
         if labels is not None and labels.numel():
             self._frozen.append((compressed(labels).unique(), reason))
 
+    def written(self) -> tuple[int, int]:
+        """How many ties and freezes are written down, for :meth:`forget`."""
+        return len(self._ties), len(self._frozen)
+
+    def forget(self, written: tuple[int, int]) -> None:
+        """Leaves out what was written down since, if nobody has asked for classes in between."""
+        del self._ties[written[0] :], self._frozen[written[1] :]
+
     def roots(self) -> Tensor:
         """The class of every label under the ties so far: its smallest member, shape (size,)."""
         root = torch.cat((self._root, torch.arange(self._root.numel(), self.size)))

@@ -8,8 +8,10 @@ shape and wrong numbers.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 
 from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
-from dnal.space.inputs import Inputs, cloned
+from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.running import call, comparable, copied, evaluating
 from dnal.space.sizes import Seen, SizeRule
@@ -48,9 +50,29 @@ class Probe:
             self.network, self.inputs = twin, cloned(inputs)
             single = _single_precision(twin)
             for candidate, tried in ((single, _noise(_single_precision_inputs(inputs))), (twin, _noise(inputs))):
-                if _runs(candidate, tried):  # some networks want positive or whole numbers, or their own precision
+                if (
+                    _outputs(candidate, tried) is not None
+                ):  # some networks want positive or whole numbers, or their own precision
                     self.network, self.inputs = candidate, tried
                     break
+
+    @cached_property
+    def elsewhere(self) -> list[Probe]:
+        """The same network on noise of another batch and of another size, as far as it takes those."""
+        found = []
+        with comparable(self.inputs):
+            first = _outputs(self.network, self.inputs)
+            for candidates in others(self.inputs):
+                for tried in (tried for other in candidates for tried in (_noise(other), other)):
+                    outputs = _outputs(self.network, tried)
+                    batches = batch_size(self.inputs), batch_size(tried)
+                    if first is None or outputs is None or not for_each_example(first, outputs, batches):
+                        continue
+                    probe = copy.copy(self)
+                    probe.inputs, probe._references = tried, {}
+                    found.append(probe)
+                    break
+        return found
 
     def failing_groups(
         self,
@@ -97,7 +119,7 @@ class Probe:
         sizes: Sequence[SizeRule],
         groups: Sequence[Tensor],
         variables: int,
-        elsewhere: Callable[[], tuple[list[SizeRule], list[Seen]]],
+        elsewhere: Callable[[], list[Seen]],
     ) -> list[SizeRule]:
         """The numbers of the code that need a correction, as attributes of their modules where that is enough."""
         masks = []
@@ -237,12 +259,12 @@ def _single_precision(network: nn.Module) -> nn.Module:
     return copied(network).float() if any(p.dtype in HALF for p in network.parameters()) else network
 
 
-def _runs(network: nn.Module, inputs: Inputs) -> bool:
-    """Whether the network computes finite numbers from these inputs."""
+def _outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
+    """What the network computes from these inputs; None where it refuses them or that is not finite."""
     try:
         with evaluating(network):
             outputs = held_tensors(call(network, cloned(inputs)))
     except Exception as error:  # whatever the user's forward raises
         logger.debug("the network refuses noise: %s", error)
-        return False
-    return all(bool(out.isfinite().all()) for out in outputs)
+        return None
+    return outputs if all(bool(out.isfinite().all()) for out in outputs) else None

@@ -8,7 +8,7 @@ as many as are left of these channels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -50,15 +50,6 @@ class Change(NamedTuple):
     old: int
     new: int
     multiple: bool = False
-
-
-class Seen(NamedTuple):
-    """A call with numbers while module ``path`` ran, itself or something in it."""
-
-    path: str
-    function: str
-    which: int
-    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -106,25 +97,64 @@ def with_variables(rules: Iterable[SizeRule], of_label: Tensor) -> list[SizeRule
     return result
 
 
-def generalised(rules: Sequence[SizeRule], calls: Iterable[Seen]) -> list[SizeRule]:
-    """The same rules for each call of their kind, where every call that was seen to give the number means the same by
-    it: other inputs may take other turns, so that counting calls would lead astray."""
-    by_place: dict[tuple[str, Attribute | Argument], SizeRule] = {}
-    for rule in rules:
-        by_place.setdefault((rule.path, rule.target), rule)
-    givers: dict[tuple[str, str, int, int, int], set[int]] = {}
-    for path, function, which, given in calls:
-        for position, number in enumerate(given):
-            givers.setdefault((path, function, len(given), position, number), set()).add(which)
-    result: dict[tuple[str, Attribute | Argument], SizeRule] = {}
-    for (path, target), rule in by_place.items():
-        if isinstance(target, Argument) and not rule.per_repeat().multiple:  # a multiple may be anything else elsewhere
-            key = (path, target.function, target.length, target.position, rule.old)
-            others = [by_place.get((path, target._replace(which=which))) for which in givers.get(key, ())]
-            if all(other is not None and torch.equal(other.channels, rule.channels) for other in others):
-                target = target._replace(which=-1)
-        result.setdefault((path, target), replace(rule, target=target))
-    return list(result.values())
+@dataclass(frozen=True)
+class Seen:
+    """A call with numbers in one ``run`` of module ``path``, and what they count where the module itself made it, not
+    something in it."""
+
+    path: str
+    run: int
+    function: str
+    which: int
+    numbers: tuple[int, ...]
+    rules: tuple[SizeRule, ...] = ()
+
+    def with_variables(self, of_label: Tensor) -> Seen:
+        """The same in terms of variables."""
+        return replace(self, rules=tuple(with_variables(self.rules, of_label)))
+
+    def rule(self, position: int) -> SizeRule | None:
+        """What the number at ``position`` counts."""
+        return next((r for r in self.rules if isinstance(r.target, Argument) and r.target.position == position), None)
+
+
+def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
+    """The rules on which all runs of a module agree, of this and of other inputs.
+
+    A number is known by its call, the how-many-eth of its kind: at another size any number may stand in the place of
+    this one. Where other inputs take other turns, counting calls would lead astray; then each call of the kind gets the
+    rule, if without exception they count the same channels. What is left has no rule: another size would be silently
+    wrong where two numbers happen to be equal.
+    """
+    kinds: dict[tuple[str, str, int], dict[int, list[Seen]]] = {}
+    for call in calls:
+        kind = (call.path, call.function, len(call.numbers))
+        kinds.setdefault(kind, {}).setdefault(call.run, []).append(call)
+    found: list[SizeRule] = []
+    for (path, function, length), runs in kinds.items():
+        for position in range(length):
+            rows = [[call.rule(position) for call in run] for run in runs.values()]
+            columns = [[row[which] for row in rows if which < len(row)] for which in range(max(map(len, rows)))]
+            merged = [_one(column) for column in columns]
+            if all(rule is not None or not any(column) for rule, column in zip(merged, columns, strict=True)):
+                places = list(enumerate(merged))
+            else:
+                every = _one([rule for row in rows for rule in row])
+                # a multiple may be anything else elsewhere
+                places = [(-1, every)] if every is not None and not every.multiple else list(enumerate(merged))
+            for which, rule in places:
+                if rule is not None:
+                    found.append(replace(rule, path=path, target=Argument(function, length, position, which)))
+    return found
+
+
+def _one(rules: Sequence[SizeRule | None]) -> SizeRule | None:
+    """The rule that all of these are, for one repeat of its channels; None where two differ or one is missing."""
+    single = [rule.per_repeat() for rule in rules if rule is not None]
+    same = len(single) == len(rules) and all(
+        rule.sign == single[0].sign and torch.equal(rule.channels, single[0].channels) for rule in single
+    )
+    return replace(single[0], multiple=any(rule.multiple for rule in single)) if single and same else None
 
 
 def changes(rules: Iterable[SizeRule], open_variables: Tensor) -> list[Change]:
@@ -171,19 +201,21 @@ Layers = Callable[[Tensor], Sequence[Tensor]]
 
 
 class Recorder(TorchFunctionMode):
-    """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value."""
+    """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value, ``runs`` numbers the runs of
+    modules."""
 
-    def __init__(self, network: nn.Module, layers: Layers) -> None:
+    def __init__(self, network: nn.Module, layers: Layers, runs: Iterator[int]) -> None:
         super().__init__()
-        self.rules: list[SizeRule] = []
+        self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.counting = False
         self.calls_of: Counter[str] = Counter()
         self.results_of: dict[str, int] = {}
         self._network = network
         self._layers = layers
-        self.calls: list[Seen] = []
-        self._running: list[tuple[str, Counter[tuple[str, int]]]] = []  # the modules that run, with their calls so far
+        self._runs = runs
+        # The modules that run, with the number of their run and their calls so far.
+        self._running: list[tuple[str, int, Counter[tuple[str, int]]]] = []
         self._hooks: list[RemovableHandle] = []
         for path, module in network.named_modules():
             self._hooks.append(module.register_forward_pre_hook(self._enter(path)))
@@ -194,20 +226,24 @@ class Recorder(TorchFunctionMode):
         """The innermost module that runs."""
         return self._running[-1][0] if self._running else ""
 
+    @property
+    def module(self) -> nn.Module:
+        return self._network.get_submodule(self.path)
+
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
 
     def _enter(self, path: str) -> Callable[..., None]:
         def enter(*_: Any) -> None:
-            self._running.append((path, Counter()))
+            self._running.append((path, next(self._runs), Counter()))
             self.calls_of[path] += 1
 
         return enter
 
     def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
         if self._running:
-            path, _ = self._running.pop()
+            path = self._running.pop()[0]
             self.results_of[path] = len(result) if isinstance(result, tuple) else 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -221,17 +257,21 @@ class Recorder(TorchFunctionMode):
         if name in SIZED and args and isinstance(args[0], Tensor) and self._running:
             given = tuple(numbers((args[1:], kwargs)))
             kind = (name, len(given))
-            for path, count in self._running:
-                self.calls.append(Seen(path, name, count[kind], given))
-                count[kind] += 1
-            path, count = self._running[-1]
             self.counting = True  # what follows moves labels, not data
             counted = self._counted(name, args, kwargs, out)
             self.counting = False
-            for position, labels, sign in counted:
-                if labels is not None and labels.size(0):
-                    target = Argument(name, len(given), position, count[kind] - 1)
-                    self.rules.append(SizeRule(path, target, labels, sign))
+            innermost = self._running[-1][1]
+            for path, run, count in self._running:
+                rules = tuple(
+                    SizeRule(path, Argument(*kind, position, count[kind]), labels, sign)
+                    for position, labels, sign in counted
+                    if run == innermost
+                    and labels is not None
+                    and labels.size(0)
+                    and labels.size(0) == abs(given[position])
+                )
+                self.calls.append(Seen(path, run, name, count[kind], given, rules))
+                count[kind] += 1
         return out
 
     def _rows(self, tensor: Tensor, dim: int) -> Tensor | None:

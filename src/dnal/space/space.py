@@ -300,28 +300,37 @@ def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
 
 
 def _fitted(
-    trace: Trace, found: Variables, probe: Probe, elsewhere: Callable[[], list[SizeRule]]
+    trace: Trace, found: Variables, probe: Probe, elsewhere: Callable[[], list[Seen]]
 ) -> tuple[Variables, list[SizeRule]]:
     """The numbers of the code that are corrected, and what may vary with them: the corrections that were chosen are
-    held against channels that had no part in the choice, and the groups for which they are wrong are frozen."""
+    held against channels that had no part in the choice and against inputs of another batch and size, and the groups
+    for which they are wrong are frozen."""
     while found.groups:
         of_label, sources, variables = found.of_label, found.sources(trace), len(found.names)
         rules = with_variables(trace.sizes, of_label)
 
-        def here_and_elsewhere(of_label: Tensor = of_label) -> tuple[list[SizeRule], list[Seen]]:
-            return with_variables(elsewhere(), of_label), trace.calls
+        def seen(of_label: Tensor = of_label) -> list[Seen]:
+            return [call.with_variables(of_label) for call in elsewhere()]
 
-        sizes = probe.fitted(sources, rules, found.groups, variables, here_and_elsewhere)
-        if not sizes:  # the network runs as it stands, as it has in every probe before
+        sizes = probe.fitted(sources, rules, found.groups, variables, seen)
+        if not rules:  # no number counts channels: the network runs as it stands, as it has in every probe before
             return found, sizes
-        bad: set[int] = set()
-        for off in (every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)):
-            bad |= set(probe.failing_groups(sources, sizes, found.groups, off, variables))
-        if not bad:
+        reasons: dict[int, str] = {}
+        choices = [every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
+        for off in choices if sizes else []:
+            for group in probe.failing_groups(sources, sizes, found.groups, off, variables):
+                reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
+        for other in probe.elsewhere if not reasons else []:
+            for group in other.failing_groups(sources, sizes, found.groups, uneven(found.groups, 0.25), variables):
+                reasons[group] = (
+                    "no correction of the numbers in the code fits its removal at every batch and input size "
+                    "(numeric probe)"
+                )
+        if not reasons:
             return found, sizes
-        for group in bad:
+        for group, reason in reasons.items():
             labels = torch.isin(of_label, found.groups[group]).nonzero().squeeze(1)
-            trace.ledger.freeze(labels, "no correction of the numbers in the code fits its removal (numeric probe)")
+            trace.ledger.freeze(labels, reason)
         found = variables_of(trace)
     return found, []
 

@@ -7,6 +7,7 @@ what happens to the labels. An operation without a rule freezes whatever labelle
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import warnings
 from collections import Counter
@@ -20,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from dnal.space.inputs import Inputs, batch_size, cloned, larger
+from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.labels import Ledger, along, core, matched, signature
 from dnal.space.operations import Operand, Operation, operand
 from dnal.space.running import call, copied, evaluating, undisturbed
@@ -108,6 +109,9 @@ class Trace(TorchDispatchMode):
         self._alive: list[Tensor] = []  # ids are only unique while the tensors live
         self._numbers: dict[int, int] = {}  # which value a tensor holds at the moment
         self._recorder: Recorder | None = None
+        self._runs = itertools.count()  # of the modules
+        self._first: list[Tensor] = []  # the outputs of the first pass
+        self._was_elsewhere = False
         self.adopt(network)
 
     def adopt(self, network: nn.Module) -> None:
@@ -127,11 +131,11 @@ class Trace(TorchDispatchMode):
         """Names of the parameters and buffers that no operation has touched so far."""
         return [name for name in self.owners if self._canonical.get(name, name) not in self.used]
 
-    def run(self, network: nn.Module, inputs: Inputs) -> None:
-        """One forward pass; the network's outputs are frozen."""
+    def run(self, network: nn.Module, inputs: Inputs) -> list[Tensor]:
+        """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers)
+        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers, self._runs)
         try:
             with recorder, self:
                 out = call(network, inputs)
@@ -142,7 +146,7 @@ class Trace(TorchDispatchMode):
         self.computed += [path for path in recorder.computed if path not in self.computed]
         self.calls += recorder.calls
         seen = {rule.path for rule in self.sizes}
-        self.sizes += [rule for rule in recorder.rules if rule.path not in seen]
+        self.sizes += [rule for call in recorder.calls for rule in call.rules if rule.path not in seen]
         outputs = held_tensors(out)
         for tensor in outputs:
             self.freeze(tensor, "it is the network's output")
@@ -150,26 +154,41 @@ class Trace(TorchDispatchMode):
             for dims in self.owners.values():
                 for labels in dims:
                     self.ledger.freeze(labels, "the network returns nothing that holds a tensor")
+        self._first = self._first or outputs
+        return outputs
 
-    def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[SizeRule]:
-        """The numbers that the code gives for images of another size, if the network takes one."""
+    def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[Seen]:
+        """The calls with numbers of all inputs seen so far, of another batch, and of images of another size, as far as
+        the network takes those."""
+        if not self._was_elsewhere:
+            self._was_elsewhere = True
+            for candidates in others(inputs):
+                any(self._takes(network, other) for other in candidates)
+        return self.calls
+
+    def _takes(self, network: nn.Module, inputs: Inputs) -> bool:
+        """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
         notes = (
             "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
-            "uncounted",
+            "multiplied", "parts", "joint", "computed", "uncounted",
         )  # fmt: skip
         known = {name: copy.copy(getattr(self, name)) for name in notes}
-        self.sizes = []
+        calls, written = len(self.calls), self.ledger.written()
         try:
             with undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
-                self.run(twin, larger(inputs))
+                outputs = self.run(twin, cloned(inputs))
+            taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises
-            logger.debug("the network takes no larger input: %s", error)
-        found = self.sizes
+            logger.debug("the network takes no other input: %s", error)
+            taken = False
         for name, value in known.items():
             setattr(self, name, value)
-        return found
+        self.ledger.forget(written)
+        if not taken:
+            del self.calls[calls:]
+        return taken
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -244,6 +263,11 @@ class Trace(TorchDispatchMode):
     def path(self) -> str:
         """The innermost module that runs."""
         return self._recorder.path if self._recorder is not None else ""
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The same, itself."""
+        return self._recorder.module if self._recorder is not None else None
 
     def names_of(self, name: str) -> list[str]:
         """All names of a tensor."""
@@ -383,6 +407,11 @@ class Trace(TorchDispatchMode):
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
         self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path))
+
+    def remember(self, rule: SizeRule) -> None:
+        """Notes what a number that a module remembers counts."""
+        if not any((other.path, other.target) == (rule.path, rule.target) for other in self.sizes):
+            self.sizes.append(rule)
 
     def part(self, layer: Tensor) -> None:
         """Notes a piece of a channel dimension (of a split or slice) that must keep at least one channel."""
