@@ -55,6 +55,13 @@ def residual() -> nn.Module:
     return Net(compute, stem=conv(3, 8), down=conv(8, 5), up=conv(5, 8), again=conv(8, 8), last=conv(8, 4))
 
 
+def recurrent(n: Net, x: Tensor) -> Tensor:
+    state = n.start(x.mean(1))
+    for i in range(x.size(1)):
+        state = n.cell(x[:, i], state)
+    return n.last(state)
+
+
 def squeeze_excite() -> nn.Module:
     def scale(n: Net, x: Tensor) -> Tensor:
         return x * n.up(n.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
@@ -232,6 +239,21 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         image,
     ),
     "channel shuffle": (lambda: function(8, shuffle), 4, image),
+    "a recurrent cell": (
+        lambda: Net(recurrent, start=nn.Linear(5, 6), cell=nn.GRUCell(5, 6), last=nn.Linear(6, 4)),
+        6,
+        lambda: torch.randn(2, 3, 5),
+    ),
+    "before a recurrent layer": (
+        lambda: Net(
+            lambda n, x: n.last(n.layer(n.first(x))[0][:, -1]),
+            first=nn.Linear(5, 8),
+            layer=nn.GRU(8, 6, batch_first=True),
+            last=nn.Linear(6, 4),
+        ),
+        8,
+        lambda: torch.randn(2, 3, 5),
+    ),
     "chunk ties the pieces": (lambda: function(8, gated_halves, out=4), 4, image),
     "a module called twice": (twice, 8, image),
     "tied weights": (tied, 8, image),
@@ -382,6 +404,11 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
     "half precision": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).half(), 8, lambda: image().half()),
     "bfloat16": (lambda: between(8, nn.BatchNorm2d(8), nn.ReLU()).bfloat16(), 8, lambda: image().bfloat16()),
     "GroupNorm loses whole groups": (lambda: between(16, nn.GroupNorm(4, 16), nn.ReLU()), 4, image),
+    "GroupNorm without weights": (
+        lambda: between(16, nn.GroupNorm(4, 16, affine=False), nn.ReLU()),
+        4,
+        image,
+    ),
     "GroupNorm of one group": (lambda: between(16, nn.GroupNorm(1, 16), nn.ReLU()), 0, image),
     "InstanceNorm": (lambda: between(8, nn.InstanceNorm2d(8, affine=True), nn.ReLU()), 8, image),
     "GLU halves leave together": (lambda: between(16, nn.GLU(1), out=8), 8, image),

@@ -145,6 +145,16 @@ def _group_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> No
         module.num_channels = module.weight.numel()
 
 
+def _recurrent(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, nn.RNNBase)
+    module.input_size = module.get_parameter("weight_ih_l0").size(1)  # its forward compares with that
+
+
+def _recurrent_cell(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, nn.RNNCellBase)
+    module.input_size, module.hidden_size = module.weight_ih.size(1), module.weight_hh.size(1)
+
+
 def _embedding(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, nn.Embedding)
     module.num_embeddings, module.embedding_dim = module.weight.shape
@@ -157,6 +167,8 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
     nn.PReLU: _prelu,
     nn.GroupNorm: _group_norm,
     nn.Embedding: _embedding,
+    nn.RNNBase: _recurrent,
+    nn.RNNCellBase: _recurrent_cell,
     nn.MultiheadAttention: lambda module, kept: fewer_heads(module),
 }
 """Which remembered sizes a kind of module has: to add one, write a function of (module, kept indices of its weight)."""

@@ -36,7 +36,7 @@ def _moved(c: Call, layer: Tensor) -> list[Tensor]:
     if c.func.is_view:
         return tensors_of(c.func(layer, *c.args[1:], **c.kwargs))
     moved = c.func(layer.double(), *c.args[1:], **c.kwargs)  # not every operation moves integers; 53 bits are plenty
-    return [compressed(moved.long())]
+    return [compressed(piece.long()) for piece in tensors_of(moved)]
 
 
 @rule("slice", "select", "split_with_sizes", "unsafe_split_with_sizes", "unbind", "narrow")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnal.space.rules.registry import rule
+from dnal.space.sizes import Attribute, SizeRule
 from dnal.space.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
@@ -68,6 +69,9 @@ def group_norm(t: Trace, c: Call) -> None:
             t.ledger.freeze(labels, reason)
     elif channels is not None:
         t.ledger.tie(channels.view(groups, -1), channels.view(groups, -1)[:, :1])
+        if isinstance(t.module, nn.GroupNorm) and not affine:  # no weight of it will tell how many are left
+            t.remember(SizeRule(t.path, Attribute("num_groups", -1), channels.view(groups, -1)))
+            t.remember(SizeRule(t.path, Attribute("num_channels", -1), channels.view(-1, 1)))
     for labels in affine:
         t.tie_or_freeze(labels, channels, f"it normalises {t.value(source).origin}")
     t.put(tensors_of(c.out)[0], t.value(source).layers, t.value(source))
