@@ -219,6 +219,23 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         16 // 2 + 8 // 2,
         image,
     ),
+    "transposed and depthwise": (
+        lambda: between(8, nn.ConvTranspose2d(8, 8, 2, 2, groups=8), nn.BatchNorm2d(8), nn.ReLU()),
+        8,
+        image,
+    ),
+    "transposed in narrow groups": (
+        lambda: between(16, nn.ConvTranspose2d(16, 24, 2, 2, groups=8), nn.ReLU(), out=24),
+        8,
+        image,
+    ),
+    "transposed in wide groups": (lambda: between(16, nn.ConvTranspose2d(16, 8, 2, 2, groups=2), out=8), 0, image),
+    "padded in a circle": (
+        lambda: nn.Sequential(conv(3, 8, padding_mode="circular"), nn.ReLU(), nn.CircularPad2d(2), conv(8, 4)),
+        8,
+        image,
+    ),
+    "randomised leaky ReLU": (lambda: between(8, nn.RReLU()), 8, image),
     "narrow groups leave whole": (lambda: between(16, conv(16, 32, groups=8), nn.ReLU(), out=32), 8, image),
     "squeeze-excite": (squeeze_excite, 8 + 3, image),
     "flatten into linear": (
@@ -262,7 +279,7 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         8 + 6,
         image,
     ),
-    "transposed convolution with groups": (lambda: between(8, nn.ConvTranspose2d(8, 8, 2, 2, groups=4)), 0, image),
+    "transposed convolution with groups": (lambda: between(8, nn.ConvTranspose2d(8, 8, 2, 2, groups=4)), 4, image),
     "PReLU": (lambda: between(8, nn.PReLU(8)), 8, image),
     "dropout": (lambda: between(8, nn.Dropout2d(0.5), nn.ReLU(), nn.Dropout(0.5)), 8, image),
     "pooling and resizing": (

@@ -111,9 +111,10 @@ def _correct_sizes(module: nn.Module, kept_of_weight: tuple[Tensor | None, ...] 
 
 def _convolution(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, _ConvNd)
-    outputs = kept[0] if kept is not None else None
-    if outputs is not None and module.groups > 1 and not module.transposed:
-        module.groups = int((outputs.cpu() // (module.out_channels // module.groups)).unique().numel())
+    channels = kept[0] if kept is not None else None  # the outputs, of a transposed one the inputs
+    if channels is not None and module.groups > 1:
+        before = module.in_channels if module.transposed else module.out_channels
+        module.groups = int((channels.cpu() // (before // module.groups)).unique().numel())
     into, out_of = (module.weight.size(0), module.weight.size(1) * module.groups)
     if module.transposed:
         into, out_of = module.weight.size(1) * module.groups, module.weight.size(0)

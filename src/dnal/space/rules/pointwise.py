@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnal.space.labels import signature
+from dnal.space.labels import carried, signature
 from dnal.space.rules.registry import rule
 from dnal.space.tensors import tensors_of
 from dnal.space.trace import Call, Trace
@@ -13,6 +13,7 @@ from dnal.space.trace import Call, Trace
     "hardswish",
     "hardtanh",  # torch did not always tag these as pointwise
     "_prelu_kernel",
+    "rrelu_with_noise",
     "native_dropout",
     "_to_copy",
     "empty_like",
@@ -24,6 +25,7 @@ from dnal.space.trace import Call, Trace
     "bernoulli",
     "uniform",
     "normal",
+    "exponential",
     "zero",
     "fake_quantize_per_tensor_affine_cachemask",
     "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
@@ -45,13 +47,30 @@ def pointwise(t: Trace, c: Call) -> None:
 
 @rule("copy")
 def copy(t: Trace, c: Call) -> None:
-    """Fills a whole tensor; written into a part of one, new labels would have to reach the rest."""
+    """Fills a whole tensor; written into a part of one, the channels of both are tied, and new labels would have to
+    reach the rest."""
     target, source = c.args[0], c.args[1]
-    if target._is_view() and t.value(source).layers:
-        raise NotImplementedError("a copy into a part of a tensor")
-    if not target._is_view():
+    if target._is_view():
+        known = {d for layer in t.value(target).layers for d in signature(layer)}
+        shift = target.dim() - source.dim()
+        if any(d + shift not in known for layer in t.value(source).layers for d in signature(layer)):
+            raise NotImplementedError("a copy into a part of a tensor")
+        t.meet(target.shape, [target, source])
+    else:
         extra = target.dim() - source.dim()
         t.put(target, [x[(None,) * extra].expand(target.shape) for x in t.value(source).layers], t.value(source))
+
+
+@rule("new_empty", "new_zeros", "new_ones", "new_full")
+def fresh(t: Trace, c: Call) -> None:
+    """A dimension of the size that the source has there is one of its channels: noise and paddings are made so. Where
+    the size was a number of its own, the probe finds out."""
+    source, layers = c.args[0], []
+    for layer in t.value(source).layers:
+        dims = signature(layer)
+        if layer.dim() == c.out.dim() and all(layer.size(d) == c.out.size(d) for d in dims):
+            layers.append(carried(layer, c.out.shape, [d for d in range(layer.dim()) if d not in dims]))
+    t.put(c.out, layers)
 
 
 @rule("glu")

@@ -29,6 +29,9 @@ def convolution(t: Trace, c: Call) -> None:
     into, out_of = (1, 0) if transposed else (0, 1)  # the weight's dimensions of output and input channels
     written, read, channels = t.axis(weight, into), t.axis(weight, out_of), t.axis(source, 1)
     origin = f"it reads {t.value(source).origin}"
+    if name is not None and transposed and whole_groups(groups, weight.size(0) // groups) and groups > 1:
+        _transposed_groups(t, c)
+        return
     if name is None or (transposed and groups > 1):
         reason = "its reader computes its weight" if name is None else "a transposed convolution has groups"
         for labels in (written, read, channels):
@@ -59,6 +62,27 @@ def convolution(t: Trace, c: Call) -> None:
     t.put(c.out, [] if written is None or grouped_output else [along(written, 1, c.out.shape)])
     positions = math.prod((source if transposed else c.out).shape[2:]) * source.size(0) / t.batch
     t.multiply(name, positions * math.prod(weight.shape[2:]), (weight, into, written), (weight, out_of, read))
+
+
+def _transposed_groups(t: Trace, c: Call) -> None:
+    """Narrow groups of a transposed convolution, whose weight has the input channels of all groups in dimension 0 and
+    the output channels of one in dimension 1: each leaves as a whole."""
+    source, weight, bias = c.args[:3]
+    groups = int(c.args[8])
+    read, channels, inside = t.axis(weight, 0), t.axis(source, 1), t.axis(weight, 1)
+    t.ledger.freeze(inside, "whole groups leave together")
+    if read is None or channels is None:
+        for labels in (read, channels):
+            t.ledger.freeze(labels, f"it reads {t.value(source).origin}")
+    else:
+        t.ledger.tie(channels, read)
+        t.ledger.tie(read.view(groups, -1), read.view(groups, -1)[:, :1])
+    written = None if read is None else read.view(groups, -1)[:, 0].repeat_interleave(weight.size(1))
+    if bias is not None:
+        t.tie_or_freeze(t.axis(bias, 0), written, "it is the bias of a fixed output")
+    t.put(c.out, [] if written is None else [along(written, 1, c.out.shape)])
+    factor = math.prod(source.shape[2:]) * source.size(0) / t.batch * math.prod(weight.shape[2:])
+    t.multiply(t.value(weight).parameter, factor, (weight, 0, read), (weight, 1, inside))
 
 
 @rule("mm", "addmm")
