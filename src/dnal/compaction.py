@@ -8,7 +8,7 @@ from torch import nn
 
 from dnal.architecture import Architecture
 from dnal.errors import UserError
-from dnal.space.agree import Unusable, agrees
+from dnal.space.agree import Unusable, agrees, fails_in_training
 from dnal.space.remove import removed
 
 
@@ -18,11 +18,12 @@ def compact(network: nn.Module, architecture: Architecture, check: bool = True) 
 
     Args:
         check: run both networks on noise like the example inputs of the Space (two forward passes each) and compare
-            them before the compact one is handed out. Skipped where the architecture's file does not describe them.
+            them before the compact one is handed out; and run the compact one in training mode if the original does.
+            Skipped where the architecture's file does not describe them.
 
     Raises:
         UserError: if the architecture was made for another network, or if the compact network computes something else
-            than the original with zeros in the place of the closed channels.
+            than the original with zeros in the place of the closed channels, or fails in training mode.
 
     Examples:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
@@ -59,5 +60,11 @@ def compact(network: nn.Module, architecture: Architecture, check: bool = True) 
                 "the compact network computes something else than the original without these channels: the forward "
                 "pass takes another path here than when its Space was found (control flow that depends on the data, "
                 "or a module that changes itself); make the path the same for all inputs, or exclude those layers."
+            )
+        failure = fails_in_training(network, small, architecture.example)
+        if failure is not None:
+            raise UserError(
+                f"the compact network runs, but not in training mode ({failure}): code that only training runs counts "
+                "channels in its own way; take the number from a tensor's shape, or exclude those layers."
             )
     return small

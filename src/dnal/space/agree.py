@@ -19,7 +19,7 @@ from dnal.space.example import Draw, Example, made
 from dnal.space.inputs import cloned
 from dnal.space.probe import HALF, close
 from dnal.space.remove import Kept, zeroed
-from dnal.space.running import call, comparable, copied, evaluating
+from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
 
@@ -67,6 +67,17 @@ def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -
     if not compared:
         raise Unusable(complaints[0])
     return True
+
+
+def fails_in_training(network: nn.Module, small: nn.Module, example: Example) -> Exception | None:
+    """What the compact network raises in training mode on noise where the original runs. Works on copies."""
+    device = next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
+    for draw in NOISES.values():
+        inputs = made(example, draw, torch.Generator().manual_seed(0), device)
+        with comparable(inputs):
+            if runs_in_training(copied(network), inputs) is None:
+                return runs_in_training(copied(small), inputs)
+    return None
 
 
 Pair = tuple[nn.Module, nn.Module]

@@ -22,7 +22,7 @@ from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.running import call, comparable, copied, evaluating
+from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
@@ -92,6 +92,28 @@ class Probe:
             return self._exact(kept_indices(sources, open_variables, sizes))
 
         return self._failing(exact, len(groups))
+
+    def failing_in_training(
+        self,
+        sources: Sources,
+        sizes: Sequence[SizeRule],
+        groups: Sequence[Tensor],
+        off: Sequence[Tensor],
+        variables: int,
+    ) -> list[int]:
+        """The groups without whose variables ``off`` the network fails in training mode, in code that runs only there.
+        Numbers are not compared: a dropout draws others."""
+
+        def runs(chosen: Sequence[int]) -> bool:
+            open_variables = torch.ones(variables, dtype=torch.bool)
+            for g in chosen:
+                open_variables[off[g]] = False
+            small = removed(self.network, kept_indices(sources, open_variables, sizes))
+            return runs_in_training(small, self.inputs) is None
+
+        with comparable(self.inputs):
+            trains = runs_in_training(copied(self.network), self.inputs) is None
+        return self._failing(runs, len(groups)) if trains else []
 
     def failing_bypasses(
         self, sources: Sources, sizes: Sequence[SizeRule], bypasses: Sequence[Bypass], open_variables: Tensor

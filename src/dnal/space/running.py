@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
-from dnal.space.inputs import Inputs
+from dnal.space.inputs import Inputs, at_batch, batch_size, cloned
 from dnal.space.tensors import held_tensors
+
+logger = logging.getLogger(__name__)
 
 
 def call(network: Callable[..., Any], inputs: Inputs) -> Any:
@@ -40,13 +45,29 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def runs_in_training(network: nn.Module, inputs: Inputs) -> Exception | None:
+    """What a forward pass in training mode raises, of a network that may be changed by it; None if it runs."""
+    torch.manual_seed(1)
+    if batch_size(inputs) == 1:  # batch norm over one position refuses a single example
+        inputs = at_batch(inputs, 2)
+    try:
+        with torch.no_grad():
+            call(network.train(), cloned(inputs))
+    except Exception as error:  # whatever the user's forward raises
+        logger.debug("a network fails in training mode: %s", error)
+        return error
+    return None
+
+
 @contextmanager
 def undisturbed(inputs: Inputs) -> Iterator[None]:
-    """Restores the global random state afterwards, and leaves a surrounding autocast or inference mode: they would
-    hide weights behind their casts and views behind nothing at all."""
+    """Restores the global random state (Python's, NumPy's, torch's) afterwards, and leaves a surrounding autocast or
+    inference mode: they would hide weights behind their casts and views behind nothing at all."""
     devices = sorted({t.device.index for t in held_tensors(inputs) if t.is_cuda})
     kinds = {"cpu", *(t.device.type for t in held_tensors(inputs))}
     with torch.random.fork_rng(devices), torch.inference_mode(False), ExitStack() as stack:
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
         for kind in sorted(kinds):
             if torch.amp.is_autocast_available(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

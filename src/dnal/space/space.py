@@ -304,7 +304,7 @@ def _fitted(
 ) -> tuple[Variables, list[SizeRule]]:
     """The numbers of the code that are corrected, and what may vary with them: the corrections that were chosen are
     held against channels that had no part in the choice and against inputs of another batch and size, and the groups
-    for which they are wrong are frozen."""
+    for which they are wrong are frozen, as are those without which the network does not train."""
     while found.groups:
         of_label, sources, variables = found.of_label, found.sources(trace), len(found.names)
         rules = with_variables(trace.sizes, of_label)
@@ -313,19 +313,22 @@ def _fitted(
             return [call.with_variables(of_label) for call in elsewhere()]
 
         sizes = probe.fitted(sources, rules, found.groups, variables, seen)
-        if not rules:  # no number counts channels: the network runs as it stands, as it has in every probe before
-            return found, sizes
         reasons: dict[int, str] = {}
         choices = [every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
         for off in choices if sizes else []:
             for group in probe.failing_groups(sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
-        for other in probe.elsewhere if not reasons else []:
+        # Where no number counts channels the network runs as it stands, as it has in every probe before.
+        for other in probe.elsewhere if rules and not reasons else []:
             for group in other.failing_groups(sources, sizes, found.groups, uneven(found.groups, 0.25), variables):
                 reasons[group] = (
                     "no correction of the numbers in the code fits its removal at every batch and input size "
                     "(numeric probe)"
                 )
+        if not reasons:
+            off = uneven(found.groups, 0.25)
+            for group in probe.failing_in_training(sources, sizes, found.groups, off, variables):
+                reasons[group] = "without it training mode fails, in code that runs only there (probe)"
         if not reasons:
             return found, sizes
         for group, reason in reasons.items():

@@ -424,16 +424,18 @@ class Trace(TorchDispatchMode):
 
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:
-    """Labels of a whole network: one pass in eval mode and, if that leaves parameters unused (auxiliary classifiers),
-    one in training mode. Both run on copies, so that nothing a forward pass leaves behind stays in the network; the
-    network itself is in eval mode too, for the sake of a copy that still calls into it."""
+    """Labels of a whole network: one pass in eval mode and, if that leaves parameters (auxiliary classifiers) or
+    buffers (a moving average of each channel) unused, one in training mode. Both run on copies, so that nothing a
+    forward pass leaves behind stays in the network; the network itself is in eval mode too, for the sake of a copy that
+    still calls into it."""
     with undisturbed(inputs), evaluating(network):
         twin = copied(network)
         twin.train()
         twin.eval()  # modules that cache tensors drop them on a change of mode
         trace = Trace(twin, batch_size(inputs), rules)
         trace.run(twin, cloned(inputs))
-        if set(trace.unused()) & {name for name, _ in network.named_parameters()}:
+        parameters = {name for name, _ in network.named_parameters()}
+        if any(name in parameters or any(own is not None for own in trace.owners[name]) for name in trace.unused()):
             _trace_training(trace, network, inputs)
     for name in trace.unused():
         for labels in trace.owners[name]:
