@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from dnal.errors import UserError
@@ -133,9 +136,20 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool((one - other).abs().max() <= CLOSE * one.abs().max())
 
 
+def remedy(layer: nn.Module) -> str | None:
+    """The call after which a layer whose weight torch's own utilities compute is a plain one; None for others."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+    hooks = [type(hook) for hook in layer._forward_pre_hooks.values()]
+    for kind, name in ((WeightNorm, "remove_weight_norm"), (SpectralNorm, "remove_spectral_norm")):
+        if kind in hooks:
+            return f"torch.nn.utils.{name}(layer)"
+    return None
+
+
 def bakeable(network: nn.Module, paths: Iterable[str]) -> list[str]:
     """Those of the layers that have a plain counterpart under the same name of their weight: a parametrized one
-    (weight norm) has not, and loses channels only after ``torch.nn.utils.parametrize.remove_parametrizations``."""
+    (weight norm) has not, and loses channels only after the call that :func:`remedy` names."""
     layers = {path: network.get_submodule(path) for path in paths if path}
     return [path for path, layer in layers.items() if "weight" in layer._parameters and plain(layer) is not None]
 

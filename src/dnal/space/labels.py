@@ -23,6 +23,7 @@ class Ledger:
         self._root = torch.empty(0, dtype=torch.long)
         self._ties: list[tuple[Tensor, Tensor]] = []  # not yet in _root
         self._frozen: list[tuple[Tensor, str]] = []
+        self._better: list[tuple[Tensor, str]] = []  # reasons of what may be frozen
 
     def fresh(self, count: int) -> Tensor:
         """``count`` consecutive labels nobody owns yet, as an int64 tensor of shape (count,)."""
@@ -39,6 +40,11 @@ class Ledger:
         """None of ``labels`` may leave; the first reason given for a class is the one reported."""
         if labels is not None and labels.numel():
             self._frozen.append((compressed(labels).unique(), reason))
+
+    def explain(self, labels: Tensor | None, reason: str) -> None:
+        """The reason to report where ``labels`` are frozen for any; freezes nothing."""
+        if labels is not None and labels.numel():
+            self._better.append((compressed(labels).unique(), reason))
 
     def written(self) -> tuple[int, int]:
         """How many ties and freezes are written down, for :meth:`forget`."""
@@ -76,6 +82,8 @@ class Ledger:
         for labels, reason in self._frozen:
             for label in root[labels].unique().tolist():
                 reasons.setdefault(label, reason)
+        for labels, reason in self._better:
+            reasons |= {label: reason for label in root[labels].unique().tolist() if label in reasons}
         return root, reasons
 
 

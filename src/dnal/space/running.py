@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
+from dnal.space.bake import remedy
 from dnal.space.inputs import Inputs, at_batch, batch_size, cloned
 from dnal.space.tensors import held_tensors
 
@@ -132,4 +133,11 @@ def copied(network: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(network)
     except Exception as error:  # whatever the user's own objects raise
+        for path, module in network.named_modules():
+            weight = vars(module).get("weight")  # in the place of a parameter, with a gradient
+            if isinstance(weight, Tensor) and not weight.is_leaf and remedy(module) is not None:
+                raise UserError(
+                    f"the network cannot be copied as long as '{path}' computes its weight; call {remedy(module)} "
+                    "first, for every layer that does."
+                ) from error
         raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error

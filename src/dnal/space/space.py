@@ -12,7 +12,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from dnal.space.bake import bakeable, baked
+from dnal.space.bake import bakeable, baked, remedy
 from dnal.space.branches import Branch, Candidate, candidates, gates_of
 from dnal.space.bypass import Bypass
 from dnal.space.cost import Cost, CostFunction
@@ -154,6 +154,7 @@ class Space:
         if plain:
             network = baked(network, plain)
             trace = traced(network, example_inputs, RULES)
+        _explain_computed(trace, network)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
         sizes = with_variables(trace.sizes, found.of_label)
         edges = {path: module for path, module in network.named_modules() if isinstance(module, MixedEdge)}
@@ -278,6 +279,17 @@ class Space:
         gates[variables] = 0.5
         total = float(full.sum())
         return float(full[macs.terms(gates) < full].sum()) / total if total else 0.0
+
+
+def _explain_computed(trace: Trace, network: nn.Module) -> None:
+    """Says of layers whose weight is computed by what can be taken off, how."""
+    for path, module in network.named_modules():
+        call = remedy(module)
+        for name, _ in named_tensors(module) if call is not None else []:
+            for labels in trace.owners.get(f"{path}.{name}" if path else name, ()):
+                trace.ledger.explain(
+                    labels, f"its layer computes its weight; after {call} it is looked at as a plain one"
+                )
 
 
 def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:

@@ -1,0 +1,57 @@
+"""Layers whose weight torch's own utilities compute: what to call is said where their channels are listed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+import dnal
+
+REMEDY = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+
+
+def network(computing: Callable[[nn.Module], nn.Module]) -> nn.Sequential:
+    layers = [computing(nn.Conv2d(3, 8, 3)), nn.ReLU(), computing(nn.Conv2d(8, 6, 3)), nn.Flatten(), nn.Linear(96, 4)]
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.mark.parametrize("computing", [weight_norm, spectral_norm])
+def test_the_listing_says_what_to_call_and_it_helps(computing: Callable[[nn.Module], nn.Module]) -> None:
+    images, whole = torch.randn(2, 3, 8, 8), network(computing)
+    space = dnal.Space.of(whole, images)
+    assert space.num_variables == 0
+    reasons = {fixed.reason for fixed in space.fixed if fixed.name.startswith(("0.", "2."))}
+    assert reasons
+    assert all(REMEDY in reason for reason in reasons)
+    assert REMEDY in str(space.explain("0.bias"))
+    for layer in (whole[0], whole[2]):
+        parametrize.remove_parametrizations(layer, "weight")
+    space = dnal.Space.of(whole, images)
+    assert space.num_variables == 8 + 6
+    assert REMEDY not in str(space.fixed)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+def test_a_weight_norm_of_the_old_kind_is_refused_with_what_to_call() -> None:
+    whole = network(nn.utils.weight_norm)
+    with pytest.raises(dnal.UserError, match=r"as long as '0' computes its weight; call .*remove_weight_norm\(layer\)"):
+        dnal.Space.of(whole, torch.randn(2, 3, 8, 8))
+    for layer in (whole[0], whole[2]):
+        nn.utils.remove_weight_norm(layer)
+    assert dnal.Space.of(whole, torch.randn(2, 3, 8, 8)).num_variables == 8 + 6
+
+
+class Halved(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / 2
+
+
+def test_other_layers_keep_their_reasons() -> None:
+    whole = network(lambda layer: layer)
+    parametrize.register_parametrization(whole[4], "weight", Halved())
+    space = dnal.Space.of(whole, torch.randn(2, 3, 8, 8))
+    reasons = {fixed.name: fixed.reason for fixed in space.fixed}
+    assert "it reads the network's input" in reasons["0.weight"]
