@@ -14,7 +14,8 @@ from dnal.space.remove import removed
 
 def compact(network: nn.Module, architecture: Architecture, check: bool = True) -> nn.Module:
     """The network without its closed channels: a deep copy of the same classes and forward code with smaller tensors
-    and corrected sizes (``in_channels``, ``num_features``, ...). The original is untouched. Needs no trace.
+    and corrected sizes (``in_channels``, ``num_features``, ...). The original is untouched. Needs no trace. The modules
+    in ``Space.helped`` become subclasses of their class, which need dnal to run.
 
     Args:
         check: run both networks on noise like the example inputs of the Space (two forward passes each) and compare

@@ -128,6 +128,41 @@ def test_a_corrected_network_is_an_ordinary_one() -> None:
     assert difference(expected, run(exported, example)) <= 1e-6
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
+def test_a_corrected_network_is_traced_by_torchscript() -> None:
+    network, space, example = window()
+    small = dnal.compact(network, dnal.Architecture.random(space, 0.5))
+    script = torch.jit.trace(small, example)
+    assert difference(run(small, example), run(script, example)) <= 1e-6
+    other = torch.randn(3, 7, 5)  # under the trace a number that comes from a shape is a tensor
+    assert difference(run(small, other), run(script, other)) <= 1e-6
+
+
+def of_dnal(network: nn.Module) -> set[str]:
+    """The modules whose pickle names something of dnal."""
+    return {path for path, module in network.named_modules() if "dnal" in str(module.__reduce_ex__(2)[0].__module__)}
+
+
+class Heads(nn.MultiheadAttention):
+    """Attention of a stream to itself."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("kind", ["window", "attention", "plain"])
+def test_the_space_names_the_modules_that_need_dnal(kind: str) -> None:
+    network, space, example = window()
+    if kind != "window":
+        middle = Heads(8, 4, batch_first=True) if kind == "attention" else nn.Linear(8, 8)
+        network = randomise(nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), middle, nn.Linear(8, 6), nn.Linear(6, 4)))
+        space = dnal.Space.of(network.eval(), example)
+    assert space.num_variables
+    small = dnal.compact(network, dnal.Architecture.random(space, 0.5))
+    assert of_dnal(small) == set(space.helped)
+    assert bool(space.helped) == (kind != "plain")
+
+
 @pytest.mark.parametrize("build", [window], ids=["window"])
 def test_training_a_deep_copy_leaves_the_compact_network_alone(build: type) -> None:
     network, space, example = build()

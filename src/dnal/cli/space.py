@@ -107,6 +107,7 @@ def described(space: Space, model: str, shape: tuple[int, int, int], least: dict
         "fixed": [{"reason": why, "tensors": names} for why, names in why_fixed(space).items()],
         "unknown": dict(space.unknown),
         "uncounted": [{"operation": name, "modules": paths} for name, paths in space.uncounted.items()],
+        "helped": space.helped,
     }
 
 
@@ -156,6 +157,13 @@ def _print(found: dict[str, Any]) -> None:
             for u in found["uncounted"]
         ]
         table([("its MACs are not counted", False), ("where", False)], rows_uncounted)
+    if found["helped"]:
+        line()
+        count, which = len(found["helped"]), _short([path or "the network itself" for path in found["helped"]])
+        line(
+            f"{'1 module of a smaller network needs' if count == 1 else f'{count} modules of a smaller network need'} "
+            f"dnal to run, which corrects numbers in the code: {which}. What `dnal export` writes does not need it."
+        )
 
 
 def _times(step: dict[str, Any], one: dict[str, Any]) -> str:

@@ -52,6 +52,8 @@ class Replacement(NamedTuple):
 
 
 KINDS = ("chain", "zero", "first", "absent")
+HELPERS = ("zero", "first")
+"""Those that put a class of dnal there."""
 
 
 class Bypass(NamedTuple):

@@ -28,7 +28,7 @@ class Rewrites(dict[Argument, tuple[int, int, bool]]):
         super().__init__(*args)
         self.used: set[Argument] = set()
 
-    def number(self, argument: Argument, given: int | torch.SymInt) -> int | torch.SymInt:
+    def number(self, argument: Argument, given: int | torch.SymInt | Tensor) -> int | torch.SymInt | Tensor:
         for target in (argument, argument._replace(which=-1)):
             old, new, multiple = self.get(target, (0, 0, False))
             if isinstance(given, torch.SymInt):

@@ -176,12 +176,14 @@ def numbers(tree: Any) -> list[int]:
 
 def with_numbers(tree: Any, function: Callable[[int, Any], Any]) -> Any:
     """The arguments of a call with each whole number replaced by ``function(its position, number)``; under
-    torch.export a number may be a symbol."""
+    torch.export a number may be a symbol, under torch.jit.trace one that was taken from a shape is a tensor."""
     position = -1
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
     def visit(item: Any) -> Any:
         nonlocal position
-        if type(item) is int or isinstance(item, torch.SymInt):
+        of_shape = tracing and isinstance(item, Tensor) and not item.dim() and item.dtype == torch.int64
+        if type(item) is int or isinstance(item, torch.SymInt) or of_shape:
             position += 1
             return function(position, item)
         if type(item) is slice:

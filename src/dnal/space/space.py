@@ -12,9 +12,9 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from dnal.space.bake import bakeable, baked, remedy
+from dnal.space.bake import SamePadded, bakeable, baked, remedy
 from dnal.space.branches import Branch, Candidate, candidates, gates_of
-from dnal.space.bypass import Bypass
+from dnal.space.bypass import HELPERS, Bypass
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.edge import MixedEdge, candidate_of
 from dnal.space.example import Example, described
@@ -26,7 +26,7 @@ from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, rest
 from dnal.space.probe import Probe, all_but_one, every_other, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
-from dnal.space.sizes import Seen, SizeRule, with_variables
+from dnal.space.sizes import Argument, Seen, SizeRule, with_variables
 from dnal.space.tensors import named_tensors
 from dnal.space.trace import Trace, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
@@ -77,6 +77,9 @@ class Space:
         baked: the layers that compute their weight (weight standardisation): here and in the compact
             network they are plain layers with the weights they have computed.
         sizes: the numbers in the network's code that change with the variables, and how.
+        helped: the modules that are instances of classes of dnal in a compact network that lost channels or branches
+            there: code that computes a number of channels from something else, attention of torch with fewer heads.
+            Such a network needs dnal to run and to be unpickled; what it is exported to does not.
         branches: the candidates of mixed edges, and, if asked for, the residual branches, that may be left out.
         choices: per mixed edge all of whose candidates may be left out, and that has no shortcut, the variables of its
             candidates: one of them stays.
@@ -99,6 +102,7 @@ class Space:
     gates: list[tuple[str, int]]
     sizes: list[SizeRule]
     baked: list[str]
+    helped: list[str]
     operations: list[Operation]
     branches: list[Branch]
     choices: list[Tensor]
@@ -220,6 +224,7 @@ class Space:
             uncounted=_uncounted(trace),
             shapes=shapes,
             baked=plain,
+            helped=_helped(network, plain, sources, sizes, branches),
             branches=branches,
             choices=_choices(branches, edges),
             multiplied=[m.path for m in trace.multiplications],
@@ -376,6 +381,20 @@ def _branches(
             for n in bad:
                 del good[chosen[n]]
     return [Branch(found[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
+
+
+def _helped(
+    network: nn.Module, plain: Sequence[str], sources: Sources, sizes: Sequence[SizeRule], branches: Sequence[Branch]
+) -> list[str]:
+    """See ``Space.helped``."""
+    found = {rule.path for rule in sizes if isinstance(rule.target, Argument)}
+    for path, module in network.named_modules():
+        own = [sources[f"{path}.{name}" if path else name] for name, _ in named_tensors(module)]
+        varies = any(ids is not None for dims in own for ids in dims)
+        if (isinstance(module, nn.MultiheadAttention) and varies) or (path in plain and isinstance(module, SamePadded)):
+            found.add(path)
+    found |= {one.path for branch in branches for one in branch.bypass.modules if one.kind in HELPERS}
+    return [path for path, _ in network.named_modules() if path in found]
 
 
 def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list[Tensor]:
