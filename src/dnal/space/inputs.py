@@ -54,7 +54,7 @@ def others(inputs: Inputs) -> list[list[Inputs]]:
     """Inputs of another batch and of another size, each in the order in which to try them: a network may take
     multiples of a batch only."""
     batch = batch_size(inputs)
-    found = [[at_batch(inputs, n) for n in (batch + 1, 2 * batch)], [larger(inputs)]]
+    found = [[at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch], [larger(inputs)]]
     sizes = [t.shape for t in held_tensors(inputs)]
     changed = [[other for other in tries if [t.shape for t in held_tensors(other)] != sizes] for tries in found]
     return [tries for tries in changed if tries]
