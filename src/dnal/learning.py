@@ -34,7 +34,7 @@ from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
 from dnal.train.reproducible import reproducible
-from dnal.train.trial import check, examples
+from dnal.train.rehearsal import check, examples
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.plan import PRECISIONS
-from dnal.train.trial import answer, step
+from dnal.train.rehearsal import answer, step
 from dnal.train.weights import Loss
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}

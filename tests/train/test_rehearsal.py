@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.train.evaluate import accuracy
-from dnal.train.trial import answer, check, examples, outputs, step
+from dnal.train.rehearsal import answer, check, examples, outputs, step
 
 
 class Unsteady(nn.Module):
