@@ -33,8 +33,8 @@ from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
-from dnal.train.reproducible import reproducible
 from dnal.train.rehearsal import check, examples
+from dnal.train.reproducible import reproducible
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
