@@ -111,6 +111,35 @@ def test_tables_of_the_suite_cpu_are_what_the_result_file_says() -> None:
             assert float(differences[entry][2]) == pytest.approx(cost, abs=0.006), entry
 
 
+def test_table_of_the_rivals_is_what_the_result_file_says() -> None:
+    rows = rows_of("results/rivals.csv")
+    found = {(r["entry"], r["taught"], r["share"], r["seed"]): 100 * float(r["accuracy"]) for r in rows}
+    (table,) = tables("And against the tools from outside?")
+    entries, shares, seeds = {row["entry"] for row in rows}, ("25.0", "10.0"), ("0", "1", "2")
+    assert len(found) == len(rows) == len(entries) * len(shares) * len(seeds) * 2
+    assert set(table) - {"", "---"} == entries
+    reach = 4.302653 / 3**0.5  # Student's t of two degrees of freedom, 97.5 %
+    means = {
+        entry: [statistics.mean(found[entry, t, s, seed] for seed in seeds) for t in "01" for s in shares]
+        for entry in entries
+    }
+    assert all(own[n] < means["dnal"][n] for entry, own in means.items() if entry != "dnal" for n in range(4))
+    for entry, own in means.items():
+        assert table[entry][:4] == [f"{mean:.1f}" for mean in own], entry
+        if entry == "dnal":
+            continue
+        for taught, cell in zip("01", table[entry][4:], strict=True):
+            gaps = [
+                statistics.mean(found["dnal", taught, s, seed] - found[entry, taught, s, seed] for s in shares)
+                for seed in seeds
+            ]
+            mean, error = statistics.mean(gaps), statistics.stdev(gaps) * reach
+            shown = [float(number) for number in re.findall(r"[-+][0-9.]+", cell)]
+            assert shown == pytest.approx([mean, mean - error, mean + error], abs=0.06), entry
+    least = min(float(row["used"]) for row in rows)
+    assert f"Every row uses {100 * least:.1f} to 100 % of its budget" in " ".join(README.split())
+
+
 def test_lead_of_the_earlier_comparison_is_what_the_result_file_says() -> None:
     rows = [row for row in rows_of("unbalanced_vgg.csv") if row["taught"] == "0"]
     ours, theirs = (
