@@ -126,6 +126,19 @@ def test_a_closed_block_becomes_its_shortcut() -> None:
     assert torch.allclose(small(IMAGES), hand, atol=1e-6)
 
 
+@pytest.mark.parametrize("shortcut", [None, nn.Conv2d(6, 6, 1)])
+def test_a_network_that_computes_in_place_trains_without_a_block(shortcut: nn.Module | None) -> None:
+    """The block before needs for its backward pass what the next one's shortcut would write into."""
+    network = around(Block(), Block(shortcut=shortcut), Block())
+    space = dnal.Space.of(network, IMAGES, depth=True)
+    for branch in space.branches:
+        is_open = torch.ones(space.num_gates, dtype=torch.bool)
+        is_open[branch.variable] = False
+        small = dnal.compact(network, dnal.Architecture.of(space, is_open)).train()
+        small(IMAGES).square().sum().backward()
+        assert all(p.grad is not None for p in small.parameters())
+
+
 def test_a_gate_between_0_and_1_scales_the_branch() -> None:
     block = Block()
     network = around(block)

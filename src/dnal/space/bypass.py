@@ -135,6 +135,15 @@ def _made(replacement: Replacement, kept: list[nn.Module]) -> nn.Module:
         return Zero()
     if replacement.kind == "first":
         return First(replacement.results)
+    _leave_alone(kept)
     if not kept:
         return nn.Identity()
     return kept[0] if len(kept) == 1 else nn.Sequential(*kept)
+
+
+def _leave_alone(chain: list[nn.Module]) -> None:
+    """The first module of a chain works on what its block was given, no longer on a sum of its own: written in place,
+    it would be lost for the backward pass of whoever made it."""
+    first = next((module for module in chain if not isinstance(module, nn.Identity)), None)
+    if getattr(first, "inplace", False) is True:
+        first.inplace = False  # type: ignore[union-attr]
