@@ -17,6 +17,7 @@ import dnal
 from dnal import data
 from dnal.errors import UserError
 from dnal.train.checkpoint import Checkpoints
+from dnal.train.evaluate import accuracy
 from dnal.train.listener import Listener
 from dnal.train.loop import Diverged
 from dnal.train.tree import all_finite
@@ -290,6 +291,22 @@ def test_outputs_that_a_default_cannot_take_are_one_sentence(
     with pytest.raises(UserError, match=sentence):
         dnal.learn(Named(network), PAIRS, PAIRS, listener=diary, **arguments)
     assert diary.settings is None
+
+
+def test_a_metric_that_leaves_the_network_in_eval_mode_changes_nothing(network: nn.Module) -> None:
+    """Most metrics begin with ``network.eval()`` and restore nothing."""
+
+    def metric(network: nn.Module, loader: Any) -> float:
+        network.eval()
+        return accuracy(network, loader)
+
+    twin = copy.deepcopy(network)
+    own = dnal.learn(network, PAIRS, PAIRS, metric=metric, epochs=(2, 2, 2))
+    usual = dnal.learn(twin, PAIRS, PAIRS, metric=lambda *given: accuracy(*given), epochs=(2, 2, 2))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), twin.state_dict().values(), strict=True)
+    )
+    assert [record["loss"] for record in own.history] == [record["loss"] for record in usual.history]
 
 
 def test_a_network_that_is_frozen_as_a_whole_is_refused(network: nn.Module) -> None:

@@ -94,8 +94,8 @@ def learn(
             channels until it holds.
         recipe: "budget" (``dnal.methods.budget_recipe``) or "paper" (``dnal.methods.paper_recipe``).
         loss: (outputs, targets) -> scalar; cross entropy by default. It is tried on two examples of ``val`` first.
-        metric: (network, loader) -> float, higher is better; by default top-1 accuracy, of logits (N, classes, ...) and
-            class numbers (N, ...), where -100 does not count.
+        metric: (network, loader) -> float, higher is better; it may change the network's mode. By default top-1
+            accuracy, of logits (N, classes, ...) and class numbers (N, ...), where -100 does not count.
         base_is_trained: skip the first phase and train gently.
         method: who chooses: "dnal", or a name of :func:`dnal.methods.methods`. One that does not train leaves the
             epochs of the second phase to the third, so that all see equally many images.

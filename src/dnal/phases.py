@@ -23,7 +23,7 @@ from dnal.plan import WARMUP, Plan
 from dnal.pricing import full_costs, selected, widths_of
 from dnal.space.space import Space
 from dnal.supernet.text import blocks
-from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion
+from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measured
 from dnal.train.fresh import reset
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
@@ -52,7 +52,7 @@ class Job:
     metric: Metric
 
     def validate(self, network: nn.Module) -> float:
-        return self.metric(network, self.val)
+        return measured(self.metric, network, self.val)
 
 
 def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[str, Any]], listener: Listener) -> None:
@@ -138,7 +138,7 @@ def _measured(job: Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, 
     rows = job.fabric.broadcast(rows)
     for row, (name, network) in zip(rows, networks.items(), strict=True):
         if job.metric is not accuracy:
-            row["accuracy"] = job.metric(network, job.test)
+            row["accuracy"] = measured(job.metric, network, job.test)
             continue
         row["accuracy"], matrix = accuracy_and_confusion(network, job.test)
         if matrix is not None:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.errors import UserError
-from dnal.train.evaluate import accuracy, accuracy_and_confusion, check_classified
+from dnal.train.evaluate import accuracy, accuracy_and_confusion, check_classified, measured
 
 
 class Batches(list[tuple[Tensor, Tensor]]):
@@ -66,3 +66,24 @@ def test_a_strange_target_of_any_batch_is_told() -> None:
     batches = Batches([(torch.randn(2, 3), torch.tensor([0, 2])), (torch.randn(2, 3), torch.tensor([1, 255]))])
     with pytest.raises(UserError, match="a target is 255, where the network tells the classes 0 to 2 apart"):
         accuracy(nn.Identity(), batches)
+
+
+def test_a_network_goes_on_as_before_whatever_a_metric_did_to_it() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
+    network[0].eval()
+    network[1].bias.requires_grad_(False)
+
+    def metric(network: nn.Module, loader: object) -> Tensor:
+        network.eval().requires_grad_(False)
+        network[0].train()
+        return torch.tensor([0.25])
+
+    assert measured(metric, network, Batches()) == 0.25
+    assert [m.training for m in network.modules()] == [True, False, True]
+    assert [p.requires_grad for p in network.parameters()] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("said", [None, (0.5, 0.1), {"accuracy": 0.5}, torch.zeros(2)])
+def test_a_metric_that_says_no_number_is_told(said: object) -> None:
+    with pytest.raises(UserError, match="the metric must return one number, higher is better, not a"):
+        measured(lambda network, loader: said, nn.Linear(2, 2), Batches())

@@ -14,6 +14,31 @@ from dnal.train.place import Loader
 Metric = Callable[[nn.Module, Loader], float]
 
 
+def measured(metric: Metric, network: nn.Module, loader: Loader) -> float:
+    """What a metric says of a network, which goes on as before: the mode of each module, its device and which
+    parameters are trained are restored, whatever a user's metric does to them.
+
+    Raises:
+        UserError: it says no number.
+    """
+    modes = {module: module.training for module in network.modules()}
+    trained = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    device = next((p.device for p in network.parameters()), None)
+    try:
+        value: Any = metric(network, loader)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, own in trained.items():
+            parameter.requires_grad_(own)
+        if device is not None:
+            network.to(device)
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"the metric must return one number, higher is better, not {described(value)}.") from None
+
+
 MOST_CLASSES = 1000
 """A matrix of more classes is neither small nor looked at."""
 IGNORED = -100
