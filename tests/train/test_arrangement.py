@@ -1,4 +1,5 @@
 import copy
+import random
 
 import pytest
 import torch
@@ -43,18 +44,20 @@ def test_a_network_with_a_view_is_contiguous_and_as_it_was(only: bool | None) ->
     assert model.training
 
 
+class Centre(nn.Module):
+    """A loss with a parameter and a statistic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.centre, self.seen = nn.Parameter(torch.zeros(4)), 0
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.seen += 1
+        random.random()
+        return (outputs - self.centre).square().mean()
+
+
 def test_an_order_that_works_is_left_open_and_the_loss_as_it_was() -> None:
-    class Centre(nn.Module):
-        """A loss with a parameter and a statistic."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.centre, self.seen = nn.Parameter(torch.zeros(4)), 0
-
-        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-            self.seen += 1
-            return (outputs - self.centre).square().mean()
-
     model, x, y, loss = network(), torch.rand(2, 3, 12, 12), torch.arange(2), Centre()
     model(x)
     assert workable("auto", model, x, y, loss) == "auto"
@@ -94,7 +97,9 @@ def test_it_answers_with_a_candidate_and_leaves_everything_as_it_was() -> None:
     model, x, y = network(), torch.rand(8, 3, 12, 12), torch.arange(8) % 4
     model(x)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    assert fastest_arrangement(model, x, y, F.cross_entropy, CANDIDATES) in CANDIDATES
+    loss, own = Centre(), random.getstate()
+    assert fastest_arrangement(model, x, y, loss, CANDIDATES) in CANDIDATES
+    assert (loss.seen, loss.centre.grad, random.getstate()) == (0, None, own)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())

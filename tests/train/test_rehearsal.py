@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.train.evaluate import accuracy
-from dnal.train.rehearsal import answer, check, examples, outputs, step
+from dnal.train.rehearsal import answer, check, examples, outputs, step, twins
 
 
 class Unsteady(nn.Module):
@@ -81,3 +81,50 @@ def test_only_the_defaults_are_held_against_the_outputs() -> None:
         check(network, batch, F.cross_entropy, accuracy, distil=False)
     with pytest.raises(UserError, match="not a tuple of 2; give distil=False"):
         check(network, batch, own, accuracy, distil=True)
+
+
+@pytest.mark.parametrize(
+    ("classes", "targets"),
+    [
+        (1, torch.rand(2, 1)),  # a regression
+        (3, torch.tensor([[0], [1]])),
+        (3, torch.tensor([0, 1], dtype=torch.int32)),
+        (3, torch.tensor([True, False])),
+        (3, torch.rand(2)),
+        (3, torch.tensor([0, 3])),
+        (3, [0, 1]),
+    ],
+)
+def test_targets_that_cross_entropy_cannot_take_ask_for_a_loss(classes: int, targets: object) -> None:
+    batch = torch.randn(2, 2), targets
+    with pytest.raises(UserError, match=r"cross entropy, the default loss, .*give a loss"):
+        check(nn.Linear(2, classes), batch, F.cross_entropy, lambda network, loader: 0.0, distil=True)
+    probabilities = torch.full((2, 3), 1 / 3)
+    check(nn.Linear(2, 3), (batch[0], probabilities), F.cross_entropy, lambda network, loader: 0.0, distil=True)
+
+
+class Counting:
+    """A loss that is no module, counts its calls and looks at the network."""
+
+    def __init__(self, network: nn.Linear) -> None:
+        self.network, self.calls = network, 0
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return F.cross_entropy(outputs, targets) + self.network.weight.square().sum()
+
+    def method(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self(outputs, targets)
+
+
+def test_a_loss_of_any_kind_remembers_nothing_of_a_trial() -> None:
+    network = nn.Linear(2, 2)
+    loss = Counting(network)
+    for own in (loss, loss.method):
+        step(network, torch.randn(2, 2), torch.arange(2), own, torch.contiguous_format)
+        own_network, copied = twins(network, own)
+        assert getattr(copied, "__self__", copied).network is own_network
+    assert loss.calls == 0
+    loss.kept = (number for number in range(3))  # a generator cannot be copied
+    step(network, torch.randn(2, 2), torch.arange(2), loss, torch.contiguous_format)
+    assert loss.calls == 1

@@ -3,7 +3,6 @@ here."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 import logging
 import statistics
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.plan import PRECISIONS
-from dnal.train.rehearsal import answer, step
+from dnal.space.running import undisturbed
+from dnal.train.rehearsal import answer, step, twins
 from dnal.train.weights import Loss
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -146,13 +146,14 @@ def fastest_arrangement(
     network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidates: Sequence[Arrangement]
 ) -> Arrangement:
     """The arrangement of the fastest step (forward and backward) of a copy of ``network``; the first candidate is the
-    usual one. Medians of interleaved turns; one that cannot run is left out. The random state stays as it was.
+    usual one. Medians of interleaved turns; one that cannot run is left out. The random state and the loss stay as
+    they were.
 
     Args:
         inputs, targets: one batch, (N, C, H, W) and whatever ``loss`` takes beside the outputs.
     """
     usual, *others = candidates
-    with torch.random.fork_rng():
+    with undisturbed(inputs):
         steps = {usual: _step(network, inputs, targets, loss, usual)}
         for other in others:
             try:
@@ -176,8 +177,8 @@ def fastest_arrangement(
 def _step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidate: Arrangement) -> Callable[[], None]:
     precision, order = candidate
     fabric = fabric_of(precision)
-    own = copy.deepcopy(network).train()
-    module = fabric.setup(own.to(fabric.device).to(memory_format=ORDERS[order]))
+    own, loss = twins(network, loss)
+    module = fabric.setup(own.train().to(fabric.device).to(memory_format=ORDERS[order]))
     inputs, targets = fabric.to_device((inputs, targets))
 
     def step() -> None:

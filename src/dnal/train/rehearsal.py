@@ -23,6 +23,7 @@ from dnal.train.weights import Loss
 
 EXAMPLES = 2
 """Batch norm wants more than one, and two are no work for any network."""
+ASK = "give a loss: a function of outputs and targets that returns a scalar."
 
 
 def examples(batch: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
@@ -49,16 +50,39 @@ def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Met
     inputs, targets = batch
     trained = _attempted(network, examples(batch)[0], training=True)
     answered = _attempted(network, inputs, training=False)
-    if loss is F.cross_entropy and trained and not isinstance(trained[0], Tensor):
+    default = loss is F.cross_entropy and bool(trained)
+    if default and not isinstance(trained[0], Tensor):
         raise UserError(
-            f"cross entropy, the default loss, is of one tensor of logits, not of {described(trained[0])}; give a "
-            "loss: a function of outputs and targets that returns a scalar."
+            f"cross entropy, the default loss, is of one tensor of logits, not of {described(trained[0])}; {ASK}"
         )
+    if metric is accuracy and answered:
+        check_classified(answered[0], targets)
+    if default:
+        _check_default_loss(trained[0], examples(batch)[1])
     if distil:
         for found in (*trained, *answered):
             check_logits(found)
-    if metric is accuracy and answered:
-        check_classified(answered[0], targets)
+
+
+def _check_default_loss(outputs: Tensor, targets: Any) -> None:
+    """Refuses what cross entropy cannot take, or says nothing of: it is zero for a single logit, whatever the target.
+
+    Raises:
+        UserError: asking for a loss.
+    """
+    both = f"{described(outputs)} and {described(targets)}"
+    if outputs.dim() < 2 or outputs.shape[1] < 2:
+        raise UserError(f"cross entropy, the default loss, is of logits (N, classes, ...), not of {both}; {ASK}")
+    single, given = outputs.float().cpu(), targets  # a class that there is not would end all work on a GPU
+    if isinstance(targets, Tensor):
+        given = targets.float().cpu() if targets.is_floating_point() else targets.cpu()
+    try:
+        F.cross_entropy(single, given)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"cross entropy, the default loss, cannot take {both} ({why}); give class numbers as int64; or {ASK}"
+        ) from None
 
 
 def _attempted(network: nn.Module, inputs: Tensor, *, training: bool) -> list[Any]:
@@ -69,11 +93,19 @@ def _attempted(network: nn.Module, inputs: Tensor, *, training: bool) -> list[An
         return []
 
 
+def twins(network: nn.Module, loss: Loss) -> tuple[nn.Module, Loss]:
+    """Copies of both, made together: a loss may look at the network. A loss that cannot be copied is asked itself."""
+    try:
+        return copy.deepcopy((network, loss))
+    except Exception:  # whatever the user's own objects raise
+        return copy.deepcopy(network), loss
+
+
 def step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, order: torch.memory_format) -> None:
     """Forward and backward of a training step with the network's weights in this order of memory."""
     with _aside(inputs), torch.enable_grad():
-        own = copy.deepcopy(network).to(memory_format=order).train()
-        loss = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
+        own, loss = twins(network, loss)
+        own = own.to(memory_format=order).train()
         trained = [p for p in own.parameters() if p.requires_grad]
         # and not backward(), which would add to the gradients of whatever else the loss looks at
         torch.autograd.grad(loss(own(cloned(inputs)), targets), trained, allow_unused=True)
