@@ -175,6 +175,47 @@ def test_other_turns_at_another_size_are_exact_or_stay(kind: str) -> None:
         assert difference(run(masked, images), run(small, images)) <= 1e-4
 
 
+class Chunks(nn.Module):
+    """Long inputs are cut into as many positions as there are channels, in calls like those that count channels."""
+
+    def __init__(self, first: nn.Module, *, tokens: bool = False) -> None:
+        super().__init__()
+        self.first, self.last, self.tokens = first, nn.Linear(16, 4), tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).relu()
+        y = y.transpose(1, 2) if self.tokens else y.flatten(2)
+        if y.size(2) > 16:
+            y = y.reshape(y.size(0), -1, 16).mean(1, keepdim=True) + y[:, :, :16]
+        else:
+            y = y.reshape(y.size(0), 16, -1)
+        return self.last(y.mean(2))
+
+
+@pytest.mark.filterwarnings("ignore:compact removed nothing")
+@pytest.mark.parametrize(
+    ("first", "shape", "longer"),
+    [
+        (nn.Conv1d(4, 16, 3, padding=1), (2, 4, 16), [(2, 4, 32), (3, 4, 64)]),
+        (nn.Linear(4, 16), (2, 16, 4), [(2, 32, 4), (3, 64, 4)]),
+        (nn.Conv3d(3, 16, 1), (2, 3, 4, 2, 2), [(2, 3, 4, 4, 4), (3, 3, 8, 4, 2)]),
+    ],
+    ids=["sound", "tokens", "video"],
+)
+def test_sound_tokens_and_video_are_held_against_longer_ones_too(
+    first: nn.Module, shape: tuple[int, ...], longer: list[tuple[int, ...]]
+) -> None:
+    torch.manual_seed(0)
+    network = randomise(Chunks(first, tokens=isinstance(first, nn.Linear))).eval()
+    space = dnal.Space.of(network, torch.randn(shape))
+    architecture = dnal.Architecture.random(space, 0.5)
+    small = dnal.compact(network, architecture)
+    masked = zero_twin(network, space, architecture.open)
+    for other in (shape, *longer):
+        x = torch.randn(other)
+        assert difference(run(masked, x), run(small, x)) <= 1e-4, other
+
+
 def test_learning_runs_at_its_own_batch() -> None:
     images, classes = torch.randn(24, 3, 16, 16), torch.randint(0, 4, (24,))
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, classes), 6)

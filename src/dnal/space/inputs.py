@@ -39,13 +39,22 @@ def cloned(inputs: Inputs) -> Inputs:
     return tree_map_only(Tensor, lambda t: t.detach().clone(), inputs)  # type: ignore[no-any-return]
 
 
-def larger(inputs: Inputs) -> Inputs:
-    """The same inputs in fresh memory, images 32 pixels larger."""
+GROWN: tuple[dict[int, tuple[int, ...]], ...] = (
+    {3: (2,), 4: (2, 3), 5: (3, 4)},  # (N, C, L), (N, C, H, W), (N, C, T, H, W)
+    {3: (1,), 5: (2,)},  # (N, L, C); the frames of a video, where its images have one size
+)
+"""Which dimensions count positions, for tensors of so many dimensions: as is usual, and otherwise."""
+
+
+def larger(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = GROWN[0]) -> Inputs:
+    """The same inputs in fresh memory, those of floats 32 positions larger along ``dimensions``; an image has none
+    where a side is a single pixel."""
 
     def grown(tensor: Tensor) -> Tensor:
-        if tensor.dim() != 4 or not tensor.is_floating_point() or min(tensor.shape[2:]) < 2:
+        dims = dimensions.get(tensor.dim(), ())
+        if not dims or not tensor.is_floating_point() or min(tensor.size(d) for d in dims) < 2:
             return tensor
-        return tensor.new_ones((*tensor.shape[:2], tensor.size(2) + 32, tensor.size(3) + 32))
+        return tensor.new_ones([size + 32 * (d in dims) for d, size in enumerate(tensor.shape)])
 
     return tree_map_only(Tensor, grown, cloned(inputs))  # type: ignore[no-any-return]
 
@@ -54,7 +63,10 @@ def others(inputs: Inputs) -> list[list[Inputs]]:
     """Inputs of another batch and of another size, each in the order in which to try them: a network may take
     multiples of a batch only."""
     batch = batch_size(inputs)
-    found = [[at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch], [larger(inputs)]]
+    found = [
+        [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch],
+        [larger(inputs, dimensions) for dimensions in GROWN],
+    ]
     sizes = [t.shape for t in held_tensors(inputs)]
     changed = [[other for other in tries if [t.shape for t in held_tensors(other)] != sizes] for tries in found]
     return [tries for tries in changed if tries]

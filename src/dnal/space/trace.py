@@ -158,7 +158,7 @@ class Trace(TorchDispatchMode):
         return outputs
 
     def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[Seen]:
-        """The calls with numbers of all inputs seen so far, of another batch, and of images of another size, as far as
+        """The calls with numbers of all inputs seen so far, of another batch, and of another size, as far as
         the network takes those."""
         if not self._was_elsewhere:
             self._was_elsewhere = True
