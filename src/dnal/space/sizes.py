@@ -122,9 +122,9 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
     """The rules on which all runs of a module agree, of this and of other inputs.
 
     A number is known by its call, the how-many-eth of its kind: at another size any number may stand in the place of
-    this one. Where other inputs take other turns, counting calls would lead astray; then each call of the kind gets the
-    rule, if without exception they count the same channels. What is left has no rule: another size would be silently
-    wrong where two numbers happen to be equal.
+    this one. Where other inputs take other turns, or more of them, counting calls would lead astray; then each call of
+    the kind gets the rule, if without exception they count the same channels. What is left has no rule: another size
+    would be silently wrong where two numbers happen to be equal.
     """
     kinds: dict[tuple[str, str, int], dict[int, list[Seen]]] = {}
     for call in calls:
@@ -136,12 +136,12 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
             rows = [[call.rule(position) for call in run] for run in runs.values()]
             columns = [[row[which] for row in rows if which < len(row)] for which in range(max(map(len, rows)))]
             merged = [_one(column) for column in columns]
-            if all(rule is not None or not any(column) for rule, column in zip(merged, columns, strict=True)):
-                places = list(enumerate(merged))
-            else:
-                every = _one([rule for row in rows for rule in row])
-                # a multiple may be anything else elsewhere
-                places = [(-1, every)] if every is not None and not every.multiple else list(enumerate(merged))
+            every = _one([rule for row in rows for rule in row])
+            whole = all(rule is not None or not any(column) for rule, column in zip(merged, columns, strict=True))
+            more = len({len(row) for row in rows}) > 1  # a loop over positions: other inputs may have more yet
+            # a multiple may be anything else elsewhere
+            each = (more or not whole) and every is not None and not every.multiple
+            places = [(-1, every)] if each else list(enumerate(merged))
             for which, rule in places:
                 if rule is not None:
                     found.append(replace(rule, path=path, target=Argument(function, length, position, which)))
