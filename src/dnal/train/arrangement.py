@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dnal.errors import UserError
 from dnal.plan import PRECISIONS
+from dnal.space.inputs import cloned
 from dnal.space.running import undisturbed
 from dnal.train.rehearsal import answer, step, twins
 from dnal.train.weights import Loss
@@ -179,7 +180,7 @@ def _step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidat
     fabric = fabric_of(precision)
     own, loss = twins(network, loss)
     module = fabric.setup(own.train().to(fabric.device).to(memory_format=ORDERS[order]))
-    inputs, targets = fabric.to_device((inputs, targets))
+    inputs, targets = fabric.to_device((cloned(inputs), cloned(targets)))
 
     def step() -> None:
         module.zero_grad(set_to_none=True)

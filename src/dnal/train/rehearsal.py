@@ -108,7 +108,7 @@ def step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, order: to
         own = own.to(memory_format=order).train()
         trained = [p for p in own.parameters() if p.requires_grad]
         # and not backward(), which would add to the gradients of whatever else the loss looks at
-        torch.autograd.grad(loss(own(cloned(inputs)), targets), trained, allow_unused=True)
+        torch.autograd.grad(loss(own(cloned(inputs)), cloned(targets)), trained, allow_unused=True)
 
 
 def answer(network: nn.Module, inputs: Tensor, order: torch.memory_format) -> None:
