@@ -139,6 +139,33 @@ def test_a_network_that_computes_in_place_trains_without_a_block(shortcut: nn.Mo
         assert all(p.grad is not None for p in small.parameters())
 
 
+class PreActivation(nn.Module):
+    """x + norm(convolution(x)): without its branch nothing is left of it."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.convolution(x))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
+def test_a_block_between_activations_that_work_in_place(activation: type[nn.Module]) -> None:
+    """Left out as a whole, the second would write into what the first needs for its backward pass."""
+    network = randomise(nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), activation(inplace=True), PreActivation(), activation(inplace=True),
+        PreActivation(), nn.Conv2d(6, 2, 1),
+    ))  # fmt: skip
+    space = dnal.Space.of(network, IMAGES, depth=True)
+    assert [branch.name for branch in space.branches] == ["3", "5"]
+    for branch in space.branches:
+        is_open = torch.ones(space.num_gates, dtype=torch.bool)
+        is_open[branch.variable] = False
+        small = dnal.compact(network, dnal.Architecture.of(space, is_open)).train()
+        small(IMAGES).square().sum().backward()
+
+
 def test_a_gate_between_0_and_1_scales_the_branch() -> None:
     block = Block()
     network = around(block)

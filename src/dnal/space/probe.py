@@ -22,7 +22,7 @@ from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
+from dnal.space.running import call, comparable, copied, evaluating, gradients_flow, runs_in_training
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
@@ -118,11 +118,17 @@ class Probe:
     def failing_bypasses(
         self, sources: Sources, sizes: Sequence[SizeRule], bypasses: Sequence[Bypass], open_variables: Tensor
     ) -> list[int]:
-        """The branches that cannot be left out of the network with exactly ``open_variables``."""
+        """The branches that cannot be left out of the network with exactly ``open_variables``: what it computes would
+        be wrong, or its gradients lost where an activation works in place on what is now another one's result."""
 
         def exact(chosen: Sequence[int]) -> bool:
-            return self._exact(kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen]))
+            kept = kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen])
+            if not self._exact(kept):
+                return False
+            return not trains or gradients_flow(removed(self.network, kept), self.inputs)
 
+        with comparable(self.inputs):
+            trains = bool(bypasses) and gradients_flow(copied(self.network), self.inputs)
         return self._failing(exact, len(bypasses))
 
     def _failing(self, exact: Callable[[Sequence[int]], bool], count: int) -> list[int]:

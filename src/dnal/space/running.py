@@ -60,6 +60,23 @@ def runs_in_training(network: nn.Module, inputs: Inputs) -> Exception | None:
     return None
 
 
+def gradients_flow(network: nn.Module, inputs: Inputs) -> bool:
+    """Whether a forward and a backward pass run, in training mode, of a network that may be changed by it."""
+    torch.manual_seed(1)
+    if batch_size(inputs) == 1:
+        inputs = at_batch(inputs, 2)
+    try:
+        with torch.enable_grad():
+            outputs = held_tensors(call(network.train(), cloned(inputs)))
+            sums = [output.float().sum() for output in outputs if output.requires_grad]
+            if sums:
+                torch.stack(sums).sum().backward()
+    except Exception as error:  # whatever the user's network raises
+        logger.debug("a network cannot be trained: %s", error)
+        return False
+    return True
+
+
 @contextmanager
 def undisturbed(inputs: Inputs) -> Iterator[None]:
     """Restores the global random state (Python's, NumPy's, torch's) afterwards, and leaves a surrounding autocast or
