@@ -1,5 +1,7 @@
 import copy
 import random
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +132,36 @@ def test_a_loss_of_any_kind_remembers_nothing_of_a_trial() -> None:
     loss.kept = (number for number in range(3))  # a generator cannot be copied
     step(network, torch.randn(2, 2), torch.arange(2), loss, torch.contiguous_format)
     assert loss.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (nn.CrossEntropyLoss(reduction="none"), r"not a tensor \(2,\) of float32"),
+        (lambda outputs, targets: (F.cross_entropy(outputs, targets), outputs), "not a tuple of 2"),
+        (lambda outputs, targets: 0.5, "not a float"),
+    ],
+)
+def test_a_loss_that_returns_no_scalar_is_refused(loss: Any, told: str) -> None:
+    batch = torch.randn(2, 2), torch.tensor([0, 1])
+    with pytest.raises(UserError, match=f"the loss must return one number as a tensor, {told}"):
+        check(nn.Linear(2, 2), batch, loss, accuracy, distil=False)
+    with pytest.raises(UserError, match=r"an instance of it, such as CrossEntropyLoss\(\)"):
+        check(nn.Linear(2, 2), batch, nn.CrossEntropyLoss, accuracy, distil=False)
+
+
+def test_parameters_of_a_loss_are_not_trained_in_silence() -> None:
+    class Weighted(nn.Module):
+        def __init__(self, network: nn.Module | None) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(())) if network is None else network.weight
+
+        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(outputs * self.scale.mean(), targets)
+
+    network, batch = nn.Linear(2, 2), (torch.randn(2, 2), torch.tensor([0, 1]))
+    with pytest.warns(UserWarning, match="the loss has parameters"):
+        check(network, batch, Weighted(None), accuracy, distil=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(network, batch, Weighted(network), accuracy, distil=False)

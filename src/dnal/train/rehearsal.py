@@ -38,8 +38,8 @@ def outputs(network: nn.Module, inputs: Tensor, *, training: bool) -> Any:
 
 
 def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Metric, *, distil: bool) -> None:
-    """Refuses outputs and targets that the default loss, the default metric or distillation cannot take. What the
-    network itself raises is no matter of theirs, and is left to the training.
+    """Refuses outputs and targets that the default loss, the default metric or distillation cannot take, and a loss
+    that returns no scalar. What the network or an own loss raises is no matter of theirs, and is left to the training.
 
     Args:
         batch: inputs (N, ...) and targets, on the network's device.
@@ -59,6 +59,8 @@ def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Met
         check_classified(answered[0], targets)
     if default:
         _check_default_loss(trained[0], examples(batch)[1])
+    elif trained:
+        _check_own_loss(network, examples(batch), loss)
     if distil:
         for found in (*trained, *answered):
             check_logits(found)
@@ -83,6 +85,34 @@ def _check_default_loss(outputs: Tensor, targets: Any) -> None:
         raise UserError(
             f"cross entropy, the default loss, cannot take {both} ({why}); give class numbers as int64; or {ASK}"
         ) from None
+
+
+def _check_own_loss(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss) -> None:
+    """Refuses a loss that cannot be minimised; warns of parameters that nobody trains.
+
+    Raises:
+        UserError: it returns no scalar tensor, or is a class.
+    """
+    if isinstance(loss, type):
+        raise UserError(f"the loss is a class; give an instance of it, such as {loss.__name__}().")
+    inputs, targets = batch
+    try:
+        with _aside(inputs), torch.no_grad():
+            own, asked = twins(network, loss)
+            value: Any = asked(own.train()(cloned(inputs)), cloned(targets))
+    except Exception:  # whatever the user's own loss raises
+        return
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise UserError(
+            f"the loss must return one number as a tensor, not {described(value)}: average over the examples."
+        )
+    if isinstance(loss, nn.Module):
+        within = {id(parameter) for parameter in network.parameters()}
+        if any(p.requires_grad and id(p) not in within for p in loss.parameters()):
+            warnings.warn(
+                "the loss has parameters, and learn trains those of the network only: make them part of the network.",
+                stacklevel=3,
+            )
 
 
 def _attempted(network: nn.Module, inputs: Tensor, *, training: bool) -> list[Any]:
