@@ -136,6 +136,12 @@ def test_table_of_the_rivals_is_what_the_result_file_says() -> None:
             mean, error = statistics.mean(gaps), statistics.stdev(gaps) * reach
             shown = [float(number) for number in re.findall(r"[-+][0-9.]+", cell)]
             assert shown == pytest.approx([mean, mean - error, mean + error], abs=0.06), entry
+    for entry in ("dnal", "fastnas"):
+        own = [row for row in rows if row["entry"] == entry]
+        cost = statistics.mean(1 + float(row["choosing_seconds"]) / float(row["base_seconds"]) for row in own)
+        assert re.search(
+            rf"`{entry}`,? (which measures every width of every layer, )?{cost:.1f}", " ".join(README.split())
+        )
     least = min(float(row["used"]) for row in rows)
     assert f"Every row uses {100 * least:.1f} to 100 % of its budget" in " ".join(README.split())
 
