@@ -61,11 +61,11 @@ def run_suite(
     write_results(out, outcome.rows, order)
     done = {job for job in everything if _done(job, out, outcome.rows)}
     rows = [job for job in everything if isinstance(job, Run) and job not in done]
-    possible = [job for job in rows if not set(_with_needs(suite, job)) & set(outcome.impossible)]
-    wanted = {job for row in possible for job in _with_needs(suite, row)} - done
+    _add_followers(suite, outcome, rows)
+    wanted = {job for row in rows if row not in outcome.impossible for job in _with_needs(suite, row)} - done
     waiting = [job for job in everything if job in wanted]
     if not waiting:
-        return _with_followers(suite, outcome, rows)
+        return outcome
     context = get_context("spawn")
     event = context.Event()
     running: dict[Future[str], Job] = {}
@@ -102,18 +102,17 @@ def run_suite(
                         outcome.rows[job] = read_row(out, job)
                         write_results(out, outcome.rows, order)
                 told(job, answer, outcome)
-    _with_followers(suite, outcome, rows)
+    _add_followers(suite, outcome, rows)
     outcome.left = len([job for job in waiting if isinstance(job, Run) and job not in outcome.impossible])
     return outcome
 
 
-def _with_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> Outcome:
+def _add_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> None:
     """Rows whose learning rate a row was to find that cannot be made cannot be made either."""
     for row in rows:
         first = leader(suite, row)
         if row not in outcome.impossible and first in outcome.impossible:
             outcome.impossible[row] = f"'{first.name}', which finds its learning rate, cannot be made."
-    return outcome
 
 
 @contextmanager

@@ -129,19 +129,19 @@ def _pruned(
 
 def _counted(network: nn.Module, example: Tensor, ratio: float) -> int:
     """The MACs of what a ratio leaves."""
-    with _told("what Torch-Pruning leaves at a ratio of", f"{ratio:g}"):
+    with _told(f"what Torch-Pruning leaves at a ratio of {ratio:g}"):
         return macs(network, example)
 
 
 @contextmanager
-def _told(*who: str) -> Iterator[None]:
+def _told(who: str) -> Iterator[None]:
     """What goes wrong inside of a rival loses its own row, whatever it is, and not the suite."""
     try:
         yield
     except (UserError, Stopped):
         raise
     except Exception as error:
-        raise Impossible(f"{' '.join(who)} fails on this network: {type(error).__name__}: {error}.") from error
+        raise Impossible(f"{who} fails on this network: {type(error).__name__}: {error}.") from error
 
 
 def again(network: nn.Module, history: History | fastnas.Choice, example: Tensor) -> nn.Module:

@@ -72,20 +72,20 @@ def search_cost(rows: Iterable[Row]) -> Estimate:
     return estimate([1 + float(row["choosing_seconds"]) / float(row["base_seconds"]) for row in rows])
 
 
-def document(rows: Mapping[Run, Row], command: str, missing: int, failed: Mapping[Run, str]) -> str:
+def document(rows: Mapping[Run, Row], command: str, missing: int, impossible: Mapping[Run, str]) -> str:
     """table.md.
 
     Args:
-        command: what made the rows. missing: how many are not there yet. failed: why some cannot be made.
+        command: what made the rows. missing: how many are not there yet. impossible: why some cannot be made.
     """
     lines = [f"# `{command}`", "", _provenance(rows.values()), ""]
     if missing:
         lines += [f"**Not finished: {missing} rows are missing.**", ""]
-    if failed:
+    if impossible:
         lines += [
-            f"{len(failed)} rows cannot be made:",
+            f"{len(impossible)} rows cannot be made:",
             "",
-            *(f"* `{run.name}`: {why}" for run, why in failed.items()),
+            *(f"* `{run.name}`: {why}" for run, why in impossible.items()),
             "",
         ]
     for network, share in dict.fromkeys((run.network, run.share) for run in rows):

@@ -22,7 +22,7 @@ from dnal.space.bypass import Bypass
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.running import call, comparable, copied, evaluating, gradients_flow, runs_in_training
+from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
@@ -86,10 +86,7 @@ class Probe:
         bisection."""
 
         def exact(chosen: Sequence[int]) -> bool:
-            open_variables = torch.ones(variables, dtype=torch.bool)
-            for g in chosen:
-                open_variables[off[g]] = False
-            return self._exact(kept_indices(sources, open_variables, sizes))
+            return self._exact(kept_indices(sources, _open_without(off, chosen, variables), sizes))
 
         return self._failing(exact, len(groups))
 
@@ -105,10 +102,7 @@ class Probe:
         Numbers are not compared: a dropout draws others."""
 
         def runs(chosen: Sequence[int]) -> bool:
-            open_variables = torch.ones(variables, dtype=torch.bool)
-            for g in chosen:
-                open_variables[off[g]] = False
-            small = removed(self.network, kept_indices(sources, open_variables, sizes))
+            small = removed(self.network, kept_indices(sources, _open_without(off, chosen, variables), sizes))
             return runs_in_training(small, self.inputs) is None
 
         with comparable(self.inputs):
@@ -125,12 +119,12 @@ class Probe:
             kept = kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen])
             if not self._exact(kept):
                 return False
-            return not trains or gradients_flow(removed(self.network, kept), self.inputs)
+            return not trains or runs_in_training(removed(self.network, kept), self.inputs, gradients=True) is None
 
         # A candidate that is gone, and zeros, are nothing to write into.
         passing = any(replacement.kind in ("chain", "first") for one in bypasses for replacement in one.modules)
         with comparable(self.inputs):
-            trains = passing and gradients_flow(copied(self.network), self.inputs)
+            trains = passing and runs_in_training(copied(self.network), self.inputs, gradients=True) is None
         return self._failing(exact, len(bypasses))
 
     def _failing(self, exact: Callable[[Sequence[int]], bool], count: int) -> list[int]:
@@ -282,6 +276,14 @@ def _single_precision_inputs(inputs: Inputs) -> Inputs:
     return tree_map_only(  # type: ignore[no-any-return]
         Tensor, lambda t: t.float() if t.dtype in HALF else t, inputs
     )
+
+
+def _open_without(off: Sequence[Tensor], chosen: Sequence[int], variables: int) -> Tensor:
+    """All variables but those of ``off`` that belong to the groups ``chosen``."""
+    open_variables = torch.ones(variables, dtype=torch.bool)
+    for g in chosen:
+        open_variables[off[g]] = False
+    return open_variables
 
 
 def _single_precision(network: nn.Module) -> nn.Module:

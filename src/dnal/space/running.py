@@ -46,35 +46,22 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def runs_in_training(network: nn.Module, inputs: Inputs) -> Exception | None:
-    """What a forward pass in training mode raises, of a network that may be changed by it; None if it runs."""
+def runs_in_training(network: nn.Module, inputs: Inputs, *, gradients: bool = False) -> Exception | None:
+    """What a forward pass in training mode raises, and with ``gradients`` a backward pass, of a network that may be
+    changed by it; None if it runs."""
     torch.manual_seed(1)
     if batch_size(inputs) == 1:  # batch norm over one position refuses a single example
         inputs = at_batch(inputs, 2)
     try:
-        with torch.no_grad():
-            call(network.train(), cloned(inputs))
-    except Exception as error:  # whatever the user's forward raises
+        with torch.set_grad_enabled(gradients):
+            outputs = call(network.train(), cloned(inputs))
+            sums = [out.float().sum() for out in held_tensors(outputs) if out.requires_grad] if gradients else []
+            if sums:
+                torch.stack(sums).sum().backward()
+    except Exception as error:  # whatever the user's own network raises
         logger.debug("a network fails in training mode: %s", error)
         return error
     return None
-
-
-def gradients_flow(network: nn.Module, inputs: Inputs) -> bool:
-    """Whether a forward and a backward pass run, in training mode, of a network that may be changed by it."""
-    torch.manual_seed(1)
-    if batch_size(inputs) == 1:
-        inputs = at_batch(inputs, 2)
-    try:
-        with torch.enable_grad():
-            outputs = held_tensors(call(network.train(), cloned(inputs)))
-            sums = [output.float().sum() for output in outputs if output.requires_grad]
-            if sums:
-                torch.stack(sums).sum().backward()
-    except Exception as error:  # whatever the user's network raises
-        logger.debug("a network cannot be trained: %s", error)
-        return False
-    return True
 
 
 @contextmanager

@@ -14,6 +14,12 @@ from dnal.train.place import Loader
 Metric = Callable[[nn.Module, Loader], float]
 
 
+MOST_CLASSES = 1000
+"""A matrix of more classes is neither small nor looked at."""
+IGNORED = -100
+"""The target that cross entropy leaves out by default, and so does the accuracy."""
+
+
 def measured(metric: Metric, network: nn.Module, loader: Loader) -> float:
     """What a metric says of a network, which goes on as before: the mode of each module, its device and which
     parameters are trained are restored, whatever a user's metric does to them.
@@ -37,12 +43,6 @@ def measured(metric: Metric, network: nn.Module, loader: Loader) -> float:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"the metric must return one number, higher is better, not {described(value)}.") from None
-
-
-MOST_CLASSES = 1000
-"""A matrix of more classes is neither small nor looked at."""
-IGNORED = -100
-"""The target that cross entropy leaves out by default, and so does the accuracy."""
 
 
 def accuracy(network: nn.Module, loader: Loader) -> float:

@@ -18,7 +18,6 @@ from dnal.space.inputs import at_batch, cloned
 from dnal.space.running import undisturbed
 from dnal.train.distillation import check_logits
 from dnal.train.evaluate import Metric, accuracy, check_classified
-from dnal.train.random_state import put_back, random_state
 from dnal.train.weights import Loss
 
 EXAMPLES = 2
@@ -60,7 +59,7 @@ def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Met
     if default:
         _check_default_loss(trained[0], examples(batch)[1])
     elif trained:
-        _check_own_loss(network, examples(batch), loss)
+        _check_own_loss(network, trained[0], examples(batch), loss)
     if distil:
         for found in (*trained, *answered):
             check_logits(found)
@@ -87,7 +86,7 @@ def _check_default_loss(outputs: Tensor, targets: Any) -> None:
         ) from None
 
 
-def _check_own_loss(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss) -> None:
+def _check_own_loss(network: nn.Module, outputs: Any, batch: tuple[Tensor, Any], loss: Loss) -> None:
     """Refuses a loss that cannot be minimised; warns of parameters that nobody trains.
 
     Raises:
@@ -98,8 +97,8 @@ def _check_own_loss(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss) -
     inputs, targets = batch
     try:
         with _aside(inputs), torch.no_grad():
-            own, asked = twins(network, loss)
-            value: Any = asked(own.train()(cloned(inputs)), cloned(targets))
+            _, asked = twins(network, loss)
+            value: Any = asked(cloned(outputs), cloned(targets))
     except Exception:  # whatever the user's own loss raises
         return
     if not isinstance(value, Tensor) or value.numel() != 1:
@@ -149,10 +148,6 @@ def answer(network: nn.Module, inputs: Tensor, order: torch.memory_format) -> No
 
 @contextmanager
 def _aside(inputs: Tensor) -> Iterator[None]:
-    now = random_state(())
-    try:
-        with undisturbed(inputs), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # training says it
-            yield
-    finally:
-        put_back(now, ())
+    with undisturbed(inputs), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training says it
+        yield
