@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import blocks
+from dnal.budget import amount
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -164,6 +165,14 @@ def test_digits_are_what_the_result_file_says() -> None:
         f"the base reaches {base:.1f} % on the 540 test images, the compact network at 30 % of the MACs {compact:.1f} %"
     )
     assert said in " ".join(README.split())
+
+
+def test_the_first_table_of_the_documentation_is_the_first_row_of_the_digits() -> None:
+    row, text = rows_of("digits.csv")[0], (ROOT / "docs" / "start.md").read_text()
+    for figure in ("macs", "params"):
+        assert f"{amount(figure, float(row[f'compact_{figure}']))} " in text
+    for which in ("base", "compact"):
+        assert f"{100 * float(row[f'{which}_accuracy']):.2f} %" in text
 
 
 def test_budgets_are_met_as_the_result_file_says() -> None:
