@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import dnal
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.example import described, made, parsed
 from independent import difference, randomise, run, zero_twin
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
 from dnal import data
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy
 from dnal.train.listener import Listener

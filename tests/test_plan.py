@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dnal.base.errors import UserError
 from dnal.bench.suite import OURS, SUITES
-from dnal.errors import UserError
 from dnal.plan import DEFAULT_EPOCHS, Plan
 
 UNSAID = {

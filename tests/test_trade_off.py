@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
 from dnal import data
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.learned import Learned
 from dnal.train.listener import Listener
 

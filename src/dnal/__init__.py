@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from dnal import models as models
     from dnal import supernet as supernet
     from dnal.architecture import Architecture as Architecture
+    from dnal.base.errors import UserError as UserError
     from dnal.budget import Budget as Budget
     from dnal.compaction import compact as compact
-    from dnal.errors import UserError as UserError
     from dnal.gates import Gated as Gated
     from dnal.gates import gated as gated
     from dnal.learned import Learned as Learned
@@ -38,7 +38,7 @@ _HOMES = {
     "Gated": "dnal.gates",
     "Learned": "dnal.learned",
     "Space": "dnal.space.space",
-    "UserError": "dnal.errors",
+    "UserError": "dnal.base.errors",
     "compact": "dnal.compaction",
     "gated": "dnal.gates",
     "learn": "dnal.learning",

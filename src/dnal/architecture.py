@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnal.atomic import write_text
-from dnal.errors import UserError
+from dnal.base.atomic import write_text
+from dnal.base.errors import UserError
 from dnal.space.branches import settled
 from dnal.space.bypass import KINDS, Bypass, Replacement, outermost
 from dnal.space.example import Example, parsed

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
 
 _COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 UNITS: dict[str, dict[str, float]] = {
@@ -90,7 +90,7 @@ class Budget:
             {'macs': 12000000.0, 'latency': 3.0}
             >>> dnal.Budget.parse("flops<=30%")
             Traceback (most recent call last):
-            dnal.errors.UserError: unknown cost 'flops' in the budget; known are macs, params, memory, latency.
+            dnal.UserError: unknown cost 'flops' in the budget; known are macs, params, memory, latency.
         """
         bounds = tuple(_bound(" ".join(part.split())) for part in str(text).split(","))  # 0.3 is told too
         if len({b.cost for b in bounds}) < len(bounds):

@@ -7,7 +7,7 @@ import warnings
 from torch import nn
 
 from dnal.architecture import Architecture
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.agree import Unusable, agrees, fails_in_training
 from dnal.space.remove import removed
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.budget import FIGURES, Budget
-from dnal.errors import UserError
 from dnal.methods.selection import least_costs
 from dnal.methods.widths import Widths
 from dnal.space.inputs import at_batch

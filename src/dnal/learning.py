@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.deployment import Deployment
-from dnal.errors import UserError
 from dnal.learned import Learned
 from dnal.methods.widths import Widths
 from dnal.phases import Job, placed, shrunk, train_base

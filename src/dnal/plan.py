@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dnal.base.errors import UserError
 from dnal.budget import Budget
-from dnal.errors import UserError
 
 RECIPES = ("budget", "paper")
 INITS = ("trained", "fresh")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dnal.base.errors import UserError
 from dnal.bench.jobs import Run
 from dnal.bench.plot import draw
 from dnal.bench.results import Row, gather, key_of, read_results, write_results
 from dnal.bench.table import document, pooled_differences, search_cost, standing
-from dnal.errors import UserError
 
 FIGURES = {  # (share, entry): accuracy of seeds 0, 1, 2
     (25.0, "dnal"): (0.70, 0.72, 0.71),

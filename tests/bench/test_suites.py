@@ -7,10 +7,10 @@ import re
 import pytest
 
 from dnal import models
+from dnal.base.errors import UserError
 from dnal.bench.choosing import trains
 from dnal.bench.jobs import Penalty, Run, jobs, leader, needs, phases, runs
 from dnal.bench.suite import OURS, PEERS, SUITES, Entry, Suite, check_data, only, suite_of
-from dnal.errors import UserError
 from dnal.methods import methods
 
 EACH = pytest.mark.parametrize("suite", SUITES.values(), ids=list(SUITES))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from cli_program import Program
+from dnal.base.errors import UserError
 from dnal.cli.arguments import PLACES, arguments_of, job_of
 from dnal.cli.job import Job
 from dnal.cli.learn import learn
-from dnal.errors import UserError
 
 EVERY: dict[str, Any] = {
     "model": "cifar/resnet20", "weights": None, "input": [3, 32, 32], "classes": 10, "data": "digits", "root": "-dir",

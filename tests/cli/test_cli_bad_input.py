@@ -163,7 +163,7 @@ def test_a_folder_that_turns_out_not_to_be_writable(here: Path, dnal: Program, m
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dnal.atomic.os.fsync", full)
+    monkeypatch.setattr("dnal.base.atomic.os.fsync", full)
     answer = dnal("learn", *SHORT, "--out", "deep/run")
     assert answer.status == 2
     assert "No space left" in answer.err

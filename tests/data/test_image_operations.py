@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dnal.base.errors import UserError
 from dnal.data.arrays import mean_and_std
 from dnal.data.augmentation import Augmentation, augment, shift_and_flip
 from dnal.data.resize import match_channels, resize
 from dnal.data.splits import stratified_sample, validation_split, without
-from dnal.errors import UserError
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dnal import data
+from dnal.base.errors import UserError
 from dnal.data.arrays import ArrayPart
 from dnal.data.augmentation import Augmentation
-from dnal.errors import UserError
 
 
 def test_names() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from dnal import data
+from dnal.base.errors import UserError
 from dnal.data.arrays import ArrayPart
 from dnal.data.dataset import Dataset
-from dnal.errors import UserError
 
 Epoch = list[tuple[Tensor, Tensor]]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dnal import data
+from dnal.base.errors import UserError
 from dnal.data.arrays import ArrayPart
 from dnal.data.augmentation import Augmentation
-from dnal.errors import UserError
 
 
 def arrays(shape: tuple[int, ...] = (16, 16, 3), dtype: str = "uint8") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import dnal
 from dnal import models
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.export import BATCHES, FORMATS, TOLERANCE, Exported, export, format_of, to_onnx, to_pt2
 from dnal.export.writing import difference
 from dnal.space.inputs import Inputs
@@ -294,7 +294,7 @@ def test_a_file_that_was_there_is_replaced(function: Callable[..., Exported], to
     path.write_text("an older file")
     images = noise(2, 8)
     function(nn.Linear(8, 3), images, path)
-    format_of(to).runner(path)(images)
+    format_of(to).runner(path.read_bytes())(images)
 
 
 def test_places_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dnal.atomic.os.fsync", full)
+    monkeypatch.setattr("dnal.base.atomic.os.fsync", full)
     with pytest.raises(UserError, match="No space left"):
         export(nn.Linear(8, 3), noise(2, 8), tmp_path / "model.pt2", "pt2")
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 import dnal
+from dnal.base.errors import UserError
 from dnal.data import Dataset
-from dnal.errors import UserError
 from dnal.export import FORMATS, default_file, export_run, quantize_run
 from dnal.export.licence import licences_of
 from dnal.export.metadata import widths

@@ -11,7 +11,7 @@ from interrupted import interrupted
 
 from cli_program import Program
 from dnal import loggers
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.loggers.log import metrics_of
 from dnal.loggers.names import LOGGERS
 from dnal.run import read_result

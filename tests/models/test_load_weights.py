@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from dnal import models
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dnal import models
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dnal import models
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 
 def counted_macs(network: nn.Module, shape: tuple[int, int, int]) -> int:

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 import yaml
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.report import write_report
 from dnal.run import read_result
 from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, REPORT, RESULT

@@ -17,7 +17,7 @@ from torch import nn
 import dnal
 from dnal import models
 from dnal.architecture import Architecture
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.learned import Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
 from dnal.run.manifest import manifest_of, read_manifest, verify
 

@@ -23,7 +23,7 @@ import dnal as package
 from cli_program import SHORT, Program
 from dnal import models
 from dnal.architecture import Architecture
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.learned import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
 from dnal.run.files import ARCHITECTURE, BEFORE, CONFIG, DETAILS, FILES, LAST, LOG, MANIFEST, MODEL, RESULT, SHAPE
@@ -151,7 +151,7 @@ def test_a_run_that_goes_on_keeps_its_config_and_gets_the_log_of_its_checkpoint(
     writer.epoch({"epoch": 1})
     writer.epoch({"epoch": 2})
     before = (tmp_path / "run" / CONFIG).read_bytes()
-    (tmp_path / "run" / (LAST + ".tmp")).write_bytes(b"torn")
+    (tmp_path / "run" / f"{LAST}.{'0' * 16}.tmp").write_bytes(b"torn")
     again = RunWriter(tmp_path / "run", JOB, resume=True)
     again.start({"lr": 0.2})
     again.resumed([{"epoch": 1}], 5)
@@ -275,7 +275,7 @@ def test_overwriting_needs_a_run_and_spares_what_no_run_writes(run: Path) -> Non
 def test_overwriting_removes_every_file_of_the_old_run(run: Path) -> None:
     for name in FILES:
         (run / name).touch()
-    (run / f"{MODEL}.tmp").touch()
+    (run / f"{MODEL}.{'0' * 16}.tmp").touch()
     writer = RunWriter(run, JOB, overwrite=True)
     assert (run / RESULT).exists()  # not before start
     writer.start({})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.sweep.configuration import Sweep, read_sweep, sweep_of
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

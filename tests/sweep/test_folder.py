@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.sweep.configuration import Sweep, sweep_of
 from dnal.sweep.folder import check_folder, claimed
 

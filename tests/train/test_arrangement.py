@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dnal
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.arrangement import fastest_arrangement, precision_of, workable
 
 CANDIDATES = [("32-true", "channels_last"), ("32-true", "contiguous"), ("bf16-mixed", "channels_last")]

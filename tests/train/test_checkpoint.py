@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.checkpoint import BEFORE, LAST, Checkpoints
 
 
@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dnal.atomic.os.fsync", full)
+    monkeypatch.setattr("dnal.base.atomic.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         checkpoints.save({"step": 3, "w": torch.ones(3)})
     monkeypatch.undo()

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.distillation import check_logits, distillation_loss
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.evaluate import accuracy, accuracy_and_confusion, check_classified, measured
 
 

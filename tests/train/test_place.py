@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from dnal import data
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.place import Place, check_length, first_batch, pair
 from dnal.train.random_state import put_back, random_state
 

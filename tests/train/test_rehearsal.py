@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.evaluate import accuracy
 from dnal.train.rehearsal import answer, check, examples, outputs, step, twins
 

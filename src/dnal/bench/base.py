@@ -11,11 +11,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import nn
 
+from dnal.base.errors import UserError
 from dnal.bench.ground import Ground, folder_of
 from dnal.bench.jobs import Base
 from dnal.bench.spent import Spent
 from dnal.data import fingerprint
-from dnal.errors import UserError
 from dnal.plan import DEFAULT_LR, WARMUP
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy

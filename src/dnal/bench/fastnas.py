@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.bench.jobs import Impossible
-from dnal.errors import UserError
 from dnal.methods.task import Task
 from dnal.space.space import macs
 from dnal.train.evaluate import accuracy

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from dnal import claim
+from dnal.base import claim
+from dnal.base.errors import UserError
 from dnal.bench.suite import Suite
-from dnal.errors import UserError
 
 SUITE = "suite.json"
 

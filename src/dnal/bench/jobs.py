@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dnal.base.errors import UserError
 from dnal.bench.suite import Entry, Network, Suite
-from dnal.errors import UserError
 
 
 @dataclass(frozen=True)

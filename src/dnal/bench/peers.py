@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.bench import fastnas
 from dnal.bench.jobs import Impossible
 from dnal.bench.suite import FASTNAS, PEERS
-from dnal.errors import UserError
 from dnal.methods.task import Task
 from dnal.space.space import macs
 from dnal.train.loop import Stopped, run_epochs

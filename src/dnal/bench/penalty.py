@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch.nn.functional as F
 
-from dnal.atomic import write_text
+from dnal.base.atomic import write_text
 from dnal.bench.base import base_of
 from dnal.bench.ground import Ground, folder_of, unmeasured
 from dnal.bench.jobs import Penalty

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from dnal.atomic import atomic
+from dnal.base.atomic import write_bytes
 from dnal.bench.comparison import estimate
 from dnal.bench.jobs import Run
 from dnal.bench.results import Row
@@ -41,4 +42,6 @@ def draw(rows: Mapping[Run, Row], path: Path) -> None:
             panel.set(title=f"{network}, {title}", xlabel="MACs, % of the base", ylabel="test accuracy, %")
             panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize="small")
-    atomic(path, lambda temporary: figure.savefig(temporary, format="png", dpi=150))
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    write_bytes(path, picture.getvalue())

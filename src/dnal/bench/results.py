@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dnal.atomic import write_text
+from dnal.base.atomic import write_text
+from dnal.base.errors import UserError
 from dnal.bench.ground import folder_of
 from dnal.bench.jobs import Run
 from dnal.bench.run import row_file
-from dnal.errors import UserError
 
 RESULTS, FAILED = "results.csv", "failed.txt"
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dnal import __version__
-from dnal.atomic import write_text
+from dnal.base.atomic import write_text
 from dnal.bench import peers
 from dnal.bench.base import Trained, base_of
 from dnal.bench.choosing import again, choose, trains

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dnal.errors import UserError, all_names
+from dnal.base.errors import UserError, all_names
 
 Epochs = tuple[int, int, int]
 Shape = tuple[int, int, int]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from dnal.base.errors import UserError
 from dnal.bench.base import train_base
 from dnal.bench.ground import Ground, Place
 from dnal.bench.jobs import Base, Impossible, Job, Penalty, Run
@@ -19,7 +20,6 @@ from dnal.bench.penalty import find_penalty
 from dnal.bench.results import write_failure
 from dnal.bench.run import run_row
 from dnal.bench.suite import Suite
-from dnal.errors import UserError
 from dnal.train.loop import Stopped
 from dnal.train.reproducible import reproducible
 

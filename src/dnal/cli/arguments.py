@@ -8,9 +8,9 @@ from typing import Any
 
 import typer
 
+from dnal.base.errors import UserError, suggestion
 from dnal.cli.job import Job
 from dnal.cli.learn import learn
-from dnal.errors import UserError, suggestion
 
 PLACES = {
     "out": "the sweep names the folders of its trials",

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, teller
 from dnal.cli.errors import Ended, say, told
 from dnal.cli.stopping import Signals, Terminated
-from dnal.errors import UserError
 
 if TYPE_CHECKING:
     from dnal.bench.bench import Outcome
@@ -75,7 +75,7 @@ def bench(
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
         if rows:
-            from dnal.atomic import write_text
+            from dnal.base.atomic import write_text
 
             # What the folder holds from other calls is the whole suite's, as far as it is there.
             own = set(rows) <= set(runs(asked))

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dnal.base.errors import printable
+
 WIDE = 10_000
 _documents: TextIO | None = None
 """stdout, while it is kept for a document."""
@@ -34,7 +36,7 @@ def console() -> Console:
 
 def line(text: str = "") -> None:
     """One line as it stands: brackets in names are no markup, and a long path is not broken."""
-    console().print(Text(text), soft_wrap=True)
+    console().print(Text(printable(text)), soft_wrap=True)
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def teller(*, quiet: bool, as_json: bool) -> Callable[[str], None]:
     nowhere."""
     if quiet:
         return lambda text: None
-    return (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else line  # noqa: T201
+    return (lambda text: print(printable(text), file=sys.stderr, flush=True)) if as_json else line  # noqa: T201
 
 
 def table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -70,7 +72,7 @@ def table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], ti
     for heading, number in columns:
         grid.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*map(Text, row))
+        grid.add_row(*(Text(printable(cell)) for cell in row))
     console().print(grid)
 
 

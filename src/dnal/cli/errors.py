@@ -11,13 +11,15 @@ from typing import ParamSpec, TextIO
 
 import typer
 
+from dnal.base.errors import UserError, one_line
 from dnal.cli.display import document_alone
-from dnal.errors import UserError
 
 P = ParamSpec("P")
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+LONGEST = 2000
+"""Characters of a sentence, which may quote anybody's file."""
 
 
 class Ended(Exception):
@@ -52,8 +54,8 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def say(sentence: str) -> None:
-    """One line on stderr, whatever line breaks the sentence brings with it."""
-    print(f"dnal: {' '.join(sentence.split())}", file=sys.stderr, flush=True)  # noqa: T201
+    """One line on stderr, whatever the sentence quotes."""
+    print(f"dnal: {one_line(sentence, LONGEST)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _told_warning(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, percent, table
 from dnal.cli.errors import told
-from dnal.errors import UserError
 
 if TYPE_CHECKING:
     from dnal.export import Exported

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.cli import options
-from dnal.errors import UserError
 from dnal.plan import DEFAULT_BUDGET, INITS, PRECISIONS, RECIPES
 
 KEYS = {"input_": "input", "budget": "budgets"}

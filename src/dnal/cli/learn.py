@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.cli import options
 from dnal.cli.errors import told
 from dnal.cli.job import Job
-from dnal.errors import UserError
 from dnal.loggers import check
 from dnal.plan import DEFAULT_BUDGET
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table
 from dnal.cli.errors import told
-from dnal.errors import UserError
 
 
 @told

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
 from dnal.loggers.names import NAMES
 from dnal.plan import PRECISIONS
 

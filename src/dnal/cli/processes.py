@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

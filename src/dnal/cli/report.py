@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line
 from dnal.cli.errors import say, told
-from dnal.errors import UserError
 
 
 @told

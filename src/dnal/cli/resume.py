@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import line
 from dnal.cli.errors import told
-from dnal.errors import UserError
 
 
 @told

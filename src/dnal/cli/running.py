@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.cli.display import json_document, line
 from dnal.cli.errors import Ended
 from dnal.cli.job import Job
-from dnal.errors import UserError
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -47,8 +47,8 @@ def space(
     import torch
 
     from dnal import models
+    from dnal.base.errors import UserError
     from dnal.cli.network import created
-    from dnal.errors import UserError
     from dnal.methods.selection import least_costs
     from dnal.methods.widths import Widths
     from dnal.space.edge import MixedEdge

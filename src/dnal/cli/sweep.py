@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import Ended, say, told
 from dnal.cli.stopping import SIGNALS, Signals, Terminated
-from dnal.errors import UserError
 
 if TYPE_CHECKING:
     from dnal.cli.job import Job
@@ -133,7 +133,7 @@ class _Told:
             raise typer.Exit(FAILURES)
 
     def _write(self) -> None:
-        from dnal.atomic import write_text
+        from dnal.base.atomic import write_text
         from dnal.sweep.table import csv_of
 
         write_text(self._path, csv_of(list(self._rows.values()), self._varied))

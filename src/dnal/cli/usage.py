@@ -10,8 +10,8 @@ from typing import Any
 from typer import rich_utils
 from typer.core import TyperGroup
 
+from dnal.base.errors import suggestion
 from dnal.cli.errors import BAD_INPUT, say
-from dnal.errors import suggestion
 
 
 class Program(TyperGroup):

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dnal.base.errors import UserError
 from dnal.data.augmentation import Augmentation, augment
 from dnal.data.dataset import Batch, Dataset, Shape
 from dnal.data.labels import check_labels
 from dnal.data.resize import in_chunks, match_channels, resize
 from dnal.data.splits import stratified_sample, validation_split
-from dnal.errors import UserError
 
 MOST_CHANNELS = 4
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from dnal.base.tensors import raw
 from dnal.data.dataset import Dataset
-from dnal.tensors import raw
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -10,11 +10,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from dnal.base.errors import UserError
 from dnal.data.arrays import limited, mean_and_std
 from dnal.data.dataset import Batch, Dataset, Shape
 from dnal.data.labels import check_labels
 from dnal.data.splits import stratified_sample, validation_split
-from dnal.errors import UserError
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 DEFAULT_INPUT: Shape = (3, 224, 224)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 
 def check_labels(

@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from dnal.base.errors import UserError
 from dnal.data.arrays import RawArrays, from_arrays
 from dnal.data.dataset import Dataset, Shape
 from dnal.data.digits import read_digits
 from dnal.data.folder import load_folder
 from dnal.data.npz import read_npz
 from dnal.data.torchvision_sets import read_cifar10, read_cifar100, read_fashion_mnist
-from dnal.errors import UserError
 
 # A new set in memory is a function that reads its arrays, and a line here.
 SETS: dict[str, tuple[str, Callable[[Path | None], RawArrays]]] = {

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from dnal.base.errors import UserError
 from dnal.data.dataset import Batch, Dataset, Part
-from dnal.errors import UserError
 
 
 class BatchKey(NamedTuple):

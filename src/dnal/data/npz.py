@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dnal.base.errors import UserError
 from dnal.data.arrays import RawArrays
-from dnal.errors import UserError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 # Values that are floats at a time: whole sets as floats would take four times their memory.
 CHUNK_VALUES = 2**23

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dnal.base.errors import UserError
 from dnal.data.arrays import RawArrays
 from dnal.data.augmentation import Augmentation
-from dnal.errors import UserError
 
 log = logging.getLogger(__name__)
 

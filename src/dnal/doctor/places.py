@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dnal.atomic import refusal
+from dnal.base.atomic import refusal
 from dnal.latency import cache
 from dnal.run.files import RUNS
 

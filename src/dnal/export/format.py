@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
@@ -38,5 +37,5 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def runner(self, path: Path) -> Run:
-        """The file, loaded by its own runtime on the CPU."""
+    def runner(self, contents: bytes) -> Run:
+        """The bytes of a file, loaded by its own runtime on the CPU."""

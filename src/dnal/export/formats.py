@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
 from dnal.export.format import Format
 from dnal.export.onnx_file import Onnx
 from dnal.export.pt2_file import Pt2

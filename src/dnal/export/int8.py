@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnal.atomic import atomic
-from dnal.errors import UserError
+from dnal.base.atomic import write_bytes
+from dnal.base.errors import UserError
 from dnal.export.onnx_file import Onnx
 from dnal.export.program import first_line
 from dnal.export.quiet import quiet
@@ -50,13 +50,13 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
             batch = next(remaining, None)
             return None if batch is None else {name: batch.cpu().numpy()}
 
-    def write(temporary: Path) -> None:
+    def quantized() -> bytes:
         with tempfile.TemporaryDirectory() as folder:
-            prepared = Path(folder) / "prepared.onnx"
+            prepared, small = Path(folder) / "prepared.onnx", Path(folder) / "quantized.onnx"
             quant_pre_process(str(source), str(prepared))
             quantize_static(
                 str(prepared),
-                str(temporary),
+                str(small),
                 Reader(),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
@@ -64,19 +64,20 @@ def quantize_onnx(source: str | Path, path: str | Path, batches: Iterable[Tensor
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-        written = onnx.load(temporary)
+            written = onnx.load(small)
         onnx.helper.set_model_props(written, {**metadata, "quantization": "int8"})
-        temporary.write_bytes(written.SerializeToString())
-        run = kind.runner(temporary)
+        contents = bytes(written.SerializeToString())
+        run = kind.runner(contents)
         shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
         for batch in BATCHES:
             output = run(torch.zeros(batch, *shape))[0]
             if len(output) != batch or not bool(output.isfinite().all()):
                 raise UserError("the quantized network computes no finite numbers; export it without --quantize.")
+        return contents
 
     with quiet():
         try:
-            atomic(path, write)
+            write_bytes(path, quantized())
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:  # whatever the quantizer meets in the graph

@@ -112,7 +112,7 @@ def quantize_run(
         exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx")
         quantize_onnx(exported.path, path, calibration_batches(dataset))
         files = {"float32": exported.path, "int8": path}
-        runs = {name: Onnx().runner(file) for name, file in files.items()}
+        runs = {name: Onnx().runner(file.read_bytes()) for name, file in files.items()}
         test = dnal_data.loaders(dataset, config.batch_size, workers=config.workers).test
         images = torch.zeros(config.deploy_batch, *config.input)
         times = medians([_timed(one, images) for one in runs.values()], least=30, warm_up=5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import BATCH, first_line
 from dnal.space.inputs import Inputs
@@ -53,11 +52,11 @@ class Onnx(Format):
         self._onnx.helper.set_model_props(model, dict(metadata))
         return bytes(model.SerializeToString())
 
-    def runner(self, path: Path) -> Run:
+    def runner(self, contents: bytes) -> Run:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
-        session = self._runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = self._runtime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
         names = [place.name for place in session.get_inputs()]
 
         def run(inputs: Inputs) -> list[Tensor]:

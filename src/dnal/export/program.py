@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_map
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.export.inputs import varied
 from dnal.space.inputs import Inputs, batch_size
 

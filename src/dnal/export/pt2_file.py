@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import first_line
 from dnal.space.inputs import Inputs
@@ -40,9 +39,8 @@ class Pt2(Format):
             raise UserError(f"PyTorch cannot write this network as pt2 ({first_line(error)}); use onnx.") from error
         return buffer.getvalue()
 
-    def runner(self, path: Path) -> Run:
-        with path.open("rb") as file:
-            network = torch.export.load(file).module()
+    def runner(self, contents: bytes) -> Run:
+        network = torch.export.load(io.BytesIO(contents)).module()
 
         def run(inputs: Inputs) -> list[Tensor]:
             with torch.no_grad():

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import dnal
-from dnal.atomic import atomic
-from dnal.errors import UserError
+from dnal.base.atomic import write_bytes
+from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.formats import format_of
 from dnal.export.inputs import varied
@@ -83,17 +83,12 @@ def export(
     """
     kind, path = format_of(to), Path(path)
     check_place(path, kind)
-    found: dict[int, float] = {}
     with undisturbed(example), quiet():
         twin = copied(network).cpu()
         with evaluating(twin):
             contents = kind.contents(program_of(twin, example), {"dnal": dnal.__version__, **(metadata or {})})
-
-            def write(temporary: Path) -> None:
-                temporary.write_bytes(contents)
-                found.update(checked(twin, example, kind.runner(temporary), kind.runtime))
-
-            atomic(path, write)
+            found = checked(twin, example, kind.runner(contents), kind.runtime)
+    write_bytes(path, contents)
     return Exported(path, found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.latency.layers import Shapes
 from dnal.space.bake import baked
 from dnal.space.inputs import Inputs, at_batch, batch_size

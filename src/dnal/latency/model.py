@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnal.atomic import write_text
-from dnal.errors import UserError
+from dnal.base.atomic import write_text
+from dnal.base.errors import UserError
 from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
 from dnal.latency.layers import KINDS
 from dnal.space.cost import Cost, CostFunction, Side

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
 from dnal.latency.measure import medians

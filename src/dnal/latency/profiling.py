@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dnal.architecture import Architecture
+from dnal.base.errors import UserError
 from dnal.compaction import compact
-from dnal.errors import UserError
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
 from dnal.latency.batch import shapes_at

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnal.atomic import write_text
-from dnal.errors import UserError, suggestion
+from dnal.base.atomic import write_text
+from dnal.base.errors import UserError, suggestion
 from dnal.loggers.log import Log
 from dnal.loggers.names import LOGGERS, NAMES
 

@@ -10,7 +10,7 @@ import mlflow
 from lightning.pytorch.loggers import MLFlowLogger
 from mlflow.exceptions import MlflowException
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.loggers.opened import Opened
 
 

@@ -26,7 +26,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.gates import Gated, hard_gates
 from dnal.methods.gate_record import gate_record
 from dnal.methods.ranking import Order, Ranking

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dnal.errors import UserError, all_names
+from dnal.base.errors import UserError, all_names
 from dnal.methods.task import Task
 
 Choose = Callable[[Task], Tensor]

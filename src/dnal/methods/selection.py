@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.methods.ranking import Order, Ranking
 from dnal.methods.widths import Widths
 from dnal.space.cost import CostFunction

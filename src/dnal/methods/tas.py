@@ -41,7 +41,7 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.gates import Gated
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.ranking import ranks

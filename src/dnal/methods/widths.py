@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.roles import makers
 from dnal.space.space import Group, Space
 

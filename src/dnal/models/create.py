@@ -6,7 +6,7 @@ import difflib
 
 from torch import nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
 from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
@@ -42,7 +42,7 @@ def create(
         torch.Size([2, 100])
         >>> dnal.models.create("cifar/resnt20")
         Traceback (most recent call last):
-        dnal.errors.UserError: unknown model 'cifar/resnt20'; did you mean 'cifar/resnet20'? `dnal models` lists all.
+        dnal.UserError: unknown model 'cifar/resnt20'; did you mean 'cifar/resnet20'? `dnal models` lists all.
     """
     if classes is not None and classes < 1:
         raise UserError(f"a network needs at least one class, not {classes}")

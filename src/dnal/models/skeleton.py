@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.models.create import Shape, create
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 Shape = tuple[int, int, int]
 CHECKPOINT_CLASSES = 1000

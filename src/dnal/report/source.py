@@ -15,12 +15,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnal.architecture import Architecture
-from dnal.errors import UserError
+from dnal.base.errors import UserError
+from dnal.base.reading import REMEDY, content, ordinary
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.details import Details, read_details
 from dnal.run.files import ARCHITECTURE, DETAILS, LOG, RESULT
 from dnal.run.loading import read_result
-from dnal.run.reading import REMEDY, content, ordinary
 
 LARGEST = 2**26
 """Bytes of a log.jsonl or an architecture.json that are read."""

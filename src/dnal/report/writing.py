@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnal.atomic import write_text
-from dnal.errors import UserError
+from dnal.base.atomic import write_text
+from dnal.base.errors import UserError
+from dnal.base.reading import opened
 from dnal.run.files import REPORT
 
 
@@ -46,7 +48,7 @@ def _check_place(file: Path) -> None:
         raise UserError(f"'{file}' is a folder; give a file such as '{file / REPORT}' with --out.")
     if not file.parent.is_dir():
         raise UserError(f"there is no folder '{file.parent}' for the report; make it, or choose another with --out.")
-    if file.exists():
-        with file.open("rb") as begun:
+    if os.path.lexists(file):
+        with opened(file, remedy="choose another file with --out") as begun:
             if GENERATOR.encode() not in begun.read(1024):
                 raise UserError(f"'{file}' exists and is no report; choose another file with --out.")

@@ -6,16 +6,14 @@ import os
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
+from dnal.base.reading import plain_yaml, text_of
 from dnal.run.files import CONFIG, runs_in
-from dnal.run.reading import content
 
 LARGEST = 2**18
 """Bytes of a config.yaml."""
-DEEPEST = 8
 GIVE = "give the folder that `dnal learn` wrote."
 
 Size = Annotated[int, Field(ge=1, le=2**62)]
@@ -77,24 +75,11 @@ def read_yaml(run: str | Path) -> object:
     if not os.path.lexists(path / CONFIG):
         raise UserError(f"'{path}' is no run: it has no {CONFIG}; {GIVE}")
     try:
-        text = content(path / CONFIG, LARGEST).decode()
-        _check_plain(text)
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        if isinstance(error, UserError):
-            raise
+        return plain_yaml(text_of(path / CONFIG, LARGEST))
+    except UserError:
+        raise
+    except ValueError:
         raise UserError(f"'{path / CONFIG}' cannot be read as YAML; restore it or run `dnal learn` again.") from None
-
-
-def _check_plain(text: str) -> None:
-    """Refuses what no run writes: aliases, which make a large document of a small file, tags, and deep nesting."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise yaml.YAMLError("anchors, aliases and tags")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise yaml.YAMLError("too deep")
 
 
 def validated(kind: type[C], document: object, what: str) -> C:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
+from dnal.base.reading import REMEDY, content
 from dnal.run.files import DETAILS
-from dnal.run.reading import REMEDY, content
 from dnal.space.cost import Cost
 from dnal.space.explain import explained
 from dnal.space.roles import makers

@@ -8,9 +8,9 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from dnal.atomic import atomic
+from dnal.base.atomic import write_bytes
+from dnal.base.tensors import apart
 from dnal.loggers.names import BOARD, LOGGERS
-from dnal.tensors import apart
 from dnal.train.checkpoint import BEFORE as BEFORE
 from dnal.train.checkpoint import LAST as LAST
 
@@ -42,4 +42,4 @@ def runs_in(path: Path) -> list[Path]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A file of tensors, atomically."""
-    atomic(path, lambda temporary: temporary.write_bytes(save(apart(tensors))))
+    write_bytes(path, save(apart(tensors)))

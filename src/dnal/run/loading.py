@@ -17,11 +17,11 @@ from torch import nn
 
 from dnal import models
 from dnal.architecture import Architecture
-from dnal.errors import UserError
+from dnal.base.errors import UserError, one_line
+from dnal.base.reading import REMEDY, content, ordinary
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
 from dnal.run.manifest import verify
-from dnal.run.reading import REMEDY, content, ordinary
 from dnal.run.shape import built, read_shape
 from dnal.space.bake import plain
 from dnal.space.remove import Kept, removed
@@ -60,7 +60,7 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
     try:
         return _of_shapes(path, network, trust) if path.is_file() else _loaded(path, network, trust)
     except UserError as error:
-        raise UserError(_one_line(str(error))) from error
+        raise UserError(one_line(str(error), LONGEST)) from error
 
 
 def read_result(run: str | Path) -> dict[str, Any]:
@@ -208,9 +208,3 @@ def _bake(network: nn.Module, paths: Sequence[str], allowed: int) -> None:
             raise UserError(f"the architecture belongs to another network: '{path}' cannot be made a plain layer.")
         parent, _, name = path.rpartition(".")
         setattr(network.get_submodule(parent), name, made.to("meta"))
-
-
-def _one_line(sentence: str) -> str:
-    """A refusal may quote what a file says; that stays one line of readable length."""
-    line = "".join(c if c.isprintable() else " " for c in " ".join(sentence.split()))
-    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
+from dnal.base.reading import REMEDY, content, opened, ordinary
+from dnal.base.tensors import raw
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL
-from dnal.run.reading import REMEDY, content, opened, ordinary
-from dnal.tensors import raw
 
 FORMAT = 1
 SEALED = (CONFIG, ARCHITECTURE, MODEL)

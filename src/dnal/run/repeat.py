@@ -10,7 +10,7 @@ import torch
 from pydantic import ConfigDict, Field
 
 import dnal
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.run.config import Config, Size, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
 from dnal.train.listener import Listener

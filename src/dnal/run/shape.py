@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from dnal.architecture import Architecture
-from dnal.errors import UserError
-from dnal.run.reading import content
+from dnal.base.errors import UserError
+from dnal.base.reading import content
 from dnal.space.bake import baked
 from dnal.space.bypass import Bypass, Replacement
 from dnal.space.remove import Kept, removed

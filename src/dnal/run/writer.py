@@ -14,8 +14,8 @@ import torch
 import yaml
 
 import dnal
-from dnal.atomic import refusal, temporary_of, write_text
-from dnal.errors import UserError
+from dnal.base.atomic import append_text, refusal, target_of, temporary_files, write_text
+from dnal.base.errors import UserError
 from dnal.run import shape
 from dnal.run.config import Config, read_config, validated
 from dnal.run.details import details_of, written
@@ -74,8 +74,8 @@ class RunWriter(Listener):
             UserError: the folder cannot be written; nothing is left behind.
         """
         if self._resume:
-            for name in FILES:  # what an end in the middle of writing left
-                temporary_of(self.path / name).unlink(missing_ok=True)
+            for left in temporary_files(self.path, FILES):  # of an end in the middle of writing
+                left.unlink(missing_ok=True)
             return
         versions = {"dnal": dnal.__version__, "torch": str(torch.__version__)}
         document = {**versions, **self._job, **{k: v for k, v in settings.items() if k not in self._job}}
@@ -88,7 +88,8 @@ class RunWriter(Listener):
             # result.json leaves first: were this interrupted, what remained would not pass for a finished run.
             for name in reversed(FILES):
                 (self.path / name).unlink(missing_ok=True)
-                temporary_of(self.path / name).unlink(missing_ok=True)
+            for left in temporary_files(self.path, FILES):
+                left.unlink(missing_ok=True)
             for name in FOLDERS:
                 shutil.rmtree(self.path / name, ignore_errors=True)
             write_text(self.path / CONFIG, text)
@@ -109,11 +110,7 @@ class RunWriter(Listener):
         write_text(self.path / LOG, "".join(json.dumps(record) + "\n" for record in history))
 
     def epoch(self, record: dict[str, Any]) -> None:
-        try:
-            with (self.path / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise UserError(f"'{self.path / LOG}' cannot be written ({error.strerror}); free the place.") from None
+        append_text(self.path / LOG, json.dumps(record) + "\n")
 
     def finish(self, learned: Learned) -> None:
         """Writes architecture, compact network and result, and removes the checkpoints."""
@@ -178,8 +175,7 @@ def check_free(path: str | Path, *, overwrite: bool = False) -> None:
     if not entries:
         return
     # A run that was killed may hold the temporary file of an unfinished write.
-    own = {name for file in FILES for name in (file, temporary_of(Path(file)).name)} | {*FOLDERS}
-    foreign = sorted(entries - own)
+    foreign = sorted(name for name in entries if name not in {*FILES, *FOLDERS} and target_of(name) not in FILES)
     if CONFIG not in entries:
         raise UserError(f"the folder '{path}' exists and is no run; choose another with --out.")
     if not overwrite:

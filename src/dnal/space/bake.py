@@ -20,7 +20,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.edge import MixedEdge
 
 

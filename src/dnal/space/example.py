@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.inputs import Inputs
 
 Example = dict[str, Any]

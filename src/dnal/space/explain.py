@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.patterns import nearest
 from dnal.space.roles import Place, makers
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.tensors import held_tensors
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.bake import baked
 from dnal.space.branches import Branch
 from dnal.space.cost import Cost, CostFunction

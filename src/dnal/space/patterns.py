@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.roles import Place, makers, read_places, written_places
 from dnal.space.trace import Trace
 from dnal.space.variables import Variables, variables_of

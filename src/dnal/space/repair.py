@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.sizes import SIZED, Argument, Attribute, Change, numbers, with_numbers
 
 

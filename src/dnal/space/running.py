@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.space.bake import remedy
 from dnal.space.inputs import Inputs, at_batch, batch_size, cloned
 from dnal.space.tensors import held_tensors

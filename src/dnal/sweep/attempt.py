@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnal.atomic import temporary_of
-from dnal.claim import lock
+from dnal.base.atomic import open_to_append, temporary_files
+from dnal.base.claim import lock
 
 BAD_INPUT = 2
 """The status of `dnal` for what was asked and cannot be done."""
@@ -55,13 +55,14 @@ def attempt(task: Task) -> bool:
     Raises:
         EndedEarly: the process was killed, or failed in the middle.
     """
-    with Path(task.log).open("a", encoding="utf-8") as log:
+    with open_to_append(Path(task.log)) as log:
         lock(log, wait=True)  # a process of an earlier attempt, whose worker is gone, may still be on its way out
         if Path(task.finished).is_file():
             return True
         begun = Path(task.begun).is_file()
         if not begun:
-            temporary_of(Path(task.begun)).unlink(missing_ok=True)  # killed in the middle of its first write
+            for left in temporary_files(Path(task.run), [Path(task.begun).name]):  # killed in its first write
+                left.unlink(missing_ok=True)
         arguments = ["resume", task.run, *task.resume] if begun else ["learn", *task.learn, "--out", task.run]
         log.write(f"{MARK}{command_line(arguments, task.threads)}\n")
         log.flush()

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
 
 Scalar = None | bool | int | float | str
 Value = Scalar | list[Scalar]

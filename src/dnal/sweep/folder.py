@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from dnal import claim
-from dnal.errors import UserError
+from dnal.base import claim
+from dnal.base.errors import UserError
 from dnal.run.writer import check_free
 from dnal.sweep.configuration import Sweep, read_sweep
 
@@ -32,5 +32,5 @@ def check_folder(folder: Path, sweep: Sweep) -> None:
 
 
 def claimed(folder: Path, sweep: Sweep) -> AbstractContextManager[None]:
-    """The folder with its configuration, ours until the end; see :func:`dnal.claim.claimed`."""
+    """The folder with its configuration, ours until the end; see :func:`dnal.base.claim.claimed`."""
     return claim.claimed(folder, CONFIGURATION, sweep.text, "dnal sweep")

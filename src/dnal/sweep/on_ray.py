@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.sweep.attempt import Task, attempt
 from dnal.sweep.share import Machines, Share
 

@@ -15,7 +15,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.plan import PRECISIONS
 from dnal.space.inputs import cloned
 from dnal.space.running import undisturbed

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dnal.atomic import atomic, temporary_of
-from dnal.errors import UserError
-from dnal.tensors import apart, raw
+from dnal.base.atomic import temporary_files, write_bytes
+from dnal.base.errors import UserError
+from dnal.base.tensors import apart, raw
 from dnal.train.tree import packed, unpacked
 
 LAST = "checkpoint.safetensors"
@@ -50,17 +50,12 @@ class Checkpoints:
         text = json.dumps(document, separators=(",", ":"))
         metadata = {"state": text, "sha256": _digest(copies, text)}
 
-        def write(temporary: Path) -> None:
-            # Not save_file: its own temporary file would stay where a kill leaves it, under a name that nobody knows.
-            temporary.write_bytes(save(copies, metadata))
-            if (self.folder / LAST).exists():
-                (self.folder / LAST).replace(self.folder / BEFORE)
-
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"no checkpoint can be written in '{self.folder}' ({error.strerror}).") from None
-        atomic(self.folder / LAST, write)
+        # Not save_file: its own temporary file would stay where a kill leaves it, under a name that nobody knows.
+        write_bytes(self.folder / LAST, save(copies, metadata), before=self.folder / BEFORE)
 
     def load(self) -> Tree | None:
         """The newest intact checkpoint, or None where there is none.
@@ -93,9 +88,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Removes them."""
-        for name in (LAST, BEFORE):
-            (self.folder / name).unlink(missing_ok=True)
-            temporary_of(self.folder / name).unlink(missing_ok=True)
+        for path in (self.folder / LAST, self.folder / BEFORE, *temporary_files(self.folder, (LAST, BEFORE))):
+            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Tree:

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnal.errors import UserError, described
+from dnal.base.errors import UserError, described
 
 
 def distillation_loss(

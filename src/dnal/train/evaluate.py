@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnal.errors import UserError, described
+from dnal.base.errors import UserError, described
 from dnal.train.place import Loader
 
 Metric = Callable[[nn.Module, Loader], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 
 
 def reset(network: nn.Module, seed: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.checkpoint import Checkpoints, Tree
 from dnal.train.random_state import put_back, random_state
 

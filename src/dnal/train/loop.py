@@ -10,7 +10,7 @@ from typing import Any
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.train.keeper import Keeper, Position, Stateful
 from dnal.train.listener import Listener
 from dnal.train.place import Loader, Place, pair

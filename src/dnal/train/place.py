@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from dnal.errors import UserError, described
+from dnal.base.errors import UserError, described
 from dnal.train.random_state import put_back, random_state
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal.errors import UserError, described
+from dnal.base.errors import UserError, described
 from dnal.space.inputs import at_batch, cloned
 from dnal.space.running import undisturbed
 from dnal.train.distillation import check_logits

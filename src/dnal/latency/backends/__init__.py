@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnal.errors import UserError, suggestion
+from dnal.base.errors import UserError, suggestion
 from dnal.latency.backends.backend import Backend
 from dnal.latency.backends.onnxruntime_cpu import OnnxRuntimeCpu
 from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda

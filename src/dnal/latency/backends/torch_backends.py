@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from dnal.errors import UserError
+from dnal.base.errors import UserError
 from dnal.latency.backends.backend import Backend
 from dnal.latency.layers import Layer
 from dnal.latency.replay import call_of

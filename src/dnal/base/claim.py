@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from dnal.atomic import write_text
-from dnal.errors import UserError
+from dnal.base.atomic import open_to_append, write_text
+from dnal.base.errors import UserError
 
 
 def lock(file: IO[Any], *, wait: bool) -> bool:
@@ -51,7 +51,7 @@ def claimed(folder: Path, name: str, text: str, command: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_text(path, text)
-        file = path.open("a", encoding="utf-8")
+        file = open_to_append(path)
     except OSError as error:
         raise UserError(f"'{folder}' cannot be written ({error.strerror}); choose another with --out.") from None
     with file:

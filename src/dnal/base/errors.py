@@ -12,6 +12,8 @@ class UserError(ValueError):
     The command line prints the sentence and exits with status 2; nothing else in the package catches it.
     """
 
+    __module__ = "dnal"  # where users know it from
+
 
 def described(value: object) -> str:
     """What a value is, for a sentence about a wrong one.
@@ -28,6 +30,35 @@ def described(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    """A text, which may be anybody's, as a terminal shows and does not obey it.
+
+    A space stands for every control character except for new lines, and for what turns the direction of reading; what
+    no encoding can write is told by its number.
+
+    Examples:
+        >>> printable("\\x1b[31mred")
+        ' [31mred'
+    """
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def one_line(text: str, longest: int) -> str:
+    """A text, which may be anybody's, as one printable line; of more than ``longest`` characters the middle is left
+    out."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 2 :]}"
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file's name that is no UTF-8
+        return f"\\x{number - 0xDC00:x}"
+    return f"\\u{number:x}" if 0xD800 <= number <= 0xDFFF else " "
 
 
 def suggestion(word: str, known: Collection[str], otherwise: str | None = None) -> str:
