@@ -4,7 +4,7 @@
 
 CIFAR-10 at 32x32, ResNet-20. Both rows of a seed start from the same trained base, see the same images in the same
 order and are given the same epochs; nobody is taught by the base. Milliseconds are medians of interleaved runs of the
-base and both results in one process, each batch and backend by itself. Widths are multiples of --multiple: where they
+base and both results in one process, each batch and backend by itself. WidthRule are multiples of --multiple: where they
 may have any value, a narrow block costs next to no MACs, and so none is closed.
 
 Rows are appended as they are done, and a seed that is there is not run again.
@@ -29,7 +29,7 @@ from dnal.gates import Gated
 from dnal.latency import measured_ms
 from dnal.methods import budget_recipe
 from dnal.methods.selection import select
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
 from dnal.train.evaluate import accuracy
 from dnal.train.weights import train_weights
@@ -73,9 +73,9 @@ def run_seed(options: argparse.Namespace, seed: int) -> list[dict[str, object]]:
             fabric, Gated(network, space, start=budget_recipe.START), space, limits,
             data.loaders(dataset, options.batch_size, seed=seed).train,
             epochs=options.epochs[1], lr=ARCHITECTURE_RATE * DEFAULT_LR, loss=F.cross_entropy,
-            widths=Widths(multiple=options.multiple),
+            widths=WidthRule(divisor=options.multiple),
         )  # fmt: skip
-        chosen = select(space, scores, limits, Widths(multiple=options.multiple))
+        chosen = select(space, scores, limits, WidthRule(divisor=options.multiple))
         architecture = dnal.Architecture.of(space, chosen)
         small = dnal.compact(network, architecture).to(memory_format=torch.channels_last)
         train(small, options.epochs[2], RETRAIN_RATE * DEFAULT_LR)

@@ -25,7 +25,7 @@ from dnal.latency import LatencyModel, fastest_multiple, focused, measured_ms, p
 from dnal.latency.assessment import assessed
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.uniform import uniform_scores
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.pricing import selected
 from dnal.space.inputs import at_batch
 from result_file import append_rows, read_rows
@@ -82,7 +82,7 @@ def budgets_kept(
     widths, and of the largest L1 norms of fresh weights, which empty some layers. All are measured beside the base;
     None for a bound that no widths keep (on a GPU a small network takes as long as its calls take to issue)."""
     priced = space.with_cost("latency", model.cost(space))
-    largest, widths = l1_scores(network, space), Widths(multiple=multiple)
+    largest, widths = l1_scores(network, space), WidthRule(divisor=multiple)
     networks, asked = [network], {}
     found: dict[str, float | None] = {}
     for name, scores in (("uniform", uniform_scores(space, largest)), ("l1", largest)):

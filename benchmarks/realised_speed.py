@@ -23,7 +23,7 @@ from dnal.latency.backends import backend_of
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.selection import select
 from dnal.methods.uniform import uniform_scores
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from result_file import append_rows, read_rows
 
 BUDGETS = {"resnet50": (0.25,), "vgg16_bn": (0.25,), "mobilenet_v2": (0.8, 0.5, 0.25, 0.1)}
@@ -40,7 +40,7 @@ def rows_of(name: str, batch: int, backend: str, options: argparse.Namespace) ->
     compact, share = [], []
     for budget in budgets:
         limits = {"macs": budget * space.full_cost["macs"]}
-        opened = select(space, scores, limits, Widths(multiple=multiple))
+        opened = select(space, scores, limits, WidthRule(divisor=multiple))
         compact.append(dnal.compact(network, dnal.Architecture.of(space, opened), check=False))
         share.append(space.cost_of(opened)["macs"] / space.full_cost["macs"])
     runtime = backend_of(backend)

@@ -150,8 +150,12 @@ class Architecture:
         Raises:
             UserError: where the disk refuses.
         """
+        write_text(Path(path), json.dumps(self.document(), separators=(",", ":")) + "\n")
+
+    def document(self) -> dict[str, Any]:
+        """What the file holds: plain values."""
         lists, sizes = _lists(self), self.kept.sizes
-        document = {
+        return {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "open": "".join("1" if o else "0" for o in self.open.tolist()),
@@ -168,7 +172,6 @@ class Architecture:
                 for name, shape in self.shapes.items()
             },
         }
-        write_text(Path(path), json.dumps(document, separators=(",", ":")) + "\n")
 
     @staticmethod
     def load(path: str | Path) -> Architecture:
@@ -185,11 +188,23 @@ class Architecture:
         except (ValueError, RecursionError):
             raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
         try:
+            return Architecture.of_document(document)
+        except UserError as error:
+            raise UserError(f"'{path}' is not an architecture: {error}") from None
+
+    @staticmethod
+    def of_document(document: Any) -> Architecture:
+        """Reads what :meth:`document` told.
+
+        Raises:
+            UserError: it tells of no architecture.
+        """
+        try:
             return _parsed(document)
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            if isinstance(error, UserError):
-                raise UserError(f"'{path}' is not an architecture: {error}") from None
-            raise UserError(f"'{path}' is not an architecture: it lacks or garbles {error}.") from None
+            raise UserError(f"it lacks or garbles {error}.") from None
 
 
 def _parsed(document: Mapping[str, Any]) -> Architecture:

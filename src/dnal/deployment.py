@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnal.base.errors import UserError
 from dnal.budget import FIGURES, Budget
 from dnal.methods.selection import least_costs
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.space.inputs import at_batch
 from dnal.space.memory import memory_cost, peak_memory
 from dnal.space.space import Space, known_macs
@@ -29,14 +29,14 @@ MEASURED = {"latency": 0.05}
 
 
 @dataclass(frozen=True)
-class Deployment:
+class Deployed:
     """The batch and the backend ("torch-cpu", "torch-cuda", "onnxruntime-cpu")."""
 
     batch: int
     backend: str
 
     @staticmethod
-    def of(batch: int, backend: str) -> Deployment:
+    def of(batch: int, backend: str) -> Deployed:
         """With "auto" decided: the GPU where there is one.
 
         Raises:
@@ -47,7 +47,7 @@ class Deployment:
         if backend == "auto":
             backend = "torch-cuda" if torch.cuda.is_available() else "torch-cpu"
         backend_of(backend)
-        return Deployment(batch, backend)
+        return Deployed(batch, backend)
 
     def multiple(self, network: nn.Module, space: Space, example: Tensor, possible: Callable[[int], bool]) -> int:
         """The multiple of channels that this backend computes fastest, of those that are possible (1 always is)."""
@@ -59,7 +59,7 @@ class Deployment:
         candidates = [
             number
             for number in CANDIDATES
-            if number == 1 or (possible(number) and least_costs(space, Widths(multiple=number))["macs"] <= limit)
+            if number == 1 or (possible(number) and least_costs(space, WidthRule(divisor=number))["macs"] <= limit)
         ]
         network, example = self._placed(network, example)
         return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch, candidates=candidates)

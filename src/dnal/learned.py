@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from dnal.architecture import Architecture
+from dnal.base.errors import UserError
+from dnal.changes import Change
 from dnal.space.space import Space
 
 
@@ -17,7 +19,7 @@ class Learned:
 
     Attributes:
         network: the compact network, trained, in eval mode.
-        architecture, space: what it kept, and of what.
+        change, space: what became of the network, and what might have. architecture: which channels stay.
         history: one record per epoch of all phases.
         base, compact: macs, params, accuracy (the metric on the test data, or on the validation data where there are
             no test data), latency_ms (of a batch of ``deploy_batch`` on ``backend``); memory (bytes) if it was bounded.
@@ -31,7 +33,7 @@ class Learned:
     """
 
     network: nn.Module
-    architecture: Architecture
+    change: Change
     space: Space
     history: list[dict[str, Any]]
     base: dict[str, float]
@@ -42,3 +44,14 @@ class Learned:
     method: str = "dnal"
     confusion: dict[str, Tensor] = field(default_factory=dict)
     blocks: list[str] = field(default_factory=list)
+
+    @property
+    def architecture(self) -> Architecture:
+        """Which channels stay.
+
+        Raises:
+            UserError: the method has not removed channels.
+        """
+        if self.change.architecture is None:
+            raise UserError("this job removed no channels; its change says what it did.")
+        return self.change.architecture

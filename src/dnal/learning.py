@@ -7,41 +7,73 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.asked import Group, asked_of
 from dnal.base.errors import UserError
 from dnal.budget import Budget
-from dnal.deployment import Deployment
+from dnal.deployment import Deployed
 from dnal.learned import Learned
-from dnal.methods.widths import Widths
+from dnal.methods import Method
+from dnal.methods.widths import WidthRule
 from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
 from dnal.pricing import priced, ranges
+from dnal.settings import Deployment, Numerics, Widths
 from dnal.space.explain import commonest_reasons
-from dnal.space.patterns import Patterns, patterns
 from dnal.space.running import check_changeable
 from dnal.space.space import Space
+from dnal.techniques.distillation import Distillation
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
+from dnal.train.optimizers import MakeOptimizer
+from dnal.train.phase import Loss
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
 from dnal.train.rehearsal import check, examples
 from dnal.train.reproducible import reproducible
-from dnal.train.weights import Loss
+from dnal.train.schedule import Schedule
+from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
 
 PLACE = ("threads", "device", "precision", "memory_format", "processes")
 """Settings that belong to the machine: a job may go on with others, though not to the same last digit."""
+APART = ("metric", "example_inputs", "latency", "fabric", "stop")
+"""Arguments that say nothing of how a job trains."""
+
+
+class Shared(TypedDict, total=False):
+    """The arguments of :func:`learn` that :func:`trade_off` takes too."""
+
+    method: str | Method
+    techniques: Sequence[str | Technique]
+    without: Sequence[str]
+    loss: Loss | None
+    metric: Metric | None
+    epochs: int | tuple[int, int, int] | None
+    lr: float | None
+    optimizer: str | MakeOptimizer
+    schedule: str | Schedule
+    reinitialize: bool | None
+    seed: int
+    base_is_trained: bool
+    example_inputs: Tensor | None
+    widths: Group[Widths]
+    deployment: Group[Deployment]
+    numerics: Group[Numerics]
+    latency: LatencyModel | str | Path | None
+    fabric: Fabric | None
+    stop: Callable[[], bool] | None
 
 
 def learn(
@@ -50,29 +82,23 @@ def learn(
     val: Loader,
     test: Loader | None = None,
     budget: str | Budget | None = None,
-    recipe: Literal["budget", "paper"] = "budget",
+    *,
+    method: str | Method = "dnal",
+    techniques: Sequence[str | Technique] = (),
+    without: Sequence[str] = (),
     loss: Loss | None = None,
     metric: Metric | None = None,
-    base_is_trained: bool = False,
-    *,
-    method: str = "dnal",
-    init: Literal["trained", "fresh"] | None = None,
-    example_inputs: Tensor | None = None,
     epochs: int | tuple[int, int, int] | None = None,
     lr: float | None = None,
-    lambda_: float | None = None,
-    distil: bool | None = None,
-    steps: Literal["joint", "alternating"] = "joint",
+    optimizer: str | MakeOptimizer = "sgd",
+    schedule: str | Schedule = "cosine",
+    reinitialize: bool | None = None,
     seed: int = 0,
-    precision: str = "auto",
-    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto",
-    include: Patterns | None = None,
-    exclude: Patterns | None = None,
-    least: int | float = 1,
-    multiple: int | Literal["auto"] | None = None,
-    depth: bool | None = None,
-    deploy_batch: int = 1,
-    backend: str = "auto",
+    base_is_trained: bool = False,
+    example_inputs: Tensor | None = None,
+    widths: Group[Widths] = None,
+    deployment: Group[Deployment] = None,
+    numerics: Group[Numerics] = None,
     latency: LatencyModel | str | Path | None = None,
     fabric: Fabric | None = None,
     checkpoints: Checkpoints | str | Path | None = None,
@@ -81,44 +107,43 @@ def learn(
 ) -> Learned:
     """Learns a smaller architecture of ``network`` and returns it as an ordinary network.
 
-    Three phases: the base's weights ("base"), gates and, in the budget recipe, weights ("architecture"), and, after the
-    closed channels are removed, the weights of what is left ("retrain"). ``network`` itself is trained in place in the
-    first phase and left whole.
+    Three phases: the base's weights ("base"), the choice of the architecture ("architecture"), in which most methods
+    train too, and, after the closed channels are removed, the weights of what is left ("retrain"). ``network`` itself
+    is trained in place in the first phase and left whole.
 
     Args:
         train, val, test: batches of (inputs (N, ...), targets), those that move something with a length. Training data
-            move weights and, with joint steps, gates; ``val`` is for the log, and moves the gates with alternating
-            steps; ``test`` is measured once, at the end.
-        budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default in the
-            budget recipe. The paper's recipe knows only ``lambda_``; given a budget too, it drops the lowest-ranked
-            channels until it holds.
-        recipe: "budget" (``dnal.methods.budget_recipe``) or "paper" (``dnal.methods.paper_recipe``).
+            move weights and gates; ``val`` is for the log, and for methods that need data of their own; ``test`` is
+            measured once, at the end.
+        budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default, but for
+            methods that need none.
+        method: what chooses: an object such as ``TAS(tau_start=4)``, a text such as "tas:tau_start=4", or the name of
+            one; `dnal methods` lists them. One that does not train leaves the epochs of the second phase to the third,
+            so that all see equally many images.
+        techniques: ways to train better that act beside the method's own: objects, or texts such as "ema:decay=0.99";
+            `dnal techniques` lists them. By default, with the default loss, the network before removal teaches
+            ("distillation"). without: names of the method's own to leave out.
         loss: (outputs, targets) -> scalar; cross entropy by default. It is tried on two examples of ``val`` first.
         metric: (network, loader) -> float, higher is better; it may change the network's mode. By default top-1
             accuracy, of logits (N, classes, ...) and class numbers (N, ...), where -100 does not count.
-        base_is_trained: skip the first phase and train gently.
-        method: who chooses: "dnal", or a name of :func:`dnal.methods.methods`. One that does not train leaves the
-            epochs of the second phase to the third, so that all see equally many images.
-        init: what is retrained: the "trained" weights that are left, or "fresh" ones, the control of what the weights
-            were worth; by default what the method is made for: trained, but for "tas".
-        example_inputs: a batch to trace the network with; by default the first images of ``val``.
-        epochs: of the three phases, or one number shared out as by default: 40, 4, 56, and 40, 20, 40 for the paper's
-            recipe and other methods.
+        epochs: of the three phases, or one number shared out as the method does by default.
         lr: peak learning rate of the base phase, 0.1 by default; the others follow from it.
-        lambda_: the paper recipe's penalty, 1e-4 by default.
-        distil: let the network before removal teach; by default yes in the budget recipe with the default loss.
-        steps: which data move the gates, see ``train``.
+        optimizer: a name ("sgd", "adamw", "lamb", any of timm's), or (network, lr) -> an optimizer.
+        schedule: of the learning rate over base and retraining: "cosine", "one-cycle", "step", "constant", or (progress
+            from 0 to 1, peak, share in which it rises) -> rate.
+        reinitialize: whether what is left is retrained from new weights, the control of what the weights were worth; by
+            default what the method is made for.
         seed: of torch's global random state.
-        precision: of Lightning Fabric, such as 32-true or bf16-mixed; a ``fabric`` has its own. memory_format: of
-            images and convolutions in training. With "auto" the first batch of ``val`` is timed where a step is long
-            enough to matter, and bf16-mixed or contiguous are chosen where they are clearly faster than 32-true and
-            channels_last; on a GPU that has bf16, it is bf16-mixed.
-        include, exclude: names or patterns of what may vary and what may not, see :meth:`dnal.Space.of`.
-        least, multiple: of the width of every group, see :class:`dnal.methods.widths.Widths`; a multiple of "auto" is
-            what ``backend`` computes fastest, the default where the budget bounds the latency (with a ``latency`` model
-            to reuse, what that was made for); else it is 1.
-        depth: whether residual branches may go too, see :meth:`dnal.Space.of`; by default in the budget recipe.
-        deploy_batch, backend: at which memory and latency are stated; "auto" is the GPU where there is one.
+        base_is_trained: skip the first phase and train gently.
+        example_inputs: a batch to trace the network with; by default the first images of ``val``.
+        widths: what may vary and how: a :class:`dnal.settings.Widths`, or a text such as "min_width=8,divisor=auto". A
+            divisor of "auto" is what the backend computes fastest, the default where the budget bounds the latency.
+        deployment: at which batch and where memory and latency are stated: a :class:`dnal.settings.Deployment`, or a
+            text such as "deploy_batch_size=64".
+        numerics: precision and order of memory: a :class:`dnal.settings.Numerics`, or a text. With "auto" the first
+            batch of ``val`` is timed where a step is long enough to matter, and bf16-mixed or contiguous are chosen
+            where they are clearly faster than 32-true and channels_last; on a GPU that has bf16, it is bf16-mixed. A
+            ``fabric`` has its own precision.
         latency: a latency model of this network to reuse, or its file; by default it is profiled, where the budget
             bounds the latency.
         fabric: Lightning's, launched, for several processes or a strategy of your own; one process by default. Each
@@ -127,6 +152,7 @@ def learn(
             often). If it holds one, the job goes on from there, as if it had never stopped.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
+        listener: hears of everything (:class:`dnal.train.listener.Listener`).
 
     Raises:
         UserError: for input that cannot work, before anything is trained.
@@ -135,11 +161,11 @@ def learn(
     Whatever is decided by timing is decided before the first step; equal settings and thread count give equal networks.
     """
     (learned,) = trade_off(
-        network, train, val, test, [budget], recipe=recipe, loss=loss, metric=metric, base_is_trained=base_is_trained,
-        method=method, init=init, example_inputs=example_inputs, epochs=epochs, lr=lr, lambda_=lambda_, distil=distil,
-        steps=steps, seed=seed, precision=precision, memory_format=memory_format, include=include, exclude=exclude,
-        least=least, multiple=multiple, depth=depth, deploy_batch=deploy_batch, backend=backend, latency=latency,
-        fabric=fabric, checkpoints=[checkpoints], stop=stop, listeners=[listener or Listener()],
+        network, train, val, test, [budget], checkpoints=[checkpoints], listeners=[listener or Listener()],
+        method=method, techniques=techniques, without=without, loss=loss, metric=metric, epochs=epochs, lr=lr,
+        optimizer=optimizer, schedule=schedule, reinitialize=reinitialize, seed=seed, base_is_trained=base_is_trained,
+        example_inputs=example_inputs, widths=widths, deployment=deployment, numerics=numerics, latency=latency,
+        fabric=fabric, stop=stop,
     )  # fmt: skip
     return learned
 
@@ -151,33 +177,9 @@ def trade_off(
     test: Loader | None = None,
     budgets: Sequence[str | Budget | None] = (),
     *,
-    recipe: Literal["budget", "paper"] = "budget",
-    loss: Loss | None = None,
-    metric: Metric | None = None,
-    base_is_trained: bool = False,
-    method: str = "dnal",
-    init: Literal["trained", "fresh"] | None = None,
-    example_inputs: Tensor | None = None,
-    epochs: int | tuple[int, int, int] | None = None,
-    lr: float | None = None,
-    lambda_: float | None = None,
-    distil: bool | None = None,
-    steps: Literal["joint", "alternating"] = "joint",
-    seed: int = 0,
-    precision: str = "auto",
-    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto",
-    include: Patterns | None = None,
-    exclude: Patterns | None = None,
-    least: int | float = 1,
-    multiple: int | Literal["auto"] | None = None,
-    depth: bool | None = None,
-    deploy_batch: int = 1,
-    backend: str = "auto",
-    latency: LatencyModel | str | Path | None = None,
-    fabric: Fabric | None = None,
     checkpoints: Sequence[Checkpoints | str | Path | None] = (),
-    stop: Callable[[], bool] | None = None,
     listeners: Sequence[Listener] = (),
+    **shared: Unpack[Shared],
 ) -> list[Learned]:
     """One job per budget, from one base: the first phase is trained once, and the rest goes on from it for each.
 
@@ -194,114 +196,25 @@ def trade_off(
     Raises:
         UserError: as :func:`learn`; all budgets are checked before anything is trained.
     """
-    if not budgets:
-        raise UserError("a trade-off needs at least one budget.")
     check_changeable(network)  # before Fabric moves it, which many of these networks refuse in words of their own
-    plans = [
-        Plan.of(
-            budget=budget,
-            method=method,
-            init=init,
-            recipe=recipe,
-            base_is_trained=base_is_trained,
-            epochs=epochs,
-            lr=lr,
-            lambda_=lambda_,
-            distil=recipe == "budget" and loss is None if distil is None else distil,
-            steps=steps,
-            seed=seed,
-            least=least,
-            multiple=multiple,
-            depth=depth,
-            deploy_batch=deploy_batch,
-            backend=backend,
-        )
-        for budget in budgets
-    ]
-    _check_distinct([plan.budget for plan in plans if plan.budget is not None])
-    Widths(least, multiple if isinstance(multiple, int) else 1)
-    listeners = list(listeners) or [Listener() for _ in plans]
-    checkpoints = list(checkpoints) or [None for _ in plans]
-    for what, given in (("listener", listeners), ("folder of checkpoints", checkpoints)):
-        if len(given) != len(plans):
-            raise UserError(f"give one {what} per budget: {len(plans)}, not {len(given)}.")
-    test = val if test is None else test
-    check_length(train, "training")
-    if steps == "alternating":
-        check_length(val, "validation")
-    alone, fabric = fabric is None, fabric_of(precision) if fabric is None else fabric
-    keepers = [
-        Keeper([train, val, test], _folder(place), stop=stop, writes=fabric.is_global_zero) for place in checkpoints
-    ]
+    plans = _plans(budgets, shared)
+    listeners = _one_each("listener", listeners, len(plans), Listener)
+    checkpoints = _one_each("folder of checkpoints", checkpoints, len(plans), lambda: None)
+    data = _Data(train, val, val if test is None else test)
+    asked, given = plans[0].asked, shared.get("fabric")
+    precision = asked.numerics.precision
+    fabric = fabric_of(precision) if given is None else given
+    stop = shared.get("stop")
+    keepers = [Keeper(data, _folder(place), stop=stop, writes=fabric.is_global_zero) for place in checkpoints]
     fabric.barrier()  # all have read before one writes
-    kept = [keeper for keeper in keepers if keeper.tree is not None]
-    if kept:  # what timing decided stands
-        plans = [
-            replace(
-                plan,
-                multiple=keeper.job.get("multiple", plan.multiple) if plan.multiple == "auto" else plan.multiple,
-                backend=keeper.job.get("backend", plan.backend) if plan.backend == "auto" else plan.backend,
-            )
-            for plan, keeper in zip(plans, keepers, strict=True)
-        ]
-        latency = _known(kept[0]) or latency
-        precision = kept[0].job["precision"] if precision == "auto" else precision
-        memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         _brought_home(network, fabric) as home,
         reproducible(fabric.device),
     ):
-        deployment = Deployment.of(deploy_batch, plans[0].backend)
-        named = {"validation": val} if test is val else {"validation": val, "test": test}
-        held_out = [pair(first_batch(loader, data)) for data, loader in named.items()]
-        example = _example([inputs for inputs, _ in held_out], example_inputs).to(fabric.device)
-        placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
-        space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
-        _check_removable(space, chosen_by_name=bool(include or exclude))
-        _check_trained(network, plans[0])
-        loss, metric = loss or F.cross_entropy, metric or accuracy
-        for batch in held_out:
-            check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
-        inputs, targets = fabric.to_device(examples(held_out[0]))
-        layout = workable(memory_format, network, inputs, targets, loss)
-        everyone = Chorus(listeners)
-        space, plans, model = _by_one(
-            fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
-        )
-        everyone.space(space, ranges(space, plans, model))
-        if alone:
-            precision, layout = arranged(fabric, precision, layout, network, space.full_cost["macs"], held_out[0], loss)
-            fabric = fabric_of(precision)
-        order = ORDERS["channels_last" if layout == "auto" else layout]
-        torch.manual_seed(seed)
-        decided = {
-            "precision": str(fabric.strategy.precision.precision),
-            "memory_format": "channels_last" if order is torch.channels_last and example.dim() == 4 else "contiguous",
-            "threads": torch.get_num_threads(),
-            "device": fabric.device.type,
-            "processes": fabric.world_size,
-            "input_shape": list(example.shape[1:]),
-            "variables": space.num_variables,
-            "branches": space.num_branches,
-            "include": list(patterns(include)),
-            "exclude": list(patterns(exclude)),
-        }
-        settings = [plan.settings() | decided for plan in plans]
-        for keeper, own in zip(keepers, settings, strict=True):
-            keeper.check(_identity(own))
-        for own, listener in zip(settings, listeners, strict=True):
-            listener.start(own)
-        if model is not None:
-            everyone.latency(model)
-
-        placed(network, fabric, example, order)
-        job = Job(
-            fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
-            loss, metric,
-        )  # fmt: skip
-        train_base(job, plans[0], keepers, settings, everyone)
+        job, plans, settings = _prepared(network, data, plans, keepers, listeners, fabric, shared)
+        train_base(job, plans[0], keepers, settings, Chorus(listeners))
         base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
         results = []
         for plan, own, keeper, listener in zip(plans, settings, keepers, listeners, strict=True):
@@ -309,8 +222,130 @@ def trade_off(
             learned.network.to(home)
             listener.finish(learned)
             results.append(learned)
-        placed(network, fabric, example, torch.contiguous_format)
+        placed(network, job.fabric, job.example, torch.contiguous_format)
         return results
+
+
+class _Data(NamedTuple):
+    train: Loader
+    val: Loader
+    test: Loader
+
+
+def _plans(budgets: Sequence[str | Budget | None], shared: Shared) -> list[Plan]:
+    """A plan per budget, checked as far as it goes without network and data."""
+    if not budgets:
+        raise UserError("a trade-off needs at least one budget.")
+    told: dict[str, Any] = {name: value for name, value in shared.items() if name not in APART}
+    asked = asked_of(**told)
+    plans = [Plan.of(budget, asked) for budget in budgets]
+    _check_distinct([plan.budget for plan in plans if plan.budget is not None])
+    divisor = asked.widths.divisor
+    WidthRule(asked.widths.min_width, divisor if isinstance(divisor, int) else 1)
+    return plans
+
+
+def _one_each(what: str, given: Sequence[Any], count: int, default: Callable[[], Any]) -> list[Any]:
+    """One thing per budget: those given, or default ones."""
+    things = list(given) or [default() for _ in range(count)]
+    if len(things) != count:
+        raise UserError(f"give one {what} per budget: {count}, not {len(things)}.")
+    return things
+
+
+def _prepared(
+    network: nn.Module,
+    data: _Data,
+    plans: list[Plan],
+    keepers: list[Keeper],
+    listeners: list[Listener],
+    fabric: Fabric,
+    shared: Shared,
+) -> tuple[Job, list[Plan], list[dict[str, Any]]]:
+    """Everything that is decided before the first step: what may vary, what it costs, which numbers to compute with.
+
+    Returns:
+        the job, the plans with nothing left open, and the settings of each as plain values.
+    """
+    plans, latency, numerics = _as_kept(plans, keepers, shared.get("latency"))
+    asked = plans[0].asked
+    check_length(data.train, "training")
+    deployment = Deployed.of(asked.deployment.deploy_batch_size, asked.deployment.backend)
+    named = {"validation": data.val} if data.test is data.val else {"validation": data.val, "test": data.test}
+    held_out = [pair(first_batch(loader, kind)) for kind, loader in named.items()]
+    example = _example([inputs for inputs, _ in held_out], shared.get("example_inputs")).to(fabric.device)
+    placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
+    widths = asked.widths
+    space = Space.of(
+        network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks)
+    )  # fmt: skip
+    _check_removable(space, chosen_by_name=bool(widths.include or widths.exclude))
+    _check_trained(network, plans[0])
+    loss, metric = shared.get("loss") or F.cross_entropy, shared.get("metric") or accuracy
+    taught = any(isinstance(technique, Distillation) for technique in asked.techniques)
+    for batch in held_out:
+        check(network, fabric.to_device(batch), loss, metric, distil=taught)
+    inputs, targets = fabric.to_device(examples(held_out[0]))
+    layout = workable(numerics.memory_format, network, inputs, targets, loss)
+    everyone = Chorus(listeners)
+    space, plans, model = _by_one(
+        fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
+    )
+    everyone.space(space, ranges(space, plans, model))
+    if shared.get("fabric") is None:
+        precision, layout = arranged(
+            fabric, numerics.precision, layout, network, space.full_cost["macs"], held_out[0], loss
+        )
+        fabric = fabric_of(precision)
+    order = ORDERS["channels_last" if layout == "auto" else layout]
+    torch.manual_seed(asked.training.seed)
+    settings = [plan.settings() | _decided(fabric, order, example, space) for plan in plans]
+    for keeper, own in zip(keepers, settings, strict=True):
+        keeper.check(_identity(own))
+    for own, listener in zip(settings, listeners, strict=True):
+        listener.start(own)
+    if model is not None:
+        everyone.latency(model)
+    placed(network, fabric, example, order)
+    job = Job(
+        fabric, order, network, space, model, example, deployment, shared_out(data.train, fabric), data.val, data.test,
+        loss, metric,
+    )  # fmt: skip
+    return job, plans, settings
+
+
+def _as_kept(
+    plans: list[Plan], keepers: list[Keeper], latency: LatencyModel | str | Path | None
+) -> tuple[list[Plan], LatencyModel | str | Path | None, Numerics]:
+    """Plans, latency model and numerics with what timing decided when a job that goes on was begun."""
+    numerics = plans[0].asked.numerics
+    kept = next((keeper for keeper in keepers if keeper.tree is not None), None)
+    if kept is None:
+        return plans, latency, numerics
+    decided = []
+    for plan, keeper in zip(plans, keepers, strict=True):
+        if plan.asked.widths.divisor == "auto" and "divisor" in keeper.job:
+            plan = plan.with_widths(divisor=keeper.job["divisor"])
+        if plan.asked.deployment.backend == "auto" and "backend" in keeper.job:
+            plan = plan.with_backend(keeper.job["backend"])
+        decided.append(plan)
+    open_ = [name for name in ("precision", "memory_format") if getattr(numerics, name) == "auto"]
+    numerics = replace(numerics, **{name: kept.job[name] for name in open_})
+    return decided, _known(kept) or latency, numerics
+
+
+def _decided(fabric: Fabric, order: torch.memory_format, example: Tensor, space: Space) -> dict[str, Any]:
+    """What the machine and the network decided, as plain values."""
+    return {
+        "precision": str(fabric.strategy.precision.precision),
+        "memory_format": "channels_last" if order is torch.channels_last and example.dim() == 4 else "contiguous",
+        "threads": torch.get_num_threads(),
+        "device": fabric.device.type,
+        "processes": fabric.world_size,
+        "input_shape": list(example.shape[1:]),
+        "variables": space.num_variables,
+        "branches": space.num_branches,
+    }
 
 
 @contextmanager
@@ -362,7 +397,7 @@ def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
 
 def _check_trained(network: nn.Module, plan: Plan) -> None:
     """Refuses a network that cannot learn, if it is to be trained at all."""
-    if any(plan.epochs) and not any(parameter.requires_grad for parameter in network.parameters()):
+    if any(phase.epochs for phase in plan.phases) and not any(p.requires_grad for p in network.parameters()):
         raise UserError("no parameter of this network has requires_grad; set it for those that may be trained.")
 
 

@@ -13,13 +13,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.architecture import Architecture
-from dnal.compaction import compact
-from dnal.deployment import Deployment, kept_bounds
+from dnal.changes import CHANGES, Change
+from dnal.deployment import Deployed, kept_bounds
 from dnal.learned import Learned
-from dnal.methods import method_of
 from dnal.methods.task import Task
-from dnal.plan import WARMUP, Plan
+from dnal.plan import BASE, RETRAIN, SEARCH, Plan
 from dnal.pricing import full_costs, selected, widths_of
 from dnal.space.space import Space
 from dnal.supernet.text import blocks
@@ -27,8 +25,8 @@ from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measur
 from dnal.train.fresh import reset
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
+from dnal.train.phase import Context, Loss, Phase, run_phase
 from dnal.train.place import Loader, Place
-from dnal.train.weights import Loss, train_weights
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
@@ -44,7 +42,7 @@ class Job:
     space: Space
     latency: LatencyModel | None
     example: Tensor
-    deployment: Deployment
+    deployment: Deployed
     train: Loader
     val: Loader
     test: Loader
@@ -58,7 +56,7 @@ class Job:
 def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[str, Any]], listener: Listener) -> None:
     """The first phase, once for all budgets that have not come further; the base is in ``job.network`` then."""
     place = Place(job.train)
-    waiting = [(keeper, own) for keeper, own in zip(keepers, settings, strict=True) if keeper.phase in (None, "base")]
+    waiting = [(keeper, own) for keeper, own in zip(keepers, settings, strict=True) if keeper.phase in (None, BASE)]
     if not waiting:
         job.network.load_state_dict(keepers[0].carried("base"))
         return
@@ -66,14 +64,14 @@ def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[
     latency = None if job.latency is None else job.latency.document()
     if leader.phase is None:
         leader.begin(
-            "base", job=own, history=[], parts={"network": job.network, "place": place},
+            BASE, job=own, history=[], parts={"network": job.network, "place": place},
             carried={"latency": latency},
         )  # fmt: skip
     history: list[dict[str, Any]] = []
-    _train(job, job.network, "base", plan, 0, listener, history, leader, warmup=WARMUP)
+    _train(job, job.network, plan.phase(BASE), listener, history, leader)
     for keeper, own in waiting:
         keeper.begin(
-            "architecture", job=own, history=history, parts={"place": place},
+            SEARCH, job=own, history=history, parts={"place": place},
             carried={"latency": latency, "base": job.network.state_dict()},
         )  # fmt: skip
 
@@ -82,24 +80,24 @@ def shrunk(
     job: Job, base: nn.Module, plan: Plan, settings: dict[str, Any], keeper: Keeper, listener: Listener
 ) -> Learned:
     """The second and third phase for one budget, or what is left of them, and the figures."""
-    teacher = base if plan.distil else None
     working, history = copy.deepcopy(job.network), keeper.history
-    if keeper.phase == "architecture":
-        architecture = Architecture.of(job.space, _search(job, working, plan, teacher, listener, history, keeper))
-        small = compact(working, architecture)
-        if plan.init == "fresh":
-            reset(small, plan.seed)
+    if keeper.phase == SEARCH:
+        change = _searched(job, working, plan, base, listener, history, keeper)
+        small = change.apply(working)
+        if plan.asked.training.reinitialize:
+            reset(small, plan.asked.training.seed)
         placed(small, job.fabric, job.example, job.order)
+        carried = {name: keeper.carried(name) for name in ("latency", "base")}
         keeper.begin(
-            "retrain", job=settings, history=history, parts={"network": small, "place": Place(job.train)},
-            carried={name: keeper.carried(name) for name in ("latency", "base")} | {"open": architecture.open},
+            RETRAIN, job=settings, history=history, parts={"network": small, "place": Place(job.train)},
+            carried={**carried, "change": change.document(), "kind": change.file},
         )  # fmt: skip
     else:
-        architecture = Architecture.of(job.space, keeper.carried("open"))
-        small = compact(working, architecture)
+        kind = next(kind for kind in CHANGES if kind.file == keeper.carried("kind"))
+        change = kind.of_document(keeper.carried("change"))
+        small = change.apply(working)
         placed(small, job.fabric, job.example, job.order)
-    warmup = WARMUP if plan.init == "fresh" else 0.0
-    _train(job, small, "retrain", plan, 2, listener, history, keeper, teacher=teacher, warmup=warmup)
+    _train(job, small, plan.phase(RETRAIN), listener, history, keeper, base=base, change=change)
     small.eval()
     base = copy.deepcopy(base)
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
@@ -108,12 +106,15 @@ def shrunk(
     (base_row, small_row), confusion = _measured(job, {"base": base, "compact": small})
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
-        for phase in ("base", "architecture", "retrain")
+        for phase in (phase.name for phase in plan.phases)
     }
     seconds["measure"] = round(time.perf_counter() - begun, 3)
     constraints: list[dict[str, Any]] = []
     if plan.budget is not None:
-        predicted = {} if job.latency is None else {"latency": job.latency.predicted_ms(job.space, architecture.open)}
+        opened = None if change.architecture is None else change.architecture.open
+        predicted = (
+            {} if job.latency is None or opened is None else {"latency": job.latency.predicted_ms(job.space, opened)}
+        )
         constraints = kept_bounds(plan.budget, base_row, small_row, predicted)
     for row in constraints:
         if not row["holds"]:
@@ -123,8 +124,9 @@ def shrunk(
                 stacklevel=4,
             )
     return Learned(
-        small, architecture, job.space, history, base_row, small_row, constraints, settings, seconds, plan.method,
-        confusion, blocks(job.network, architecture),
+        small, change, job.space, history, base_row, small_row, constraints, settings, seconds,
+        settings["method"]["name"], confusion,
+        [] if change.architecture is None else blocks(job.network, change.architecture),
     )  # fmt: skip
 
 
@@ -149,48 +151,43 @@ def _measured(job: Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, 
 def _train(
     job: Job,
     network: nn.Module,
-    name: str,
-    plan: Plan,
-    phase: int,
+    phase: Phase,
     listener: Listener,
     history: list[dict[str, Any]],
     keeper: Keeper,
     *,
-    teacher: nn.Module | None = None,
-    warmup: float = 0.0,
+    base: nn.Module | None = None,
+    change: Change | None = None,
 ) -> None:
-    """A phase of the plan that trains weights only, in place."""
-    train_weights(
-        job.fabric, network, job.train, name=name, epochs=plan.epochs[phase], lr=plan.rates[phase], loss=job.loss,
-        teacher=teacher, warmup=warmup, validate=job.validate, listener=listener, history=history, keeper=keeper,
-    )  # fmt: skip
+    """A phase that trains weights only, in place."""
+    hooks = [] if change is None else change.hooks(network)
+    around = Context(job.fabric, job.train, job.loss, base, listener, history, keeper)
+    run_phase(phase, network, around, hooks=hooks, validate=job.validate)
 
 
-def _search(
+def _searched(
     job: Job,
     network: nn.Module,
     plan: Plan,
-    teacher: nn.Module | None,
+    base: nn.Module,
     listener: Listener,
     history: list[dict[str, Any]],
     keeper: Keeper,
-) -> Tensor:
-    """The plan's method on a network, which it may change: the variables that stay, bool, (num_gates,)."""
-    space, widths = job.space, widths_of(plan)
+) -> Change:
+    """What the plan's method makes of a network, which it may train."""
+    space, widths, method = job.space, widths_of(plan), plan.asked.method
     limits = plan.budget.limits(full_costs(space, job.latency)) if plan.budget is not None else {}
 
     def select(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
         return selected(space, scores, {**limits, **(tighter or {})}, widths, job.latency)
 
     task = Task(
-        fabric=job.fabric, network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths,
-        select=select, train=job.train, val=job.val, loss=job.loss, epochs=plan.epochs[1], lr=plan.rates[1],
-        seed=plan.seed, recipe=plan.recipe, lambda_=plan.lambda_, steps=plan.steps, teacher=teacher,
-        validate=job.validate, listener=listener, history=history, keeper=keeper,
+        network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select, val=job.val,
+        phase=plan.phase(SEARCH), context=Context(job.fabric, job.train, job.loss, base, listener, history, keeper),
+        seed=plan.asked.training.seed, validate=job.validate,
     )  # fmt: skip
-    method = method_of(plan.method)
     if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn
-        keeper.resume("architecture", {"place": Place(job.train)}, history)
+        keeper.resume(SEARCH, {"place": Place(job.train)}, history)
     return method.choose(task)
 
 

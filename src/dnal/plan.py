@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, Literal
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, suggestion
+from dnal.base.options import values_of
 from dnal.budget import Budget
+from dnal.methods import METHODS, Method
+from dnal.settings import DEFAULT_BUDGET, DEFAULT_LR, Deployment, Numerics, Training, Widths
+from dnal.techniques import TECHNIQUES
+from dnal.train.optimizers import MakeOptimizer, optimizer_of
+from dnal.train.phase import Phase
+from dnal.train.schedule import Schedule, schedule_of
+from dnal.train.technique import PHASES, Technique
 
-RECIPES = ("budget", "paper")
-INITS = ("trained", "fresh")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-STEPS = ("joint", "alternating")
-DEFAULT_BUDGET = "macs<=30%"
-DEFAULT_EPOCHS = (40, 4, 56)
-"""Of base, search and retraining. A longer search was not measurably better, and its steps are as dear as the base's
-(benchmarks/RESEARCH.md)."""
-LONG_SEARCH = (40, 20, 40)
-"""For whatever was published with a long search: the paper's recipe, and the methods to compare with that train."""
-DEFAULT_LR = 0.1
-DEFAULT_LAMBDA = 1e-4
 ARCHITECTURE_RATE = 0.3
 RETRAIN_RATE = 0.5
 """Learning rates of the second and third phase, as shares of the first one's."""
@@ -29,144 +26,147 @@ WARMUP = 0.1
 GENTLE = 0.1
 """Factor on both when the base is trained already: what it knows should survive."""
 
+BASE, SEARCH, RETRAIN = PHASES
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job was asked for, apart from its budgets, network and data.
+
+    Attributes:
+        techniques: beside those that the method has by default. without: names of those of the method to leave out.
+        own_loss: the loss is not the default one, so that no technique of the method's is sure to fit.
+        optimizer, schedule: functions of the user's, which ``training`` names only.
+    """
+
+    method: Method
+    techniques: tuple[Technique, ...] = ()
+    without: tuple[str, ...] = ()
+    training: Training = field(default_factory=Training)
+    widths: Widths = field(default_factory=Widths)
+    deployment: Deployment = field(default_factory=Deployment)
+    numerics: Numerics = field(default_factory=Numerics)
+    base_is_trained: bool = False
+    own_loss: bool = False
+    optimizer: MakeOptimizer | None = None
+    schedule: Schedule | None = None
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about a job that needs neither network nor data.
+    """Everything about a job under one budget that needs neither network nor data.
 
     Attributes:
-        method: who chooses the architecture. init: which weights are retrained, "trained" or "fresh".
-        epochs, rates: of the phases base, architecture, retrain; a rate is the peak learning rate of the weights.
-        lambda_: the penalty of the paper's recipe.
-        distil: whether the network before removal teaches. steps: "joint" or "alternating".
-        least, multiple: the widths that a group may have (:class:`dnal.methods.widths.Widths`); a multiple of "auto"
-            is not decided yet.
-        depth: whether branches may go too.
-        deploy_batch, backend: at which memory and latency are stated; a backend of "auto" is not decided yet.
+        asked: with what was left open filled in, except for the divisor, the backend, the precision and the order of
+            memory, which may still be "auto".
+        phases: base, search and retraining. Their rates are the peak learning rates of the weights.
     """
 
     budget: Budget | None
-    method: str
-    init: str
-    recipe: str
-    base_is_trained: bool
-    epochs: tuple[int, int, int]
-    rates: tuple[float, float, float]
-    lambda_: float
-    distil: bool
-    steps: str
-    seed: int
-    least: int | float
-    multiple: int | Literal["auto"]
-    depth: bool
-    deploy_batch: int
-    backend: str
+    asked: Asked
+    phases: tuple[Phase, Phase, Phase]
 
     @staticmethod
-    def of(
-        *,
-        budget: str | Budget | None,
-        method: str = "dnal",
-        init: str | None = None,
-        recipe: str,
-        base_is_trained: bool,
-        epochs: int | tuple[int, int, int] | None,
-        lr: float | None,
-        lambda_: float | None,
-        distil: bool,
-        steps: str,
-        seed: int,
-        least: int | float = 1,
-        multiple: int | Literal["auto"] | None = None,
-        depth: bool | None = None,
-        deploy_batch: int = 1,
-        backend: str = "auto",
-    ) -> Plan:
-        """Fills in what was left open; arguments as in :func:`dnal.learn`.
+    def of(budget: str | Budget | None, asked: Asked) -> Plan:
+        """Fills in what was left open.
 
         Raises:
             UserError: for what cannot work with any network.
         """
-        from dnal.methods import method_of  # torch, which the command line's help need not wait for
-
-        chooser = method_of(method)
-        init = init or ("fresh" if chooser.fresh else "trained")
-        _one_of("init", init, INITS)
-        _one_of("recipe", recipe, RECIPES)
-        if method != "dnal" and recipe != "budget":
-            raise UserError(f"recipe='{recipe}' belongs to method='dnal', not to '{method}'.")
-        _one_of("steps", steps, STEPS)
-        peak = DEFAULT_LR if lr is None else lr
-        if not (math.isfinite(peak) and peak > 0):
-            raise UserError(f"the learning rate must be above zero, not {lr}.")
-        if lambda_ is not None and recipe != "paper":
-            raise UserError("lambda belongs to recipe='paper'; the budget recipe finds its own multiplier.")
-        penalty = DEFAULT_LAMBDA if lambda_ is None else lambda_
-        if not (math.isfinite(penalty) and penalty >= 0):
-            raise UserError(f"lambda must not be negative, not {lambda_}.")
-        if deploy_batch < 1:
-            raise UserError(f"the batch at which memory and latency are stated is 1 or more, not {deploy_batch}.")
-        if budget is None and recipe == "budget":
+        method, training = asked.method, asked.training
+        reinitialize = method.reinitializes if training.reinitialize is None else training.reinitialize
+        if budget is None and method.needs_budget:
             budget = DEFAULT_BUDGET
         if budget is not None and not isinstance(budget, Budget):
             budget = Budget.parse(budget)
-        if multiple is None:
-            multiple = "auto" if budget is not None and "latency" in budget.costs else 1
-        later = peak * (GENTLE if base_is_trained else 1.0)
-        return Plan(
-            budget=budget,
-            method=method,
-            init=init,
-            recipe=recipe,
-            base_is_trained=base_is_trained,
-            epochs=_phases(epochs, _usual(method, recipe), base_is_trained, chooser.trains),
-            rates=(peak, ARCHITECTURE_RATE * later, peak if init == "fresh" else RETRAIN_RATE * later),
-            lambda_=penalty,
-            distil=distil,
-            steps=steps,
-            seed=seed,
-            least=least,
-            multiple=multiple,
-            depth=recipe == "budget" if depth is None else depth,
-            deploy_batch=deploy_batch,
-            backend=backend,
+        widths = asked.widths
+        if widths.divisor is None:
+            bounded = budget is not None and "latency" in budget.costs
+            widths = replace(widths, divisor="auto" if bounded else 1)
+        if widths.prune_blocks is None:
+            widths = replace(widths, prune_blocks=method.prunes_blocks)
+        peak = DEFAULT_LR if training.lr is None else training.lr
+        later = peak * (GENTLE if asked.base_is_trained else 1.0)
+        epochs = phases_of(training.epochs, method, asked.base_is_trained)
+        rates = (peak, ARCHITECTURE_RATE * later, peak if reinitialize else RETRAIN_RATE * later)
+        techniques = techniques_of(asked)
+        optimizer = asked.optimizer or optimizer_of(training.optimizer)
+        schedule = asked.schedule or schedule_of(training.schedule)
+        warmups = (WARMUP, 0.0, WARMUP if reinitialize else 0.0)
+        base, search, retrain = (
+            Phase(name, count, rate, warmup, acting(techniques, name), optimizer, schedule)
+            for name, count, rate, warmup in zip(PHASES, epochs, rates, warmups, strict=True)
         )
+        _warn_of_idle(techniques, [phase for phase in (base, search, retrain) if phase.epochs])
+        filled = replace(
+            asked, techniques=techniques, widths=widths,
+            training=replace(training, epochs=epochs, lr=peak, reinitialize=reinitialize),
+        )  # fmt: skip
+        return Plan(budget, filled, (base, search, retrain))
+
+    def phase(self, name: str) -> Phase:
+        """The phase of this name."""
+        return next(phase for phase in self.phases if phase.name == name)
+
+    def with_widths(self, **values: Any) -> Plan:
+        """The same with other settings of the widths."""
+        return replace(self, asked=replace(self.asked, widths=replace(self.asked.widths, **values)))
+
+    def with_backend(self, backend: str) -> Plan:
+        """The same on another backend."""
+        deployment = replace(self.asked.deployment, backend=backend)
+        return replace(self, asked=replace(self.asked, deployment=deployment))
 
     def settings(self) -> dict[str, Any]:
         """The plan as plain values."""
+        asked = self.asked
         return {
             "budget": None if self.budget is None else str(self.budget),
-            "method": self.method,
-            "init": self.init,
-            "recipe": self.recipe,
-            "epochs": list(self.epochs),
-            "lr": self.rates[0],
-            "rates": list(self.rates),
-            "lambda": self.lambda_ if self.recipe == "paper" else None,
-            "base_is_trained": self.base_is_trained,
-            "distil": self.distil,
-            "steps": self.steps,
-            "seed": self.seed,
-            "least": self.least,
-            "multiple": self.multiple,
-            "depth": self.depth,
-            "deploy_batch": self.deploy_batch,
-            "backend": self.backend,
+            "method": METHODS.values(asked.method),
+            "techniques": [TECHNIQUES.values(technique) for technique in asked.techniques],
+            **values_of(asked.training),
+            "rates": [phase.lr for phase in self.phases],
+            **values_of(asked.widths),
+            **values_of(asked.deployment),
+            "base_is_trained": asked.base_is_trained,
         }
 
 
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"unknown {what} '{value}'; choose {' or '.join(known)}.")
+def techniques_of(asked: Asked) -> tuple[Technique, ...]:
+    """The techniques that act: the method's own but for those left out, each replaced by one of its kind that was
+    asked for, then the others.
+
+    Raises:
+        UserError: one is left out that the method does not have.
+    """
+    own = () if asked.own_loss else asked.method.techniques
+    for name in asked.without:
+        if name not in own:
+            has = f"it has {', '.join(own)}" if own else "it has none here"
+            raise UserError(
+                f"the technique '{name}' cannot be left out: the method does not have it by default; "
+                f"{suggestion(name, own, has)}."
+            )
+    given = {TECHNIQUES.name_of(technique): technique for technique in asked.techniques}
+    if len(given) < len(asked.techniques):
+        raise UserError("a technique was given twice.")
+    kept = [name for name in own if name not in asked.without]
+    first = [given.get(name) or TECHNIQUES.read(name) for name in kept]
+    return (*first, *(technique for name, technique in given.items() if name not in kept))
 
 
-def _usual(method: str, recipe: str) -> tuple[int, int, int]:
-    return DEFAULT_EPOCHS if (method, recipe) == ("dnal", "budget") else LONG_SEARCH
+def acting(techniques: Sequence[Technique], phase: str) -> tuple[Technique, ...]:
+    """Those that act in a phase."""
+    return tuple(technique for technique in techniques if phase in technique.phases)
 
 
-def _phases(
-    epochs: int | tuple[int, int, int] | None, usual: tuple[int, int, int], base_is_trained: bool, trains: bool
-) -> tuple[int, int, int]:
+def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is_trained: bool) -> tuple[int, int, int]:
+    """The epochs of base, search and retraining.
+
+    Raises:
+        UserError: too few.
+    """
+    usual = method.epochs
     if epochs is None:
         first, second, third = usual
     elif isinstance(epochs, int):
@@ -175,11 +175,20 @@ def _phases(
         first, second = (max(1, round(epochs * share / sum(usual))) for share in usual[:2])
         third = epochs - first - second
     else:
-        if len(epochs) != 3:
-            raise UserError(f"give the epochs of three phases, or one number, not {len(epochs)} numbers.")
         first, second, third = epochs
-    if not trains:
+    if not method.trains:
         second, third = 0, third + second
-    if min(first, third) < 0 or second < trains:
+    if min(first, third) < 0 or second < method.trains:
         raise UserError(f"epochs must not be negative and the second phase needs one, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third
+
+
+def _warn_of_idle(techniques: Sequence[Technique], phases: Sequence[Phase]) -> None:
+    """Says which techniques do nothing in this job."""
+    for technique in techniques:
+        if not any(phase.name in technique.phases for phase in phases):
+            warnings.warn(
+                f"the technique '{TECHNIQUES.name_of(technique)}' acts in {' and '.join(technique.phases)}, where this "
+                "job trains nothing: it changes nothing.",
+                stacklevel=4,
+            )

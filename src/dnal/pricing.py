@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from dnal.budget import Budget
-from dnal.deployment import Deployment, known_latency
+from dnal.deployment import Deployed, known_latency
 from dnal.methods.selection import CLOSE, least_costs, select
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.plan import Plan
 from dnal.space.space import Space
 from dnal.train.listener import Listener
@@ -26,13 +25,13 @@ CORRECTIONS = 5
 def priced(
     space: Space,
     plans: list[Plan],
-    deployment: Deployment,
+    deployment: Deployed,
     network: nn.Module,
     example: Tensor,
     latency: LatencyModel | str | Path | None,
     listener: Listener,
 ) -> tuple[Space, list[Plan], LatencyModel | None]:
-    """Whatever timing decides: the Space with all costs that the budgets bound, the plans with their multiple and
+    """Whatever timing decides: the Space with all costs that the budgets bound, the plans with their divisor and
     backend, and the latency model if a budget asks for one.
 
     Raises:
@@ -42,23 +41,24 @@ def priced(
     bounded = {cost for budget in budgets for cost in budget.costs}
     if "memory" in bounded:
         space = deployment.with_memory(space, network, example)
-    undecided = [plan.multiple == "auto" for plan in plans]
+    undecided = [plan.asked.widths.divisor == "auto" for plan in plans]
     if any(undecided):
-        own = [plan.budget for plan in plans if plan.multiple == "auto" and plan.budget is not None]
+        own = [plan.budget for plan, auto in zip(plans, undecided, strict=True) if auto and plan.budget is not None]
         if latency is not None:
-            multiple = known_latency(latency).multiple  # decided when it was profiled
+            divisor = known_latency(latency).multiple  # decided when it was profiled
         else:
-            multiple = deployment.multiple(
-                network, space, example, lambda number: _reachable(space, own, Widths(plans[0].least, number))
+            narrowest = plans[0].asked.widths.min_width
+            divisor = deployment.multiple(
+                network, space, example, lambda number: _reachable(space, own, WidthRule(narrowest, number))
             )
-        plans = _decided(plans, undecided, multiple)
-    plans = [replace(plan, backend=deployment.backend) for plan in plans]
+        plans = _decided(plans, undecided, divisor)
+    plans = [plan.with_backend(deployment.backend) for plan in plans]
     _check(space, plans)  # before a profile takes its time
     if "latency" not in bounded:
         return space, plans, None
     counted = space
     while True:
-        least = min(widths_of(plan).multiple for plan in plans if plan.budget and "latency" in plan.budget.costs)
+        least = min(widths_of(plan).divisor for plan in plans if plan.budget and "latency" in plan.budget.costs)
         model = deployment.latency(counted, network, example, least, latency, listener.profiling)
         space = counted.with_cost("latency", model.cost(counted))
         too_coarse = any(
@@ -78,8 +78,8 @@ def priced(
     return space, plans, model
 
 
-def _decided(plans: list[Plan], undecided: list[bool], multiple: int) -> list[Plan]:
-    return [replace(plan, multiple=multiple) if auto else plan for auto, plan in zip(undecided, plans, strict=True)]
+def _decided(plans: list[Plan], undecided: list[bool], divisor: int) -> list[Plan]:
+    return [plan.with_widths(divisor=divisor) if auto else plan for auto, plan in zip(undecided, plans, strict=True)]
 
 
 def _check(space: Space, plans: list[Plan], latency: LatencyModel | None = None) -> None:
@@ -96,14 +96,15 @@ def full_costs(space: Space, latency: LatencyModel | None) -> dict[str, float]:
     return space.full_cost | ({} if latency is None else {"latency": latency.base_ms})
 
 
-def widths_of(plan: Plan) -> Widths:
-    """The rule for the widths of a plan whose multiple is decided."""
-    assert plan.multiple != "auto"
-    return Widths(plan.least, plan.multiple)
+def widths_of(plan: Plan) -> WidthRule:
+    """The rule for the widths of a plan whose divisor is decided."""
+    widths = plan.asked.widths
+    assert isinstance(widths.divisor, int)
+    return WidthRule(widths.min_width, widths.divisor)
 
 
 def _reachable(
-    space: Space, budgets: Iterable[Budget | None], widths: Widths, latency: LatencyModel | None = None
+    space: Space, budgets: Iterable[Budget | None], widths: WidthRule, latency: LatencyModel | None = None
 ) -> bool:
     """Whether some architecture with such widths keeps each bound, as far as their costs are known yet."""
     full, lowest = full_costs(space, latency), least_costs(space, widths)
@@ -128,7 +129,7 @@ def ranges(space: Space, plans: list[Plan], latency: LatencyModel | None) -> lis
 
 
 def selected(
-    space: Space, scores: Tensor, limits: Mapping[str, float], widths: Widths, latency: LatencyModel | None
+    space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule, latency: LatencyModel | None
 ) -> Tensor:
     """:func:`dnal.methods.selection.select`, and where the latency is bounded, by what the very widths take: the cost
     that guides the search is smooth, and stands for all widths that are multiples. Its limit is corrected until the

@@ -175,7 +175,7 @@ def test_space_lists_what_is_not_counted(dnal: Program, here: Path) -> None:
 
 def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None:
     from dnal.methods.selection import least_costs
-    from dnal.methods.widths import Widths
+    from dnal.methods.widths import WidthRule
     from dnal.space.memory import memory_cost, peak_memory
 
     options = ("--depth", "--least", "0.25", "--multiple", 4, "--deploy-batch", 3)
@@ -185,7 +185,7 @@ def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None
     space = space.with_cost("memory", memory_cost(network, space, example, 3))
     assert found["branches"] == [branch.name for branch in space.branches]
     assert found["costs"]["memory"]["base"] == peak_memory(network, torch.rand(3, 3, 32, 32))
-    least = least_costs(space, Widths(0.25, 4))
+    least = least_costs(space, WidthRule(0.25, 4))
     assert {name: ends["least"] for name, ends in found["costs"].items()} == pytest.approx(least)
     shown = dnal("space", "--model", "cifar/resnet20", *options).out
     assert f"and {space.num_branches} branches" in shown

@@ -11,7 +11,7 @@ import torch
 from cli_program import SHORT, Program
 from dnal import models
 from dnal.methods.selection import least_costs
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
 from dnal.space.space import Space
 
@@ -69,7 +69,7 @@ def test_the_space_and_the_ranges_are_told_first(here: Path, dnal: Program) -> N
     told = answer.out[: answer.out.index("accuracy")]
     assert f"{space.num_variables:,} channel variables in {len(space.groups)} groups" in told
     assert "least possible" in told
-    least = least_costs(space, Widths(4, 2))["macs"] / space.full_cost["macs"]
+    least = least_costs(space, WidthRule(4, 2))["macs"] / space.full_cost["macs"]
     (row,) = [row for row in told.splitlines() if row.startswith("MACs")][:1]
     assert f"({100 * least:.1f} %)" in row
     assert "(60.0 %)" in row

@@ -14,7 +14,7 @@ from dnal.gates import Gated, sigmoid_gates
 from dnal.methods import budget_recipe
 from dnal.methods.budget_recipe import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
 from dnal.methods.selection import select
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.train.evaluate import accuracy
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
@@ -102,7 +102,7 @@ def learnt(
     s = budget_recipe.search(
         Fabric(accelerator="cpu", devices=1), Gated(network, space, start=start), space,
         {"macs": share * space.full_cost["macs"]}, train, epochs=epochs, lr=0.05, loss=F.cross_entropy,
-        widths=Widths(multiple=multiple), validate=lambda module: accuracy(module, val), history=history,
+        widths=WidthRule(divisor=multiple), validate=lambda module: accuracy(module, val), history=history,
     )  # fmt: skip
     return space, s, history
 
@@ -159,7 +159,7 @@ def test_the_same_settings_serve_every_budget(share: float, multiple: int) -> No
     hard = s > 0
     assert 0.9 * limits["macs"] <= float(space.costs["macs"](hard)) <= limits["macs"]
     assert history[-1]["undecided"] < 0.02
-    chosen = select(space, s, limits, Widths(multiple=multiple))
+    chosen = select(space, s, limits, WidthRule(divisor=multiple))
     assert float((chosen != hard).double().mean()) < 0.05  # the ranking moves few variables
 
 
@@ -231,7 +231,7 @@ def test_a_search_that_cannot_end_well_is_refused_before_it_starts() -> None:
         BudgetSearch(gated, space, {"macs": lowest - 1}, 10)
     BudgetSearch(gated, space, {"macs": lowest}, 10)
     with pytest.raises(dnal.UserError, match="cannot be kept"):
-        BudgetSearch(gated, space, {"macs": lowest}, 10, widths=Widths(multiple=8))
+        BudgetSearch(gated, space, {"macs": lowest}, 10, widths=WidthRule(divisor=8))
     with pytest.raises(dnal.UserError, match="needs a limit on one cost or more"):
         BudgetSearch(gated, space, {}, 10)
     with pytest.raises(dnal.UserError, match=f"has {space.num_gates} gates, the space 8 variables"):

@@ -9,7 +9,7 @@ from dnal.methods.magnitude import l1_scores
 from dnal.methods.ranking import Ranking
 from dnal.methods.selection import select
 from dnal.methods.uniform import random_scores, uniform_scores
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 
 
 class Block(nn.Module):
@@ -28,7 +28,7 @@ def residual() -> dnal.Space:
     return dnal.Space.of(network, torch.zeros(2, 1, 6, 6), depth=True)
 
 
-def written_out(space: dnal.Space, widths: Widths, scores: Tensor) -> list[list[int]]:
+def written_out(space: dnal.Space, widths: WidthRule, scores: Tensor) -> list[list[int]]:
     """The chunks in their order, group by group and without tensors."""
     head, rest = [], []
     for group in space.groups:
@@ -44,8 +44,8 @@ def written_out(space: dnal.Space, widths: Widths, scores: Tensor) -> list[list[
     return sorted(head, key=place) + sorted(rest, key=place)
 
 
-@pytest.mark.parametrize("widths", [Widths(), Widths(multiple=4), Widths(multiple=8), Widths(least=0.5)])
-def test_the_order_against_one_without_tensors(residual: dnal.Space, widths: Widths) -> None:
+@pytest.mark.parametrize("widths", [WidthRule(), WidthRule(divisor=4), WidthRule(divisor=8), WidthRule(min_width=0.5)])
+def test_the_order_against_one_without_tensors(residual: dnal.Space, widths: WidthRule) -> None:
     ranking = Ranking(residual, widths)
     assert residual.num_branches == 2
     for seed in range(5):
@@ -74,8 +74,8 @@ def order_of_branches(ranking: Ranking, space: dnal.Space, scores: Tensor) -> li
     return places
 
 
-@pytest.mark.parametrize("widths", [Widths(), Widths(multiple=4)])
-def test_equal_scores_keep_the_order_within_a_group(residual: dnal.Space, widths: Widths) -> None:
+@pytest.mark.parametrize("widths", [WidthRule(), WidthRule(divisor=4)])
+def test_equal_scores_keep_the_order_within_a_group(residual: dnal.Space, widths: WidthRule) -> None:
     """Chunks of equal worth open in their own order: at no moment a group has a width that is not allowed."""
     ranking = Ranking(residual, widths)
     for scores in (torch.zeros(residual.num_gates), torch.arange(residual.num_gates).flip(0).div(7).floor() / 10):
@@ -88,7 +88,7 @@ def test_equal_scores_keep_the_order_within_a_group(residual: dnal.Space, widths
 
 def test_coarse_says_whether_several_open_at_once(residual: dnal.Space) -> None:
     assert not Ranking(residual).coarse
-    assert Ranking(residual, Widths(multiple=4)).coarse
+    assert Ranking(residual, WidthRule(divisor=4)).coarse
 
 
 def test_rankings_of_channels_alone_leave_the_branches_open(residual: dnal.Space) -> None:

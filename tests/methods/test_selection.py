@@ -8,7 +8,7 @@ import torch
 import dnal
 from dnal import models
 from dnal.methods.selection import fits, least_costs, longest, select
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.15, 0.05])
@@ -105,14 +105,14 @@ def test_a_chunk_is_worth_the_mean_of_its_variables(space: dnal.Space) -> None:
     one_more = torch.zeros(space.num_gates)
     one_more[small.variables[:4]] = 1
     one_more[large.variables[:8]] = 1
-    chosen = select(space, scores, space.cost_of(one_more), Widths(multiple=4))
+    chosen = select(space, scores, space.cost_of(one_more), WidthRule(divisor=4))
     assert torch.equal(chosen, one_more.bool())
 
 
 def test_coarse_steps_still_use_the_budget() -> None:
     """A stream of 16 channels that just does not fit would leave a seventh of the budget: it opens before others."""
     network = dnal.models.create("cifar/resnet20", classes=10, input_shape=(3, 32, 32))
-    space, widths = dnal.Space.of(network, torch.zeros(2, 3, 32, 32), probe=False), Widths(multiple=8)
+    space, widths = dnal.Space.of(network, torch.zeros(2, 3, 32, 32), probe=False), WidthRule(divisor=8)
     for share in (0.8, 0.5, 0.25):
         limit = share * space.full_cost["macs"]
         for seed in range(5):
@@ -141,7 +141,7 @@ def test_few_costs_are_asked_for(multiple: int) -> None:
     for share in (0.5, 0.05):
         asked, limit = 0, share * space.full_cost["macs"]
         scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(0))
-        chosen = select(with_latency, scores, {"latency": limit}, Widths(multiple=multiple))
+        chosen = select(with_latency, scores, {"latency": limit}, WidthRule(divisor=multiple))
         assert 0.97 * limit <= space.cost_of(chosen)["macs"] <= limit
         assert space.num_gates > 5000
         assert asked < 10 * len(space.groups)

@@ -10,7 +10,7 @@ from torch import nn
 import dnal
 from dnal.methods.selection import select
 from dnal.methods.tas import Supernet, cost_loss, drawn, search, tau_at, widths_to_try
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -53,7 +53,7 @@ def test_the_widths_are_tenths_that_the_rule_allows(space: dnal.Space) -> None:
     small, large = space.groups
     assert widths_to_try(space, small) == [2, 3, 4, 5, 6, 7, 8]
     assert widths_to_try(space, large) == [3, 4, 6, 7, 8, 9, 10, 12]
-    assert widths_to_try(space, large, Widths(multiple=4)) == [4, 8, 12]
+    assert widths_to_try(space, large, WidthRule(divisor=4)) == [4, 8, 12]
 
 
 def test_tau_falls_from_5_to_a_tenth() -> None:

@@ -7,28 +7,28 @@ from torch import nn
 
 import dnal
 from dnal.methods.selection import fits, least_costs, select
-from dnal.methods.widths import Widths, channels_of_variable
+from dnal.methods.widths import WidthRule, channels_of_variable
 
 
 @pytest.mark.parametrize(
     ("rule", "width", "channels", "allowed"),
     [
-        (Widths(), 4, (1,), [1, 2, 3, 4]),
-        (Widths(multiple=8), 12, (1,), [8, 12]),
-        (Widths(multiple=8), 6, (1,), [6]),
-        (Widths(multiple=8), 8, (1,), [8]),
-        (Widths(multiple=8), 24, (1,), [8, 16, 24]),
-        (Widths(least=3), 5, (1,), [3, 4, 5]),
-        (Widths(least=30), 5, (1,), [5]),
-        (Widths(least=0.5), 5, (1,), [3, 4, 5]),
-        (Widths(least=9, multiple=8), 30, (1,), [16, 24, 30]),
-        (Widths(multiple=8), 8, (4,), [2, 4, 6, 8]),
-        (Widths(multiple=8), 16, (3,), [8, 16]),
-        (Widths(multiple=8, least=20), 8, (4,), [6, 8]),
-        (Widths(multiple=8), 20, (1, 2), [8, 16, 20]),
+        (WidthRule(), 4, (1,), [1, 2, 3, 4]),
+        (WidthRule(divisor=8), 12, (1,), [8, 12]),
+        (WidthRule(divisor=8), 6, (1,), [6]),
+        (WidthRule(divisor=8), 8, (1,), [8]),
+        (WidthRule(divisor=8), 24, (1,), [8, 16, 24]),
+        (WidthRule(min_width=3), 5, (1,), [3, 4, 5]),
+        (WidthRule(min_width=30), 5, (1,), [5]),
+        (WidthRule(min_width=0.5), 5, (1,), [3, 4, 5]),
+        (WidthRule(min_width=9, divisor=8), 30, (1,), [16, 24, 30]),
+        (WidthRule(divisor=8), 8, (4,), [2, 4, 6, 8]),
+        (WidthRule(divisor=8), 16, (3,), [8, 16]),
+        (WidthRule(divisor=8, min_width=20), 8, (4,), [6, 8]),
+        (WidthRule(divisor=8), 20, (1, 2), [8, 16, 20]),
     ],
 )
-def test_allowed_counts_by_hand(rule: Widths, width: int, channels: tuple[int, ...], allowed: list[int]) -> None:
+def test_allowed_counts_by_hand(rule: WidthRule, width: int, channels: tuple[int, ...], allowed: list[int]) -> None:
     assert rule.allowed(width, channels) == allowed
 
 
@@ -42,7 +42,7 @@ def test_allowed_counts_against_the_definition(multiple: int, least: float) -> N
                 n for n in range(1, width + 1)
                 if n == width or (n * each % multiple == 0 and n * each >= least_channels)
             ]  # fmt: skip
-            assert Widths(least, multiple).allowed(width, [each]) == expected
+            assert WidthRule(least, multiple).allowed(width, [each]) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_allowed_counts_against_the_definition(multiple: int, least: float) -> N
 )  # fmt: skip
 def test_nonsense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(dnal.UserError, match=r"least width|multiples of"):
-        Widths(**bad)
+        WidthRule(**bad)
 
 
 class Split(nn.Module):
@@ -87,7 +87,7 @@ def test_multiples_count_the_channels_of_the_compact_network(make: Any, stands_f
     for seed in range(4):
         scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(seed))
         for share in (0.4, 0.7):
-            chosen = select(space, scores, {"macs": share * space.full_cost["macs"]}, Widths(multiple=multiple))
+            chosen = select(space, scores, {"macs": share * space.full_cost["macs"]}, WidthRule(divisor=multiple))
             small = dnal.compact(network, dnal.Architecture.of(space, chosen))
             for name, width in full.items():
                 left = small.get_submodule(name).out_channels  # type: ignore[union-attr]
@@ -96,7 +96,7 @@ def test_multiples_count_the_channels_of_the_compact_network(make: Any, stands_f
 
 def test_the_least_width_is_kept(space: dnal.Space) -> None:
     for least in (4, 0.5):
-        widths = Widths(least=least)
+        widths = WidthRule(min_width=least)
         cheapest = least_costs(space, widths)
         chosen = select(space, torch.rand(space.num_gates), {"macs": cheapest["macs"]}, widths)
         counts = [int(chosen[g.variables].sum()) for g in space.groups]
@@ -106,7 +106,7 @@ def test_the_least_width_is_kept(space: dnal.Space) -> None:
 
 @pytest.mark.parametrize("multiple", [2, 3, 4])
 def test_least_costs_under_a_multiple_are_those_of_the_narrowest_choice(space: dnal.Space, multiple: int) -> None:
-    widths = Widths(multiple=multiple)
+    widths = WidthRule(divisor=multiple)
     cheapest = least_costs(space, widths)
     limits = {"macs": cheapest["macs"]}
     assert fits(space.costs, limits, select(space, torch.rand(space.num_gates), limits, widths))

@@ -16,7 +16,7 @@ from dnal.methods import methods
 from dnal.methods.selection import select
 from dnal.methods.tas import Supernet
 from dnal.methods.task import Task
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.models import create
 from dnal.train.evaluate import accuracy
 from dnal.train.keeper import Keeper
@@ -42,7 +42,7 @@ def chosen_by(name: str, share: float) -> tuple[nn.Module, dnal.Space, Tensor]:
     limits = {"macs": share * space.full_cost["macs"]}
     task = Task(
         fabric=Fabric(accelerator="cpu", devices=1), network=network, space=space, budget=f"macs<={100 * share:g}%",
-        limits=limits, widths=Widths(),
+        limits=limits, widths=WidthRule(),
         select=lambda scores, tighter=None: select(space, scores, {**limits, **(tighter or {})}),
         train=data.train, val=data.val, loss=F.cross_entropy, epochs=2, lr=0.05, seed=0, recipe="budget", lambda_=0.0,
         steps="joint", teacher=None, validate=lambda module: accuracy(module, data.val), listener=Listener(),

@@ -16,12 +16,13 @@ from dnal.bench.ground import Ground, folder_of
 from dnal.bench.jobs import Base
 from dnal.bench.spent import Spent
 from dnal.data import fingerprint
-from dnal.plan import DEFAULT_LR, WARMUP
+from dnal.plan import BASE, WARMUP
+from dnal.settings import DEFAULT_LR
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy
 from dnal.train.keeper import Keeper
+from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.place import Place
-from dnal.train.weights import train_weights
 
 DONE = "done"
 
@@ -50,10 +51,8 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
     if keeper.phase is None:
         keeper.begin("base", job={}, history=[], parts={"network": network, "place": place}, carried={"spent": 0.0})
     spent, history = Spent(keeper, ground.device), keeper.history
-    train_weights(
-        ground.fabric, network, train, name="base", epochs=ground.network.epochs[0], lr=DEFAULT_LR,
-        loss=F.cross_entropy, warmup=WARMUP, listener=spent, history=history, keeper=keeper,
-    )  # fmt: skip
+    around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, keeper)
+    run_phase(Phase(BASE, ground.network.epochs[0], DEFAULT_LR, WARMUP), network, around)
     seconds = spent.seconds
     carried = {
         "spent": seconds, "accuracy": accuracy(network, ground.loaders.test), "data": fingerprint(ground.dataset),

@@ -14,15 +14,20 @@ from dnal.bench import peers
 from dnal.bench.base import Trained
 from dnal.bench.ground import Ground, unmeasured
 from dnal.bench.suite import PEERS, Entry
+from dnal.changes import Removal
 from dnal.compaction import compact
-from dnal.methods import method_of
-from dnal.methods.dnal import ranked_by_paper
+from dnal.methods import METHODS
+from dnal.methods.paper import Paper, ranked
 from dnal.methods.selection import select
 from dnal.methods.task import Task
-from dnal.methods.widths import Widths
-from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR
+from dnal.methods.widths import WidthRule
+from dnal.plan import ARCHITECTURE_RATE, SEARCH
+from dnal.settings import DEFAULT_LR
+from dnal.techniques.distillation import Distillation
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
+from dnal.train.phase import Context, Phase
+from dnal.train.technique import Technique
 
 Shapes = dict[str, Any]
 """What :func:`again` needs to make a network of the same shape."""
@@ -30,7 +35,7 @@ Shapes = dict[str, Any]
 
 def trains(entry: Entry) -> bool:
     """Whether an entry uses the epochs of choosing; otherwise they lengthen its retraining."""
-    return peers.trains(entry.method) if entry.method in PEERS else method_of(entry.method).trains
+    return peers.trains(entry.method) if entry.method in PEERS else METHODS.read(entry.method).trains
 
 
 def choose(
@@ -52,30 +57,39 @@ def choose(
         taught: whether the base teaches meanwhile. lambda_: of the paper's recipe. epochs: of choosing.
     """
     network = copy.deepcopy(ground.start if entry.without_base else base.network)
-    space, limits = ground.space_of(entry.recipe), ground.limits(share)
-    widths = Widths()
+    method = None if entry.method in PEERS else METHODS.read(entry.method)
+    branches = method is None or method.prunes_blocks
+    space, limits = ground.space_with(branches=branches), ground.limits(share)
+    widths = WidthRule()
 
     def selected(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
         return select(space, scores, {**limits, **(tighter or {})}, widths)
 
     task = Task(
-        fabric=ground.fabric, network=network, space=space, budget=f"macs<={share:g}%", limits=limits, widths=widths,
-        select=selected, train=ground.loaders.train, val=ground.held_out, loss=F.cross_entropy, epochs=epochs,
-        lr=ARCHITECTURE_RATE * DEFAULT_LR, seed=ground.seed, recipe=entry.recipe, lambda_=lambda_ or 0.0,
-        steps="joint", teacher=base.network if taught else None, validate=unmeasured, listener=listener,
-        history=keeper.history, keeper=keeper,
+        network=network, space=space, budget=f"macs<={share:g}%", limits=limits, widths=widths, select=selected,
+        val=ground.held_out, phase=Phase(SEARCH, epochs, ARCHITECTURE_RATE * DEFAULT_LR, techniques=teaching(taught)),
+        context=Context(
+            ground.fabric, ground.loaders.train, F.cross_entropy, base.network, listener, keeper.history, keeper
+        ),
+        seed=ground.seed, validate=unmeasured,
     )  # fmt: skip
-    if entry.method in PEERS:
+    if method is None:
         small, history = peers.choose(entry.method, task, ground.example)
         return small, {"history": history}
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
-    open_ = selected(ranked_by_paper(task)) if entry.recipe == "paper" else method_of(entry.method).choose(task)
-    return compact(network, Architecture.of(space, open_)), {"open": open_.cpu(), "recipe": entry.recipe}
+    chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
+    assert isinstance(chosen, Removal)
+    return chosen.apply(network), {"open": chosen.architecture.open, "branches": branches}
+
+
+def teaching(taught: bool) -> tuple[Technique, ...]:
+    """What all entries are given alike."""
+    return (Distillation(),) if taught else ()
 
 
 def again(ground: Ground, shapes: Shapes) -> nn.Module:
     """A network of the shape that was chosen, with any weights."""
     if "history" in shapes:
         return peers.again(copy.deepcopy(ground.start), shapes["history"], ground.example)
-    space = ground.space_of(shapes["recipe"])
+    space = ground.space_with(branches=shapes["branches"])
     return compact(copy.deepcopy(ground.start), Architecture.of(space, shapes["open"]))

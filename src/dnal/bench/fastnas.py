@@ -59,7 +59,7 @@ def choose(task: Task, example: Tensor) -> tuple[nn.Module, Choice]:
             mode=[("fastnas", SPACE)],
             constraints={"flops": bound},
             dummy_input=example,
-            config={"data_loader": task.train, "score_func": lambda network: accuracy(network, task.val)},
+            config={"data_loader": task.context.loader, "score_func": lambda network: accuracy(network, task.val)},
         )
     if macs(small, example) > task.limits["macs"]:
         raise Impossible(f"FastNAS finds no network of {task.limits['macs']:g} MACs or less.")

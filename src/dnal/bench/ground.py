@@ -59,12 +59,12 @@ class Ground:
 
     @cached_property
     def channels(self) -> Space:
-        """The Space without residual branches, which the paper's recipe does not know."""
+        """The Space without residual branches, which the paper does not know."""
         return Space.of(self.start, self.example)
 
-    def space_of(self, recipe: str) -> Space:
-        """What may vary, as :func:`dnal.learn` has it by default."""
-        return self.channels if recipe == "paper" else self.space
+    def space_with(self, *, branches: bool) -> Space:
+        """What may vary, with residual branches or without."""
+        return self.space if branches else self.channels
 
     def placed(self, network: nn.Module) -> nn.Module:
         """The network on its device, its weights ordered for images."""

@@ -78,7 +78,7 @@ def needs(suite: Suite, job: Job) -> list[Job]:
     if isinstance(job, Penalty):
         return [Base(job.network, suite.seeds[0])]
     before: list[Job] = [Base(job.network, job.seed)]
-    if suite.entry(job.entry).recipe == "paper":
+    if suite.entry(job.entry).method == "paper":
         before.append(Penalty(job.network, job.share))
     first = leader(suite, job)
     return before if first == job else [*before, first]

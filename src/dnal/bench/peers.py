@@ -23,9 +23,11 @@ from dnal.bench.jobs import Impossible
 from dnal.bench.suite import FASTNAS, PEERS
 from dnal.methods.task import Task
 from dnal.space.space import macs
-from dnal.train.loop import Stopped, run_epochs
-from dnal.train.schedule import cosine
-from dnal.train.weights import set_lr, sgd, taught_loss
+from dnal.train.loop import Stopped
+from dnal.train.optimizers import sgd
+from dnal.train.phase import run_phase
+from dnal.train.step import Step
+from dnal.train.technique import Technique
 
 REG = {"tp-bn-scale": 1e-5, "tp-group-norm": 5e-4}
 """Weights of the sparsity penalties, from the project's scripts for CIFAR (reproduce/scripts/prune/cifar)."""
@@ -180,33 +182,27 @@ def _pruner(name: str, network: nn.Module, example: Tensor, classes: int, ratios
 
 def _sparsity_learning(name: str, task: Task, example: Tensor, classes: int) -> None:
     """The training of README, "Sparse Training", over the epochs of choosing."""
-    network = task.network
-    own = sgd(network, task.lr, weight_decay=0.0)  # as reproduce/main.py: the penalty takes its place
-    module, optimizer = task.fabric.setup(network, own)
-    objective = taught_loss(task.loss, task.teacher)
-    pruner = _pruner(name, network, example, classes, [0.5])
-    module.train()
-    begun = -1
+    network, phase = task.network, task.phase
+    own = sgd(network, phase.lr, weight_decay=0.0)  # as reproduce/main.py: the penalty takes its place
+    hooks = [_Regularized(_pruner(name, network, example, classes, [0.5]), phase.epochs)]
+    run_phase(phase, network, task.context, hooks=hooks, optimizer=own)
 
-    def step(inputs: Any, targets: Any, progress: float) -> Tensor:
-        nonlocal begun
-        epoch = int((progress - 1e-9) * task.epochs)
-        if epoch != begun:
-            pruner.update_regularizer()
-            begun = epoch
-        set_lr(optimizer, cosine(progress, task.lr))
-        optimizer.zero_grad(set_to_none=True)
-        value = objective(module(inputs), targets, inputs)
-        task.fabric.backward(value)
-        pruner.regularize(network)
-        optimizer.step()
-        return value.detach()
 
-    run_epochs(
-        task.fabric, "architecture", task.train, task.epochs, step,
-        parts={"network": network, "optimizer": own}, describe=lambda: {"lr": task.lr}, listener=task.listener,
-        history=task.history, keeper=task.keeper,
-    )  # fmt: skip
+class _Regularized(Technique):
+    """Torch-Pruning's sparsity learning: its regulariser adds to the gradients, and is updated every epoch."""
+
+    def __init__(self, pruner: Any, epochs: int) -> None:
+        self._pruner, self._epochs, self._begun = pruner, epochs, -1
+
+    def batch(self, batch: Any, step: Step) -> Any:
+        epoch = int((step.progress - 1e-9) * self._epochs)
+        if epoch != self._begun:
+            self._pruner.update_regularizer()
+            self._begun = epoch
+        return batch
+
+    def after_backward(self, step: Step) -> None:
+        self._pruner.regularize(step.network)
 
 
 def _classes(network: nn.Module, example: Tensor) -> int:

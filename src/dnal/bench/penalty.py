@@ -14,10 +14,13 @@ from dnal.base.atomic import write_text
 from dnal.bench.base import base_of
 from dnal.bench.ground import Ground, folder_of, unmeasured
 from dnal.bench.jobs import Penalty
-from dnal.gates import Gated
-from dnal.methods import paper_recipe
+from dnal.methods.paper import RATE, chosen, ranked
+from dnal.methods.task import Task
+from dnal.methods.widths import WidthRule
+from dnal.plan import SEARCH
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.keeper import Keeper
+from dnal.train.phase import Context, Phase
 from dnal.train.place import Place
 
 LOW, HIGH = 1e-4, 1e-1
@@ -42,25 +45,28 @@ def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], boo
     Raises:
         Stopped: when ``stop`` says so; its state is kept.
     """
-    base, space, limit = base_of(ground, out), ground.space_of("paper"), ground.limits(job.share)["macs"]
+    base, space, limit = base_of(ground, out), ground.channels, ground.limits(job.share)["macs"]
     train = ground.loaders.train
     keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
     while len(tried := _tried(keeper)) < ground.suite.bisections:
         lambda_ = following(tried)
         network = copy.deepcopy(base.network)
-        gated = Gated(network, space).to(ground.fabric.device)
         if not keeper.resumed:
             train.load_state_dict(dict(base.loader))
             keeper.begin(
                 "architecture", job={}, history=[], parts={"place": Place(train)},
                 carried={"tried": [list(pair) for pair in tried.items()]},
             )  # fmt: skip
-        s = paper_recipe.search(
-            ground.fabric, gated, space, train, epochs=ground.network.epochs[1], lambda_=lambda_,
-            loss=F.cross_entropy, validate=unmeasured, keeper=keeper,
+        task = Task(
+            network=network, space=space, budget="", limits={}, widths=WidthRule(),
+            select=lambda scores, tighter=None: scores, val=ground.held_out,
+            phase=Phase(SEARCH, ground.network.epochs[1], RATE),
+            context=Context(ground.fabric, train, F.cross_entropy, base.network, keeper=keeper),
+            seed=ground.seed, validate=unmeasured,
         )  # fmt: skip
+        s = ranked(task, lambda_)
         keeper.resumed = False
-        used = float(space.costs["macs"](paper_recipe.chosen(space, s, 1e4))) / limit
+        used = float(space.costs["macs"](chosen(space, s, 1e4))) / limit
         assert keeper.tree is not None
         keeper.tree["carried"]["tried"] = [list(pair) for pair in (tried | {lambda_: used}).items()]
     write_text(penalty_file(out, job), json.dumps({"lambda": nearest(tried), "tried": list(tried.items())}) + "\n")

@@ -16,7 +16,7 @@ from dnal import __version__
 from dnal.base.atomic import write_text
 from dnal.bench import peers
 from dnal.bench.base import Trained, base_of
-from dnal.bench.choosing import again, choose, trains
+from dnal.bench.choosing import again, choose, teaching, trains
 from dnal.bench.ground import Ground, folder_of, handed_out
 from dnal.bench.jobs import Impossible, Penalty, Run, phases
 from dnal.bench.penalty import penalty_of
@@ -30,8 +30,8 @@ from dnal.train.evaluate import accuracy
 from dnal.train.fresh import reset
 from dnal.train.keeper import Keeper
 from dnal.train.loop import Diverged
+from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.place import Place
-from dnal.train.weights import train_weights
 
 ROW = "row.json"
 
@@ -49,7 +49,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
     base, limit = base_of(ground, out), ground.limits(job.share)["macs"]
     epochs = phases(ground.network, entry, trains(entry))
-    lambda_ = penalty_of(out, Penalty(job.network, job.share)) if entry.recipe == "paper" else None
+    lambda_ = penalty_of(out, Penalty(job.network, job.share)) if entry.method == "paper" else None
     keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
     if keeper.phase is None:
         if not entry.without_base:
@@ -78,7 +78,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "suite": ground.suite.name, "network": job.network, "model": ground.network.model,
         "data": ground.network.data, "input": "x".join(map(str, ground.network.input_shape)),
         "images": ground.images, "share": job.share, "seed": job.seed, "taught": int(job.taught),
-        "entry": job.entry, "method": entry.method, "init": entry.init, "recipe": entry.recipe,
+        "entry": job.entry, "method": entry.method, "reinitialize": int(entry.reinitialize),
         "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, keeper.carried("epochs"))),
         "batch": ground.network.batch, "rate": winner["rate"],
         "rates_tried": " ".join(f"{each['rate']:g}={each['accuracy']:.4f}" for each in tried) if len(tried) > 1 else "",
@@ -121,7 +121,7 @@ def _choose(
         ground, base, entry, share=job.share, taught=job.taught, lambda_=lambda_, epochs=epochs[1], listener=spent,
         keeper=keeper,
     )  # fmt: skip
-    if entry.init == "fresh":
+    if entry.reinitialize:
         reset(small, job.seed)
     batches = handed_out(train) - before
     looked = batches // len(train) - epochs[1]
@@ -154,13 +154,11 @@ def _retrained(
     small.load_state_dict(keeper.carried("small"))
     ground.placed(small)
     spent = Spent(keeper, ground.device)
-    new = entry.init == "fresh" or entry.without_base
+    new = entry.reinitialize or entry.without_base
     try:
-        train_weights(
-            ground.fabric, small, train, name=_phase(rate), epochs=epochs, lr=rate, loss=F.cross_entropy,
-            teacher=base.network if job.taught else None, warmup=WARMUP if new else 0.0,
-            listener=spent, keeper=keeper,
-        )  # fmt: skip
+        phase = Phase(_phase(rate), epochs, rate, WARMUP if new else 0.0, teaching(job.taught))
+        around = Context(ground.fabric, train, F.cross_entropy, base.network, spent, keeper=keeper)
+        run_phase(phase, small, around)
     except Diverged:
         return small, {"rate": rate, "accuracy": -1.0, "seconds": spent.seconds, "samples": 0}
     seconds, samples = spent.seconds, ground.samples(handed_out(train))

@@ -43,8 +43,8 @@ class Entry:
     """A method as a row of the table. Whether somebody teaches is not its business.
 
     Attributes:
-        name: of the row. method: as :func:`dnal.methods.method_of` knows it, or one of PEERS.
-        init: which weights are retrained, "trained" or "fresh". recipe: of the method dnal.
+        name: of the row. method: with its options, as ``METHODS.read`` takes it, or one of PEERS.
+        reinitialize: whether what is chosen is retrained from new weights.
         without_base: starts from the network as it was before any training, and trains for the base's epochs too.
         held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
         choosing: epochs of choosing as a share of the base's, where it needs fewer than the network gives; it retrains
@@ -53,8 +53,7 @@ class Entry:
 
     name: str
     method: str
-    init: str = "trained"
-    recipe: str = "budget"
+    reinitialize: bool = False
     without_base: bool = False
     held_out: bool = False
     choosing: float | None = None
@@ -101,12 +100,12 @@ OWN = (
     *SIMPLE,
     Entry("taylor", "taylor"),
     Entry("slimming", "slimming"),
-    Entry("scratch", "uniform", init="fresh", without_base=True),
-    Entry("tas", "tas", init="fresh", without_base=True, held_out=True),
-    Entry("paper", "dnal", recipe="paper"),
+    Entry("scratch", "uniform", reinitialize=True, without_base=True),
+    Entry("tas", "tas", reinitialize=True, without_base=True, held_out=True),
+    Entry("paper", "paper"),
 )
 MORE = (
-    Entry("dnal-fresh", "dnal", init="fresh", choosing=0.1),
+    Entry("dnal-fresh", "dnal", reinitialize=True, choosing=0.1),
     Entry("tas-kept", "tas", held_out=True),
     Entry("magnitude-l2", "magnitude-l2"),
     Entry("random-search", "random-search", without_base=True),
@@ -201,10 +200,10 @@ def check(suite: Suite) -> None:
         UserError: naming the first.
     """
     from dnal.bench.peers import check_peer
-    from dnal.methods import method_of
+    from dnal.methods import METHODS
 
     for entry in suite.entries:
         if entry.method in PEERS:
             check_peer(entry.method)
         else:
-            method_of(entry.method)
+            METHODS.read(entry.method)

@@ -79,7 +79,7 @@ def learn(
         str | None,
         typer.Option(
             metavar="N|auto",
-            help="Widths are multiples of it; auto: what --backend computes fastest. Default: auto where the budget "
+            help="WidthRule are multiples of it; auto: what --backend computes fastest. Default: auto where the budget "
             "bounds the latency, else 1.",
             rich_help_panel=BUDGET,
         ),

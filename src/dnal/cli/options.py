@@ -11,7 +11,7 @@ import typer
 
 from dnal.base.errors import UserError, suggestion
 from dnal.loggers.names import NAMES
-from dnal.plan import PRECISIONS
+from dnal.settings import PRECISIONS
 
 Shape = tuple[int, int, int]
 

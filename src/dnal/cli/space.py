@@ -28,7 +28,7 @@ def space(
     include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
     least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST)] = "1",
-    multiple: Annotated[int, typer.Option(metavar="N", help="Widths are multiples of it.")] = 1,
+    multiple: Annotated[int, typer.Option(metavar="N", help="WidthRule are multiples of it.")] = 1,
     depth: Annotated[bool, typer.Option("--depth/--no-depth", help=options.DEPTH)] = False,
     deploy_batch: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
     explain: Annotated[
@@ -50,7 +50,7 @@ def space(
     from dnal.base.errors import UserError
     from dnal.cli.network import created
     from dnal.methods.selection import least_costs
-    from dnal.methods.widths import Widths
+    from dnal.methods.widths import WidthRule
     from dnal.space.edge import MixedEdge
     from dnal.space.memory import memory_cost
     from dnal.space.space import Space
@@ -72,7 +72,7 @@ def space(
         found = found.with_cost("memory", memory_cost(network, found, example, deploy_batch))
     except UserError as error:
         say(f"note: {error}")
-    document = described(found, model, shape, least_costs(found, Widths(narrowest, multiple)))
+    document = described(found, model, shape, least_costs(found, WidthRule(narrowest, multiple)))
     if any(isinstance(module, MixedEdge) for module in network.modules()):
         taken = {name: dataclasses.asdict(step) for name, step in steps(network, example, BATCH).items()}
         document["step"] = {"batch": BATCH, "networks": taken}

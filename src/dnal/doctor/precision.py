@@ -10,7 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from dnal.plan import PRECISIONS
+from dnal.settings import PRECISIONS
 from dnal.train.arrangement import without_chatter
 
 CHANNELS, SIDE, IMAGES = 64, 32, 8

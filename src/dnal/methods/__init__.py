@@ -1,18 +1,24 @@
-"""Ways to choose an architecture, behind one interface; a method is a file and a line below."""
+"""Ways to choose what becomes of a network, behind one interface: a method is a file and a line below."""
 
-from dnal.methods import dnal, magnitude, random_search, slimming, tas, taylor, uniform
-from dnal.methods.registry import Method, method_of, methods, register
+from dnal.base.registry import Registry
+from dnal.methods.method import Method
 
-__all__ = [
-    "Method",
-    "dnal",
-    "magnitude",
-    "method_of",
-    "methods",
-    "random_search",
-    "register",
-    "slimming",
-    "tas",
-    "taylor",
-    "uniform",
-]
+METHODS = Registry(
+    "method",
+    Method,
+    {
+        "dnal": "dnal.methods.dnal:DNAL",
+        "paper": "dnal.methods.paper:Paper",
+        "uniform": "dnal.methods.uniform:Uniform",
+        "random": "dnal.methods.uniform:Random",
+        "magnitude": "dnal.methods.magnitude:Magnitude",
+        "magnitude-l2": "dnal.methods.magnitude:MagnitudeL2",
+        "taylor": "dnal.methods.taylor:Taylor",
+        "slimming": "dnal.methods.slimming:Slimming",
+        "tas": "dnal.methods.tas:TAS",
+        "random-search": "dnal.methods.random_search:RandomSearch",
+    },
+)
+"""All methods by name."""
+
+__all__ = ["METHODS", "Method"]

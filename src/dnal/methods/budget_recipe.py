@@ -18,30 +18,23 @@ The budget of the moment starts at the whole network and tightens geometrically;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnal.base.errors import UserError
 from dnal.gates import Gated, hard_gates
-from dnal.methods.gate_record import gate_record
 from dnal.methods.ranking import Order, Ranking
 from dnal.methods.selection import check_limits, filled, fits, least_costs, longest, unreachable
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.space.space import Space
-from dnal.train.keeper import Keeper, Stateful
-from dnal.train.listener import Listener
-from dnal.train.loop import run_epochs
-from dnal.train.place import Loader, Place
-from dnal.train.weights import Loss, set_lr, sgd, taught_loss
 
 START = 1.0
 """s of an open gate at the start; also the bound of |s|."""
-WAIT, TIGHT = 0.1, 0.7
+WAIT, MET = 0.1, 0.7
 """Shares of the phase: until the first, every gate stays open and s only learns; at the second, the budget is met."""
 BINDING = 0.95
 """A cost binds that uses this share of what the tightest one uses of its limit; the others have no multiplier."""
@@ -49,15 +42,17 @@ MARGIN = 5e-3
 """The least |s| after a projection: decided at the last delta."""
 
 
-def limits_at(progress: float, full: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, float]:
+def limits_at(
+    progress: float, full: Mapping[str, float], limits: Mapping[str, float], wait: float = WAIT, met: float = MET
+) -> dict[str, float]:
     """The budget of the moment: from the base's costs geometrically to the limits; ``progress`` from 0 to 1."""
-    share = min(max((progress - WAIT) / (TIGHT - WAIT), 0.0), 1.0)
+    share = min(max((progress - wait) / (met - wait), 0.0), 1.0)
     return {name: full[name] ** (1 - share) * limit**share for name, limit in limits.items()}
 
 
-def delta_at(progress: float) -> float:
+def delta_at(progress: float, met: float = MET) -> float:
     """The scale of the sigmoid: 2 until the budget is met, then growing geometrically to 1,000."""
-    late = min(max((progress - TIGHT) / (1 - TIGHT), 0.0), 1.0)
+    late = min(max((progress - met) / (1 - met), 0.0), 1.0)
     return float(2.0 * 500.0**late)
 
 
@@ -85,7 +80,7 @@ def neutral_multipliers(task: Tensor, costs: Tensor, preconditioner: Tensor) -> 
     return best
 
 
-def _check(gated: Gated, space: Space, limits: Mapping[str, float], widths: Widths | None) -> None:
+def _check(gated: Gated, space: Space, limits: Mapping[str, float], widths: WidthRule | None) -> None:
     """See the errors of :class:`BudgetSearch`."""
     if gated.s.shape != (space.num_gates,):
         raise UserError(
@@ -116,6 +111,8 @@ class BudgetSearch:
         limits: cost name -> bound in its own unit. steps: length of the search.
         lr: of s; by default 20 / steps, so that a gate can cross its range many times.
         widths: the widths that {s > 0} may have; by default every one.
+        wait, met: shares of the search: until the first, every gate stays open and s only learns; at the second, the
+            budget is met.
 
     Raises:
         UserError: gates of another space; limits that are none, or that no architecture keeps.
@@ -128,9 +125,14 @@ class BudgetSearch:
         limits: Mapping[str, float],
         steps: int,
         lr: float | None = None,
-        widths: Widths | None = None,
+        widths: WidthRule | None = None,
+        wait: float = WAIT,
+        met: float = MET,
     ) -> None:
         _check(gated, space, limits, widths)
+        if not 0 <= wait < met < 1:
+            raise UserError(f"the gates wait before the budget is met: 0 <= wait < met < 1, not {wait:g} and {met:g}.")
+        self._wait, self._met = wait, met
         self.gated, self.space, self.limits, self.steps = gated, space, dict(limits), max(steps, 1)
         self.lr = lr if lr is not None else min(max(20.0 / self.steps, 1e-3), 0.1)
         self.optimizer = torch.optim.Adam([gated.s], lr=self.lr, betas=(0.9, 0.99))
@@ -140,7 +142,7 @@ class BudgetSearch:
         self._count = self._ranking.chunks
         self._every = max(1, min(10, self.steps // 100))  # a shift costs a binary search of cost evaluations
         gated.hard = True
-        gated.delta = delta_at(0.0)
+        gated.delta = delta_at(0.0, met)
         self._project()
 
     def step(self) -> None:
@@ -149,13 +151,13 @@ class BudgetSearch:
         if s.grad is None:
             raise RuntimeError("run the gated network and its backward pass before the step of s")
         s.grad.add_(self._cost_gradient(s.grad))
-        late = max(0.0, (self.progress - TIGHT) / (1 - TIGHT))
+        late = max(0.0, (self.progress - self._met) / (1 - self._met))
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * (1 - 0.9 * late)
         self.optimizer.step()
         s.grad = None
         self.done += 1
-        self.gated.delta = delta_at(self.progress)
+        self.gated.delta = delta_at(self.progress, self._met)
         if self.done % self._every == 0 or self.done == self.steps:
             self._project()
 
@@ -172,17 +174,26 @@ class BudgetSearch:
         """Goes on where ``state`` was taken; the gated network's own state is loaded besides."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.multipliers, self.done, self._count = dict(state["multipliers"]), state["done"], state["count"]
-        self.gated.delta = delta_at(self.progress)
+        self.gated.delta = delta_at(self.progress, self._met)
 
     @property
     def progress(self) -> float:
         return min(self.done / self.steps, 1.0)
 
+    def limits_now(self) -> dict[str, float]:
+        """The budget of the moment."""
+        return limits_at(self.progress, self.space.full_cost, self.limits, self._wait, self._met)
+
+    def record(self) -> dict[str, Any]:
+        """Multipliers and limits of the moment, for a log."""
+        multipliers = {f"multiplier_{name}": value for name, value in self.multipliers.items()}
+        return {**multipliers, **{f"limit_{name}": value for name, value in self.limits_now().items()}}
+
     # Thousands of numbers and many questions about them: what follows is done on the CPU, wherever the network is.
 
     def _cost_gradient(self, task: Tensor) -> Tensor:
         s = self.gated.s.detach().cpu().requires_grad_()
-        now = limits_at(self.progress, self.space.full_cost, self.limits)
+        now = self.limits_now()
         with torch.enable_grad():
             gates = hard_gates(s, self.gated.delta)
             costs = {name: self.space.costs[name](gates) for name in self.limits}
@@ -203,7 +214,7 @@ class BudgetSearch:
     @torch.no_grad()
     def _project(self) -> None:
         s = self.gated.s.detach().cpu()
-        now = limits_at(self.progress, self.space.full_cost, self.limits)
+        now = self.limits_now()
         order = self._ranking.order(s)
         inside = self._inside(order, now)
         if bool(inside.all()):
@@ -228,75 +239,3 @@ class BudgetSearch:
             near=self._count,
         )
         return order.place < self._count
-
-
-def search(
-    fabric: Fabric,
-    gated: Gated,
-    space: Space,
-    limits: Mapping[str, float],
-    loader: Loader,
-    *,
-    epochs: int,
-    lr: float,
-    loss: Loss,
-    widths: Widths | None = None,
-    teacher: nn.Module | None = None,
-    held_out: Loader | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
-    listener: Listener | None = None,
-    history: list[dict[str, Any]] | None = None,
-    keeper: Keeper | None = None,
-) -> Tensor:
-    """The architecture phase: weights and s learn together, two optimizers.
-
-    Which data each step sees: without ``held_out``, joint steps, where one loss and one backward pass over a training
-    batch move both the weights (SGD, ``lr`` after a short warm-up) and s. With ``held_out``, alternating steps: a
-    training batch moves the weights, then a batch of ``held_out`` moves s, and neither sees the other's data.
-
-    Returns:
-        s at the end, shape (num_gates,): the ranking for the selection.
-
-    Raises:
-        Diverged: when the loss is no number.
-    """
-    own = sgd(gated.network, lr)
-    module, weight_optimizer = fabric.setup(gated, own)
-    objective = taught_loss(loss, teacher)
-    state = BudgetSearch(gated, space, limits, epochs * len(loader), widths=widths)
-    parts: dict[str, Stateful] = {"gated": gated, "optimizer": own, "search": state}
-    others = None
-    if held_out is not None:
-        parts["held_out"] = place = Place(held_out, alone=False)
-        others = _endless(place)
-    module.train()
-
-    def step(inputs: Any, targets: Any, progress: float) -> Tensor:
-        set_lr(weight_optimizer, lr * min(1.0, progress / 0.05))
-        gated.zero_grad(set_to_none=True)
-        value = objective(module(inputs), targets, inputs)
-        fabric.backward(value)
-        weight_optimizer.step()
-        if others is not None:
-            gated.zero_grad(set_to_none=True)
-            inputs, targets = fabric.to_device(next(others))
-            fabric.backward(objective(module(inputs), targets, inputs))
-        state.step()
-        return value.detach()
-
-    def describe() -> dict[str, Any]:
-        multipliers = {f"multiplier_{name}": value for name, value in state.multipliers.items()}
-        now = {f"limit_{name}": value for name, value in limits_at(state.progress, space.full_cost, limits).items()}
-        return {"lr": lr, **multipliers, **now, **gate_record(gated, space, validate)}
-
-    run_epochs(
-        fabric, "architecture", loader, epochs, step,
-        parts=parts, describe=describe, listener=listener or Listener(),
-        history=history if history is not None else [], keeper=keeper,
-    )  # fmt: skip
-    return gated.s.detach().cpu()
-
-
-def _endless(place: Place) -> Iterator[Any]:
-    while True:
-        yield from place

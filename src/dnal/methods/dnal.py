@@ -1,59 +1,91 @@
-"""DNAL, the default method: architecture parameters learnt by gradient, by either recipe."""
+"""DNAL, the default method: architecture parameters and weights learnt together by gradient, under a budget."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from torch import Tensor
-
+from dnal.base.options import option
+from dnal.changes.removal import Removal
 from dnal.gates import Gated
-from dnal.methods import budget_recipe, paper_recipe
-from dnal.methods.registry import register
-from dnal.methods.selection import fits, least_costs
+from dnal.methods.budget_recipe import MET, START, WAIT, BudgetSearch
+from dnal.methods.gate_record import gate_record
+from dnal.methods.method import Method
 from dnal.methods.task import Task
-from dnal.methods.widths import Widths
+from dnal.train.phase import run_phase
+from dnal.train.place import Place
+from dnal.train.step import Step
+from dnal.train.technique import Technique
+
+RISE = 0.05
+"""The share of the search in which the learning rate of the weights rises; then it stays."""
 
 
-@register("dnal", trains=True)
-def dnal(task: Task) -> Tensor:
-    """Learns the gates of all channels by gradient, by the recipe "budget" or the published one ("paper")."""
-    space = task.space
-    if task.recipe == "budget":
-        gated = Gated(task.network, space, start=budget_recipe.START).to(task.fabric.device)
-        held_out = task.val if task.steps == "alternating" else None
-        s = budget_recipe.search(
-            task.fabric, gated, space, task.limits, task.train, lr=task.lr, held_out=held_out, widths=task.widths,
-            **_common(task),
+@dataclass(frozen=True)
+class DNAL(Method):
+    """Learns the gates of all channels by gradient, together with the weights, under the budget.
+
+    Every channel and branch v has an architecture parameter s_v and the scaled sigmoid gate sigmoid(delta s_v) of arXiv
+    2103.02126, rounded in the forward pass; projected gradient descent on s keeps the budget, which tightens from the
+    whole network (:mod:`dnal.methods.budget_recipe` has the formulas). A step costs 1.01 to 1.09 plain ones.
+    """
+
+    trains: ClassVar[bool] = True
+    epochs: ClassVar[tuple[int, int, int]] = (40, 4, 56)
+    # A longer search was not measurably better, and its steps are as dear as the base's (benchmarks/RESEARCH.md).
+
+    held_out: bool = option(
+        False, "Whether batches of the validation data move the gates, instead of the weights' own."
+    )
+    wait: float = option(WAIT, "Share of the search until which every gate stays open.", least=0, below=1)
+    met: float = option(MET, "Share of the search at which the budget is met.", above=0, below=1)
+    soft: bool = option(False, "Whether gates are soft in the forward pass too.")
+
+    def choose(self, task: Task) -> Removal:
+        phase, around = task.phase, task.context
+        gated = Gated(task.network, task.space, start=START).to(around.fabric.device)
+        search = self.search(gated, task, phase.epochs * len(around.loader))
+        gated.hard = not self.soft
+        run_phase(
+            phase, gated, around, hooks=[GateSteps(gated, search, task, held_out=self.held_out)],
+            optimizer=phase.optimizer(task.network, phase.lr), rate=lambda done: phase.lr * min(1.0, done / RISE),
         )  # fmt: skip
-        return task.select(s)
-    s = ranked_by_paper(task)
-    open_variables = paper_recipe.chosen(space, s, paper_recipe.delta_of_epoch(task.epochs, task.epochs))
-    if not fits(space.costs, task.limits, open_variables):
-        warnings.warn(
-            f"lambda={task.lambda_:g} left the network above the budget {task.budget}; its lowest-ranked channels are "
-            "dropped too. A larger lambda closes more.",
-            stacklevel=6,
-        )
-        return task.select(s)
-    if task.widths == Widths():
-        return open_variables
-    # The paper knows no rule for widths: of the allowed ones, those that cost no more than what it chose.
-    own = max(space.cost_of(open_variables)["macs"], least_costs(space, task.widths)["macs"])
-    return task.select(s, {"macs": min(own, task.limits.get("macs", own))})
+        return task.removal(gated.s.detach().cpu())
+
+    def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
+        """What moves the gates, in so many steps."""
+        return BudgetSearch(gated, task.space, task.limits, steps, widths=task.widths, wait=self.wait, met=self.met)
 
 
-def ranked_by_paper(task: Task) -> Tensor:
-    """The s that the published phase ends with, (num_gates,), before anything is chosen by it."""
-    gated = Gated(task.network, task.space).to(task.fabric.device)
-    return paper_recipe.search(
-        task.fabric, gated, task.space, task.train, lambda_=task.lambda_, **_common(task)
-    )  # fmt: skip
+class GateSteps(Technique):
+    """Moves the gates after every step of the weights: by the gradient of the same batch, or with ``held_out`` by that
+    of a batch of the validation data, so that neither sees the other's data."""
+
+    def __init__(self, gated: Gated, search: BudgetSearch, task: Task, *, held_out: bool) -> None:
+        self._gated, self._search, self._task = gated, search, task
+        self._place = Place(task.val, alone=False) if held_out else None
+        self._others = None if self._place is None else _endless(self._place)
+
+    def after_step(self, step: Step) -> None:
+        if self._others is not None:
+            self._gated.zero_grad(set_to_none=True)
+            step.backward(step.fabric.to_device(next(self._others)))
+        self._search.step()
+
+    def record(self) -> dict[str, Any]:
+        return {**self._search.record(), **gate_record(self._gated, self._task.space, self._task.validate)}
+
+    def state_dict(self) -> dict[str, Any]:
+        place = {} if self._place is None else {"held_out": self._place.state_dict()}
+        return {"search": self._search.state_dict(), **place}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._search.load_state_dict(state["search"])
+        if self._place is not None:
+            self._place.load_state_dict(state["held_out"])
 
 
-def _common(task: Task) -> dict[str, Any]:
-    """What both recipes are given alike."""
-    return {
-        "epochs": task.epochs, "loss": task.loss, "teacher": task.teacher, "validate": task.validate,
-        "listener": task.listener, "history": task.history, "keeper": task.keeper,
-    }  # fmt: skip
+def _endless(place: Place) -> Iterator[Any]:
+    while True:
+        yield from place

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from dnal.methods.registry import register
+from dnal.changes.removal import Removal
+from dnal.methods.method import Method
 from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
@@ -26,16 +29,24 @@ def l2_scores(network: nn.Module, space: Space) -> Tensor:
     return _scores(network, space, 2)
 
 
-@register("magnitude")
-def magnitude(task: Task) -> Tensor:
-    """Keeps the largest L1 norms of the whole network."""
-    return task.select(l1_scores(task.network, task.space))
+@dataclass(frozen=True)
+class Magnitude(Method):
+    """Keeps the largest L1 norms of the whole network.
+
+    The norms of all weight slices of a channel, over the mean of its group. Trains nothing. Sources: Li et al., arXiv
+    1608.08710, in the group form of DepGraph, arXiv 2301.12900.
+    """
+
+    def choose(self, task: Task) -> Removal:
+        return task.removal(l1_scores(task.network, task.space))
 
 
-@register("magnitude-l2")
-def magnitude_l2(task: Task) -> Tensor:
-    """Keeps the largest L2 norms of the whole network."""
-    return task.select(l2_scores(task.network, task.space))
+@dataclass(frozen=True)
+class MagnitudeL2(Method):
+    """Keeps the largest L2 norms of the whole network; else as ``magnitude``."""
+
+    def choose(self, task: Task) -> Removal:
+        return task.removal(l2_scores(task.network, task.space))
 
 
 def _scores(network: nn.Module, space: Space, power: int) -> Tensor:

@@ -16,19 +16,22 @@ What differs from the paper, whose algorithm is only described in words:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dnal.architecture import Architecture
+from dnal.base.options import option
+from dnal.changes.removal import Removal
 from dnal.compaction import compact
-from dnal.methods.registry import register
+from dnal.methods.method import Method
 from dnal.methods.task import Task
 from dnal.methods.uniform import random_scores, uniform_scores
 from dnal.space.space import Space
+from dnal.train.phase import Loss
 from dnal.train.place import Loader
-from dnal.train.weights import Loss
 
 CANDIDATES = 200
 SAMPLES = 1000
@@ -74,11 +77,24 @@ def random_search(
     return Found(best, torch.tensor(losses, dtype=torch.float64))
 
 
-@register("random-search")
-def searched(task: Task) -> Tensor:
-    """Keeps, of 200 random architectures with the same share of every group, that of the least loss at the weights as
-    they stand."""
-    return random_search(task.network, task.space, task.select, task.val, task.loss, seed=task.seed).open_variables
+@dataclass(frozen=True)
+class RandomSearch(Method):
+    """Keeps, of many random architectures with the same share of every group, that of the least loss at the weights as
+    they stand.
+
+    Trains nothing; costs a forward pass of each candidate over the samples. Source: arXiv 2403.08265, which finds, as
+    we do, that it is no better than one random architecture.
+    """
+
+    candidates: int = option(CANDIDATES, "How many architectures are tried.", least=1)
+    samples: int = option(SAMPLES, "Of the validation data, on which they are compared.", least=1)
+
+    def choose(self, task: Task) -> Removal:
+        found = random_search(
+            task.network, task.space, task.select, task.val, task.context.loss, candidates=self.candidates,
+            samples=self.samples, seed=task.seed,
+        )  # fmt: skip
+        return Removal.among(task.space, found.open_variables)
 
 
 def _first(batches: Loader, samples: int, device: torch.device) -> list[tuple[Any, Any]]:

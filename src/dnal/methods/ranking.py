@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.space.space import Space
 
 
@@ -33,8 +33,8 @@ class Ranking:
             branch is a group of its own.
     """
 
-    def __init__(self, space: Space, widths: Widths | None = None) -> None:
-        widths = widths or Widths()
+    def __init__(self, space: Space, widths: WidthRule | None = None) -> None:
+        widths = widths or WidthRule()
         group_of_variable = torch.zeros(space.num_gates, dtype=torch.long)
         group_of: list[int] = []
         chunk_of_slot: list[int] = []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dnal.base.errors import UserError
 from dnal.methods.ranking import Order, Ranking
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.space.cost import CostFunction
 from dnal.space.space import Space
 
@@ -70,7 +70,7 @@ def longest(least: int, most: int, fitting: Callable[[int], bool], near: int | N
     return low
 
 
-def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Widths | None = None) -> Tensor:
+def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule | None = None) -> Tensor:
     """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
     further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
     default it may have every width. Where several channels open at once, and so less than 97 % of every limit would be
@@ -177,10 +177,10 @@ def filled(
         queue = torch.cat((queue[:opened], rest[order.group_at[rest] != order.group_at[rest[0]]]))
 
 
-def least_costs(space: Space, widths: Widths | None = None) -> dict[str, float]:
+def least_costs(space: Space, widths: WidthRule | None = None) -> dict[str, float]:
     """The smallest cost of each kind that any architecture has: the least width in every group, every branch closed,
     but for one of each choice, the one with the fewest MACs."""
-    widths = widths or Widths()
+    widths = widths or WidthRule()
     open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
     for group in space.groups:
         open_variables[group.variables[: widths.allowed_in(space, group)[0]]] = True

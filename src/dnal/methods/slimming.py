@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dnal.methods.registry import register
+from dnal.base.options import option
+from dnal.changes.removal import Removal
+from dnal.methods.method import Method
 from dnal.methods.task import Task
 from dnal.space.space import Space
-from dnal.train.weights import train_weights
+from dnal.train.phase import run_phase
 
 PENALTY = 1e-4
 """lambda of the paper (section 4.2, VGG and ResNet on CIFAR)."""
@@ -42,20 +45,23 @@ def slimming_scores(network: nn.Module, space: Space) -> Tensor:
     return torch.where(count > 0, total / count.clamp(min=1), torch.inf)
 
 
-@register("slimming", trains=True)
-def slimming(task: Task) -> Tensor:
+@dataclass(frozen=True)
+class Slimming(Method):
     """Trains with an L1 penalty on the scales of batch norm, then keeps the largest of the whole network.
 
-    Loss + lambda * sum |scale| is eq. 1 of arXiv 1708.06519.
+    The loss is loss + lambda * sum |scale| (network slimming, Liu et al., arXiv 1708.06519, eq. 1).
     """
-    penalised = list(scales(task.network).values())
 
-    def loss(outputs: Any, targets: Any) -> Tensor:
-        value: Tensor = task.loss(outputs, targets)
-        return value + PENALTY * sum((scale.abs().sum() for scale in penalised), value.new_zeros(()))
+    trains: ClassVar[bool] = True
 
-    train_weights(
-        task.fabric, task.network, task.train, name="architecture", epochs=task.epochs, lr=task.lr, loss=loss,
-        teacher=task.teacher, validate=task.validate, listener=task.listener, history=task.history, keeper=task.keeper,
-    )  # fmt: skip
-    return task.select(slimming_scores(task.network, task.space))
+    penalty: float = option(PENALTY, "lambda, the weight of the penalty.", least=0)
+
+    def choose(self, task: Task) -> Removal:
+        penalised, task_loss = list(scales(task.network).values()), task.context.loss
+
+        def loss(outputs: Any, targets: Any) -> Tensor:
+            value: Tensor = task_loss(outputs, targets)
+            return value + self.penalty * sum((scale.abs().sum() for scale in penalised), value.new_zeros(()))
+
+        run_phase(task.phase, task.network, replace(task.context, loss=loss), validate=task.validate)
+        return task.removal(slimming_scores(task.network, task.space))

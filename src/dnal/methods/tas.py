@@ -30,32 +30,33 @@ A step costs a training step and a validation step of the same size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
+from dnal.base.options import option
+from dnal.changes.removal import Removal
 from dnal.gates import Gated
 from dnal.methods.magnitude import l1_scores
+from dnal.methods.method import Method
 from dnal.methods.ranking import ranks
-from dnal.methods.registry import register
 from dnal.methods.task import Task
 from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
-from dnal.methods.widths import Widths
+from dnal.methods.widths import WidthRule
 from dnal.space.space import Group, Space
-from dnal.train.keeper import Keeper
-from dnal.train.listener import Listener
-from dnal.train.loop import run_epochs
-from dnal.train.place import Loader, Place
+from dnal.train.phase import run_phase
+from dnal.train.place import Place
 from dnal.train.schedule import cosine
-from dnal.train.weights import Loss, set_lr, sgd, taught_loss
+from dnal.train.step import Step, set_lr
+from dnal.train.technique import Technique
 
 TENTHS = range(3, 11)
 """The widths of the paper, in tenths of the group's own."""
@@ -66,16 +67,16 @@ COST_WEIGHT = 2.0
 """How much the cost loss counts beside the task's."""
 
 
-def widths_to_try(space: Space, group: Group, rule: Widths | None = None) -> list[int]:
+def widths_to_try(space: Space, group: Group, rule: WidthRule | None = None) -> list[int]:
     """The widths of a group among which the search chooses: int(r * width), ascending, each the nearest allowed one."""
-    allowed = (rule or Widths()).allowed_in(space, group)
+    allowed = (rule or WidthRule()).allowed_in(space, group)
     wanted = [max(1, tenth * group.width // 10) for tenth in TENTHS]
     return sorted({min(allowed, key=lambda count: (abs(count - width), count)) for width in wanted})
 
 
-def tau_at(progress: float) -> float:
-    """The temperature: cosine from 5 to 0.1."""
-    return 0.1 + (5 - 0.1) * (1 + math.cos(math.pi * progress)) / 2
+def tau_at(progress: float, start: float = 5.0, end: float = 0.1) -> float:
+    """The temperature: cosine from ``start`` to ``end``."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def drawn(logits: Tensor, tau: float) -> tuple[Tensor, Tensor]:
@@ -136,7 +137,7 @@ class Supernet(Gated):
         choices, kept: the architecture remembered; met: whether it was on target.
     """
 
-    def __init__(self, network: nn.Module, space: Space, widths: Widths | None = None) -> None:
+    def __init__(self, network: nn.Module, space: Space, widths: WidthRule | None = None) -> None:
         super().__init__(network, space)
         self.s.requires_grad_(False)  # the gates come of the distributions
         self.space, self.tau = space, tau_at(0.0)
@@ -307,92 +308,79 @@ class Supernet(Gated):
         return share.where(self._row >= 0, 1)
 
 
-def search(
-    fabric: Fabric,
-    supernet: Supernet,
-    limits: Mapping[str, float],
-    loader: Loader,
-    held_out: Loader,
-    *,
-    epochs: int,
-    lr: float,
-    loss: Loss,
-    teacher: nn.Module | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
-    listener: Listener | None = None,
-    history: list[dict[str, Any]] | None = None,
-    keeper: Keeper | None = None,
-) -> Tensor:
-    """The architecture phase: a batch of ``loader`` moves the weights (SGD, cosine from ``lr`` to 0), then one of
-    ``held_out`` the distributions (Adam), and the network's norms settle.
-
-    Returns:
-        the scores of what was found, shape (num_gates,), for the selection.
-
-    Raises:
-        Diverged: when the loss is no number.
-        UserError: where every group may have one width only, and no branch may go.
-    """
-    if not supernet.distributions():
-        raise UserError("there is nothing to search: every group may have one width only; ease 'least' or 'multiple'.")
-    steps = max(1, epochs * len(loader))
-    own = sgd(nn.ModuleList([supernet.network, supernet.norms]), lr)
-    adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
-    module, weights, distributions = fabric.setup(supernet, own, adam)
-    objective = taught_loss(loss, teacher)
-    place = Place(held_out, alone=False)
-    others: Iterator[Any] = chain.from_iterable(repeat(place))
-    module.train()
-
-    def step(inputs: Any, targets: Any, progress: float) -> Tensor:
-        supernet.tau = tau_at(progress)
-        set_lr(weights, cosine(progress, lr))
-        supernet.zero_grad(set_to_none=True)
-        value = objective(module(inputs), targets, inputs)
-        fabric.backward(value)
-        weights.step()
-        supernet.zero_grad(set_to_none=True)
-        inputs, targets = fabric.to_device(next(others))
-        fabric.backward(objective(module(inputs), targets, inputs))
-        supernet.add_cost_gradient(limits)
-        set_lr(distributions, rate_at(progress, steps))
-        distributions.step()
-        supernet.remember(limits)
-        return value.detach()
-
-    def describe() -> dict[str, Any]:
-        record: dict[str, Any] = {"lr": weights.param_groups[0]["lr"], "tau": supernet.tau}
-        with torch.no_grad():
-            for name, cost in supernet.space.costs.items():
-                record[f"{name}_soft"] = float(cost(supernet.expected()))
-                record[f"{name}_hard"] = float(cost(supernet.most_likely()))
-                record[f"{name}_found"] = float(cost(supernet.found()))
-        if validate is not None:
-            record["accuracy"] = validate(supernet)
-        return record
-
-    run_epochs(
-        fabric, "architecture", loader, epochs, step,
-        parts={"supernet": supernet, "optimizer": own, "distributions": adam, "held_out": place}, describe=describe,
-        listener=listener or Listener(), history=history if history is not None else [], keeper=keeper,
-    )  # fmt: skip
-    supernet.settle()
-    return supernet.scores()
-
-
 def rate_at(progress: float, steps: int) -> float:
     """The learning rate of the distributions: within ``steps`` a logit must be able to pass the others, and at the end
     the arg max must come to rest. In the paper it is 1e-3 throughout, for 58,800 steps."""
     return min(max(10 / steps, 1e-3), 0.05) * (1 - 0.9 * progress)
 
 
-@register("tas", trains=True, fresh=True)
-def tas(task: Task) -> Tensor:
-    """Learns distributions over widths and branches (TAS), and scales the most likely widths by one factor to the
-    budget."""
-    supernet = Supernet(task.network, task.space, task.widths).to(task.fabric.device)
-    scores = search(
-        task.fabric, supernet, task.limits, task.train, task.val, epochs=task.epochs, lr=task.lr, loss=task.loss,
-        teacher=task.teacher, validate=task.validate, listener=task.listener, history=task.history, keeper=task.keeper,
-    )  # fmt: skip
-    return task.select(scores)
+@dataclass(frozen=True)
+class TAS(Method):
+    """Learns distributions over widths and branches, and scales the most likely widths by one factor to the budget.
+
+    Transformable architecture search: each step draws two widths per group with Gumbel's trick and mixes them; training
+    data move the weights, validation data the logits, with a cost loss around the target. A step costs a training step
+    and a validation step of the same size. Source: arXiv 1905.09717; the head of the file says what differs.
+    """
+
+    trains: ClassVar[bool] = True
+    reinitializes: ClassVar[bool] = True
+
+    tau_start: float = option(5.0, "Temperature of the draws at the start; it falls on a cosine.", above=0)
+    tau_end: float = option(0.1, "That at the end.", above=0)
+
+    def choose(self, task: Task) -> Removal:
+        """Raises UserError where every group may have one width only, and no branch may go."""
+        phase, around = task.phase, task.context
+        supernet = Supernet(task.network, task.space, task.widths).to(around.fabric.device)
+        if not supernet.distributions():
+            raise UserError("there is nothing to search: every group may have one width only; allow narrower widths.")
+        steps = max(1, phase.epochs * len(around.loader))
+        own = phase.optimizer(nn.ModuleList([supernet.network, supernet.norms]), phase.lr)
+        adam = torch.optim.Adam(
+            supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3
+        )  # fmt: skip
+        run_phase(
+            phase, supernet, around, hooks=[_Distributions(supernet, task, self, steps)], optimizer=own,
+            others={"distributions": adam}, rate=lambda progress: cosine(progress, phase.lr),
+        )  # fmt: skip
+        supernet.settle()
+        return task.removal(supernet.scores())
+
+
+class _Distributions(Technique):
+    """Moves the distributions after every step of the weights, by a batch of the validation data."""
+
+    def __init__(self, supernet: Supernet, task: Task, method: TAS, steps: int) -> None:
+        self._supernet, self._task, self._method, self._steps = supernet, task, method, steps
+        self._place = Place(task.val, alone=False)
+        self._others: Iterator[Any] = chain.from_iterable(repeat(self._place))
+
+    def batch(self, batch: Any, step: Step) -> Any:
+        self._supernet.tau = tau_at(step.progress, self._method.tau_start, self._method.tau_end)
+        return batch
+
+    def after_step(self, step: Step) -> None:
+        supernet, (distributions,) = self._supernet, step.others
+        supernet.zero_grad(set_to_none=True)
+        step.backward(step.fabric.to_device(next(self._others)))
+        supernet.add_cost_gradient(self._task.limits)
+        set_lr(distributions, rate_at(step.progress, self._steps))
+        distributions.step()
+        supernet.remember(self._task.limits)
+
+    def record(self) -> dict[str, Any]:
+        supernet = self._supernet
+        record: dict[str, Any] = {"tau": supernet.tau}
+        with torch.no_grad():
+            for name, cost in supernet.space.costs.items():
+                record[f"{name}_soft"] = float(cost(supernet.expected()))
+                record[f"{name}_hard"] = float(cost(supernet.most_likely()))
+                record[f"{name}_found"] = float(cost(supernet.found()))
+        return record | {"accuracy": self._task.validate(supernet)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"held_out": self._place.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._place.load_state_dict(state["held_out"])

@@ -1,20 +1,18 @@
-"""What a method is given to choose an architecture."""
+"""What a method is given to choose what becomes of a network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.methods.widths import Widths
+from dnal.changes.removal import Removal
+from dnal.methods.widths import WidthRule
 from dnal.space.space import Space
-from dnal.train.keeper import Keeper
-from dnal.train.listener import Listener
+from dnal.train.phase import Context, Phase
 from dnal.train.place import Loader
-from dnal.train.weights import Loss
 
 
 class Select(Protocol):
@@ -33,31 +31,24 @@ class Task:
         widths: what a group may have.
         select: (scores (num_gates,), higher kept first; tighter limits by name, or none) -> the variables that stay
             (bool) within all limits.
-        train, val: batches of (inputs, targets); val is for the log, and for methods that need data of their own.
-        epochs, lr: of this phase. seed: of the method's own draws.
-        recipe, lambda_, steps: settings that single methods know.
-        teacher: a network whose logits are imitated too, or None.
-        validate, listener, history, keeper: as :func:`dnal.train.loop.run_epochs` takes them.
+        val: batches of (inputs, targets) for methods that need data of their own; the training data are the context's.
+        phase, context: for :func:`dnal.train.phase.run_phase`.
+        seed: of the method's own draws.
+        validate: measures a network, for the log.
     """
 
-    fabric: Fabric
     network: nn.Module
     space: Space
     budget: str
     limits: Mapping[str, float]
-    widths: Widths
+    widths: WidthRule
     select: Select
-    train: Loader
     val: Loader
-    loss: Loss
-    epochs: int
-    lr: float
+    phase: Phase
+    context: Context
     seed: int
-    recipe: str
-    lambda_: float
-    steps: str
-    teacher: nn.Module | None
     validate: Callable[[nn.Module], float]
-    listener: Listener
-    history: list[dict[str, Any]]
-    keeper: Keeper
+
+    def removal(self, scores: Tensor) -> Removal:
+        """The removal of all but the best variables within every limit; scores: (num_gates,), higher kept first."""
+        return Removal.among(self.space, self.select(scores))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.base.options import option
+from dnal.changes.removal import Removal
 from dnal.gates import Gated
-from dnal.methods.registry import register
+from dnal.methods.method import Method
 from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
+from dnal.train.phase import Loss
 from dnal.train.place import Loader
-from dnal.train.weights import Loss
 
 BATCHES = 50
 
@@ -48,12 +51,20 @@ def taylor_scores(
     return total
 
 
-@register("taylor")
-def taylor(task: Task) -> Tensor:
+@dataclass(frozen=True)
+class Taylor(Method):
     """Keeps the channels of the whole network without which the loss on the training data would change most.
 
-    The root of :func:`taylor_scores`, over the mean of each group: removed at once, not a few at a time with training
-    in between, the raw scores close whole layers.
+    The squared derivative of the loss by each gate, summed over batches; the root of it, over the mean of each group:
+    removed at once, not a few at a time with training in between, the raw scores close whole layers. Source: Molchanov
+    et al., arXiv 1906.10771, eq. 8.
     """
-    scores = taylor_scores(task.fabric, task.network, task.space, task.train, task.loss)
-    return task.select(over_mean(scores.sqrt(), task.space))
+
+    batches: int = option(BATCHES, "Of the training data, at most one pass.", least=1)
+
+    def choose(self, task: Task) -> Removal:
+        around = task.context
+        scores = taylor_scores(
+            around.fabric, task.network, task.space, around.loader, around.loss, most=self.batches
+        )  # fmt: skip
+        return task.removal(over_mean(scores.sqrt(), task.space))

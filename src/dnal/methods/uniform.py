@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from dnal.changes.removal import Removal
 from dnal.methods.magnitude import l1_scores
-from dnal.methods.registry import register
+from dnal.methods.method import Method
 from dnal.methods.task import Task
 from dnal.space.space import Space
 
@@ -26,13 +29,23 @@ def random_scores(space: Space, seed: int) -> Tensor:
     return torch.rand(space.num_gates, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-@register("uniform")
-def uniform(task: Task) -> Tensor:
-    """Keeps the same share of every group, the best by L1."""
-    return task.select(uniform_scores(task.space, l1_scores(task.network, task.space)))
+@dataclass(frozen=True)
+class Uniform(Method):
+    """Keeps the same share of every group, the best by L1.
+
+    The simplest way to keep a budget, and a strong one: whatever learns widths must beat it. Trains nothing.
+    """
+
+    def choose(self, task: Task) -> Removal:
+        return task.removal(uniform_scores(task.space, l1_scores(task.network, task.space)))
 
 
-@register("random")
-def random(task: Task) -> Tensor:
-    """Keeps the same share of every group, at random positions."""
-    return task.select(uniform_scores(task.space, random_scores(task.space, task.seed)))
+@dataclass(frozen=True)
+class Random(Method):
+    """Keeps the same share of every group, at random positions.
+
+    The control of what any choice of channels is worth. Trains nothing.
+    """
+
+    def choose(self, task: Task) -> Removal:
+        return task.removal(uniform_scores(task.space, random_scores(task.space, task.seed)))

@@ -14,29 +14,29 @@ from dnal.space.space import Group, Space
 
 
 @dataclass(frozen=True)
-class Widths:
+class WidthRule:
     """The rule for the widths of groups; both numbers count channels of the tensors, not variables.
 
     Attributes:
-        least: a number of channels, 1 or more, or a share of the group's width, between 0 and 1; a narrower group
+        min_width: a number of channels, 1 or more, or a share of the group's width, between 0 and 1; a narrower group
             stays whole.
-        multiple: a group keeps a multiple of it, or all of its channels; one that is no wider stays whole.
+        divisor: a group keeps a multiple of it, or all of its channels; one that is no wider stays whole.
 
     Raises:
         UserError: for numbers that are none of this.
     """
 
-    least: int | float = 1
-    multiple: int = 1
+    min_width: int | float = 1
+    divisor: int = 1
 
     def __post_init__(self) -> None:
-        share = not isinstance(self.least, bool) and 0 < self.least < 1
-        if not share and not _is_count(self.least):
+        share = not isinstance(self.min_width, bool) and 0 < self.min_width < 1
+        if not share and not _is_count(self.min_width):
             raise UserError(
-                f"the least width is a number of channels (1 or more) or a share between 0 and 1, not {self.least}."
+                f"the least width is a number of channels (1 or more) or a share between 0 and 1, not {self.min_width}."
             )
-        if not _is_count(self.multiple):
-            raise UserError(f"widths are multiples of a whole number, 1 or more, not of {self.multiple}.")
+        if not _is_count(self.divisor):
+            raise UserError(f"widths are multiples of a whole number, 1 or more, not of {self.divisor}.")
 
     def allowed(self, width: int, channels: Iterable[int] = (1,)) -> list[int]:
         """How many variables a group of ``width`` variables may keep, ascending; the last is ``width``.
@@ -45,15 +45,15 @@ class Widths:
             channels: for how many channels each variable stands: one number for each layer that makes them.
 
         Examples:
-            >>> Widths(least=0.25, multiple=8).allowed(60)
+            >>> WidthRule(min_width=0.25, divisor=8).allowed(60)
             [16, 24, 32, 40, 48, 56, 60]
         """
         channels = list(channels)
-        step = math.lcm(*(int(self.multiple) // math.gcd(int(self.multiple), each) for each in channels))
-        if self.least < 1:
-            least = math.ceil(self.least * width)
+        step = math.lcm(*(int(self.divisor) // math.gcd(int(self.divisor), each) for each in channels))
+        if self.min_width < 1:
+            least = math.ceil(self.min_width * width)
         else:
-            least = max(math.ceil(self.least / each) for each in channels)
+            least = max(math.ceil(self.min_width / each) for each in channels)
         return [*(count for count in range(step, width, step) if count >= least), width]
 
     def allowed_in(self, space: Space, group: Group) -> list[int]:

@@ -40,7 +40,7 @@ def evaluate(
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.
     """
-    from dnal.deployment import Deployment, params
+    from dnal.deployment import Deployed, params
     from dnal.train.arrangement import fabric_of
     from dnal.train.evaluate import accuracy
 
@@ -51,7 +51,7 @@ def evaluate(
     device = fabric_of("32-true").device  # where `learn` measured
     example = torch.zeros(1, *config.input, device=device)
     network.to(device)
-    deployment = Deployment.of(config.deploy_batch, config.backend)
+    deployment = Deployed.of(config.deploy_batch, config.backend)
     (compact,) = deployment.figures([network], example, result["compact"])
     found: dict[str, Any] = {
         "base": {"macs": macs(base, example.cpu()), "params": params(base)},

@@ -16,11 +16,11 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
-from dnal.plan import PRECISIONS
+from dnal.settings import PRECISIONS
 from dnal.space.inputs import cloned
 from dnal.space.running import undisturbed
+from dnal.train.phase import Loss
 from dnal.train.rehearsal import answer, step, twins
-from dnal.train.weights import Loss
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 """How images and the weights of convolutions lie in memory."""

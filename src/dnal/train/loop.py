@@ -26,8 +26,8 @@ class Stopped(Exception):
     """The job was asked to stop, and has kept its state."""
 
 
-Step = Callable[[Any, Any, float], Tensor]
-"""(inputs, targets, progress of the phase from 0 to 1) -> the loss of this step."""
+DoStep = Callable[[Any, float], Tensor]
+"""(batch (inputs, targets) on the device, progress of the phase from 0 to 1) -> the loss of this step."""
 
 
 def run_epochs(
@@ -35,7 +35,7 @@ def run_epochs(
     name: str,
     loader: Loader,
     epochs: int,
-    step: Step,
+    step: DoStep,
     *,
     parts: Mapping[str, Stateful],
     describe: Callable[[], dict[str, Any]],
@@ -87,9 +87,9 @@ def run_epochs(
         begun, before = time.perf_counter(), at.seconds
         stop = False
         for batch in place:
-            inputs, targets = fabric.to_device(pair(batch))
+            batch = fabric.to_device(pair(batch))
             at.step += 1
-            own = float(step(inputs, targets, (at.epoch + at.step / total) / epochs))
+            own = float(step(batch, (at.epoch + at.step / total) / epochs))
             loss, stop = together(fabric, own, keeper.stop())
             if not math.isfinite(loss):
                 raise diverged(loss)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from dnal.base.errors import UserError, described
 from dnal.space.inputs import at_batch, cloned
 from dnal.space.running import undisturbed
-from dnal.train.distillation import check_logits
+from dnal.techniques.distillation import check_logits
 from dnal.train.evaluate import Metric, accuracy, check_classified
-from dnal.train.weights import Loss
+from dnal.train.phase import Loss
 
 EXAMPLES = 2
 """Batch norm wants more than one, and two are no work for any network."""

@@ -1,0 +1,40 @@
+"""What a method is: it chooses what becomes of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dnal.base.options import Options
+from dnal.changes.change import Change
+from dnal.methods.task import Task
+
+LONG_SEARCH = (40, 20, 40)
+"""Epochs of base, search and retraining, for whatever was published with a long search."""
+
+
+@dataclass(frozen=True)
+class Method(Options):
+    """A way to choose what becomes of a network. A subclass is a frozen dataclass: its fields are its options, its
+    docstring is its card, the first sentence of which a list shows.
+
+    Attributes:
+        trains: whether it uses the epochs of the architecture phase; otherwise they lengthen the retraining, so that
+            every method sees equally many images.
+        reinitializes: whether what it chose is trained from new weights, where nobody says.
+        needs_budget: whether a budget is filled in where nobody gives one.
+        prunes_blocks: whether residual branches may go too, where nobody says.
+        epochs: of base, search and retraining, in this proportion where nobody says.
+        techniques: names of those that act, where nobody says and the loss is the default.
+    """
+
+    trains: ClassVar[bool] = False
+    reinitializes: ClassVar[bool] = False
+    needs_budget: ClassVar[bool] = True
+    prunes_blocks: ClassVar[bool] = True
+    epochs: ClassVar[tuple[int, int, int]] = LONG_SEARCH
+    techniques: ClassVar[tuple[str, ...]] = ("distillation",)
+
+    def choose(self, task: Task) -> Change:
+        """What becomes of the task's network, within its limits. The network may be trained on the way."""
+        raise NotImplementedError

@@ -1,0 +1,84 @@
+"""What a job may be told, said once: every option with its type, default, range and help.
+
+:func:`dnal.learn`, the command line, config.yaml, ``--like``, ``resume``, sweeps and reports take the options from
+here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dnal.base.options import Options, option
+
+DEFAULT_BUDGET = "macs<=30%"
+DEFAULT_LR = 0.1
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+BACKENDS = ("torch-cpu", "torch-cuda", "onnxruntime-cpu")
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """How a job trains."""
+
+    epochs: int | tuple[int, int, int] | None = option(
+        None, "In all, or of base, search and retraining. Default: what the method is made for.", least=0
+    )
+    lr: float | None = option(None, f"Peak learning rate of the weights; default {DEFAULT_LR:g}.", above=0)
+    optimizer: str = option("sgd", "sgd, or a name of timm's optimizers such as adamw or lamb.")
+    schedule: str = option(
+        "cosine", "Of the learning rate over base and retraining.", known=("cosine", "one-cycle", "step", "constant")
+    )
+    reinitialize: bool | None = option(
+        None, "Whether what is left is retrained from new weights. Default: what the method is made for."
+    )
+    seed: int = option(0, "Equal seeds on one machine give equal results.", least=0, most=2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Widths(Options):
+    """What may vary, and which widths the groups of channels may have."""
+
+    min_width: int | float = option(1, "Least width of a group: channels, such as 8, or a share, such as 0.1.", above=0)
+    divisor: int | Literal["auto"] | None = option(
+        None,
+        "Widths are multiples of it; auto: what the backend computes fastest. Default: auto where the budget bounds "
+        "the latency, else 1.",
+        least=1,
+    )
+    prune_blocks: bool | None = option(
+        None, "Whether residual branches may go as a whole. Default: what the method is made for."
+    )
+    include: tuple[str, ...] = option(
+        (), "Only what these layers make may vary: a name or a pattern such as 'layer4.*'."
+    )
+    exclude: tuple[str, ...] = option((), "What these layers make stays: a name or a pattern such as '*.conv2'.")
+
+
+@dataclass(frozen=True)
+class Deployment(Options):
+    """Where the compact network will run: there memory and latency are stated."""
+
+    deploy_batch_size: int = option(1, "Examples at once, for which memory and latency are stated.", least=1)
+    backend: str = option(
+        "auto",
+        f"Where the compact network will run: {', '.join(BACKENDS)}; auto: on the GPU, if there is one.",
+        known=("auto", *BACKENDS),
+    )
+
+
+@dataclass(frozen=True)
+class Numerics(Options):
+    """Which numbers a job computes with, and how they lie in memory."""
+
+    precision: str = option(
+        "auto", f"Numbers to compute with: {', '.join(PRECISIONS)}; auto: what is clearly fastest.",
+        known=("auto", *PRECISIONS),
+    )  # fmt: skip
+    memory_format: Literal["auto", "channels_last", "contiguous"] = option(
+        "auto", "Order of images and convolutions in memory; auto: what is clearly fastest."
+    )
+
+
+GROUPS: tuple[type[Options], ...] = (Widths, Deployment, Training, Numerics)
+"""All options of a job that are those of no method, technique, or data."""

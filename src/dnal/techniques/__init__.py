@@ -1,0 +1,17 @@
+"""Ways to train better, a file each and a line below; they act in any phase of any method."""
+
+from dnal.base.registry import Registry
+from dnal.train.technique import Technique
+
+TECHNIQUES = Registry(
+    "technique",
+    Technique,
+    {
+        "clipping": "dnal.techniques.clipping:GradientClipping",
+        "distillation": "dnal.techniques.distillation:Distillation",
+        "ema": "dnal.techniques.ema:EMA",
+        "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
+        "mixup": "dnal.techniques.mixup:Mixup",
+        "swa": "dnal.techniques.swa:SWA",
+    },
+)

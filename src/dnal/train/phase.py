@@ -1,0 +1,135 @@
+"""A phase of a job, and its run: the one loop over the one step, with the hooks of techniques."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from dnal.train.keeper import Keeper, Stateful
+from dnal.train.listener import Listener
+from dnal.train.loop import run_epochs
+from dnal.train.optimizers import MakeOptimizer, sgd
+from dnal.train.place import Loader
+from dnal.train.schedule import Schedule, cosine
+from dnal.train.step import Rate, Step
+from dnal.train.technique import Scene, Technique
+
+Loss = Callable[[Any, Any], Tensor]
+"""(outputs, targets) -> a scalar."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a phase of training is.
+
+    Attributes:
+        name: "base", "architecture" or "retrain", or one of the user's own.
+        lr: the peak learning rate of the weights. warmup: the share of the phase in which it rises.
+        techniques: those that act in it, in their order.
+        optimizer: makes that of the weights. schedule: its learning rate over the phase.
+    """
+
+    name: str
+    epochs: int
+    lr: float
+    warmup: float = 0.0
+    techniques: tuple[Technique, ...] = ()
+    optimizer: MakeOptimizer = sgd
+    schedule: Schedule = cosine
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a phase runs, the same for all of a job.
+
+    Attributes:
+        loader: training batches. base: the trained network before removal, where there is one.
+        history: receives one record per epoch.
+        keeper: keeps the state, and goes on from what it has.
+    """
+
+    fabric: Fabric
+    loader: Loader
+    loss: Loss
+    base: nn.Module | None = None
+    listener: Listener = field(default_factory=Listener)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    keeper: Keeper = field(default_factory=Keeper)
+
+
+def run_phase(
+    phase: Phase,
+    network: nn.Module,
+    context: Context,
+    *,
+    hooks: Sequence[Technique] = (),
+    optimizer: torch.optim.Optimizer | None = None,
+    others: Mapping[str, torch.optim.Optimizer] | None = None,
+    rate: Rate | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+) -> None:
+    """Trains ``network`` in place for the epochs of a phase, or what is left of them.
+
+    Args:
+        hooks: of whoever runs the phase, such as a search; they act after the phase's techniques.
+        optimizer: of the weights, if the phase's own is not meant. others: further ones by name, which hooks step.
+        rate: progress -> learning rate of ``optimizer``, if the phase's schedule is not meant.
+        validate: measures the network at the end of each epoch (logged, decides nothing).
+
+    Raises:
+        Diverged: when the loss is no number.
+        Stopped: when the keeper is asked to stop.
+    """
+    fabric, loader, keeper = context.fabric, context.loader, context.keeper
+    if not phase.epochs:
+        keeper.resume(phase.name, {"network": network}, context.history)
+        return
+    scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base)
+    techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
+    for technique in techniques:
+        loader = technique.data(loader, scene)
+    for technique in techniques:
+        technique.prepare(network, scene)
+    own = optimizer or phase.optimizer(network, phase.lr)
+    added = [parameter for technique in techniques for parameter in technique.parameters()]
+    if added:
+        own.add_param_group({"params": added, "weight_decay": 0.0})
+    others = dict(others or {})
+    step = Step(
+        fabric, network, own, context.loss, rate or (lambda progress: phase.schedule(progress, phase.lr, phase.warmup)),
+        techniques, list(others.values()),
+    )  # fmt: skip
+    step.module.train()
+
+    def describe() -> dict[str, Any]:
+        record: dict[str, Any] = {"lr": step.optimizer.param_groups[0]["lr"]}
+        for technique in techniques:
+            record |= technique.record()
+        return record if validate is None else record | {"accuracy": validate(network)}
+
+    parts: dict[str, Stateful] = {"network": network, "optimizer": own, **others, "techniques": _States(techniques)}
+    run_epochs(
+        fabric, phase.name, loader, phase.epochs, step, parts=parts, describe=describe, listener=context.listener,
+        history=context.history, keeper=keeper,
+    )  # fmt: skip
+    for technique in techniques:
+        technique.finish(network)
+
+
+class _States:
+    """The states of several techniques as one."""
+
+    def __init__(self, techniques: Sequence[Technique]) -> None:
+        self._techniques = techniques
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [technique.state_dict() for technique in self._techniques]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for technique, state in zip(self._techniques, states, strict=True):
+            technique.load_state_dict(state)

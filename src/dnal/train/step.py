@@ -1,0 +1,79 @@
+"""The one optimisation step: forward, loss, backward, the optimizer, and the hooks of techniques between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from dnal.space.running import call
+from dnal.train.technique import Technique
+
+Rate = Callable[[float], float]
+"""Progress of the phase from 0 to 1 -> the learning rate."""
+
+
+class Step:
+    """Does one step a call. Hooks read what they need of it.
+
+    Args:
+        network: what is trained; its parameters that require gradients are those of ``optimizer``, or of ``others``.
+        optimizer: of the weights, whose learning rate follows ``rate``; others: such as that of the gates, which the
+            hooks step.
+        loss: (outputs, targets) -> scalar.
+        techniques: in the order in which they act.
+
+    Attributes:
+        module, optimizer, others: as Fabric has set them up. task_loss: ``loss``.
+        progress: of the phase, from 0 to 1, at this step's end.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Callable[[Any, Any], Tensor],
+        rate: Rate,
+        techniques: Sequence[Technique] = (),
+        others: Sequence[torch.optim.Optimizer] = (),
+    ) -> None:
+        self.fabric, self.network, self.techniques, self.rate = fabric, network, list(techniques), rate
+        self.module, *optimizers = fabric.setup(network, optimizer, *others)
+        self.optimizer, self.others = optimizers[0], optimizers[1:]
+        self.progress = 0.0
+        self.task_loss = loss
+
+    def __call__(self, batch: Any, progress: float) -> Tensor:
+        """One step on (inputs, targets); returns its loss."""
+        self.progress = progress
+        set_lr(self.optimizer, self.rate(progress))
+        for technique in self.techniques:
+            batch = technique.batch(batch, self)
+        self.module.zero_grad(set_to_none=True)
+        value = self.backward(batch)
+        for technique in self.techniques:
+            technique.after_backward(self)
+        self.optimizer.step()
+        for technique in self.techniques:
+            technique.after_step(self)
+        return value.detach()
+
+    def backward(self, batch: Any) -> Tensor:
+        """The loss of a batch with everything that techniques make of it, and its gradients."""
+        inputs, targets = batch
+        outputs = call(self.module, inputs)
+        value = self.task_loss(outputs, targets)
+        for technique in self.techniques:
+            value = technique.loss(value, batch, outputs, self)
+        self.fabric.backward(value)
+        return value
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the learning rate of every parameter group, times its ``lr_scale`` where it has one."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"] if "lr_scale" in group else lr

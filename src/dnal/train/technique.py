@@ -1,0 +1,89 @@
+"""A way to train better: empty hooks that say when they run. A technique overrides those that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from dnal.base.options import Options
+from dnal.train.place import Loader
+
+if TYPE_CHECKING:
+    from dnal.train.step import Step
+
+PHASES = ("base", "architecture", "retrain")
+"""The phases of a job."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a technique is asked to act.
+
+    Attributes:
+        phase: "base", "architecture" or "retrain". epochs: of this phase. steps: of all its epochs.
+        base: the trained network before removal, in eval mode; None in the phase that trains it.
+    """
+
+    phase: str
+    epochs: int
+    steps: int
+    base: nn.Module | None = None
+
+
+@dataclass
+class Technique(Options):
+    """A way to train better, in any phase of any method.
+
+    A subclass is a dataclass: its fields are its options, its docstring is its card (formula, source, when it helps,
+    what it costs). Whatever else it knows is made in :meth:`prepare`, which is called once at the start of each phase
+    on a technique of its own. What it changes of the network is folded away in :meth:`finish`: what leaves a phase is
+    an ordinary network.
+
+    Attributes:
+        phases: those in which it acts, where nobody says.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = PHASES
+
+    def data(self, loader: Loader, scene: Scene) -> Loader:
+        """The batches of the phase instead of ``loader``'s."""
+        return loader
+
+    def prepare(self, network: nn.Module, scene: Scene) -> None:
+        """Before the optimizer is made: the network may be changed in place."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Parameters that are trained beside the network's."""
+        return ()
+
+    def batch(self, batch: Any, step: Step) -> Any:
+        """The batch instead of ``batch``, (inputs, targets) on the device, before the forward pass."""
+        return batch
+
+    def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
+        """The loss instead of ``value``, that of the task and of the techniques before; ``step.task_loss`` computes it
+        for other outputs or targets."""
+        return value
+
+    def after_backward(self, step: Step) -> None:
+        """The gradients are there, the step is not done."""
+
+    def after_step(self, step: Step) -> None:
+        """The optimizer has moved the weights."""
+
+    def record(self) -> dict[str, Any]:
+        """What an epoch's record shall say of it, as plain values."""
+        return {}
+
+    def finish(self, network: nn.Module) -> None:
+        """After the last step of the phase."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What its hooks change beside the network, so that a job that was killed goes on."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state`` was taken."""
