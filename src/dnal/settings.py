@@ -18,6 +18,23 @@ BACKENDS = ("torch-cpu", "torch-cuda", "onnxruntime-cpu")
 
 
 @dataclass(frozen=True)
+class Source(Options):
+    """Network and data by their names."""
+
+    model: str = option("vgg_small", "A name of `dnal models`.")
+    weights: str | None = option(None, "pretrained, or a .safetensors file: start from a trained network.")
+    input: tuple[int, int, int] | None = option(
+        None, "Channels, height and width of the images; default: the model's or the images'.", least=1
+    )
+    classes: int | None = option(None, "Number of classes; default: what the data tell.", least=2)
+    data: str = option("digits", "A name of `dnal data`, an .npz file, a folder.")
+    root: str | None = option(None, "Folder of the downloaded sets.")
+    limit_train: int | None = option(None, "Use only so many training images, stratified.", least=1)
+    batch_size: int = option(64, "Images per step, over all processes.", least=1)
+    workers: int = option(0, "Processes that prepare the images.", least=0, identifies=False)
+
+
+@dataclass(frozen=True)
 class Training(Options):
     """How a job trains."""
 
@@ -80,5 +97,5 @@ class Numerics(Options):
     )
 
 
-GROUPS: tuple[type[Options], ...] = (Widths, Deployment, Training, Numerics)
-"""All options of a job that are those of no method, technique, or data."""
+GROUPS: tuple[type[Options], ...] = (Source, Widths, Deployment, Training, Numerics)
+"""All options of a job that are those of no method or technique."""

@@ -181,8 +181,31 @@ def text_of(thing: Options) -> str:
     for one in options_of(type(thing)):
         value = getattr(thing, one.name)
         if value != one.default or type(value) is not type(one.default):
-            parts.append(f"{one.name}={_word(value)}")
+            parts.append(f"{one.name}={word_of(value)}")
     return ",".join(parts)
+
+
+def flag(one: Option) -> str:
+    """How the command line calls an option."""
+    return f"--{one.name.replace('_', '-')}"
+
+
+def arguments_of(one: Option, value: Any) -> list[str]:
+    """What to type for a value of an option on the command line.
+
+    Raises:
+        UserError: it does not take the value.
+    """
+    value = checked(one, value)
+    if isinstance(value, bool):
+        return [flag(one) if value else f"--no-{flag(one).removeprefix('--')}"]
+    if one.kind == tuple[str, ...]:
+        return [word for each in value for word in (flag(one), each)]
+    return (
+        []
+        if value is None
+        else [flag(one), word_of(value).replace(SEPARATOR, ",") if _listed(value) else word_of(value)]
+    )
 
 
 def checked(one: Option, value: Any) -> Any:
@@ -198,7 +221,7 @@ def checked(one: Option, value: Any) -> Any:
         if found is not None:
             _check_range(one, found)
             return found
-    raise UserError(f"{one.name} is {described_type(one)}, not {_word(value) if value is not None else 'none'}.")
+    raise UserError(f"{one.name} is {described_type(one)}, not {word_of(value) if value is not None else 'none'}.")
 
 
 def value_of(one: Option, text: str) -> Any:
@@ -283,14 +306,19 @@ def _read(kind: Any, text: str) -> Any:
 def _check_range(one: Option, value: Any) -> None:
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, int | float) and not isinstance(each, bool) and not one.range.holds(each):
-            raise UserError(f"{one.name} is {one.range}, not {_word(value)}.")
+            raise UserError(f"{one.name} is {one.range}, not {word_of(value)}.")
         if isinstance(each, str) and one.known and each not in one.known:
             raise UserError(f"{one.name} is {' or '.join(one.known)}, not '{each}'; {suggestion(each, one.known, '')}")
 
 
-def _word(value: Any) -> str:
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def word_of(value: Any) -> str:
+    """A value of an option in a text."""
     if isinstance(value, list | tuple):
-        return SEPARATOR.join(map(_word, value))
+        return SEPARATOR.join(map(word_of, value))
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -299,4 +327,4 @@ def _word(value: Any) -> str:
 
 
 def _example(known: Mapping[str, Option]) -> str:
-    return next((f"{name}={_word(one.default)}" for name, one in known.items()), "key=value")
+    return next((f"{name}={word_of(one.default)}" for name, one in known.items()), "key=value")

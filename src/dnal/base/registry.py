@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from dnal.base.errors import UserError, all_names
-from dnal.base.options import Options, described_type, from_text, from_values, options_of, text_of, values_of
+from dnal.base.options import Options, described_type, from_text, from_values, options_of, text_of, values_of, word_of
 
 T = TypeVar("T", bound=Options)
 
@@ -105,6 +105,13 @@ class Registry(Generic[T]):
     def _brought(self) -> dict[str, str]:
         """name -> "module:Class" of those that installed packages bring."""
         return {point.name: point.value for point in entry_points(group=f"dnal.{self.kind}s")}
+
+
+def text_of_values(values: Mapping[str, Any]) -> str:
+    """The text of a thing whose name and options a file holds, without its class; as :meth:`Registry.text`, but with
+    all options."""
+    options = ",".join(f"{key}={word_of(value)}" for key, value in values.items() if key != "name")
+    return f"{values.get('name')}:{options}" if options else str(values.get("name"))
 
 
 def _path(kind: type) -> str:

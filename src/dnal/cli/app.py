@@ -14,7 +14,7 @@ from dnal.cli.evaluate import evaluate
 from dnal.cli.examples import EXAMPLES, PROGRAM, epilogue
 from dnal.cli.export import export
 from dnal.cli.learn import learn
-from dnal.cli.lists import data, methods, models
+from dnal.cli.lists import data, methods, models, techniques
 from dnal.cli.profile import profile
 from dnal.cli.report import report
 from dnal.cli.resume import resume
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "models": models,
     "methods": methods,
+    "techniques": techniques,
     "data": data,
     "doctor": doctor,
 }

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from dnal.base.errors import UserError, suggestion
-from dnal.cli.job import Job
+from dnal.cli.job import Job, given_options
 from dnal.cli.learn import learn
 
 PLACES = {
@@ -55,7 +55,7 @@ def job_of(arguments: list[str]) -> Job:
         parameters = _command().make_context("learn", list(arguments)).params
     except typer.BadParameter as error:
         raise UserError(f"{error.format_message().rstrip('.')}.") from None
-    job = Job.of(parameters)
+    job = Job.of(given_options(parameters))
     job.check()
     return job
 

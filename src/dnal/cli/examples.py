@@ -5,6 +5,7 @@ EXAMPLES = {
         'dnal learn --model cifar/resnet56 --data cifar10 --budget "macs<=30%"',
         'dnal learn --budget "macs<=50%" --budget "macs<=25%" --out curve',
         "dnal learn --like curve/macs25pct --seed 1",
+        "dnal learn --method tas:tau_start=4 --with ema:decay=0.99 --with clipping",
     ),
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
     "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),
@@ -25,7 +26,8 @@ EXAMPLES = {
         "dnal export runs/vgg_small-digits-macs30pct-s0 --to onnx --quantize int8",
     ),
     "models": ("dnal models --filter resnet",),
-    "methods": ("dnal methods",),
+    "methods": ("dnal methods", "dnal methods tas"),
+    "techniques": ("dnal techniques", "dnal techniques ema"),
     "data": ("dnal data",),
     "doctor": ("dnal doctor",),
 }

@@ -3,77 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
+from dnal.base.options import Options, options_of
 from dnal.budget import Budget
-from dnal.cli import options
-from dnal.plan import DEFAULT_BUDGET, INITS, PRECISIONS, RECIPES
+from dnal.cli.from_options import given
+from dnal.settings import GROUPS, Deployment, Numerics, Source, Training, Widths
 
-KEYS = {"input_": "input", "budget": "budgets"}
-"""Parameters of the command whose field has another name."""
+if TYPE_CHECKING:
+    from dnal.plan import Asked
+
+Told = str | Mapping[str, Any]
+"""A method or technique: a text, or its name and options as config.yaml has them."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The options of the command, under the names of :func:`dnal.learn` where it knows them.
+    """The options of the command.
 
     Attributes:
-        budgets: one per run; none stands for the recipe's default.
+        budgets: one per run; none stands for the method's default.
+        techniques: beside the method's own. without: names of the method's own to leave out.
         threads: of torch; None leaves them as they are. latency: the file of a latency model to reuse.
         checkpoint_every: steps between checkpoints.
     """
 
-    model: str
-    weights: str | None
-    input: options.Shape | None
-    classes: int | None
-    data: str
-    root: str | None
-    budgets: list[str]
-    method: str
-    init: str | None
-    recipe: str
-    lambda_: float | None
-    least: int | float
-    multiple: int | Literal["auto"] | None
-    depth: bool | None
-    deploy_batch: int
-    backend: str
-    epochs: int | tuple[int, int, int] | None
-    lr: float | None
-    batch_size: int
-    workers: int
-    include: list[str]
-    exclude: list[str]
-    seed: int
-    limit_train: int | None
-    precision: str
-    distil: bool | None
-    steps: str = "joint"
-    memory_format: str = "auto"
+    source: Source = field(default_factory=Source)
+    widths: Widths = field(default_factory=Widths)
+    deployment: Deployment = field(default_factory=Deployment)
+    training: Training = field(default_factory=Training)
+    numerics: Numerics = field(default_factory=Numerics)
+    budgets: tuple[str, ...] = ()
+    method: Told = "dnal"
+    techniques: tuple[Told, ...] = ()
+    without: tuple[str, ...] = ()
     threads: int | None = None
     latency: Path | None = None
     checkpoint_every: int = 200
 
     @staticmethod
-    def of(parameters: Mapping[str, Any]) -> Job:
-        """The job that the parsed parameters of `dnal learn` ask for; those that are no field of it are left aside.
+    def of(values: Mapping[str, Any]) -> Job:
+        """The job with these values, by the names of options and of the fields above; others are left aside.
 
         Raises:
-            UserError: naming the option that cannot be read.
+            UserError: a wrong value, naming the option.
         """
-        values = {KEYS.get(name, name): value for name, value in parameters.items()}
-        values |= {name: list(values[name] or []) for name in ("budgets", "include", "exclude")}
-        values |= {
-            "input": options.input_shape(values["input"]),
-            "least": options.least(values["least"]),
-            "multiple": options.multiple(values["multiple"]),
-            "epochs": options.epochs(values["epochs"]),
-        }
-        return Job(**{field.name: values[field.name] for field in fields(Job) if field.name in values})
+        groups = {kind: kind(**{one.name: values[one.name] for one in options_of(kind) if one.name in values})
+                  for kind in GROUPS}  # fmt: skip
+        others = {name: values[name] for name in OTHERS if name in values}
+        return Job(**{NAMES[kind]: group for kind, group in groups.items()}, **others)  # type: ignore[arg-type]
+
+    @property
+    def bounds(self) -> list[str | None]:
+        """The budget of each run."""
+        return [*self.budgets] or [None]
 
     def check(self) -> None:
         """Refuses what cannot work with any network and any data.
@@ -81,39 +67,56 @@ class Job:
         Raises:
             UserError: naming the option.
         """
-        from dnal.methods import method_of
-
-        method_of(self.method)
-        if self.init is not None:
-            options.one_of("init", self.init, INITS)
-        options.one_of("recipe", self.recipe, RECIPES)
-        options.one_of("precision", self.precision, ("auto", *PRECISIONS))
-        options.one_of("backend", self.backend, options.BACKENDS)
-        options.whole("--classes", self.classes, 2)
-        options.whole("--batch-size", self.batch_size)
-        options.whole("--workers", self.workers, 0)
-        options.whole("--seed", self.seed, 0)
-        options.whole("--limit-train", self.limit_train)
-        options.whole("--deploy-batch", self.deploy_batch)
-        options.whole("--checkpoint-every", self.checkpoint_every)
-        options.positive("--lr", self.lr)
-        options.positive("--lambda", self.lambda_)
-        if self.lambda_ is not None and self.recipe != "paper":
-            raise UserError("--lambda belongs to --recipe paper; the recipe budget follows --budget alone.")
-        if self.weights is not None and self.weights != "pretrained" and not Path(self.weights).is_file():
-            raise UserError(f"there is no weights file '{self.weights}'; give 'pretrained' or a .safetensors file.")
         for budget in self.budgets:
             Budget.parse(budget)
+        weights = self.source.weights
+        if weights is not None and weights != "pretrained" and not Path(weights).is_file():
+            raise UserError(f"there is no weights file '{weights}'; give 'pretrained' or a .safetensors file.")
+        self.asked()
 
-    @property
-    def bounds(self) -> list[str | None]:
-        """The budget of each run."""
-        return [*self.budgets] or [DEFAULT_BUDGET if self.recipe == "budget" else None]
+    def asked(self, *, base_is_trained: bool = False) -> Asked:
+        """What :func:`dnal.learn` is asked for.
+
+        Raises:
+            UserError: an unknown method or technique, or an option that it does not have.
+        """
+        from dnal.asked import asked_of
+        from dnal.plan import Plan
+
+        asked = asked_of(**self.learning(), base_is_trained=base_is_trained)
+        for bound in self.bounds:
+            Plan.of(bound, asked)
+        return asked
 
     def learning(self) -> dict[str, Any]:
         """Those options that :func:`dnal.trade_off` takes by name."""
-        names = (
-            "method", "init", "recipe", "lambda_", "least", "multiple", "depth", "deploy_batch", "backend", "epochs",
-            "lr", "include", "exclude", "seed", "precision", "memory_format", "distil", "steps", "latency",
-        )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        training = {one.name: getattr(self.training, one.name) for one in options_of(Training)}
+        return {
+            "method": self.method, "techniques": self.techniques, "without": self.without, **training,
+            "widths": self.widths, "deployment": self.deployment, "numerics": self.numerics,
+        }  # fmt: skip
+
+
+NAMES: dict[type[Options], str] = {
+    Source: "source", Widths: "widths", Deployment: "deployment", Training: "training", Numerics: "numerics",
+}  # fmt: skip
+OTHERS = ("budgets", "method", "techniques", "without", "threads", "latency", "checkpoint_every")
+
+
+def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What the parsed parameters of `dnal learn` say, by the names of options and of the fields of :class:`Job`;
+    what nobody gave is not in it.
+
+    Raises:
+        UserError: naming the option that cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for kind in GROUPS:
+        values |= given(kind, parameters)
+    for name, parameter in (("budgets", "budget"), ("techniques", "with_"), ("without", "without")):
+        if parameters.get(parameter):
+            values[name] = tuple(parameters[parameter])
+    for name in ("method", "checkpoint_every"):
+        if parameters.get(name) is not None:
+            values[name] = parameters[name]
+    return values

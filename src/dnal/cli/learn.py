@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,138 +12,57 @@ from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.cli import options
 from dnal.cli.errors import told
-from dnal.cli.job import Job
+from dnal.cli.from_options import taking
+from dnal.cli.job import Job, given_options
 from dnal.loggers import check
-from dnal.plan import DEFAULT_BUDGET
+from dnal.settings import DEFAULT_BUDGET, Deployment, Numerics, Source, Training, Widths
 
 if TYPE_CHECKING:
     from dnal.train.listener import Listener
 
-BATCH_SIZE = 64
 NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths", "Learning", "Processes", "The run"
 """Headings of the options in the help."""
 
 
+@taking({Source: NETWORK, Widths: BUDGET, Deployment: BUDGET, Training: LEARNING, Numerics: LEARNING})
 @told
 def learn(
     ctx: typer.Context,
-    model: Annotated[
-        str, typer.Option(metavar="M", help="A name of `dnal models`.", rich_help_panel=NETWORK)
-    ] = "vgg_small",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="W",
-            help="pretrained, or a .safetensors file: start from a trained network.",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    input_: Annotated[
-        str | None,
-        typer.Option(
-            "--input", metavar="C,H,W", help="Image size; default: the model's or the images'.", rich_help_panel=NETWORK
-        ),
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(metavar="N", help="Default: what the data tell.", rich_help_panel=NETWORK)
-    ] = None,
-    data: Annotated[
-        str, typer.Option(metavar="D", help="A name of `dnal data`, an .npz file, a folder.", rich_help_panel=NETWORK)
-    ] = "digits",
-    root: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder of the downloaded sets.", rich_help_panel=NETWORK)
-    ] = None,
-    limit_train: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Use only so many training images, stratified.", rich_help_panel=NETWORK),
-    ] = None,
     budget: Annotated[
         list[str] | None,
         typer.Option(
             metavar="B",
             help="What the compact network may cost, such as 'macs<=30%' or 'params<=1.2M, latency<=3ms'; memory too; "
-            f"default: {DEFAULT_BUDGET}, with the recipe paper none (its --lambda decides). Repeated: a trade-off, one "
-            "run per budget from one base.",
+            f"default: {DEFAULT_BUDGET}, except for methods that need none. Repeated: a trade-off, one run per budget "
+            "from one base.",
             rich_help_panel=BUDGET,
         ),
-    ] = None,
-    deploy_batch: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Images at once, for which memory and latency are stated.", rich_help_panel=BUDGET
-        ),
-    ] = 1,
-    backend: Annotated[str, typer.Option(metavar="B", help=options.BACKEND, rich_help_panel=BUDGET)] = "auto",
-    least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST, rich_help_panel=BUDGET)] = "1",
-    multiple: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto",
-            help="WidthRule are multiples of it; auto: what --backend computes fastest. Default: auto where the budget "
-            "bounds the latency, else 1.",
-            rich_help_panel=BUDGET,
-        ),
-    ] = None,
-    depth: Annotated[
-        bool | None,
-        typer.Option(
-            "--depth/--no-depth", help=f"{options.DEPTH} Default: in the recipe budget.", rich_help_panel=BUDGET
-        ),
-    ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option(metavar="P", help=options.INCLUDE, rich_help_panel=BUDGET)
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE, rich_help_panel=BUDGET)
     ] = None,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="Who chooses; `dnal methods` lists all.", rich_help_panel=LEARNING)
-    ] = "dnal",
-    recipe: Annotated[
-        str, typer.Option(metavar="budget|paper", help="How the architecture is learned.", rich_help_panel=LEARNING)
-    ] = "budget",
-    lambda_: Annotated[
-        float | None,
-        typer.Option("--lambda", metavar="X", help="Weight of the cost; recipe paper only.", rich_help_panel=LEARNING),
-    ] = None,
-    init: Annotated[
         str | None,
         typer.Option(
-            metavar="trained|fresh",
-            help="Which weights are retrained: those left, or new ones; default: what the method is made for.",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="What chooses, with its options; `dnal methods` lists all. Default: dnal.",
             rich_help_panel=LEARNING,
         ),
     ] = None,
-    epochs: Annotated[
-        str | None,
+    with_: Annotated[
+        list[str] | None,
         typer.Option(
-            metavar="N|E1,E2,E3", help="In all, or for base, architecture and retraining.", rich_help_panel=LEARNING
-        ),
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(metavar="X", help="Learning rate of the weights.", rich_help_panel=LEARNING)
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", help="Images per step, over all processes.", rich_help_panel=LEARNING)
-    ] = BATCH_SIZE,
-    distil: Annotated[
-        bool | None,
-        typer.Option(
-            "--distil/--no-distil",
-            help="Whether the network before removal teaches the compact one.",
+            "--with",
+            metavar="NAME[:KEY=VALUE,...]",
+            help="A technique to train with, beside the method's own; `dnal techniques` lists all; repeatable.",
             rich_help_panel=LEARNING,
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Equal seeds on one machine give equal results.", rich_help_panel=LEARNING)
-    ] = 0,
-    precision: Annotated[
-        str,
-        typer.Option(metavar="P", help=options.PRECISION, rich_help_panel=LEARNING),
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option(metavar="N", help="Processes that prepare the images.", rich_help_panel=LEARNING)
-    ] = 0,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A technique of the method's own to leave out, such as distillation; repeatable.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
     devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES, rich_help_panel=PLACE)] = None,
     nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES, rich_help_panel=PLACE)] = None,
     strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY, rich_help_panel=PLACE)] = "auto",
@@ -173,19 +92,21 @@ def learn(
     report: Annotated[bool, typer.Option("--report/--no-report", help=options.REPORT, rich_help_panel=RUN)] = True,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
+    **own: Any,
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
-    job = Job.of(ctx.params)
+    values = given_options(ctx.params)
     options.whole("--devices", devices)
     options.whole("--nodes", nodes)
+    options.whole("--checkpoint-every", checkpoint_every)
     check(log_to or [])
     watchers: list[Listener] = []
-    if like is not None:
+    if like is None:
+        job = Job.of(values)
+    else:
         from dnal.cli.like import repeated
 
-        sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-        given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-        job, differences = repeated(job, like, given)
+        job, differences = repeated(values, like)
         watchers.append(differences)
     job.check()
     from dnal.cli.network import input_of
@@ -193,9 +114,9 @@ def learn(
     from dnal.cli.running import run
     from dnal.run import check_free
 
-    names = [job.recipe if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
-    input_of(job.model, job.input)  # an unknown model is told before anything is started
-    fabric = launched(devices, nodes, strategy, job.precision)
+    names = [_called(job) if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
+    input_of(job.source.model, job.source.input)  # an unknown model is told before anything is started
+    fabric = launched(devices, nodes, strategy, job.numerics.precision)
     folders = _folders(job, names, out, overwrite=overwrite)
     if fabric is None or fabric.is_global_zero:
         for folder in folders:
@@ -215,12 +136,23 @@ def learn(
     )
 
 
+def _called(job: Job) -> str:
+    """What stands for the budget in the name of a run without one: the default, or the method that needs none."""
+    method = job.asked().method
+    if method.needs_budget:
+        return DEFAULT_BUDGET
+    from dnal.methods import METHODS
+
+    return METHODS.name_of(method)
+
+
 def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
     """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget."""
     from dnal.run.files import CONFIG
 
     name = names[0] if len(names) == 1 else "trade_off"
-    folder = out or _default_out((job.model, job.data, name), job.seed, free=not overwrite)
+    place = (job.source.model, job.source.data, name)
+    folder = out or _default_out(place, job.training.seed, free=not overwrite)
     if len(names) == 1:
         return [folder]
     if (folder / CONFIG).exists():

@@ -1,12 +1,13 @@
-"""`dnal models`, `dnal methods` and `dnal data`: what there is."""
+"""`dnal models`, `dnal methods`, `dnal techniques` and `dnal data`: what there is."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dnal.base.errors import UserError
+from dnal.base.registry import Registry
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table
 from dnal.cli.errors import told
@@ -34,16 +35,43 @@ def models(
         line("package.module:function")
 
 
-@told
-def methods(as_json: options.Json = False) -> None:
-    """List the methods: who may choose an architecture."""
-    from dnal.methods import methods as known
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one: what it says of itself, its options.")]
 
-    found = [(name, (method.choose.__doc__ or "").split("\n")[0]) for name, method in known().items()]
+
+@told
+def methods(name: Name = None, as_json: options.Json = False) -> None:
+    """List the methods: what may choose an architecture. With a name: its card."""
+    from dnal.methods import METHODS
+
+    _cards(METHODS, name, as_json=as_json)
+
+
+@told
+def techniques(name: Name = None, as_json: options.Json = False) -> None:
+    """List the techniques: ways to train better, for --with. With a name: its card."""
+    from dnal.techniques import TECHNIQUES
+
+    _cards(TECHNIQUES, name, as_json=as_json)
+
+
+def _cards(registry: Registry[Any], name: str | None, *, as_json: bool) -> None:
+    """All things of a kind with a sentence each, or the card of one."""
+    if name is None:
+        found = [(each, registry.card(each)[0].split("\n")[0]) for each in registry.names()]
+        if as_json:
+            json_document({f"{registry.kind}s": [{"name": each, "what": what} for each, what in found]})
+        else:
+            table([(registry.kind, False), ("what it does", False)], found)
+        return
+    text, rows = registry.card(name)
     if as_json:
-        json_document({"methods": [{"name": name, "what": what} for name, what in found]})
-    else:
-        table([("method", False), ("what it does", False)], found)
+        keys = ("name", "takes", "default", "help")
+        json_document({"name": name, "what": text, "options": [dict(zip(keys, row, strict=True)) for row in rows]})
+        return
+    line(text)
+    if rows:
+        line()
+        table([("option", False), ("takes", False), ("default", False), ("", False)], rows)
 
 
 @told

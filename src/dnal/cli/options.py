@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from dnal.base.errors import UserError, suggestion
 from dnal.loggers.names import NAMES
-from dnal.settings import PRECISIONS
 
 Shape = tuple[int, int, int]
 
-INCLUDE = "Only what these layers make may vary: a name or a pattern such as 'layer4.*'; repeatable."
-EXCLUDE = "What these layers make stays: a name or a pattern such as '*.conv2'; repeatable."
-LEAST = "Least width of a group: channels, such as 8, or a share, such as 0.1."
-DEPTH = "Whether residual branches may go too."
 DEVICES = "Processes on this machine, one a device; default 1, or what torchrun or SLURM started."
 NODES = "Machines; default 1, or what the launcher says."
 STRATEGY = (
@@ -33,9 +28,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
 """Of the commands that take their time."""
 REPORT = "Write report.html at the end; `dnal report` does it later too."
-BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
-BACKEND = f"Where the compact network will run: {', '.join(BACKENDS[1:])}; auto: on the GPU, if there is one."
-PRECISION = f"Numbers to compute with: {', '.join(PRECISIONS)}; auto: what is clearly fastest."
 
 
 def input_shape(text: str | None) -> Shape | None:
@@ -48,43 +40,6 @@ def input_shape(text: str | None) -> Shape | None:
     if min(numbers) < 1:
         raise UserError(f"the sizes of --input are 1 or more, not '{text}'.")
     return numbers[0], numbers[1], numbers[2]
-
-
-def epochs(text: str | None) -> int | tuple[int, int, int] | None:
-    """ "60" in all, or "20,20,20" for base, architecture and retraining."""
-    if text is None:
-        return None
-    numbers = _whole_numbers(text)
-    if numbers is None or len(numbers) not in (1, 3):
-        raise UserError(
-            f"--epochs is one number for all phases or three (base, architecture, retraining), such as 60 or 20,20,20, "
-            f"not '{text}'."
-        )
-    if min(numbers) < 1:
-        raise UserError(f"the numbers of --epochs are 1 or more, not '{text}'.")
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1], numbers[2])
-
-
-def least(text: str) -> int | float:
-    """ "8" channels, or "0.1" of a group."""
-    numbers = _whole_numbers(text)
-    if numbers is not None and len(numbers) == 1 and numbers[0] >= 1:
-        return numbers[0]
-    if re.fullmatch(r"0?\.[0-9]+", text.strip()) and float(text) > 0:
-        return float(text)
-    raise UserError(f"--least is a number of channels, 1 or more, or a share such as 0.1, not '{text}'.")
-
-
-def multiple(text: str | None) -> int | Literal["auto"] | None:
-    """ "8", or "auto"."""
-    if text is None:
-        return None
-    if text.strip() == "auto":
-        return "auto"
-    numbers = _whole_numbers(text)
-    if numbers is None or len(numbers) != 1 or numbers[0] < 1:
-        raise UserError(f"--multiple is a whole number, 1 or more, or auto, not '{text}'.")
-    return numbers[0]
 
 
 def whole(option: str, value: int | None, least: int = 1) -> None:

@@ -30,7 +30,7 @@ def profile(
     classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
     backend: Annotated[str, typer.Option(metavar="B", help="torch-cpu, torch-cuda or onnxruntime-cpu.")] = "torch-cpu",
     batch: Annotated[int, typer.Option(metavar="N", help="Images at once.")] = 1,
-    multiple: Annotated[int, typer.Option(metavar="N", help="Of which the widths will be multiples.")] = 1,
+    divisor: Annotated[int, typer.Option(metavar="N", help="The widths will be multiples of it.")] = 1,
     architectures: Annotated[
         int, typer.Option(metavar="N", help="Random ones to compare prediction and measurement on; 2 or more.")
     ] = 10,
@@ -40,7 +40,7 @@ def profile(
     asked = options.input_shape(input_)
     options.whole("--classes", classes)
     options.whole("--batch", batch)
-    options.whole("--multiple", multiple)
+    options.whole("--divisor", divisor)
     options.whole("--architectures", architectures, least=2)
 
     import torch
@@ -62,7 +62,7 @@ def profile(
     space = Space.of(network, example)
     with ProgressBars() as bars:
         found = latency.profile(
-            network, space, example, backend=runtime, batch=batch, multiple=multiple, progress=bars.profiling
+            network, space, example, backend=runtime, batch=batch, multiple=divisor, progress=bars.profiling
         )
     seeds = range(FIRST_SEED, FIRST_SEED + architectures)
     compared = assessed(found, network, space, example, backend=runtime, seeds=seeds)

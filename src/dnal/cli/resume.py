@@ -46,15 +46,15 @@ def resume(
             line(f"'{run}' is finished.")
         return
     first, jobs = documents[left[0]], [job_of(documents[folder], folder) for folder in left]
-    if any(replace(job, budgets=[], latency=None) != replace(jobs[0], budgets=[], latency=None) for job in jobs):
+    if any(replace(job, budgets=(), latency=None) != replace(jobs[0], budgets=(), latency=None) for job in jobs):
         raise UserError(f"the runs in '{run}' differ in more than their budgets; resume each by itself.")
     job = replace(
         jobs[0],
-        budgets=[document.budget for folder in left if (document := documents[folder]).budget is not None],
+        budgets=tuple(document.budget for folder in left if (document := documents[folder]).budget is not None),
         latency=next((job.latency for job in jobs if job.latency is not None), None),
         checkpoint_every=checkpoint_every,
     )
-    fabric = launched(devices, nodes, strategy, job.precision)
+    fabric = launched(devices, nodes, strategy, job.numerics.precision)
     do(
         job,
         left,

@@ -70,35 +70,37 @@ def run(
     if not leads:
         warnings.simplefilter("ignore")  # the first process says it
     dataset = data_sets.load(
-        job.data,
-        root=job.root,
-        input_shape=input_of(job.model, job.input),
-        classes=job.classes,
-        limit_train=job.limit_train,
-        seed=job.seed,
+        job.source.data,
+        root=job.source.root,
+        input_shape=input_of(job.source.model, job.source.input),
+        classes=job.source.classes,
+        limit_train=job.source.limit_train,
+        seed=job.training.seed,
     )
     found = data_sets.fingerprint(dataset)
     if data_sha256 not in (None, found):
         raise UserError(
-            f"the data '{job.data}' are not those that the run began with; put them back, or begin a new run."
+            f"the data '{job.source.data}' are not those that the run began with; put them back, or begin a new run."
         )
-    loaders = data_sets.loaders(dataset, job.batch_size, seed=job.seed, workers=job.workers)
-    network, trained = created(job.model, dataset.classes, dataset.input_shape, weights=job.weights, seed=job.seed)
+    loaders = data_sets.loaders(dataset, job.source.batch_size, seed=job.training.seed, workers=job.source.workers)
+    network, trained = created(
+        job.source.model, dataset.classes, dataset.input_shape, weights=job.source.weights, seed=job.training.seed
+    )
     written: dict[str, Any] = {
-        "model": job.model,
-        "weights": job.weights,
+        "model": job.source.model,
+        "weights": job.source.weights,
         "input": list(dataset.input_shape),
         "classes": dataset.classes,
-        "data": job.data,
+        "data": job.source.data,
         "data_sha256": found,
         "class_names": list(dataset.class_names),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
-        "root": job.root,
-        "limit_train": job.limit_train,
-        "batch_size": job.batch_size,
-        "workers": job.workers,
-        "seed": job.seed,
+        "root": job.source.root,
+        "limit_train": job.source.limit_train,
+        "batch_size": job.source.batch_size,
+        "workers": job.source.workers,
+        "seed": job.training.seed,
     }
     try:
         with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as logs:
@@ -129,6 +131,7 @@ def run(
                 checkpoints=[Checkpoints(folder, job.checkpoint_every, anew=not resume) for folder in folders],
                 stop=stopping.asked,
                 listeners=[Chorus(own) for own in each],
+                latency=job.latency,
                 **job.learning(),
             )
     except Diverged as error:
@@ -199,7 +202,7 @@ def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | 
         _tell_next(job, folders[0], report)
         return
     (learned,), (folder,) = results, folders
-    print_figures(learned.base, learned.compact, job.deploy_batch, learned.settings["backend"])
+    print_figures(learned.base, learned.compact, job.deployment.deploy_batch_size, learned.settings["backend"])
     print_constraints(learned.constraints)
     for block in learned.blocks:
         line(block)
@@ -218,7 +221,7 @@ def _evaluating(job: Job, folder: Path) -> str:
     """The command that evaluates a run; it does not run a function that nobody trusts."""
     from dnal.models import names_code
 
-    trust = f" --trust {job.model.partition(':')[0].partition('.')[0]}" if names_code(job.model) else ""
+    trust = f" --trust {job.source.model.partition(':')[0].partition('.')[0]}" if names_code(job.source.model) else ""
     return f"dnal eval {shlex.quote(str(folder))}{trust}"
 
 

@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
 from dnal.cli.errors import say, told
+from dnal.cli.from_options import given, taking
 from dnal.cli.summary import print_ranges, space_line
+from dnal.settings import Widths
 
 if TYPE_CHECKING:
+    from dnal.methods.widths import WidthRule
     from dnal.space.space import Space
 
 SHOWN = 3
+WIDTHS = "What may vary"
 
 
+@taking({Widths: WIDTHS})
 @told
 def space(
     model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
@@ -25,32 +31,26 @@ def space(
         str | None, typer.Option("--input", metavar="C,H,W", help="Image size; default: what the model is made for.")
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
-    include: Annotated[list[str] | None, typer.Option(metavar="P", help=options.INCLUDE)] = None,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="P", help=options.EXCLUDE)] = None,
-    least: Annotated[str, typer.Option(metavar="N|SHARE", help=options.LEAST)] = "1",
-    multiple: Annotated[int, typer.Option(metavar="N", help="WidthRule are multiples of it.")] = 1,
-    depth: Annotated[bool, typer.Option("--depth/--no-depth", help=options.DEPTH)] = False,
-    deploy_batch: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
+    deploy_batch_size: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
     explain: Annotated[
         str | None,
         typer.Option(metavar="PARAM", help="Of this parameter only: who makes, who reads its channels, or why fixed."),
     ] = None,
     as_json: options.Json = False,
+    **own: Any,
 ) -> None:
     """Show every group of channels, its share of the MACs, what is fixed and why, and what the network can cost."""
     asked = options.input_shape(input_)
     options.whole("--classes", classes)
-    options.whole("--multiple", multiple)
-    options.whole("--deploy-batch", deploy_batch)
-    narrowest = options.least(least)
+    options.whole("--deploy-batch-size", deploy_batch_size)
+    widths = Widths(**given(Widths, own))
+    rule = _rule(widths)
 
     import torch
 
     from dnal import models
-    from dnal.base.errors import UserError
     from dnal.cli.network import created
     from dnal.methods.selection import least_costs
-    from dnal.methods.widths import WidthRule
     from dnal.space.edge import MixedEdge
     from dnal.space.memory import memory_cost
     from dnal.space.space import Space
@@ -60,7 +60,7 @@ def space(
     network, _ = created(model, classes, shape)
     # Not zeros: the numeric probe compares outputs, and an image of one colour could hide a difference.
     example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
-    found = Space.of(network, example, include=include, exclude=exclude, depth=depth)
+    found = Space.of(network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks))
     if explain is not None:
         explanation = found.explain(explain)
         if as_json:
@@ -69,10 +69,10 @@ def space(
             line(str(explanation))
         return
     try:
-        found = found.with_cost("memory", memory_cost(network, found, example, deploy_batch))
+        found = found.with_cost("memory", memory_cost(network, found, example, deploy_batch_size))
     except UserError as error:
         say(f"note: {error}")
-    document = described(found, model, shape, least_costs(found, WidthRule(narrowest, multiple)))
+    document = described(found, model, shape, least_costs(found, rule))
     if any(isinstance(module, MixedEdge) for module in network.modules()):
         taken = {name: dataclasses.asdict(step) for name, step in steps(network, example, BATCH).items()}
         document["step"] = {"batch": BATCH, "networks": taken}
@@ -80,6 +80,15 @@ def space(
         json_document(document)
     else:
         _print(document)
+
+
+def _rule(widths: Widths) -> WidthRule:
+    """The rule for the widths; nothing is timed here, so that a divisor of "auto" is refused."""
+    from dnal.methods.widths import WidthRule
+
+    if widths.divisor == "auto":
+        raise UserError("--divisor is a whole number here, 1 or more: `dnal learn` times which one is fastest.")
+    return WidthRule(widths.min_width, widths.divisor or 1)
 
 
 def described(space: Space, model: str, shape: tuple[int, int, int], least: dict[str, float]) -> dict[str, Any]:

@@ -167,16 +167,8 @@ def _trials(asked: Sweep, folder: Path) -> list[Trial]:
 
 
 def _check(job: Job) -> None:
-    from dnal.plan import Plan
-
     if len(job.budgets) > 1:
         raise UserError(f"a trial has one budget, not {len(job.budgets)}; let the budget vary, each value by itself.")
-    Plan.of(
-        budget=job.bounds[0], method=job.method, init=job.init, recipe=job.recipe, base_is_trained=False,
-        epochs=job.epochs, lr=job.lr,
-        lambda_=job.lambda_, distil=bool(job.distil), steps=job.steps, seed=job.seed, least=job.least,
-        multiple=job.multiple, depth=job.depth, deploy_batch=job.deploy_batch, backend=job.backend,
-    )  # fmt: skip
 
 
 def _check_names(jobs: list[Job]) -> None:
@@ -184,10 +176,10 @@ def _check_names(jobs: list[Job]) -> None:
     from dnal import data
     from dnal.cli.network import input_of
 
-    for model, shape in dict.fromkeys((job.model, job.input) for job in jobs):
+    for model, shape in dict.fromkeys((job.source.model, job.source.input) for job in jobs):
         input_of(model, shape)
     known = {name for name, _ in data.names()}
-    for name, root in dict.fromkeys((job.data, job.root) for job in jobs):
+    for name, root in dict.fromkeys((job.source.data, job.source.root) for job in jobs):
         if name not in known and not Path(name).expanduser().exists():
             data.load(name, root=root)  # says why not
 
@@ -197,7 +189,7 @@ def _timed(job: Job) -> bool:
     from dnal.budget import Budget
 
     bounds = [] if job.bounds[0] is None else Budget.parse(job.bounds[0]).costs
-    return job.multiple == "auto" or "latency" in bounds
+    return job.widths.divisor == "auto" or "latency" in bounds
 
 
 def _called(row: Row, varied: tuple[str, ...]) -> str:

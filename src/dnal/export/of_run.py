@@ -114,14 +114,14 @@ def quantize_run(
         files = {"float32": exported.path, "int8": path}
         runs = {name: Onnx().runner(file.read_bytes()) for name, file in files.items()}
         test = dnal_data.loaders(dataset, config.batch_size, workers=config.workers).test
-        images = torch.zeros(config.deploy_batch, *config.input)
+        images = torch.zeros(config.deploy_batch_size, *config.input)
         times = medians([_timed(one, images) for one in runs.values()], least=30, warm_up=5)
         accuracies = accuracies_of(list(runs.values()), test)
         figures = {
             name: {"accuracy": accuracy, "latency_ms": ms, "bytes": file.stat().st_size}
             for (name, file), accuracy, ms in zip(files.items(), accuracies, times, strict=True)
         }
-    return Quantized(exported, path, config.deploy_batch, figures)
+    return Quantized(exported, path, config.deploy_batch_size, figures)
 
 
 def calibration_batches(dataset: Dataset) -> Iterator[Tensor]:

@@ -4,51 +4,28 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from dnal.base.errors import UserError
+from dnal.base.options import Options, arguments_of, options_of
+from dnal.base.registry import text_of_values
 from dnal.report.source import Source
-
-VALUES = {
-    "model": "--model",
-    "weights": "--weights",
-    "data": "--data",
-    "root": "--root",
-    "classes": "--classes",
-    "budget": "--budget",
-    "method": "--method",
-    "init": "--init",
-    "recipe": "--recipe",
-    "lambda": "--lambda",
-    "least": "--least",
-    "multiple": "--multiple",
-    "deploy_batch": "--deploy-batch",
-    "backend": "--backend",
-    "lr": "--lr",
-    "batch_size": "--batch-size",
-    "limit_train": "--limit-train",
-    "precision": "--precision",
-    "seed": "--seed",
-}
-"""Keys of config.yaml and the options of `dnal learn` that say the same; what is null there is left out here."""
-FLAGS = {"depth": "--depth", "distil": "--distil"}
-PATTERNS = {"include": "--include", "exclude": "--exclude"}
+from dnal.settings import GROUPS
 
 
 def learn_command(source: Source) -> str:
     """What to type to make the run anew from nothing, with everything said that was decided."""
     settings = source.settings
     arguments = ["dnal", "learn"]
-    for key, option in VALUES.items():
-        if settings.get(key) is not None:
-            arguments += [option, _word(settings[key])]
-    arguments += ["--input", ",".join(map(str, source.config.input))]
-    arguments += _epochs(settings)
-    for key, option in FLAGS.items():
-        if isinstance(settings.get(key), bool):
-            arguments.append(option if settings[key] else f"--no-{option.removeprefix('--')}")
-    for key, option in PATTERNS.items():
-        for pattern in getattr(source.config, key):
-            arguments += [option, pattern]
+    if settings.get("budget") is not None:
+        arguments += ["--budget", str(settings["budget"])]
+    if isinstance(settings.get("method"), Mapping):
+        arguments += ["--method", text_of_values(settings["method"])]
+    for technique in _techniques(settings):
+        arguments += ["--with", text_of_values(technique)]
+    for kind in GROUPS:
+        arguments += _arguments(kind, settings)
     threads = settings.get("threads")
     # Sums over several threads are not the same numbers.
     start = f"OMP_NUM_THREADS={threads} " if type(threads) is int else ""
@@ -68,10 +45,6 @@ def remarks(source: Source) -> list[str]:
     found = []
     if any(constraint.cost == "latency" for constraint in source.result.constraints):
         found.append("The long command times the layers anew; the short one takes the run's own latency model.")
-    if settings.get("steps") == "alternating" or settings.get("memory_format") == "contiguous":
-        found.append(
-            "The steps or the order of memory of this run have no option; only the short command repeats them."
-        )
     if settings.get("device") == "cuda":
         found.append("On a GPU some sums come in another order every time, so that the last digits may differ.")
     return found
@@ -94,20 +67,20 @@ def versions(source: Source) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in shown.items() if value is not None]
 
 
-def _epochs(settings: Mapping[str, Any]) -> list[str]:
-    """--epochs wants three numbers of 1 or more. Those of a base that was trained already are not looked at, and those
-    of a method that trains nothing belong to the third phase."""
-    epochs = settings.get("epochs")
-    if not isinstance(epochs, list) or len(epochs) != 3 or not all(type(n) is int for n in epochs):
-        return []
-    first, second, third = epochs
-    if second == 0 and third > 1:
-        second, third = 1, third - 1
-    return ["--epochs", ",".join(str(max(1, n)) for n in (first, second, third))]
+def _techniques(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = settings.get("techniques")
+    return [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
 
 
-def _word(value: object) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+def _arguments(kind: type[Options], settings: Mapping[str, Any]) -> list[str]:
+    """Those options of a kind that a run recorded. What is null there, or nothing that the option takes, is left out:
+    the file may be anybody's."""
+    found: list[str] = []
+    for one in options_of(kind):
+        if settings.get(one.name) is not None:
+            with suppress(UserError):
+                found += arguments_of(one, settings[one.name])
+    return found
 
 
 def _one_line(text: str) -> str:

@@ -88,7 +88,7 @@ def _phases(source: Source, key: str, title: str, caption: str, factor: float, s
     logarithmic = key == "loss" and 0 < min(values) < max(values) / WIDE
     if key == "accuracy" and any("gates" in e.values or e.gates for e in source.log):
         caption += " While gates are learnt, with gates rounded to open and closed."
-    if key == "loss" and source.settings.get("distil"):
+    if key == "loss" and "distillation" in str(source.settings.get("techniques")):
         caption += " From the second phase on it includes what the teacher asks, so phases are not to be compared."
     return Figure(
         key,

@@ -85,7 +85,7 @@ def layer_figures(source: Source) -> list[Figure]:
         )  # fmt: skip
     times = [(load.path, load.latency_ms) for load in computed if load.latency_ms is not None]
     if times:
-        batch = source.config.deploy_batch
+        batch = source.config.deploy_batch_size
         images = "one image" if batch == 1 else f"{batch} images"
         figures.append(
             _bars(

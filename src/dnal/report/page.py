@@ -114,7 +114,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
 
 def _figures(source: Source) -> list[tuple[str, str, str, str]]:
     """Base and compact network in figures: what, base, compact, compact of base."""
-    images = "one image" if source.config.deploy_batch == 1 else f"{source.config.deploy_batch} images"
+    images = "one image" if source.config.deploy_batch_size == 1 else f"{source.config.deploy_batch_size} images"
     where = {"memory": f" ({images})", "latency": f" ({images}, {source.config.backend})"}
     rows = [
         (
@@ -130,9 +130,7 @@ def _figures(source: Source) -> list[tuple[str, str, str, str]]:
 
 
 def _how(source: Source) -> str:
-    result = source.result
-    recipe = f", recipe {result.recipe}" if result.method == "dnal" and result.recipe else ""
-    return f"method {result.method}{recipe}, seed {source.config.seed}"
+    return f"method {source.result.method}, seed {source.config.seed}"
 
 
 def _row(number: int, source: Source) -> dict[str, Any]:

@@ -49,7 +49,6 @@ class Result(BaseModel):
     budget: str | None = None
     constraints: list[Constraint] = []
     method: str = "dnal"
-    recipe: str | None = None
     seconds: dict[str, float] = {}
 
 

@@ -27,8 +27,7 @@ def trade_off_figures(sources: Sequence[Source]) -> list[Figure]:
 
 def family(source: Source) -> str:
     """What runs have in common that make one curve."""
-    how = source.result.method if source.result.recipe in (None, "budget") else f"recipe {source.result.recipe}"
-    return f"{source.config.model} on {source.config.data}, {how}"
+    return f"{source.config.model} on {source.config.data}, {source.result.method}"
 
 
 def _against(cost: str, sources: Sequence[Source]) -> Figure:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dnal.base.errors import UserError, suggestion
 from dnal.base.reading import plain_yaml, text_of
 from dnal.run.files import CONFIG, runs_in
+from dnal.run.older import config_of
 
 LARGEST = 2**18
 """Bytes of a config.yaml."""
@@ -22,7 +23,7 @@ Size = Annotated[int, Field(ge=1, le=2**62)]
 class Config(BaseModel):
     """config.yaml: the job, with everything that was decided automatically.
 
-    The fields below are what a run needs to be reloaded and evaluated; what learning decided (budget, recipe, epochs
+    The fields below are what a run needs to be reloaded and evaluated; what learning decided (budget, method, epochs
     per phase, learning rates, precision, ...) stands beside them under its own names.
     """
 
@@ -46,11 +47,11 @@ class Config(BaseModel):
     seed: int
     include: list[str] = []
     exclude: list[str] = []
-    deploy_batch: Size = 1
+    deploy_batch_size: Size = 1
     backend: str = "auto"
 
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C", bound=BaseModel)
 
 
 def read_config(run: str | Path) -> Config:
@@ -75,7 +76,7 @@ def read_yaml(run: str | Path) -> object:
     if not os.path.lexists(path / CONFIG):
         raise UserError(f"'{path}' is no run: it has no {CONFIG}; {GIVE}")
     try:
-        return plain_yaml(text_of(path / CONFIG, LARGEST))
+        return config_of(plain_yaml(text_of(path / CONFIG, LARGEST)))
     except UserError:
         raise
     except ValueError:

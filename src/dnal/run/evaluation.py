@@ -51,7 +51,7 @@ def evaluate(
     device = fabric_of("32-true").device  # where `learn` measured
     example = torch.zeros(1, *config.input, device=device)
     network.to(device)
-    deployment = Deployed.of(config.deploy_batch, config.backend)
+    deployment = Deployed.of(config.deploy_batch_size, config.backend)
     (compact,) = deployment.figures([network], example, result["compact"])
     found: dict[str, Any] = {
         "base": {"macs": macs(base, example.cpu()), "params": params(base)},

@@ -22,6 +22,7 @@ from dnal.base.reading import REMEDY, content, ordinary
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
 from dnal.run.manifest import verify
+from dnal.run.older import result_of
 from dnal.run.shape import built, read_shape
 from dnal.space.bake import plain
 from dnal.space.remove import Kept, removed
@@ -73,7 +74,7 @@ def read_result(run: str | Path) -> dict[str, Any]:
     read_config(path)
     check_finished(path, RESULT)
     try:
-        result = json.loads(content(path / RESULT, LARGEST_RESULT))
+        result = result_of(json.loads(content(path / RESULT, LARGEST_RESULT)))
     except (ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 import dnal
 from dnal.base.errors import UserError
+from dnal.base.options import options_of, values_of
+from dnal.methods import METHODS
 from dnal.run.config import Config, Size, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
+from dnal.settings import GROUPS
+from dnal.techniques import TECHNIQUES
 from dnal.train.listener import Listener
 
-Epochs = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 PLACE = ("dnal", "torch", "device", "processes")
 """What belongs to the machine and its software, not to the job."""
 
 
-class Recorded(Config):
-    """config.yaml of a run that `dnal learn` wrote: every key, and no other."""
+class Decided(BaseModel):
+    """What config.yaml holds beside the options: what follows from them, network and machine."""
 
     model_config = ConfigDict(extra="forbid")
 
+    dnal: str
+    torch: str
+    data_sha256: str | None
+    class_names: list[str]
+    mean: list[float]
+    std: list[float]
     budget: str | None
-    method: str
-    init: Literal["trained", "fresh"]
-    recipe: Literal["budget", "paper"]
-    epochs: Annotated[list[Epochs], Field(min_length=3, max_length=3)]
-    lr: Rate
+    method: dict[str, Any]
+    techniques: list[dict[str, Any]]
     rates: list[Rate]
-    lambda_: Annotated[float, Field(ge=0)] | None = Field(alias="lambda")
     base_is_trained: bool
-    distil: bool
-    steps: Literal["joint", "alternating"]
-    least: int | float
-    multiple: Size
-    depth: bool
-    precision: str
-    memory_format: Literal["channels_last", "contiguous"]
     threads: Size
     device: str
     processes: Size
@@ -51,16 +51,63 @@ class Recorded(Config):
     branches: int
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """config.yaml of a run that `dnal learn` wrote.
+
+    Attributes:
+        document: all of it. options: of a job, by name. method, techniques: name and options of each.
+        without: names of the techniques that the method has by default and this run has not.
+    """
+
+    document: Mapping[str, Any]
+    options: dict[str, Any]
+    method: dict[str, Any]
+    techniques: list[dict[str, Any]]
+    without: list[str]
+    budget: str | None
+    threads: int
+    data_sha256: str | None
+
+
 def recorded(run: str | Path) -> Recorded:
     """What a run wrote down before its first step. It need not be finished.
 
     Raises:
         UserError: no run, a key that is missing, unknown or garbled, or a bound on the latency without its model.
     """
-    document = validated(Recorded, read_yaml(run), f"'{Path(run) / CONFIG}'")
-    if "latency" in (document.budget or "") and not (Path(run) / LATENCY).is_file():
+    document, what = read_yaml(run), f"'{Path(run) / CONFIG}'"
+    validated(Config, document, what)
+    assert isinstance(document, dict)
+    options, known = _options(document, what)
+    decided = validated(Decided, {key: value for key, value in document.items() if key not in known}, what)
+    if "latency" in (decided.budget or "") and not (Path(run) / LATENCY).is_file():
         raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it anew.")
-    return document
+    try:
+        method = METHODS.read(decided.method)
+        names = [TECHNIQUES.name_of(TECHNIQUES.read(each)) for each in decided.techniques]
+    except UserError as error:
+        raise UserError(f"{what} is not a run's configuration: {error}") from None
+    without = [name for name in method.techniques if name not in names]
+    return Recorded(
+        document, options, decided.method, decided.techniques, without, decided.budget, decided.threads,
+        decided.data_sha256,
+    )  # fmt: skip
+
+
+def _options(document: Mapping[str, Any], what: str) -> tuple[dict[str, Any], set[str]]:
+    """The options of a job in a document, checked, and their names."""
+    found: dict[str, Any] = {}
+    for kind in GROUPS:
+        names = [one.name for one in options_of(kind)]
+        for name in names:
+            if name not in document:
+                raise UserError(f"{what} is not a run's configuration: {name}: field required.")
+        try:
+            found |= values_of(kind(**{name: document[name] for name in names}))
+        except UserError as error:
+            raise UserError(f"{what} is not a run's configuration: {error}") from None
+    return found, set(found)
 
 
 class Differences(Listener):
@@ -74,19 +121,24 @@ class Differences(Listener):
 
     def __init__(self, run: str | Path, recorded: Recorded, *, everything: bool) -> None:
         self._run, self._everything = run, everything
-        self._recorded = recorded.model_dump(mode="json", by_alias=True)
+        self._recorded = recorded.document
         self._told = False
 
     def start(self, settings: dict[str, Any]) -> None:
         now = {"dnal": dnal.__version__, "torch": str(torch.__version__), **settings}
         keys = tuple(self._recorded) if self._everything else PLACE
         other = [
-            f"{key} {now[key]} instead of {self._recorded[key]}"
+            f"{key} {_plain(now[key])} instead of {self._recorded[key]}"
             for key in keys
-            if key in now and now[key] != self._recorded[key]
+            if key in now and _plain(now[key]) != self._recorded[key]
         ]
         if other and not self._told:
             warnings.warn(
                 f"this is not quite the run '{self._run}': {', '.join(other)}; the result may differ.", stacklevel=2
             )
         self._told = True
+
+
+def _plain(value: Any) -> Any:
+    """As YAML gives it back."""
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

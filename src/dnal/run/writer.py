@@ -121,7 +121,6 @@ class RunWriter(Listener):
             "compact": learned.compact,
             "budget": settings.get("budget", ",".join(c["bound"] for c in learned.constraints)),
             "constraints": learned.constraints,
-            "recipe": settings.get("recipe"),
             "method": learned.method,
             "seed": config.seed,
             "input_shape": list(config.input),

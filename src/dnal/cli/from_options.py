@@ -1,0 +1,91 @@
+"""The options of a thing as options of a command: their names, help and what they take come from its fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, get_args
+
+import typer
+
+from dnal.base.options import SEPARATOR, Option, Options, flag, options_of, value_of
+
+Command = Callable[..., None]
+
+
+def taking(kinds: Mapping[type[Options], str]) -> Callable[[Command], Command]:
+    """A command that also takes all options of these kinds, each under a heading of its help.
+
+    They come to the command as keywords: None where nobody gave one, else as the command line has them; :func:`given`
+    reads them.
+    """
+
+    def add(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        more = [_parameter(one, panel) for kind, panel in kinds.items() for one in options_of(kind)]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*more, *own)]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return command
+
+    return add
+
+
+def given(kind: type[Options], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options of a kind that were given, as values.
+
+    Raises:
+        UserError: naming the option and what it takes.
+    """
+    values: dict[str, Any] = {}
+    for one in options_of(kind):
+        said = parameters.get(one.name)
+        if said is None or said == []:
+            continue
+        if isinstance(said, str):
+            said = value_of(replace(one, name=flag(one)), said.strip().replace(",", SEPARATOR))
+        values[one.name] = tuple(said) if isinstance(said, list) else said
+    return values
+
+
+def _parameter(one: Option, panel: str) -> inspect.Parameter:
+    about: dict[str, Any] = {"help": _help(one), "rich_help_panel": panel}
+    annotation: Any
+    if bool in (one.kind, *get_args(one.kind)):
+        annotation = Annotated[bool | None, typer.Option(f"{flag(one)}/--no-{flag(one).removeprefix('--')}", **about)]
+    elif one.kind == tuple[str, ...]:
+        annotation = Annotated[list[str] | None, typer.Option(flag(one), metavar="P", **about)]
+    else:
+        annotation = Annotated[str | None, typer.Option(flag(one), metavar=_metavar(one), **about)]
+    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(one: Option) -> str:
+    repeated = one.help if one.kind != tuple[str, ...] else f"{one.help.rstrip('.')}; repeatable."
+    told = one.default is None or one.default == () or "efault" in one.help or isinstance(one.default, bool)
+    return repeated if told else f"{repeated} Default: {one.default}."
+
+
+def _metavar(one: Option) -> str:
+    """What stands for a value in the help."""
+    if one.known:
+        return "|".join(one.known) if len(one.known) <= 4 else one.name[0].upper()
+    words = []
+    for kind in get_args(one.kind) or (one.kind,):
+        if kind is int:
+            words.append("N")
+        elif kind is float:
+            words.append("X")
+        elif getattr(kind, "__origin__", None) is tuple:
+            words.append(",".join("N" * len(get_args(kind))))
+        elif isinstance(kind, str):  # a word of a Literal
+            words.append(kind)
+        elif get_args(kind):
+            words += [str(word) for word in get_args(kind)]
+        elif kind is str:
+            words.append(one.name.upper())
+    if one.kind == tuple[int, int, int]:
+        return "N,N,N"
+    return "|".join(dict.fromkeys(words))
