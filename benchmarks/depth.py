@@ -4,7 +4,7 @@
 
 CIFAR-10 at 32x32, ResNet-20. Both rows of a seed start from the same trained base, see the same images in the same
 order and are given the same epochs; nobody is taught by the base. Milliseconds are medians of interleaved runs of the
-base and both results in one process, each batch and backend by itself. WidthRule are multiples of --multiple: where they
+base and both results in one process, each batch and backend by itself. Widths are multiples of --divisor: where they
 may have any value, a narrow block costs next to no MACs, and so none is closed.
 
 Rows are appended as they are done, and a seed that is there is not run again.
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/depth.csv"))
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--budget", type=float, default=25.0, help="percent of the MACs")
-    parser.add_argument("--multiple", type=int, default=8)
+    parser.add_argument("--divisor", type=int, default=8)
     parser.add_argument("--epochs", type=numbers, default=[12, 8, 16], help="base, search, retrain")
     parser.add_argument("--images", type=int, default=10000)
     parser.add_argument("--batch-size", type=int, default=128)

@@ -1,7 +1,7 @@
 """The paper's whole search space for images of 32x32, learnt in one pass: the figures of finished runs, a row each.
 
     dnal learn --model supernet/proxyless-cifar --data cifar10.npz --limit-train 10000 --batch-size 256 \
-        --epochs 6,3,10 --budget "macs<=15%" --no-distil --out RUN
+        --epochs 6,3,10 --budget "macs<=15%" --without distillation --out RUN
     python benchmarks/proxyless_cifar.py RUN [RUN ...] --device "NVIDIA H100 80GB HBM3"
 
 Seconds are of the clock. The first epoch of a phase stands by itself: on a GPU it takes much longer than the others.

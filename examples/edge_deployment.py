@@ -26,7 +26,7 @@ import dnal
 
 BUDGET = "macs<=25%"
 MULTIPLE = 8
-"""WidthRule that suit the vector instructions of most CPUs."""
+"""Widths that suit the vector instructions of most CPUs."""
 INPUT = (3, 32, 32)
 
 

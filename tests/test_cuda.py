@@ -61,7 +61,9 @@ def test_a_bound_on_the_latency_of_the_gpu() -> None:
         nn.Conv2d(1, 256, 3, padding=1), nn.BatchNorm2d(256), nn.ReLU(), nn.Conv2d(256, 256, 3, padding=1),
         nn.BatchNorm2d(256), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10),
     )  # fmt: skip
-    learned = dnal.learn(network, *loaders, budget="latency<=60%", deploy_batch=8192, epochs=(1, 1, 1))
+    learned = dnal.learn(
+        network, *loaders, budget="latency<=60%", deployment="deploy_batch_size=8192", epochs=(1, 1, 1)
+    )
     (row,) = learned.constraints
     assert learned.settings["backend"] == "torch-cuda"
     assert row["got"] < 0.8 * learned.base["latency_ms"]
@@ -69,10 +71,10 @@ def test_a_bound_on_the_latency_of_the_gpu() -> None:
 
 @pytest.mark.parametrize("at", [3, 12, 20])
 def test_killed_and_resumed(at: int, tmp_path: Path) -> None:
-    whole = job(epochs=(1, 2, 1), precision="32-true")
+    whole = job(epochs=(1, 2, 1), numerics="precision=32-true")
     with pytest.raises(Killed):
-        job(epochs=(1, 2, 1), precision="32-true", checkpoints=Checkpoints(tmp_path, 2), listener=Killer(at))
-    again = job(epochs=(1, 2, 1), precision="32-true", checkpoints=tmp_path)
+        job(epochs=(1, 2, 1), numerics="precision=32-true", checkpoints=Checkpoints(tmp_path, 2), listener=Killer(at))
+    again = job(epochs=(1, 2, 1), numerics="precision=32-true", checkpoints=tmp_path)
     assert again.architecture == whole.architecture
     for name, tensor in again.network.state_dict().items():
         assert torch.equal(tensor, whole.network.state_dict()[name]), name
@@ -80,7 +82,7 @@ def test_killed_and_resumed(at: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_every_precision(precision: str) -> None:
-    assert job(precision=precision, epochs=(3, 3, 3)).compact["accuracy"] > 0.4
+    assert job(numerics={"precision": precision}, epochs=(3, 3, 3)).compact["accuracy"] > 0.4
 
 
 def test_compact_is_the_gated_network_also_compiled() -> None:

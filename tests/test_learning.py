@@ -105,18 +105,22 @@ def test_paper_recipe_freezes_weights_and_retrains_from_where_they_are(
 ) -> None:
     diary, states = Diary(), States(tmp_path)
     learned = dnal.learn(
-        network, loaders.train, loaders.val, recipe="paper", lambda_=2e-3, epochs=(2, 5, 1), lr=0.02, listener=diary,
+        network, loaders.train, loaders.val, method="paper:penalty=2e-3", epochs=(2, 5, 1), lr=0.02, listener=diary,
         checkpoints=states,
     )  # fmt: skip
     weights = {name for name, _ in network.named_parameters()}
     base = [tree["parts"]["network"] for tree in states.trees if tree["phase"] == "base"][-1]
-    searching = [tree["parts"]["gated"] for tree in states.trees if "gated" in tree["parts"]]
+    searching = [
+        tree["parts"]["network"]
+        for tree in states.trees
+        if tree["phase"] == "architecture" and "network" in tree["parts"]
+    ]
     assert len(searching) == 5
     for state in searching:
         assert all(torch.equal(base[name], state[f"network.{name}"]) for name in weights)
     assert [r["delta"] for r in learned.history[2:7]] == pytest.approx([10 ** (4 * k / 5) for k in range(1, 6)])
     assert diary.settings is not None
-    assert not diary.settings["distil"], "the paper does not distil"
+    assert not diary.settings["techniques"], "the paper does not distil"
     assert learned.compact["macs"] < learned.base["macs"]
     assert learned.constraints == []
 
@@ -124,7 +128,7 @@ def test_paper_recipe_freezes_weights_and_retrains_from_where_they_are(
 def test_paper_recipe_with_a_budget_keeps_it_and_says_so(network: nn.Module, loaders: data.Loaders) -> None:
     with pytest.warns(UserWarning, match="above the budget macs<=20%"):
         learned = dnal.learn(
-            network, loaders.train, loaders.val, budget="macs<=20%", recipe="paper", lambda_=0.0, epochs=(1, 2, 1)
+            network, loaders.train, loaders.val, budget="macs<=20%", method="paper:penalty=0", epochs=(1, 2, 1)
         )
     assert learned.compact["macs"] <= 0.2 * learned.base["macs"]
 
@@ -162,9 +166,9 @@ def test_own_loss_metric_and_alternating_steps(loaders: data.Loaders) -> None:
     learned = dnal.learn(
         network, Targets(loaders.train), Targets(loaders.val), Targets(loaders.test), budget="params<=30%",
         loss=lambda outputs, targets: F.mse_loss(outputs.squeeze(1), targets), metric=metric,
-        steps="alternating", epochs=(6, 4, 6), lr=0.01,
+        method="dnal:held_out=true", epochs=(6, 4, 6), lr=0.01,
     )  # fmt: skip
-    assert learned.settings["distil"] is False
+    assert learned.settings["techniques"] == []
     assert learned.compact["params"] <= 0.3 * learned.base["params"]
     assert learned.compact["accuracy"] > -8.25, "better than always guessing the mean of 0..9"
 
@@ -202,17 +206,17 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
         ({"budget": "speed<=3"}, "unknown cost 'speed'"),
         ({"budget": "small"}, "is no budget"),
         ({"budget": 0.3}, "'0.3' is no budget; write for example 'macs<=30%'"),
-        ({"recipe": "magic"}, "unknown recipe 'magic'"),
-        ({"steps": "both"}, "unknown steps"),
+        ({"method": "magic"}, "unknown method 'magic'"),
+        ({"method": "dnal:steps=both"}, "has no option 'steps'"),
         ({"epochs": 2}, "at least 3 epochs"),
         ({"epochs": (1, 0, 1)}, "second phase needs one"),
-        ({"epochs": (-1, 1, 1)}, "must not be negative"),
-        ({"lr": -0.1}, "above zero"),
-        ({"lr": math.nan}, "above zero"),
-        ({"lambda_": 1e-4}, "belongs to recipe='paper'"),
-        ({"recipe": "paper", "lambda_": -1.0}, "must not be negative"),
-        ({"precision": "7-bit"}, "unknown precision '7-bit'"),
-        ({"memory_format": "nhwc"}, "unknown memory_format 'nhwc'"),
+        ({"epochs": (-1, 1, 1)}, "epochs is 0 or more"),
+        ({"lr": -0.1}, "lr is more than 0"),
+        ({"lr": math.nan}, "lr is more than 0"),
+        ({"techniques": ["emma"]}, "did you mean 'ema'"),
+        ({"method": "paper:penalty=-1"}, "penalty is 0 or more"),
+        ({"numerics": "precision=7-bit"}, "precision is auto or 32-true"),
+        ({"numerics": {"memory_format": "nhwc"}}, "memory_format is auto, channels_last or contiguous"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_starts(
@@ -251,7 +255,7 @@ def named_loss(outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
         ({"val": [{"pixel_values": X, "labels": Y}]}, "not a dict of pixel_values, labels"),
         ({"val": [({"image": X}, Y)]}, "whose inputs are one tensor"),
         ({"train": iter(PAIRS)}, "the training data have no length"),
-        ({"val": iter(PAIRS), "steps": "alternating"}, "the validation data have no length"),
+        ({"val": iter(PAIRS), "method": "dnal:held_out=true"}, "the validation data have no length"),
         ({"val": []}, "the validation data give no batch"),
         ({"test": []}, "the test data give no batch"),
         ({"val": [(X, F.one_hot(Y).float())]}, "give a metric"),
@@ -281,7 +285,10 @@ def test_training_batches_that_are_no_pairs_are_told_before_the_first_step(netwo
     [
         ({}, "not of a dict of logits; give a loss"),
         ({"loss": named_loss}, "give a metric"),
-        ({"loss": named_loss, "metric": lambda network, loader: 0.5, "distil": True}, "give distil=False"),
+        (
+            {"loss": named_loss, "metric": lambda network, loader: 0.5, "techniques": ["distillation"]},
+            "leave distillation out",
+        ),
     ],
 )
 def test_outputs_that_a_default_cannot_take_are_one_sentence(
@@ -343,7 +350,7 @@ def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> N
     with pytest.raises(UserError, match=rf"nothing in this network can be removed: {reasons} \(Space.fixed"):
         dnal.learn(network, loaders.train, loaders.val)
     with pytest.raises(UserError, match=r"excluded by '\*' .*; include more or exclude less"):
-        dnal.learn(dnal.models.create("vgg_small"), loaders.train, loaders.val, exclude="*")
+        dnal.learn(dnal.models.create("vgg_small"), loaders.train, loaders.val, widths="exclude=*")
     with pytest.raises(UserError, match="can be removed: it has no parameters"):
         dnal.learn(nn.Flatten(), loaders.train, loaders.val)
 

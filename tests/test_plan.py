@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from dnal.asked import asked_of
 from dnal.base.errors import UserError
 from dnal.bench.suite import OURS, SUITES
-from dnal.plan import DEFAULT_EPOCHS, Plan
+from dnal.methods import METHODS
+from dnal.plan import Plan
 
-UNSAID = {
-    "budget": None, "recipe": "budget", "base_is_trained": False, "epochs": None, "lr": None, "lambda_": None,
-    "distil": False, "steps": "joint", "seed": 0,
-}  # fmt: skip
+
+def plan(**asked: Any) -> Plan:
+    return Plan.of(None, asked_of(**asked))
 
 
 @pytest.mark.parametrize(
@@ -22,24 +25,63 @@ UNSAID = {
         ({"epochs": 3}, (1, 1, 1)),
         ({"epochs": (3, 2, 1)}, (3, 2, 1)),
         ({"base_is_trained": True}, (0, 4, 56)),
-        ({"recipe": "paper"}, (40, 20, 40)),
+        ({"method": "paper"}, (40, 20, 40)),
         ({"method": "slimming", "epochs": 10}, (4, 2, 4)),
         ({"method": "uniform"}, (40, 0, 60)),
         ({"method": "uniform", "epochs": (3, 2, 1)}, (3, 0, 3)),
     ],
 )
-def test_epochs_of_the_phases(asked: dict[str, object], phases: tuple[int, int, int]) -> None:
-    assert Plan.of(**(UNSAID | asked)).epochs == phases  # type: ignore[arg-type]
+def test_epochs_of_the_phases(asked: dict[str, Any], phases: tuple[int, int, int]) -> None:
+    assert tuple(phase.epochs for phase in plan(**asked).phases) == phases
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(2, "at least 3 epochs"), ((1, 1), "3 values"), ((1, 0, 1), "needs one")])
+def test_epochs_that_are_none(epochs: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        plan(epochs=epochs)
+
+
+def names(**asked: Any) -> list[list[str]]:
+    return [[type(technique).__name__ for technique in phase.techniques] for phase in plan(**asked).phases]
+
+
+def test_the_methods_own_techniques_act_where_nobody_leaves_them_out() -> None:
+    assert names() == [[], ["Distillation"], ["Distillation"]]
+    assert names(method="paper") == [[], [], []]
+    assert names(without=["distillation"]) == [[], [], []]
+    assert names(loss=lambda outputs, targets: outputs) == [[], [], []], "it need not be of logits"
+    assert names(techniques=["ema", "clipping"]) == [
+        ["EMA", "GradientClipping"], ["Distillation", "GradientClipping"], ["Distillation", "EMA", "GradientClipping"],
+    ]  # fmt: skip
+
+
+def test_options_of_a_methods_own_technique_replace_it() -> None:
+    (own,) = plan(techniques=["distillation:weight=0.5"]).phases[2].techniques
+    assert own.weight == 0.5  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("epochs", "told"), [(2, "at least 3 epochs"), ((1, 1), "three phases"), ((1, 0, 1), "needs one")]
+    ("asked", "told"),
+    [
+        ({"techniques": ["ema", "ema:decay=0.9"]}, "given twice"),
+        ({"techniques": ["ema:decay=2"]}, "decay is 0 or more and less than 1"),
+        ({"techniques": "ema"}, "techniques are a list"),
+        ({"without": ["ema"]}, "'ema' cannot be left out"),
+        ({"without": ["distilation"]}, "did you mean 'distillation'"),
+    ],
 )
-def test_epochs_that_are_none(epochs: object, told: str) -> None:
+def test_techniques_that_cannot_be(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
-        Plan.of(**(UNSAID | {"epochs": epochs}))  # type: ignore[arg-type]
+        plan(**asked)
+
+
+def test_a_technique_that_acts_in_no_phase_that_runs_is_told() -> None:
+    with pytest.warns(
+        UserWarning, match="'distillation' acts in architecture and retrain, where this job trains nothing"
+    ):
+        plan(method="uniform", epochs=(3, 0, 0))
 
 
 def test_what_is_measured_is_what_is_learnt_by_default() -> None:
-    base, search, _ = DEFAULT_EPOCHS
+    base, search, _ = METHODS.of("dnal").epochs
     assert {suite.entry(OURS).choosing for suite in SUITES.values()} == {search / base}

@@ -77,29 +77,29 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 
 
 def weights_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
+    from dnal.train.phase import Context, Phase, run_phase
     from dnal.train.processes import shared_out
-    from dnal.train.weights import train_weights
 
     network = plain()
     history: list[dict[str, Any]] = []
-    train_weights(
-        fabric, network, shared_out(batches(), fabric), name="base", epochs=2, lr=0.05,
-        loss=nn.functional.cross_entropy, history=history,
-    )  # fmt: skip
+    context = Context(fabric, shared_out(batches(), fabric), nn.functional.cross_entropy, history=history)
+    run_phase(Phase("base", 2, 0.05), network, context)
     return {**network.state_dict(), "loss": torch.tensor([record["loss"] for record in history], dtype=F64)}
 
 
 def search_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
-    from dnal.methods.budget_recipe import START, search
+    from dnal.methods.budget_recipe import START, BudgetSearch
+    from dnal.methods.dnal import learn_gates
+    from dnal.train.phase import Context, Phase
     from dnal.train.processes import shared_out
 
     network = plain()
     space = dnal.Space.of(network, batches()[0][0][:2])
     gated = dnal.Gated(network, space, start=START)
-    s = search(
-        fabric, gated, space, {"macs": 0.4 * space.full_cost["macs"]}, shared_out(batches(), fabric), epochs=2,
-        lr=0.05, loss=nn.functional.cross_entropy,
-    )  # fmt: skip
+    loader = shared_out(batches(), fabric)
+    search = BudgetSearch(gated, space, {"macs": 0.4 * space.full_cost["macs"]}, 2 * len(loader))
+    context = Context(fabric, loader, nn.functional.cross_entropy)
+    s = learn_gates(search, Phase("architecture", 2, 0.05), context)
     return {**network.state_dict(), "s": s}
 
 

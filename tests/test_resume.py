@@ -45,14 +45,14 @@ def network(seed: int = 0) -> nn.Module:
 
 def job(kind: str = "digits", **options: Any) -> dnal.Learned:
     train, val = data(kind)
-    budget = {} if options.get("recipe") == "paper" else {"budget": "macs<=40%"}
+    budget = {} if options.get("method") == "paper" else {"budget": "macs<=40%"}
     settings: dict[str, Any] = {"epochs": EPOCHS, "lr": 0.05, **budget, **options}
     return dnal.learn(network(), train, val, **settings)
 
 
 @functools.cache
-def whole(kind: str, recipe: str, steps: str) -> dnal.Learned:
-    return job(kind, recipe=recipe, steps=steps)
+def whole(kind: str, method: str) -> dnal.Learned:
+    return job(kind, method=method)
 
 
 def same(one: dnal.Learned, other: dnal.Learned) -> None:
@@ -64,20 +64,20 @@ def same(one: dnal.Learned, other: dnal.Learned) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "recipe", "steps"),
+    ("kind", "method"),
     [
-        ("digits", "budget", "joint"), ("digits", "budget", "alternating"), ("digits", "paper", "joint"),
-        ("global", "budget", "joint"), ("generator", "budget", "alternating"),
+        ("digits", "dnal"), ("digits", "dnal:held_out=true"), ("digits", "paper"), ("global", "dnal"),
+        ("generator", "dnal:held_out=true"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("at", [1, 4, 6, 8, 11, 12, 14, 17])
-def test_killed_after_any_step(kind: str, recipe: str, steps: str, at: int, tmp_path: Path) -> None:
+def test_killed_after_any_step(kind: str, method: str, at: int, tmp_path: Path) -> None:
     every = Checkpoints(tmp_path, 2)
     with pytest.raises(Killed):
-        job(kind, recipe=recipe, steps=steps, checkpoints=every, listener=Killer(at))
+        job(kind, method=method, checkpoints=every, listener=Killer(at))
     lost = Checkpoints(tmp_path).load()
     assert lost is not None
-    same(job(kind, recipe=recipe, steps=steps, checkpoints=tmp_path), whole(kind, recipe, steps))
+    same(job(kind, method=method, checkpoints=tmp_path), whole(kind, method))
 
 
 def test_stopped_again_and_again(tmp_path: Path) -> None:
@@ -92,13 +92,13 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
             continue
         break
     assert stops >= ALL // 3 - 1
-    same(learned, whole("digits", "budget", "joint"))
+    same(learned, whole("digits", "dnal"))
 
 
 def test_a_finished_job_only_measures_again(tmp_path: Path) -> None:
     job(checkpoints=tmp_path)
     again = job(checkpoints=tmp_path, listener=Killer(0))
-    same(again, whole("digits", "budget", "joint"))
+    same(again, whole("digits", "dnal"))
 
 
 def test_another_jobs_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -150,4 +150,4 @@ def test_the_network_of_another_seed_goes_on_from_the_checkpoint(tmp_path: Path)
         job(checkpoints=Checkpoints(tmp_path, 2), listener=Killer(4))
     train, val = data("digits")
     found = dnal.learn(network(seed=5), train, val, budget="macs<=40%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path)
-    same(found, whole("digits", "budget", "joint"))
+    same(found, whole("digits", "dnal"))

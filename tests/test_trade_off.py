@@ -149,12 +149,12 @@ def test_all_is_checked_before_anything_is_trained(budgets: list[str], options: 
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-@pytest.mark.parametrize("recipe", ["budget", "paper"])
-def test_widths_are_kept_and_so_is_the_budget(recipe: Any) -> None:
+@pytest.mark.parametrize("method", ["dnal", "paper"])
+def test_widths_are_kept_and_so_is_the_budget(method: str) -> None:
     diary = Diary()
     learned = dnal.learn(
-        small_network(), *own_loaders(), budget="macs<=60%" if recipe == "budget" else None, recipe=recipe,
-        epochs=(1, 1, 1), least=3, multiple=4, listener=diary,
+        small_network(), *own_loaders(), budget="macs<=60%" if method == "dnal" else None, method=method,
+        epochs=(1, 1, 1), widths="min_width=3,divisor=4", listener=diary,
     )  # fmt: skip
     widths = [m.out_channels for m in learned.network.modules() if isinstance(m, nn.Conv2d)]
     assert all(width % 4 == 0 for width in widths), widths
@@ -221,7 +221,7 @@ def test_a_known_latency_model_is_not_measured_again(tmp_path: Path, monkeypatch
         ]
     assert same(*learned)
     with pytest.raises(UserError, match="at a batch of 16, but the budget is stated on torch-cpu at a batch of 1"):
-        dnal.learn(wide_network(), *own_loaders(), latency=model, budget="latency<=90%", backend="torch-cpu")
+        dnal.learn(wide_network(), *own_loaders(), latency=model, budget="latency<=90%", deployment="backend=torch-cpu")
 
 
 def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,13 +233,18 @@ def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("dnal.latency.fastest_multiple", fastest)
     results = dnal.trade_off(
-        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=40%"], epochs=(1, 1, 1), multiple="auto",
-        backend="torch-cpu",
+        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=40%"], epochs=(1, 1, 1), widths="divisor=auto",
+        deployment="backend=torch-cpu",
     )  # fmt: skip
     # Multiples of 16 would leave everything whole, the fastest of all per MAC.
     assert asked == [{"backend": "torch-cpu", "batch": 1, "candidates": [1, 2, 4, 8]}]
     dnal.trade_off(
-        small_network(), *own_loaders(), budgets=["macs<=30%"], epochs=(1, 1, 1), multiple="auto", backend="torch-cpu"
+        small_network(),
+        *own_loaders(),
+        budgets=["macs<=30%"],
+        epochs=(1, 1, 1),
+        widths="divisor=auto",
+        deployment="backend=torch-cpu",
     )
     assert asked[1]["candidates"] == [1, 2, 4], "multiples of 8 keep 33 % at least"
     for learned in results:

@@ -55,7 +55,7 @@ def test_torch_pruning_breaks_the_padded_shortcut_of_the_cifar_resnets() -> None
 @pytest.mark.parametrize("share", [0.25, 0.1])
 @pytest.mark.parametrize("name", [name for name in PEERS if name != FASTNAS])
 def test_torch_pruning_uses_its_budget(name: str, share: float) -> None:
-    """WidthRule of 16 to 128 lose their last channels at the same ratio, which alone leaves 88 to 93 % of the budget."""
+    """Widths of 16 to 128 lose their last channels at the same ratio, which alone leaves 88 to 93 % of the budget."""
     pytest.importorskip("torch_pruning")
     torch.manual_seed(0)
     network = dnal.models.create("cifar/vgg16_bn_quarter", classes=10, input_shape=(3, 16, 16)).eval()

@@ -54,8 +54,9 @@ def test_a_row_is_what_learn_gives(shared: Path) -> None:
         torch.manual_seed(0)
         network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
         learned = dnal.learn(
-            network, *loaders, budget="macs<=30%", method=method, distil=distil, precision="32-true",
-            memory_format="channels_last", epochs=phases(TINY.networks[0], TINY.entry(entry), True),
+            network, *loaders, budget="macs<=30%", method=method, without=[] if distil else ["distillation"],
+            numerics="precision=32-true,memory_format=channels_last",
+            epochs=phases(TINY.networks[0], TINY.entry(entry), True),
         )  # fmt: skip
         assert (found["macs"], found["params"]) == (learned.compact["macs"], learned.compact["params"])
         assert found["accuracy"] == pytest.approx(learned.compact["accuracy"], abs=1e-6)

@@ -178,7 +178,7 @@ def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None
     from dnal.methods.widths import WidthRule
     from dnal.space.memory import memory_cost, peak_memory
 
-    options = ("--depth", "--least", "0.25", "--multiple", 4, "--deploy-batch", 3)
+    options = ("--prune-blocks", "--min-width", "0.25", "--divisor", 4, "--deploy-batch-size", 3)
     found = json.loads(dnal("space", "--model", "cifar/resnet20", *options, "--json").out)
     network, example = models.create("cifar/resnet20"), torch.rand(1, 3, 32, 32)
     space = Space.of(network, example, depth=True)

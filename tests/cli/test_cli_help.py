@@ -70,7 +70,7 @@ WRONG = {
     "command unlike any": (["xyz"], "`dnal --help` lists all"),
     "option of the program": (["--verson"], "did you mean '--version'?"),
     "option": (["learn", "--budgt", "macs<=30%"], "did you mean '--budget'?"),
-    "option that turns off": (["learn", "--no-distill"], "did you mean '--no-distil'?"),
+    "option that turns off": (["learn", "--without distillationl"], "did you mean '--without distillation'?"),
     "option unlike any": (["learn", "--xyz"], "`dnal learn --help` lists all"),
     "short option": (["learn", "-m", "vgg_small"], "there is no option '-m'"),
     "value": (["learn", "--lr", "fast"], "'--lr'"),

@@ -45,7 +45,7 @@ def test_every_command_has_the_option() -> None:
 
 @pytest.mark.parametrize("command", ["models", "methods", "data"])
 def test_the_lists(dnal: Program, command: str) -> None:
-    from dnal import data, methods, models
+    from dnal import data, models
 
     answer = dnal(command, "--json")
     assert (answer.status, answer.err) == (0, "")
@@ -53,7 +53,7 @@ def test_the_lists(dnal: Program, command: str) -> None:
     if command == "models":
         assert found == models.names()
     else:
-        known = list(methods.methods()) if command == "methods" else [name for name, _ in data.names()]
+        known = METHODS.names() if command == "methods" else [name for name, _ in data.names()]
         assert [each["name"] for each in found] == known
         assert all(each["what"] for each in found)
 

@@ -186,7 +186,18 @@ def test_two_constraints_both_hold(here: Path, dnal: Program) -> None:
 
 def test_the_papers_recipe_with_its_lambda(here: Path, dnal: Program) -> None:
     answer = dnal(
-        "learn", *SHORT, "--recipe", "paper", "--lambda", "0.01", "--budget", "macs<=50%", "--no-distil", "--out", "run"
+        "learn",
+        *SHORT,
+        "--method",
+        "paper",
+        "--lambda",
+        "0.01",
+        "--budget",
+        "macs<=50%",
+        "--without",
+        "distillation",
+        "--out",
+        "run",
     )
     assert answer.status == 0, answer.err
     result = json.loads((here / "run" / RESULT).read_text())
@@ -294,10 +305,10 @@ def test_the_entry_point_is_the_app() -> None:
 
 
 def test_a_method_by_name_and_the_list_of_them(here: Path, dnal: Program) -> None:
-    from dnal.methods import methods
+    from dnal.methods import METHODS
 
     listed = dnal("methods").out
-    assert all(name in listed for name in methods())
+    assert all(name in listed for name in METHODS.names())
     assert dnal("learn", *SHORT, "--method", "uniform", "--init", "fresh", "--out", "run").status == 0
     config = yaml.safe_load((here / "run" / CONFIG).read_text())
     assert (config["method"], config["init"], config["epochs"]) == ("uniform", "fresh", [1, 0, 2])

@@ -54,10 +54,10 @@ def test_a_run_and_its_copy_are_equal_byte_for_byte(run: Path, dnal: Program) ->
 @pytest.mark.usefixtures("own_cache")
 def test_with_everything_that_was_decided_by_timing(here: Path, dnal: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "tiny_network.py").write_text(TINY)
-    asked = ["--budget", "latency<=90%,memory<=90%,macs<=70%", "--multiple", "auto", "--least", "2"]
+    asked = ["--budget", "latency<=90%,memory<=90%,macs<=70%", "--divisor", "auto", "--min-width", "2"]
     answer = dnal(
-        "learn", "--model", "tiny_network:net", *SHORT, *asked, "--deploy-batch", 16, "--exclude", "0.*",
-        "--lr", "0.05", "--no-distil", "--batch-size", 50, "--seed", 3, "--out", "run",
+        "learn", "--model", "tiny_network:net", *SHORT, *asked, "--deploy-batch-size", 16, "--exclude", "0.*",
+        "--lr", "0.05", "--without", "distillation", "--batch-size", 50, "--seed", 3, "--out", "run",
     )  # fmt: skip
     assert answer.status == 0, answer.err
     config = yaml.safe_load((here / "run" / CONFIG).read_text())
@@ -86,7 +86,7 @@ def test_what_is_given_takes_precedence(run: Path, dnal: Program) -> None:
 
 
 def test_another_recipe_takes_its_own_defaults(run: Path, dnal: Program) -> None:
-    assert dnal("learn", "--like", "run", "--recipe", "paper", "--lambda", "0.001", "--out", "paper").status == 0
+    assert dnal("learn", "--like", "run", "--method", "paper", "--lambda", "0.001", "--out", "paper").status == 0
     config = yaml.safe_load(Path("paper", CONFIG).read_text())
     assert (config["recipe"], config["distil"], config["lambda"]) == ("paper", False, 0.001)
     assert dnal("learn", "--like", "paper", "--out", "again").status == 0

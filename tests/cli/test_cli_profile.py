@@ -33,7 +33,7 @@ def test_layers_and_architectures_as_text_and_json(dnal: Program) -> None:
         ("--backend", "onnx", "unknown backend 'onnx'"),
         ("--batch", "0", "--batch is 1 or more"),
         ("--architectures", "1", "--architectures is 2 or more"),
-        ("--multiple", "0", "--multiple is 1 or more"),
+        ("--divisor", "0", "--divisor is 1 or more"),
     ],
 )
 def test_bad_options_are_refused(dnal: Program, option: str, value: str, told: str) -> None:

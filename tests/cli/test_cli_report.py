@@ -80,7 +80,7 @@ def test_the_command_makes_the_same_run(finished: Path, here: Path, dnal: Progra
 @pytest.mark.parametrize(
     "options",
     [
-        ["--recipe", "paper", "--lambda", "0.01"],
+        ["--method", "paper", "--lambda", "0.01"],
         ["--method", "uniform"],
         ["--method", "tas"],
         ["--model", "supernet/tiny"],

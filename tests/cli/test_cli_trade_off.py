@@ -63,7 +63,7 @@ def test_the_parent_is_no_run(finished: Path, dnal: Program) -> None:
 
 
 def test_the_space_and_the_ranges_are_told_first(here: Path, dnal: Program) -> None:
-    answer = dnal("learn", *SHORT, "--budget", "macs<=60%,memory<=90%", "--least", 4, "--multiple", 2)
+    answer = dnal("learn", *SHORT, "--budget", "macs<=60%,memory<=90%", "--min-width", 4, "--divisor", 2)
     assert answer.status == 0, answer.err
     space = Space.of(models.create("vgg_small"), torch.rand(1, 1, 8, 8))
     told = answer.out[: answer.out.index("accuracy")]
@@ -90,7 +90,7 @@ def test_depth_is_on_when_asked_for(here: Path, dnal: Program) -> None:
         "    return nn.Sequential(nn.Conv2d(in_channels, 8, 3, padding=1), Block(), Block(), nn.AdaptiveAvgPool2d(1),\n"
         "                         nn.Flatten(), nn.Linear(8, classes))\n"
     )
-    answer = dnal("learn", "--model", "residual_network:net", *SHORT, "--depth", "--out", "run")
+    answer = dnal("learn", "--model", "residual_network:net", *SHORT, "--prune-blocks", "--out", "run")
     assert answer.status == 0, answer.err
     assert "2 branches" in answer.out
     assert dnal("eval", "run", "--trust", "residual_network").status == 0

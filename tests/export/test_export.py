@@ -53,7 +53,7 @@ class Attention(nn.Module):
 
 
 class Heads(nn.Module):
-    """WidthRule of heads reckoned from a stream that stays: the compact network corrects them in its calls, beside sizes
+    """Widths of heads reckoned from a stream that stays: the compact network corrects them in its calls, beside sizes
     that are symbols while it is exported."""
 
     def __init__(self) -> None:

@@ -12,13 +12,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
-from dnal.methods import methods
+from dnal.methods import METHODS
 from dnal.train.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
 SHARE = 0.3
-NAMES = list(methods())
+NAMES = METHODS.names()
 
 
 def network() -> nn.Module:
@@ -46,7 +46,7 @@ def test_the_budget_holds_counted_on_the_compact_network(name: str) -> None:
     macs = counter.get_total_flops() // 2
     assert 0.97 * SHARE * learned.base["macs"] <= macs <= SHARE * learned.base["macs"]
     assert learned.method == name
-    assert learned.settings["method"] == name
+    assert learned.settings["method"]["name"] == name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,7 +63,7 @@ def test_every_method_sees_equally_many_images(name: str) -> None:
     learned = whole(name)
     assert len(learned.history) == sum(EPOCHS)
     phases = {record["phase"] for record in learned.history}
-    assert ("architecture" in phases) == methods()[name].trains
+    assert ("architecture" in phases) == METHODS.of(name).trains
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,16 +93,16 @@ def test_none_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["dnal", "uniform"])
 def test_fresh_weights_have_nothing_of_the_trained_ones(name: str) -> None:
-    learned = job(name, init="fresh")
+    learned = job(name, reinitialize=True)
     assert learned.architecture == whole(name).architecture
     first = next(record for record in learned.history if record["phase"] == "retrain")
     trained = next(record for record in whole(name).history if record["phase"] == "retrain")
     assert first["loss"] > trained["loss"]
-    assert learned.settings["init"] == "fresh"
+    assert learned.settings["reinitialize"] is True
 
 
 def test_unknown_methods_are_refused_with_the_nearest_name() -> None:
     with pytest.raises(dnal.UserError, match="did you mean 'magnitude'"):
         job("magnitud")
-    with pytest.raises(dnal.UserError, match="belongs to method='dnal'"):
-        job("uniform", recipe="paper")
+    with pytest.raises(dnal.UserError, match="the method 'uniform' has no option 'tau'"):
+        job("uniform:tau=1")

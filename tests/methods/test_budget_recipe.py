@@ -11,11 +11,12 @@ from torch import nn
 
 import dnal
 from dnal.gates import Gated, sigmoid_gates
-from dnal.methods import budget_recipe
 from dnal.methods.budget_recipe import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
+from dnal.methods.dnal import learn_gates
 from dnal.methods.selection import select
 from dnal.methods.widths import WidthRule
 from dnal.train.evaluate import accuracy
+from dnal.train.phase import Context, Phase
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -98,13 +99,19 @@ def learnt(
     train, val, _ = dnal.data.loaders(dnal.data.load("digits"), 64)
     network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
     space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), probe=False)
-    history: list[dict[str, Any]] = []
-    s = budget_recipe.search(
-        Fabric(accelerator="cpu", devices=1), Gated(network, space, start=start), space,
-        {"macs": share * space.full_cost["macs"]}, train, epochs=epochs, lr=0.05, loss=F.cross_entropy,
-        widths=WidthRule(divisor=multiple), validate=lambda module: accuracy(module, val), history=history,
+    search = BudgetSearch(
+        Gated(network, space, start=start), space, {"macs": share * space.full_cost["macs"]}, epochs * len(train),
+        widths=WidthRule(divisor=multiple),
     )  # fmt: skip
+    s, history = learnt_by(search, train, epochs, validate=lambda module: accuracy(module, val))
     return space, s, history
+
+
+def learnt_by(
+    search: BudgetSearch, train: Any, epochs: int, lr: float = 0.05, **more: Any
+) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    context = Context(Fabric(accelerator="cpu", devices=1), train, F.cross_entropy)
+    return learn_gates(search, Phase("architecture", epochs, lr), context, **more), context.history
 
 
 def test_gates_that_start_together_at_the_root_of_the_budget_separate() -> None:
@@ -191,12 +198,9 @@ def test_the_search_moves_weights_and_gates_and_logs_both_costs(
 ) -> None:
     gated = Gated(network, space, start=START)
     weight = network[3].weight.detach().clone()
-    history: list[dict[str, float]] = []
     limits = {"macs": 0.3 * space.full_cost["macs"]}
-    s = budget_recipe.search(
-        Fabric(accelerator="cpu", devices=1), gated, space, limits, batches,
-        epochs=6, lr=0.05, loss=F.cross_entropy, held_out=batches[:1] if alternating else None, history=history,
-    )  # fmt: skip
+    search = BudgetSearch(gated, space, limits, 6 * len(batches))
+    s, history = learnt_by(search, batches, 6, held_out=batches[:1] if alternating else None)
     assert not torch.equal(weight, network[3].weight)
     assert s.shape == (space.num_variables,)
     assert history[-1]["macs_hard"] <= limits["macs"]
@@ -210,11 +214,9 @@ def test_the_held_out_data_move_the_gates_and_the_training_data_do_not(
     """With weights that (almost) stand still, s follows the data that it sees and nothing else."""
 
     def gates_after(train: Batches, held_out: Batches | None) -> torch.Tensor:
-        return budget_recipe.search(
-            Fabric(accelerator="cpu", devices=1), Gated(fresh_network(), space, start=START), space,
-            {"macs": 0.3 * space.full_cost["macs"]}, train,
-            epochs=4, lr=1e-12, loss=F.cross_entropy, held_out=held_out,
-        )  # fmt: skip
+        gated = Gated(fresh_network(), space, start=START)
+        search = BudgetSearch(gated, space, {"macs": 0.3 * space.full_cost["macs"]}, 4 * len(train))
+        return learnt_by(search, train, 4, 1e-12, held_out=held_out)[0]
 
     one, other = batches[:2], batches[2:]
     assert torch.allclose(gates_after(one, other), gates_after(other, other), atol=1e-4)

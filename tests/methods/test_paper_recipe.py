@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 import dnal
 from dnal.gates import Gated
-from dnal.methods import paper_recipe
+from dnal.methods import paper
 from dnal.train.listener import Listener
+from dnal.train.phase import Context, Phase
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -28,10 +29,8 @@ class Watch(Listener):
 def run(network: nn.Module, space: dnal.Space, batches: Batches, lambda_: float, **more: Any) -> tuple[Tensor, Watch]:
     gated = Gated(network, space, start=0.7)
     watch = Watch(gated)
-    s = paper_recipe.search(
-        Fabric(accelerator="cpu", devices=1), gated, space, batches,
-        epochs=10, lambda_=lambda_, loss=F.cross_entropy, listener=watch, **more,
-    )  # fmt: skip
+    context = Context(Fabric(accelerator="cpu", devices=1), batches, F.cross_entropy, listener=watch, **more)
+    s = paper.search(gated, space, Phase("architecture", 10, 0.01), context, lambda_)
     return s, watch
 
 
@@ -63,11 +62,11 @@ def test_the_first_step_by_hand(network: nn.Module, space: dnal.Space, batches: 
     """SGD, lr .01, no decay, on task loss + lambda * sum sigmoid(s), with delta of the first epoch."""
     gated = Gated(network, space)
     gated.train()
-    optimizer = paper_recipe.architecture_optimizer(gated)
-    gated.delta = paper_recipe.delta_of_epoch(1, 10)
+    optimizer = paper.architecture_optimizer(gated)
+    gated.delta = paper.delta_of_epoch(1, 10)
     loss = F.cross_entropy(gated(batches[0][0]), batches[0][1])
     (slope,) = torch.autograd.grad(loss, gated.s, retain_graph=True)
-    (loss + paper_recipe.penalty(gated.s, 0.02)).backward()
+    (loss + paper.penalty(gated.s, 0.02)).backward()
     optimizer.step()
     assert torch.allclose(gated.s, -0.01 * (slope + 0.02 * 0.25), atol=1e-8)
     settings = optimizer.param_groups[0]
@@ -79,7 +78,7 @@ def test_a_larger_lambda_closes_more_and_no_group_dies(network: nn.Module, space
     counts = []
     for lambda_ in (0.0, 0.03, 10.0):
         s, _ = run(network, space, batches, lambda_)
-        chosen = paper_recipe.chosen(space, s, 1e4)
+        chosen = paper.chosen(space, s, 1e4)
         assert all(bool(chosen[g.variables].any()) for g in space.groups)
         counts.append(int(chosen.sum()))
     assert counts[0] > counts[1] > counts[2] == len(space.groups)
@@ -87,7 +86,7 @@ def test_a_larger_lambda_closes_more_and_no_group_dies(network: nn.Module, space
 
 def test_the_threshold_is_a_gate_of_nine_tenths(space: dnal.Space) -> None:
     s = torch.linspace(-1, 1, space.num_variables)
-    chosen = paper_recipe.chosen(space, s, 5.0)
+    chosen = paper.chosen(space, s, 5.0)
     expected = torch.sigmoid(5 * s) > 0.9
     extra = chosen & ~expected  # only the best of a group that would be empty
     assert bool((chosen | ~expected).all())

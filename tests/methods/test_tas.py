@@ -11,6 +11,7 @@ import dnal
 from dnal.methods.selection import select
 from dnal.methods.tas import Supernet, cost_loss, drawn, search, tau_at, widths_to_try
 from dnal.methods.widths import WidthRule
+from dnal.train.phase import Context, Phase
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -203,12 +204,10 @@ def test_nothing_of_the_search_stays_in_the_network(
     plain = copy.deepcopy(network)
     supernet = Supernet(network, space)
     torch.manual_seed(0)
-    history: list[dict[str, float]] = []
     limits = {"macs": 0.5 * space.full_cost["macs"]}
-    fabric = Fabric(accelerator="cpu", devices=1)
-    scores = search(
-        fabric, supernet, limits, batches[:3], batches[3:], epochs=10, lr=0.05, loss=F.cross_entropy, history=history
-    )
+    context = Context(Fabric(accelerator="cpu", devices=1), batches[:3], F.cross_entropy)
+    scores = search(supernet, limits, batches[3:], Phase("architecture", 10, 0.05), context)
+    history = context.history
     assert network.state_dict().keys() == plain.state_dict().keys()
     assert [type(module) for module in network.modules()] == [type(module) for module in plain.modules()]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())

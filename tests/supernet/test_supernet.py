@@ -120,15 +120,15 @@ def test_an_operation_of_the_users_own_is_one_more_candidate() -> None:
         assert bool(architecture.open[added.variable]) == any(isinstance(m, Squeeze) for m in small.modules())
 
 
-@pytest.mark.parametrize("recipe", ["budget", "paper"])
-def test_both_recipes_learn_which_candidates_stay(recipe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["dnal", "paper:penalty=0.03"])
+def test_both_forms_learn_which_candidates_stay(method: str, tmp_path: Path) -> None:
     data = dnal.data.loaders(dnal.data.load("digits", limit_train=300), 48)
     torch.manual_seed(0)
     network = create("supernet/tiny", classes=10, input_shape=(1, 8, 8))
-    options = {"budget": "macs<=20%"} if recipe == "budget" else {"lambda_": 3e-2}
-    learned = dnal.learn(network, data.train, data.val, recipe=recipe, epochs=(2, 4, 2), **options)
-    assert learned.compact["macs"] < (0.2001 if recipe == "budget" else 1) * learned.base["macs"]
-    if recipe == "budget":
+    budget = "macs<=20%" if method == "dnal" else None
+    learned = dnal.learn(network, data.train, data.val, budget=budget, method=method, epochs=(2, 4, 2))
+    assert learned.compact["macs"] < (1 if budget is None else 0.2001) * learned.base["macs"]
+    if budget is not None:
         assert not bool(learned.architecture.open[learned.space.num_variables :].all())
     learned.architecture.save(tmp_path / "architecture.json")
     again = dnal.compact(network, dnal.Architecture.load(tmp_path / "architecture.json"))

@@ -7,24 +7,21 @@ import functools
 
 import pytest
 import torch
-import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import dnal
-from dnal.methods import methods
-from dnal.methods.selection import select
+from dnal.methods import METHODS
 from dnal.methods.tas import Supernet
-from dnal.methods.task import Task
-from dnal.methods.widths import WidthRule
 from dnal.models import create
 from dnal.train.evaluate import accuracy
 from dnal.train.keeper import Keeper
-from dnal.train.listener import Listener
 from independent import counted_macs, difference, run
+from tasks import task_of
 
 SLOW = ("random-search",)
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in methods()]
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in METHODS.names() if name != "paper"
+]
 
 
 @functools.cache
@@ -40,15 +37,13 @@ def chosen_by(name: str, share: float) -> tuple[nn.Module, dnal.Space, Tensor]:
     network, space, data = parts()
     network = copy.deepcopy(network)
     limits = {"macs": share * space.full_cost["macs"]}
-    task = Task(
-        fabric=Fabric(accelerator="cpu", devices=1), network=network, space=space, budget=f"macs<={100 * share:g}%",
-        limits=limits, widths=WidthRule(),
-        select=lambda scores, tighter=None: select(space, scores, {**limits, **(tighter or {})}),
-        train=data.train, val=data.val, loss=F.cross_entropy, epochs=2, lr=0.05, seed=0, recipe="budget", lambda_=0.0,
-        steps="joint", teacher=None, validate=lambda module: accuracy(module, data.val), listener=Listener(),
-        history=[], keeper=Keeper(data),
+    task = task_of(
+        network, space, data.train, limits, val=data.val, epochs=2,
+        validate=lambda module: accuracy(module, data.val), keeper=Keeper(data),
     )  # fmt: skip
-    return network, space, methods()[name].choose(task)
+    chosen = METHODS.read(name).choose(task)
+    assert chosen.architecture is not None
+    return network, space, chosen.architecture.open
 
 
 @pytest.mark.parametrize("share", [0.3, 0.06])

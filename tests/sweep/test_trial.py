@@ -22,5 +22,5 @@ def test_the_command_has_the_threads_of_the_run_and_what_timing_decided(finished
 
 
 def test_before_it_is_begun_it_is_what_was_asked(tmp_path: Path) -> None:
-    trial = Trial("trial-0", {}, ["--multiple", "auto"], [], True, tmp_path / "trial-0")
-    assert shlex.split(trial.command(3)) == ["OMP_NUM_THREADS=3", "dnal", "learn", "--multiple", "auto"]
+    trial = Trial("trial-0", {}, ["--divisor", "auto"], [], True, tmp_path / "trial-0")
+    assert shlex.split(trial.command(3)) == ["OMP_NUM_THREADS=3", "dnal", "learn", "--divisor", "auto"]

@@ -90,7 +90,7 @@ def test_the_default_job_trains_a_network_with_a_view() -> None:
     learned = dnal.learn(Viewing(), batches, batches, budget="macs<=60%", epochs=(1, 1, 1))
     assert learned.settings["memory_format"] == "contiguous"
     with pytest.raises(UserError, match=r"'channels_last'.*reshape or flatten"):
-        dnal.learn(Viewing(), batches, batches, epochs=(1, 1, 1), memory_format="channels_last")
+        dnal.learn(Viewing(), batches, batches, epochs=(1, 1, 1), numerics="memory_format=channels_last")
 
 
 def test_it_answers_with_a_candidate_and_leaves_everything_as_it_was() -> None:
@@ -138,4 +138,4 @@ def test_short_steps_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnal.train.arrangement.LONG", 0)
     with pytest.raises(AssertionError, match="timed"):
         dnal.learn(model, data.train, data.val, epochs=(1, 1, 1))
-    dnal.learn(model, data.train, data.val, epochs=(1, 1, 1), precision="32-true", memory_format="contiguous")
+    dnal.learn(model, data.train, data.val, epochs=(1, 1, 1), numerics="precision=32-true,memory_format=contiguous")

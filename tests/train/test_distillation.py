@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from dnal.base.errors import UserError
-from dnal.train.distillation import check_logits, distillation_loss
+from dnal.techniques.distillation import check_logits, distillation_loss
 
 
 def test_formula_of_tas_written_out() -> None:
@@ -31,5 +31,5 @@ def test_dense_logits_are_as_many_images_of_one_position(positions: tuple[int, .
 @pytest.mark.parametrize("outputs", [{"logits": torch.randn(2, 3)}, (torch.randn(2, 3),), torch.randn(2, 1)])
 def test_what_is_no_logits_cannot_be_imitated(outputs: object) -> None:
     check_logits(torch.randn(2, 3))
-    with pytest.raises(UserError, match="distil=False"):
+    with pytest.raises(UserError, match="leave distillation out"):
         check_logits(outputs)

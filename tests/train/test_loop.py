@@ -45,7 +45,7 @@ def run(
     batches = [(torch.zeros(1, 1), torch.zeros(1))] * (len(losses) // epochs)
     done = 0
 
-    def step(inputs: Tensor, targets: Tensor, progress: float) -> Tensor:
+    def step(batch: tuple[Tensor, Tensor], progress: float) -> Tensor:
         nonlocal done
         done = round(progress * len(losses))
         with torch.no_grad():

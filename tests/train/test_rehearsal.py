@@ -81,7 +81,7 @@ def test_only_the_defaults_are_held_against_the_outputs() -> None:
     check(network, (batch[0], "anything"), own, lambda network, loader: 0.0, distil=False)
     with pytest.raises(UserError, match="not of a tuple of 2; give a loss"):
         check(network, batch, F.cross_entropy, accuracy, distil=False)
-    with pytest.raises(UserError, match="not a tuple of 2; give distil=False"):
+    with pytest.raises(UserError, match="not a tuple of 2; leave distillation out"):
         check(network, batch, own, accuracy, distil=True)
 
 

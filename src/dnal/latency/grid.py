@@ -20,7 +20,7 @@ BLOCK = 16
 next larger one that is."""
 
 DIVISORS = (1, 2, 4, 8, 16)
-"""Greatest common divisors of a width and a block. WidthRule with the same one are taken to be equally well aligned."""
+"""Greatest common divisors of a width and a block. Widths with the same one are taken to be equally well aligned."""
 
 Array = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def knots(width: int, multiple: int) -> list[int]:
 
 
 def misaligned(width: int) -> list[int]:
-    """WidthRule near the middle of this one, one for each divisor but the last; none where no block fits."""
+    """Widths near the middle of this one, one for each divisor but the last; none where no block fits."""
     middle = max(BLOCK, int(0.6 * width) // BLOCK * BLOCK)
     return [middle - offset for offset in (7, 6, 4, 8)] if width >= BLOCK else []
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from torch import Tensor, nn
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
@@ -13,8 +15,8 @@ from dnal.methods.budget_recipe import MET, START, WAIT, BudgetSearch
 from dnal.methods.gate_record import gate_record
 from dnal.methods.method import Method
 from dnal.methods.task import Task
-from dnal.train.phase import run_phase
-from dnal.train.place import Place
+from dnal.train.phase import Context, Phase, run_phase
+from dnal.train.place import Loader, Place
 from dnal.train.step import Step
 from dnal.train.technique import Technique
 
@@ -43,38 +45,65 @@ class DNAL(Method):
     soft: bool = option(False, "Whether gates are soft in the forward pass too.")
 
     def choose(self, task: Task) -> Removal:
-        phase, around = task.phase, task.context
+        around = task.context
         gated = Gated(task.network, task.space, start=START).to(around.fabric.device)
-        search = self.search(gated, task, phase.epochs * len(around.loader))
+        search = self.search(gated, task, task.phase.epochs * len(around.loader))
         gated.hard = not self.soft
-        run_phase(
-            phase, gated, around, hooks=[GateSteps(gated, search, task, held_out=self.held_out)],
-            optimizer=phase.optimizer(task.network, phase.lr), rate=lambda done: phase.lr * min(1.0, done / RISE),
-        )  # fmt: skip
-        return task.removal(gated.s.detach().cpu())
+        held_out = task.val if self.held_out else None
+        return task.removal(learn_gates(search, task.phase, around, held_out=held_out, validate=task.validate))
 
     def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
         """What moves the gates, in so many steps."""
         return BudgetSearch(gated, task.space, task.limits, steps, widths=task.widths, wait=self.wait, met=self.met)
 
 
-class GateSteps(Technique):
-    """Moves the gates after every step of the weights: by the gradient of the same batch, or with ``held_out`` by that
-    of a batch of the validation data, so that neither sees the other's data."""
+def learn_gates(
+    search: BudgetSearch,
+    phase: Phase,
+    context: Context,
+    *,
+    held_out: Loader | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
+) -> Tensor:
+    """A phase in which weights and gates learn together, two optimizers: the search of a gated network over all its
+    steps.
 
-    def __init__(self, gated: Gated, search: BudgetSearch, task: Task, *, held_out: bool) -> None:
-        self._gated, self._search, self._task = gated, search, task
-        self._place = Place(task.val, alone=False) if held_out else None
+    Args:
+        held_out: batches that move the gates, each after a training batch has moved the weights, so that neither sees
+            the other's data. Without them one loss and one backward pass over a training batch move both.
+        validate: measures the gated network at the end of each epoch, for the log.
+
+    Returns:
+        s at the end, shape (num_gates,): the ranking for the selection.
+
+    Raises:
+        Diverged: when the loss is no number.
+    """
+    run_phase(
+        phase, search.gated, context, hooks=[_GateSteps(search, held_out, validate)],
+        optimizer=phase.optimizer(search.gated.network, phase.lr), rate=lambda done: phase.lr * min(1.0, done / RISE),
+    )  # fmt: skip
+    return search.gated.s.detach().cpu()
+
+
+class _GateSteps(Technique):
+    """Moves the gates after every step of the weights."""
+
+    def __init__(
+        self, search: BudgetSearch, held_out: Loader | None, validate: Callable[[nn.Module], float] | None
+    ) -> None:
+        self._search, self._validate = search, validate
+        self._place = None if held_out is None else Place(held_out, alone=False)
         self._others = None if self._place is None else _endless(self._place)
 
     def after_step(self, step: Step) -> None:
         if self._others is not None:
-            self._gated.zero_grad(set_to_none=True)
+            self._search.gated.zero_grad(set_to_none=True)
             step.backward(step.fabric.to_device(next(self._others)))
         self._search.step()
 
     def record(self) -> dict[str, Any]:
-        return {**self._search.record(), **gate_record(self._gated, self._task.space, self._task.validate)}
+        return {**self._search.record(), **gate_record(self._search.gated, self._search.space, self._validate)}
 
     def state_dict(self) -> dict[str, Any]:
         place = {} if self._place is None else {"held_out": self._place.state_dict()}

@@ -10,11 +10,12 @@ chains; behind ReLU6 and in residual streams (one tied variable instead of one g
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
@@ -25,7 +26,7 @@ from dnal.methods.selection import fits, least_costs
 from dnal.methods.task import Task
 from dnal.methods.widths import WidthRule
 from dnal.space.space import Space
-from dnal.train.phase import run_phase
+from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.step import Step
 from dnal.train.technique import Technique
 
@@ -107,17 +108,30 @@ class Paper(Method):
         return Removal.among(space, task.select(s, {"macs": min(own, task.limits.get("macs", own))}))
 
 
-def ranked(task: Task, weight: float) -> Tensor:
-    """The s that the published phase ends with, (num_gates,), for :func:`chosen` at delta = 10^4. Weights come back
-    trainable and bit for bit as they were (batch norm's running statistics are no weights and move on).
+def search(
+    gated: Gated,
+    space: Space,
+    phase: Phase,
+    context: Context,
+    weight: float,
+    *,
+    validate: Callable[[nn.Module], float] | None = None,
+) -> Tensor:
+    """The published phase. Weights come back trainable and bit for bit as they were (batch norm's running statistics
+    are no weights and move on).
 
     Args:
-        weight: of the penalty, lambda.
+        weight: of the penalty, lambda. validate: measures the gated network at the end of each epoch, for the log.
+
+    Returns:
+        s at the end, shape (num_gates,), for :func:`chosen` at delta = 10^4.
+
+    Raises:
+        Diverged: when the loss is no number.
     """
-    gated = Gated(task.network, task.space).to(task.context.fabric.device)
     trained = [parameter for parameter in gated.network.parameters() if parameter.requires_grad]
     run_phase(
-        task.phase, gated, task.context, hooks=[_Penalised(gated, task, weight)],
+        phase, gated, context, hooks=[_Penalised(gated, space, phase.epochs, weight, validate)],
         optimizer=architecture_optimizer(gated), rate=lambda progress: RATE,
     )  # fmt: skip
     for parameter in trained:
@@ -125,21 +139,34 @@ def ranked(task: Task, weight: float) -> Tensor:
     return gated.s.detach().cpu()
 
 
+def ranked(task: Task, weight: float) -> Tensor:
+    """:func:`search` on a task."""
+    gated = Gated(task.network, task.space).to(task.context.fabric.device)
+    return search(gated, task.space, task.phase, task.context, weight, validate=task.validate)
+
+
 class _Penalised(Technique):
     """The growing scale, and the penalty."""
 
-    def __init__(self, gated: Gated, task: Task, weight: float) -> None:
-        self._gated, self._task, self._weight = gated, task, weight
+    def __init__(
+        self,
+        gated: Gated,
+        space: Space,
+        epochs: int,
+        weight: float,
+        validate: Callable[[nn.Module], float] | None,
+    ) -> None:
+        self._gated, self._space, self._epochs = gated, space, epochs
+        self._weight, self._validate = weight, validate
 
     def batch(self, batch: Any, step: Step) -> Any:
         # progress is that of the step's end; the last step of epoch k has k / E2
-        epochs = self._task.phase.epochs
-        epoch = min(epochs, 1 + int((step.progress - 1e-9) * epochs))
-        self._gated.delta = delta_of_epoch(epoch, epochs)
+        epoch = min(self._epochs, 1 + int((step.progress - 1e-9) * self._epochs))
+        self._gated.delta = delta_of_epoch(epoch, self._epochs)
         return batch
 
     def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
         return value + penalty(self._gated.s, self._weight)
 
     def record(self) -> dict[str, Any]:
-        return {"lambda": self._weight, **gate_record(self._gated, self._task.space, self._task.validate)}
+        return {"lambda": self._weight, **gate_record(self._gated, self._space, self._validate)}

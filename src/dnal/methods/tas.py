@@ -30,7 +30,7 @@ A step costs a training step and a validation step of the same size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -52,8 +52,8 @@ from dnal.methods.task import Task
 from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
 from dnal.methods.widths import WidthRule
 from dnal.space.space import Group, Space
-from dnal.train.phase import run_phase
-from dnal.train.place import Place
+from dnal.train.phase import Context, Phase, run_phase
+from dnal.train.place import Loader, Place
 from dnal.train.schedule import cosine
 from dnal.train.step import Step, set_lr
 from dnal.train.technique import Technique
@@ -331,43 +331,80 @@ class TAS(Method):
 
     def choose(self, task: Task) -> Removal:
         """Raises UserError where every group may have one width only, and no branch may go."""
-        phase, around = task.phase, task.context
-        supernet = Supernet(task.network, task.space, task.widths).to(around.fabric.device)
-        if not supernet.distributions():
-            raise UserError("there is nothing to search: every group may have one width only; allow narrower widths.")
-        steps = max(1, phase.epochs * len(around.loader))
-        own = phase.optimizer(nn.ModuleList([supernet.network, supernet.norms]), phase.lr)
-        adam = torch.optim.Adam(
-            supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3
+        network = Supernet(task.network, task.space, task.widths).to(task.context.fabric.device)
+        return task.removal(
+            search(
+                network, task.limits, task.val, task.phase, task.context, taus=(self.tau_start, self.tau_end),
+                validate=task.validate,
+            )
         )  # fmt: skip
-        run_phase(
-            phase, supernet, around, hooks=[_Distributions(supernet, task, self, steps)], optimizer=own,
-            others={"distributions": adam}, rate=lambda progress: cosine(progress, phase.lr),
-        )  # fmt: skip
-        supernet.settle()
-        return task.removal(supernet.scores())
+
+
+def search(
+    supernet: Supernet,
+    limits: Mapping[str, float],
+    held_out: Loader,
+    phase: Phase,
+    context: Context,
+    *,
+    taus: tuple[float, float] = (5.0, 0.1),
+    validate: Callable[[nn.Module], float] | None = None,
+) -> Tensor:
+    """The architecture phase: a training batch moves the weights (cosine from the phase's rate to 0), then one of
+    ``held_out`` the distributions (Adam), and the network's norms settle.
+
+    Args:
+        taus: the temperatures at start and end.
+
+    Returns:
+        the scores of what was found, shape (num_gates,), for the selection.
+
+    Raises:
+        Diverged: when the loss is no number.
+        UserError: where every group may have one width only, and no branch may go.
+    """
+    if not supernet.distributions():
+        raise UserError("there is nothing to search: every group may have one width only; allow narrower widths.")
+    steps = max(1, phase.epochs * len(context.loader))
+    own = phase.optimizer(nn.ModuleList([supernet.network, supernet.norms]), phase.lr)
+    adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
+    run_phase(
+        phase, supernet, context, hooks=[_Distributions(supernet, limits, held_out, taus, steps, validate)],
+        optimizer=own, others={"distributions": adam}, rate=lambda progress: cosine(progress, phase.lr),
+    )  # fmt: skip
+    supernet.settle()
+    return supernet.scores()
 
 
 class _Distributions(Technique):
-    """Moves the distributions after every step of the weights, by a batch of the validation data."""
+    """Moves the distributions after every step of the weights, by a batch of the held-out data."""
 
-    def __init__(self, supernet: Supernet, task: Task, method: TAS, steps: int) -> None:
-        self._supernet, self._task, self._method, self._steps = supernet, task, method, steps
-        self._place = Place(task.val, alone=False)
+    def __init__(
+        self,
+        supernet: Supernet,
+        limits: Mapping[str, float],
+        held_out: Loader,
+        taus: tuple[float, float],
+        steps: int,
+        validate: Callable[[nn.Module], float] | None,
+    ) -> None:
+        self._supernet, self._limits, self._taus, self._steps = supernet, limits, taus, steps
+        self._validate = validate
+        self._place = Place(held_out, alone=False)
         self._others: Iterator[Any] = chain.from_iterable(repeat(self._place))
 
     def batch(self, batch: Any, step: Step) -> Any:
-        self._supernet.tau = tau_at(step.progress, self._method.tau_start, self._method.tau_end)
+        self._supernet.tau = tau_at(step.progress, *self._taus)
         return batch
 
     def after_step(self, step: Step) -> None:
         supernet, (distributions,) = self._supernet, step.others
         supernet.zero_grad(set_to_none=True)
         step.backward(step.fabric.to_device(next(self._others)))
-        supernet.add_cost_gradient(self._task.limits)
+        supernet.add_cost_gradient(self._limits)
         set_lr(distributions, rate_at(step.progress, self._steps))
         distributions.step()
-        supernet.remember(self._task.limits)
+        supernet.remember(self._limits)
 
     def record(self) -> dict[str, Any]:
         supernet = self._supernet
@@ -377,7 +414,7 @@ class _Distributions(Technique):
                 record[f"{name}_soft"] = float(cost(supernet.expected()))
                 record[f"{name}_hard"] = float(cost(supernet.most_likely()))
                 record[f"{name}_found"] = float(cost(supernet.found()))
-        return record | {"accuracy": self._task.validate(supernet)}
+        return record if self._validate is None else record | {"accuracy": self._validate(supernet)}
 
     def state_dict(self) -> dict[str, Any]:
         return {"held_out": self._place.state_dict()}

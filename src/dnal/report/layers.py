@@ -70,7 +70,7 @@ def loads(source: Source) -> list[Load]:
 
 
 def layer_figures(source: Source) -> list[Figure]:
-    """WidthRule, MACs and time per layer, as far as they are known."""
+    """Widths, MACs and time per layer, as far as they are known."""
     figures = []
     rows = widths(source)
     if rows:

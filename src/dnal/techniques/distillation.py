@@ -72,6 +72,6 @@ def check_logits(outputs: Any) -> None:
     """
     if not isinstance(outputs, Tensor) or outputs.dim() < 2 or outputs.shape[1] < 2:
         raise UserError(
-            f"a teacher's logits (N, classes, ...) are imitated, not {described(outputs)}; give distil=False, or let "
-            "the network return its logits."
+            f"a teacher's logits (N, classes, ...) are imitated, not {described(outputs)}; leave distillation out "
+            "(without=['distillation']), or let the network return its logits."
         )

@@ -3,7 +3,9 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import nn
 
-from dnal.train.weights import sgd, train_weights
+from dnal.techniques.distillation import Distillation
+from dnal.train.optimizers import sgd
+from dnal.train.phase import Context, Phase, run_phase
 
 
 def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -25,11 +27,11 @@ def test_training_learns_and_zero_epochs_change_nothing() -> None:
     torch.manual_seed(0)
     network = nn.Linear(5, 2)
     before = network.weight.clone()
-    fabric = Fabric(accelerator="cpu", devices=1)
-    train_weights(fabric, network, batches(), name="base", epochs=0, lr=0.1, loss=F.cross_entropy)
+    context = Context(Fabric(accelerator="cpu", devices=1), batches(), F.cross_entropy)
+    run_phase(Phase("base", 0, 0.1), network, context)
     assert torch.equal(before, network.weight)
-    history: list[dict[str, float]] = []
-    train_weights(fabric, network, batches(), name="base", epochs=20, lr=0.5, loss=F.cross_entropy, history=history)
+    run_phase(Phase("base", 20, 0.5), network, context)
+    history = context.history
     assert history[-1]["loss"] < 0.3 * history[0]["loss"]
     assert history[-1]["lr"] < 1e-3
 
@@ -43,10 +45,8 @@ def test_a_teacher_is_imitated_and_left_alone() -> None:
         teacher.weight.zero_()
         teacher.weight[1, 0], teacher.weight[0, 0] = 4.0, -4.0
         before = teacher.weight.clone()
-    train_weights(
-        Fabric(accelerator="cpu", devices=1), pupil, wrong,
-        name="retrain", epochs=30, lr=0.3, loss=F.cross_entropy, teacher=teacher,
-    )  # fmt: skip
+    context = Context(Fabric(accelerator="cpu", devices=1), wrong, F.cross_entropy, base=teacher)
+    run_phase(Phase("retrain", 30, 0.3, techniques=(Distillation(),)), pupil, context)
     assert torch.equal(before, teacher.weight)
     x = torch.cat([b[0] for b in batches()])
     agree = (pupil(x).argmax(1) == teacher(x).argmax(1)).double().mean()
