@@ -15,11 +15,12 @@ from dnal.cli.learn import learn
 
 EVERY: dict[str, Any] = {
     "model": "cifar/resnet20", "weights": None, "input": [3, 32, 32], "classes": 10, "data": "digits", "root": "-dir",
-    "budget": "macs<=50%,params<=60%", "recipe": "budget", "lambda": None, "least": 0.1, "multiple": "auto",
-    "depth": False, "deploy_batch": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "batch_size": 32,
-    "workers": 0, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2", "seed": 7, "limit_train": 300,
-    "precision": "32-true", "distil": True, "checkpoint_every": 3, "method": "magnitude", "init": "fresh",
-    "log_to": ["tensorboard"],
+    "budget": "macs<=50%,params<=60%", "min_width": 0.1, "divisor": "auto", "prune_blocks": False,
+    "deploy_batch_size": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "optimizer": "adamw",
+    "schedule": "step", "batch_size": 32, "workers": 0, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2",
+    "seed": 7, "limit_train": 300, "precision": "32-true", "memory_format": "contiguous", "checkpoint_every": 3,
+    "method": "random-search:candidates=5", "with": ["ema:decay=0.9", "clipping"], "without": "distillation",
+    "reinitialize": True, "log_to": ["tensorboard"],
 }  # fmt: skip
 
 
@@ -36,8 +37,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     [
         {},
         EVERY,
-        {"recipe": "paper", "lambda": 1e-5},
-        {"epochs": 6, "least": 4, "multiple": 8, "depth": True},
+        {"method": "paper:penalty=1e-5"},
+        {"epochs": 6, "min_width": 4, "divisor": 8, "prune_blocks": True},
         {"epochs": [1, 2, 3], "lr": "1e-3"},
     ],
     ids=["none", "every", "paper", "numbers", "lists"],
@@ -61,12 +62,13 @@ BAD = {
     "unlike any": ({"zzz": 3}, "--help"),
     "out": ({"out": "x"}, "names the folders"),
     "devices": ({"devices": 2}, "one process"),
-    "no number": ({"seed": "x"}, "'--seed'"),
-    "truth as a number": ({"seed": True}, "'--seed'"),
-    "number as truth": ({"depth": 1}, "true or false"),
-    "range": ({"lr": -1}, "above zero"),
+    "no number": ({"seed": "x"}, "--seed is a whole number"),
+    "truth as a number": ({"seed": True}, "--seed is a whole number"),
+    "number as truth": ({"prune_blocks": 1}, "true or false"),
+    "range": ({"lr": -1}, "--lr is more than 0"),
     "budget": ({"budget": "macs<30%"}, "no budget"),
-    "recipe": ({"recipe": "papre"}, "did you mean 'paper'"),
+    "method": ({"method": "papre"}, "did you mean 'paper'"),
+    "option of the method": ({"method": "tas:tau=3"}, "did you mean 'tau_start'|has no option"),
     "epochs": ({"epochs": [1, 2]}, "--epochs"),
 }
 

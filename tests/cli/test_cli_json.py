@@ -43,9 +43,11 @@ def test_every_command_has_the_option() -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("command", ["models", "methods", "data"])
+@pytest.mark.parametrize("command", ["models", "methods", "techniques", "data"])
 def test_the_lists(dnal: Program, command: str) -> None:
     from dnal import data, models
+    from dnal.methods import METHODS
+    from dnal.techniques import TECHNIQUES
 
     answer = dnal(command, "--json")
     assert (answer.status, answer.err) == (0, "")
@@ -53,8 +55,10 @@ def test_the_lists(dnal: Program, command: str) -> None:
     if command == "models":
         assert found == models.names()
     else:
-        known = METHODS.names() if command == "methods" else [name for name, _ in data.names()]
-        assert [each["name"] for each in found] == known
+        known = {
+            "methods": METHODS.names(), "techniques": TECHNIQUES.names(), "data": [name for name, _ in data.names()],
+        }  # fmt: skip
+        assert [each["name"] for each in found] == known[command]
         assert all(each["what"] for each in found)
 
 

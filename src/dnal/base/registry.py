@@ -97,9 +97,9 @@ class Registry(Generic[T]):
     def _split(self, text: str) -> tuple[str, str]:
         """Name and options; the colon in ``package.module:Class`` belongs to the name."""
         name, _, rest = text.partition(":")
-        if name not in self.names() and "." in name and rest:
-            attribute, _, rest = rest.partition(":")
-            return f"{name}:{attribute}", rest
+        attribute, _, more = rest.partition(":")
+        if name not in self.names() and attribute and "=" not in attribute:
+            return f"{name}:{attribute}", more
         return name, rest
 
     def _brought(self) -> dict[str, str]:
