@@ -299,7 +299,8 @@ def _read(kind: Any, text: str) -> Any:
         return text if kind is str or text in get_args(kind) else None
     if get_origin(kind) is tuple:
         parts = tuple(_read(get_args(kind)[0], part.strip()) for part in text.split(SEPARATOR)) if text else ()
-        return None if None in parts else parts
+        fixed = get_args(kind)[-1] is not Ellipsis
+        return None if None in parts or (fixed and len(parts) != len(get_args(kind))) else parts
     return None
 
 

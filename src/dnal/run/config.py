@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -83,8 +84,8 @@ def read_yaml(run: str | Path) -> object:
         raise UserError(f"'{path / CONFIG}' cannot be read as YAML; restore it or run `dnal learn` again.") from None
 
 
-def validated(kind: type[C], document: object, what: str) -> C:
-    """A configuration of this kind.
+def validated(kind: type[C], document: object, what: str, others: Collection[str] = ()) -> C:
+    """A configuration of this kind; ``others``: names of further keys, for the nearest to a wrong one.
 
     Raises:
         UserError: naming the first key that does not fit.
@@ -95,6 +96,7 @@ def validated(kind: type[C], document: object, what: str) -> C:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         known = [field.alias or name for name, field in kind.model_fields.items()]
+        known += others
         hint = suggestion(where, known, "") if first["type"] == "extra_forbidden" else ""
         said = f"{first['msg'].lower()}{f'; {hint}' if hint else '.'}"
         raise UserError(f"{what} is not a run's configuration: {where}: {said}") from None

@@ -80,7 +80,7 @@ def recorded(run: str | Path) -> Recorded:
     validated(Config, document, what)
     assert isinstance(document, dict)
     options, known = _options(document, what)
-    decided = validated(Decided, {key: value for key, value in document.items() if key not in known}, what)
+    decided = validated(Decided, {key: value for key, value in document.items() if key not in known}, what, known)
     if "latency" in (decided.budget or "") and not (Path(run) / LATENCY).is_file():
         raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it anew.")
     try:

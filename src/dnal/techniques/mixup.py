@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from timm.data.mixup import cutmix_bbox_and_lam
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
@@ -20,7 +19,7 @@ from dnal.train.technique import Technique
 class Mixup(Technique):
     """Mixup, CutMix, or one of both by lot, of the images of a batch with those of the batch in reverse.
 
-    x = l x_i + (1 - l) x_j (mixup), or a box of x_j in x_i (CutMix, with timm's boxes; l is the share of x_i), with l
+    x = l x_i + (1 - l) x_j (mixup), or a box of x_j in x_i (CutMix; l is the share of x_i), with l
     from Beta(alpha, alpha). The loss is l * loss(y_i) + (1 - l) * loss(y_j), so that any loss of a mean over the batch
     will do. Name it before what changes the loss further. Helps long trainings of large networks; over few epochs it
     costs accuracy. Sources: Zhang et al., arXiv 1710.09412; Yun et al., arXiv 1905.04899.
@@ -38,9 +37,9 @@ class Mixup(Technique):
 
     def batch(self, batch: Any, step: Step) -> Any:
         inputs, targets = batch
-        cut = bool(self.cutmix_alpha) and (not self.alpha or np.random.rand() < 0.5)
+        cut = bool(self.cutmix_alpha) and (not self.alpha or float(torch.rand(())) < 0.5)
         alpha = self.cutmix_alpha if cut else self.alpha
-        mixed, self._share = mixed_images(inputs, float(np.random.beta(alpha, alpha)), cut=cut)
+        mixed, self._share = mixed_images(inputs, float(torch.distributions.Beta(alpha, alpha).sample()), cut=cut)
         return mixed, targets
 
     def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
@@ -59,7 +58,18 @@ def mixed_images(images: Tensor, share: float, *, cut: bool) -> tuple[Tensor, fl
     others = images.flip(0)
     if not cut:
         return share * images + (1 - share) * others, share
-    (top, bottom, left, right), share = cutmix_bbox_and_lam(images.shape, share)  # type: ignore[no-untyped-call]
+    top, bottom, left, right = box(images.shape[2], images.shape[3], 1 - share)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-    return mixed, float(share)
+    return mixed, 1 - (bottom - top) * (right - left) / (images.shape[2] * images.shape[3])
+
+
+def box(height: int, width: int, share: float) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of a box of this share of an image, around a random point; what would lie outside the
+    image is cut off."""
+    rows, columns = int(height * share**0.5), int(width * share**0.5)
+    middle, centre = int(torch.randint(height, ())), int(torch.randint(width, ()))
+    return (
+        max(0, middle - rows // 2), min(height, middle + (rows + 1) // 2),
+        max(0, centre - columns // 2), min(width, centre + (columns + 1) // 2),
+    )  # fmt: skip

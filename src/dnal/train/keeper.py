@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.train.checkpoint import Checkpoints, Tree
@@ -100,6 +101,12 @@ class Keeper:
         """Keeps the start of a phase, with what it and later ones need of the earlier ones (``carried``)."""
         self.tree = {"phase": phase, "job": dict(job), "carried": dict(carried)}
         self._keep(Position(), parts, history)
+
+    def resume_start(self, phase: str, network: nn.Module) -> None:
+        """Puts back the network with which a phase began, where no more than that was kept of it: whatever is made of
+        the network before the first step is made of these weights."""
+        if self.tree is not None and self.tree["phase"] == phase and self.tree["parts"].keys() == {"network", "place"}:
+            network.load_state_dict(self.tree["parts"]["network"])
 
     def resume(self, phase: str, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> Position:
         """Puts back what was kept of this phase, in place, and says how far it was."""

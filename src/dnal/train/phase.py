@@ -90,6 +90,7 @@ def run_phase(
         keeper.resume(phase.name, {"network": network}, context.history)
         return
     scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base)
+    keeper.resume_start(phase.name, network)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
