@@ -98,7 +98,7 @@ NEAREST = {
     "option of a method": (["learn", "--method", "tas:tau_strat=3"], "'tau_start'"),
     "technique": (["learn", "--with", "emma"], "'ema'"),
     "schedule": (["learn", "--schedule", "cosin"], "'cosine'"),
-    "optimizer": (["learn", "--optimizer", "adamv"], "'adam"),
+    "optimizer": (["learn", "--optimizer", "adamv"], "'adam'"),
     "cost": (["learn", "--budget", "parameters<=1M"], "'params'"),
     "backend": (["profile", "--backend", "onnxruntime"], "'onnxruntime-cpu'"),
     "precision": (["learn", "--precision", "bf16mixed"], "'bf16-mixed'"),
