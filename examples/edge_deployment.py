@@ -84,7 +84,7 @@ def main() -> None:
     network = make_network()
     learned = dnal.learn(
         network, train, val, test,
-        budget=BUDGET, multiple=MULTIPLE, epochs=(args.epochs,) * 3, backend="onnxruntime-cpu",
+        budget=BUDGET, widths={"divisor": MULTIPLE}, epochs=(args.epochs,) * 3, deployment="backend=onnxruntime-cpu",
     )  # fmt: skip
 
     args.out.mkdir(parents=True, exist_ok=True)

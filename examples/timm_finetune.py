@@ -55,7 +55,7 @@ def main() -> None:
     network, pretrained = trained_network(len(data.class_names))
     learned = dnal.learn(
         network, train, val, test,
-        budget=BUDGET, epochs=(args.epochs,) * 3, lr=FINE_TUNING if pretrained else FROM_NEW, least=0.1,
+        budget=BUDGET, epochs=(args.epochs,) * 3, lr=FINE_TUNING if pretrained else FROM_NEW, widths="min_width=0.1",
     )  # fmt: skip
 
     args.out.mkdir(parents=True, exist_ok=True)
