@@ -18,6 +18,7 @@ from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.deployment import Deployment
 from dnal.learned import Learned
+from dnal.methods import method_of
 from dnal.methods.widths import Widths
 from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
@@ -33,7 +34,7 @@ from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
-from dnal.train.rehearsal import check, examples
+from dnal.train.rehearsal import check, check_gateable, examples
 from dnal.train.reproducible import reproducible
 from dnal.train.weights import Loss
 
@@ -265,6 +266,8 @@ def trade_off(
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
         inputs, targets = fabric.to_device(examples(held_out[0]))
+        if any(method_of(plan.method).gates for plan in plans):
+            check_gateable(network, inputs)
         layout = workable(memory_format, network, inputs, targets, loss)
         everyone = Chorus(listeners)
         space, plans, model = _by_one(

@@ -30,8 +30,8 @@ A step costs a training step and a validation step of the same size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -49,6 +49,7 @@ from dnal.methods.registry import register
 from dnal.methods.task import Task
 from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
 from dnal.methods.widths import Widths
+from dnal.space.lasting import lasting
 from dnal.space.space import Group, Space
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
@@ -195,13 +196,14 @@ class Supernet(Gated):
         # what the norms have mixed already is only cut off behind them
         self._gates = torch.cat((torch.where(self._normed[self._row], held > 0, held), kept))
         rows = choices.tolist()
+        hooks = []
+        for norm, candidates in zip(self._plain, self.norms, strict=True):
+            assert isinstance(candidates, Candidates)
+            gate = kept[norm.branches].prod()
+            hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
+            hooks.append((norm.module, hook))
         try:
-            with ExitStack() as stack:
-                for norm, candidates in zip(self._plain, self.norms, strict=True):
-                    assert isinstance(candidates, Candidates)
-                    gate = kept[norm.branches].prod()
-                    hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
-                    stack.callback(norm.module.register_forward_hook(hook).remove)
+            with lasting(partial(_hooked, hooks)):
                 return super().forward(*args, **kwargs)
         finally:
             self._gates = None
@@ -307,6 +309,14 @@ class Supernet(Gated):
         return share.where(self._row >= 0, 1)
 
 
+@contextmanager
+def _hooked(hooks: Sequence[tuple[nn.Module, Callable[..., Tensor]]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module, hook in hooks:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield
+
+
 def search(
     fabric: Fabric,
     supernet: Supernet,
@@ -386,7 +396,7 @@ def rate_at(progress: float, steps: int) -> float:
     return min(max(10 / steps, 1e-3), 0.05) * (1 - 0.9 * progress)
 
 
-@register("tas", trains=True, fresh=True)
+@register("tas", trains=True, fresh=True, gates=True)
 def tas(task: Task) -> Tensor:
     """Learns distributions over widths and branches (TAS), and scales the most likely widths by one factor to the
     budget."""

@@ -4,9 +4,10 @@ random and what a loss remembers stay as they were."""
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
 from dnal.space.inputs import at_batch, cloned
+from dnal.space.lasting import lasting
 from dnal.space.running import undisturbed
 from dnal.train.distillation import check_logits
 from dnal.train.evaluate import Metric, accuracy, check_classified
 from dnal.train.weights import Loss
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = 2
 """Batch norm wants more than one, and two are no work for any network."""
@@ -138,6 +142,21 @@ def step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, order: to
         trained = [p for p in own.parameters() if p.requires_grad]
         # and not backward(), which would add to the gradients of whatever else the loss looks at
         torch.autograd.grad(loss(own(cloned(inputs)), cloned(targets)), trained, allow_unused=True)
+
+
+def check_gateable(network: nn.Module, inputs: Tensor) -> None:
+    """Refuses a network of which something else than torch.utils.checkpoint runs parts again for the backward pass.
+
+    Raises:
+        UserError: naming it.
+    """
+    with _aside(inputs), torch.enable_grad(), lasting(nullcontext):
+        try:
+            copy.deepcopy(network).train()(cloned(inputs))
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's own network raises
+            logger.debug("the network fails in training mode: %s", error)
 
 
 def answer(network: nn.Module, inputs: Tensor, order: torch.memory_format) -> None:
