@@ -18,7 +18,9 @@ def within(path: str, module: str) -> bool:
 
 
 class Zero(nn.Module):
-    """Zeros like its first argument, in new memory."""
+    """Zeros like its first argument, in new memory. Like :class:`First` it has the settings of the module in whose
+    place it stands, and None for each of its tensors: code that runs a module may ask it (torch's encoder asks its
+    attention for ``batch_first``)."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.zeros_like(x)
@@ -54,6 +56,9 @@ class Replacement(NamedTuple):
 KINDS = ("chain", "zero", "first", "absent")
 HELPERS = ("zero", "first")
 """Those that put a class of dnal there."""
+
+SETTINGS = (bool, int, float, str, tuple, type(None))
+"""The attributes of a module that its place keeps."""
 
 
 class Bypass(NamedTuple):
@@ -105,7 +110,7 @@ def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
             if replacement.kind == "absent":
                 edges.add(_without(network, parent, name))
                 continue
-            made = _made(replacement, kept)
+            made = _made(replacement, kept, module)
             made.training = module.training
             setattr(network.get_submodule(parent), name, made)
 
@@ -130,11 +135,15 @@ def _without(network: nn.Module, parent: str, name: str) -> str:
     return edge
 
 
-def _made(replacement: Replacement, kept: list[nn.Module]) -> nn.Module:
-    if replacement.kind == "zero":
-        return Zero()
-    if replacement.kind == "first":
-        return First(replacement.results)
+def _made(replacement: Replacement, kept: list[nn.Module], original: nn.Module) -> nn.Module:
+    if replacement.kind in HELPERS:
+        made = Zero() if replacement.kind == "zero" else First(replacement.results)
+        for name, value in vars(original).items():
+            if name not in vars(made) and isinstance(value, SETTINGS):
+                setattr(made, name, value)
+        for name in (*original._parameters, *original._buffers):
+            made.register_parameter(name, None)
+        return made
     _leave_alone(kept)
     if not kept:
         return nn.Identity()

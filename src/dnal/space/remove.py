@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dnal.space.bake import baked
 from dnal.space.bypass import Bypass, bypass
+from dnal.space.fast_path import leave_it
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
 from dnal.space.sizes import Change, SizeRule, changes
@@ -100,6 +101,7 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
     for ours, original in zip(small.modules(), network.modules(), strict=True):
         ours.training = original.training
     bypass(small, kept.bypasses)
+    leave_it(small)
     return small
 
 

@@ -31,17 +31,18 @@ def call(network: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in eval mode without gradients; each module's own mode is restored afterwards."""
+def evaluating(network: nn.Module, *, fast_path: bool = False) -> Iterator[None]:
+    """The network in eval mode without gradients; each module's own mode is restored afterwards. ``fast_path``: as the
+    user runs it; otherwise without torch's fused attention, one operation that no rule could look into."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is one fused operation that no rule could look into
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled and fast_path)
     try:
         with torch.no_grad():
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+        torch.backends.mha.set_fastpath_enabled(enabled)
         for module, mode in modes.items():
             module.training = mode
 

@@ -346,6 +346,8 @@ def _fitted(
             off = uneven(found.groups, 0.25)
             for group in probe.failing_in_training(sources, sizes, found.groups, off, variables):
                 reasons[group] = "without it training mode fails, in code that runs only there (probe)"
+            for group in probe.failing_as_run(sources, sizes, found.groups, off, variables):
+                reasons[group] = "its removal changes the output where torch takes its fast path (numeric probe)"
         if not reasons:
             return found, sizes
         for group, reason in reasons.items():
