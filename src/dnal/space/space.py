@@ -185,7 +185,7 @@ class Space:
                 (
                     m.factor,
                     [
-                        *(side if isinstance(side, int) else of_label[side] for side in m.sides),
+                        *m.counts(of_label),
                         *gates_of(branches, m.path),
                     ],
                 )
@@ -433,7 +433,7 @@ def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
 def _counted(trace: Trace) -> int:
     total = 0.0
     for m in trace.multiplications:
-        total += m.factor * math.prod(side if isinstance(side, int) else side.numel() for side in m.sides)
+        total += m.factor * math.prod(side if isinstance(side, int) else side.size(0) for side in m.sides)
     return round(total)
 
 

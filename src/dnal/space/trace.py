@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
-from dnal.space.labels import Ledger, along, core, matched, signature
+from dnal.space.labels import Ledger, along, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
 from dnal.space.running import call, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
@@ -47,12 +47,23 @@ class Value:
 @dataclass(frozen=True, slots=True)
 class Multiplication:
     """Multiply-accumulates of one convolution or matrix product: ``factor`` times the product of its ``sides``
-    (outputs, inputs, for a matrix product also rows); a side is labels (n,), or a count where it has no labels."""
+    (outputs, inputs, for a matrix product also rows); a side is labels, (n,) or a row for each index, (n, any), or a
+    count where it has no labels."""
 
     name: str
     factor: float
     sides: tuple[Tensor | int, ...]
     path: str = ""  # the module that ran it
+
+    def counts(self, of_label: Tensor) -> list[Tensor | int]:
+        """The sides in terms of variables: ids, (n,), or a count."""
+        found: list[Tensor | int] = []
+        for side in self.sides:
+            ids = of_label[side] if isinstance(side, Tensor) else None
+            if ids is not None and ids.dim() == 2:
+                ids = per_index(ids)
+            found.append(ids if ids is not None else side if isinstance(side, int) else side.size(0))
+        return found
 
 
 @dataclass(slots=True)
@@ -402,8 +413,13 @@ class Trace(TorchDispatchMode):
             if own is not None and int(own[0]) in wanted
         ]
 
+    def side(self, tensor: Tensor, dim: int) -> Side:
+        """The side of a product that counts the indices of a dimension, whatever their labels; ties nothing."""
+        return tensor, dim, rows(self.value(tensor).layers, dim)
+
     def multiply(self, name: str | None, factor: float, *sides: Side) -> None:
-        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
+        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None), for
+        which :meth:`side` finds those that nobody has asked for."""
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
         self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path))
