@@ -210,7 +210,7 @@ def test_what_the_space_says_is_what_is_left_costs(name: str) -> None:
     space = dnal.Space.of(network, inputs)
     assert space.num_variables, "nothing may vary here"
     for seed in range(4):
-        architecture = coin_flips(space, seed, keep=(seed + 1) / 8)
+        architecture = coin_flips(space, seed, keep=(seed + 2) / 8)  # of one channel einsum makes no product
         small = dnal.compact(network, architecture)
         told = float(space.costs["macs"](architecture.open))
         assert told == pytest.approx(dnal.macs(small, inputs), abs=1e-6)
