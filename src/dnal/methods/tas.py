@@ -55,6 +55,7 @@ from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
 from dnal.train.place import Loader, Place
+from dnal.train.scaling import scaler_of
 from dnal.train.schedule import cosine
 from dnal.train.weights import Loss, set_lr, sgd, taught_loss
 
@@ -349,7 +350,7 @@ def search(
     own = sgd(nn.ModuleList([supernet.network, supernet.norms]), lr)
     adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
     module, weights, distributions = fabric.setup(supernet, own, adam)
-    objective = taught_loss(loss, teacher)
+    objective, scaler = taught_loss(loss, teacher), scaler_of(fabric)
     place = Place(held_out, alone=False)
     others: Iterator[Any] = chain.from_iterable(repeat(place))
     module.train()
@@ -364,6 +365,8 @@ def search(
         supernet.zero_grad(set_to_none=True)
         inputs, targets = fabric.to_device(next(others))
         fabric.backward(objective(module(inputs), targets, inputs))
+        if scaler is not None:
+            scaler.unscale_(adam)
         supernet.add_cost_gradient(limits)
         set_lr(distributions, rate_at(progress, steps))
         distributions.step()
