@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.space.edge import MixedEdge
+from dnal.space.unscriptable import refuse_scripting
 
 
 def within(path: str, module: str) -> bool:
@@ -22,12 +23,16 @@ class Zero(nn.Module):
     place it stands, and None for each of its tensors: code that runs a module may ask it (torch's encoder asks its
     attention for ``batch_first``)."""
 
+    __prepare_scriptable__ = refuse_scripting
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return torch.zeros_like(x)
 
 
 class First(nn.Module):
     """Its first argument; with ``results`` > 0 as the first of so many results, the others None."""
+
+    __prepare_scriptable__ = refuse_scripting
 
     def __init__(self, results: int = 0) -> None:
         super().__init__()

@@ -139,10 +139,11 @@ def copied(network: nn.Module) -> nn.Module:
         return copy.deepcopy(network)
     except Exception as error:  # whatever the user's own objects raise
         for path, module in network.named_modules():
-            weight = vars(module).get("weight")  # in the place of a parameter, with a gradient
-            if isinstance(weight, Tensor) and not weight.is_leaf and remedy(module) is not None:
+            held = [name for name, x in vars(module).items() if isinstance(x, Tensor) and not x.is_leaf]
+            call = remedy(module) if held else None  # in the place of a parameter, with a gradient
+            if call is not None:
                 raise UserError(
-                    f"the network cannot be copied as long as '{path}' computes its weight; call {remedy(module)} "
-                    "first, for every layer that does."
+                    f"the network cannot be copied as long as '{path}' computes its {held[0]}; call {call} first, for "
+                    "every layer that does."
                 ) from error
         raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error

@@ -34,6 +34,16 @@ KERNEL = "it runs along a kernel"
 """The reason of dimensions that are no channels at all; not worth listing."""
 
 
+PREPARED = "which a preparation for quantisation put there: remove channels first, and prepare what comes out"
+HINTS = {
+    "_fused_moving_avg_obs_fq_helper": PREPARED,
+    "fake_quantize_per_channel_affine_cachemask": PREPARED,
+    "_fake_quantize_learnable_per_tensor_affine": PREPARED,
+    "_fake_quantize_learnable_per_channel_affine": PREPARED,
+}
+"""What to do about operations that have no rule, and need none."""
+
+
 @dataclass(slots=True)
 class Value:
     """What is known of one tensor of the forward pass."""
@@ -231,7 +241,7 @@ class Trace(TorchDispatchMode):
         else:
             self._count(step, given)
             if labelled:
-                self._give_up(step, labelled, "an operation without a rule")
+                self._give_up(step, labelled, HINTS.get(step.name, "an operation without a rule"))
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
