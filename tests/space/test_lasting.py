@@ -1,5 +1,6 @@
 """Activation checkpointing under gates: what is computed again for the backward pass has the same gates."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -168,6 +169,17 @@ def test_every_pass_has_its_own_gates_again() -> None:
     F.cross_entropy(again(images()), torch.arange(4)).backward()
     again.zero_grad()
     F.cross_entropy(first, torch.arange(4)).backward()
+    equal(expected, {name: p.grad for name, p in again.named_parameters() if p.grad is not None})
+
+
+def test_a_backward_pass_in_another_thread_has_them_too() -> None:
+    """As on a GPU, whose backward passes run in threads of torch's own."""
+    plain, again = (gated(timm_vit, on, hard=True).train() for on in (False, True))
+    expected = gradients(plain)
+    loss = F.cross_entropy(again(images()), torch.arange(4))
+    other = threading.Thread(target=loss.backward)
+    other.start()
+    other.join()
     equal(expected, {name: p.grad for name, p in again.named_parameters() if p.grad is not None})
 
 
