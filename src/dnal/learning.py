@@ -22,6 +22,7 @@ from dnal.methods.widths import Widths
 from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
 from dnal.pricing import priced, ranges
+from dnal.space.copying import without_fabric
 from dnal.space.explain import commonest_reasons
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.running import check_changeable
@@ -250,6 +251,7 @@ def trade_off(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
+        without_fabric(network),
         _brought_home(network, fabric) as home,
         reproducible(fabric.device),
     ):
