@@ -30,6 +30,7 @@ from dnal.space.space import Space
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
+from dnal.train.fresh import check_resettable
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, check_length, first_batch, pair
@@ -263,6 +264,8 @@ def trade_off(
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
         _check_trained(network, plans[0])
+        if plans[0].init == "fresh":
+            check_resettable(network)
         loss, metric = loss or F.cross_entropy, metric or accuracy
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
