@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
 from dnal.train.rehearsal import check, examples
 from dnal.train.reproducible import reproducible
+from dnal.train.source import fingerprint
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
@@ -288,6 +290,7 @@ def trade_off(
             "device": fabric.device.type,
             "processes": fabric.world_size,
             "input_shape": list(example.shape[1:]),
+            "code": fingerprint(network),
             "variables": space.num_variables,
             "branches": space.num_branches,
             "include": list(patterns(include)),
@@ -296,6 +299,7 @@ def trade_off(
         settings = [plan.settings() | decided for plan in plans]
         for keeper, own in zip(keepers, settings, strict=True):
             keeper.check(_identity(own))
+        _warn_of_other_code(keepers, str(decided["code"]))
         for own, listener in zip(settings, listeners, strict=True):
             listener.start(own)
         if model is not None:
@@ -344,7 +348,17 @@ def _by_one(
 
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that make it this job, wherever it runs."""
-    return {name: value for name, value in settings.items() if name not in PLACE}
+    return {name: value for name, value in settings.items() if name not in (*PLACE, "code")}
+
+
+def _warn_of_other_code(keepers: list[Keeper], code: str) -> None:
+    """Says that a job goes on with other code than it began with: weights of equal shapes would not tell."""
+    if any(keeper.job.get("code", code) != code for keeper in keepers):
+        warnings.warn(
+            "the code of the network's classes has changed since the checkpoint was written; what was trained goes on "
+            "in the new code.",
+            stacklevel=4,
+        )
 
 
 def _check_distinct(budgets: list[Budget]) -> None:
