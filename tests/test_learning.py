@@ -337,6 +337,24 @@ def test_gradients_are_taken_even_where_they_are_off(network: nn.Module, without
     assert any(not torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+def test_weights_that_nobody_can_draw_anew_are_told_before_the_base_is_trained(loaders: data.Loaders) -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = dnal.models.create("vgg_small", classes=10, input_shape=SHAPE)
+            self.shift = nn.Parameter(torch.zeros(10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inside(x) + self.shift
+
+    network, diary = Shifted(), Diary()
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(UserError, match=r"the network itself \(Shifted\) has no reset_parameters, so its 'shift'"):
+        dnal.learn(network, loaders.train, loaders.val, init="fresh", epochs=(1, 1, 1), listener=diary)
+    assert diary.phases == []
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
 def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     reasons = r"it is the network's output \(1.weight\[0\] and 1 more\); it reads the network's input \(1.weight\[1\]\)"

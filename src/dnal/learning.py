@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from dnal.methods.widths import Widths
 from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
 from dnal.pricing import priced, ranges
+from dnal.space.copying import without_fabric
 from dnal.space.explain import commonest_reasons
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.running import check_changeable
@@ -30,12 +32,14 @@ from dnal.space.space import Space
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import Metric, accuracy
+from dnal.train.fresh import check_resettable
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
 from dnal.train.rehearsal import check, check_gateable, examples
 from dnal.train.reproducible import reproducible
+from dnal.train.source import fingerprint
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
@@ -251,6 +255,7 @@ def trade_off(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
+        without_fabric(network),
         _brought_home(network, fabric) as home,
         reproducible(fabric.device),
     ):
@@ -262,6 +267,8 @@ def trade_off(
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
         _check_trained(network, plans[0])
+        if plans[0].init == "fresh":
+            check_resettable(network)
         loss, metric = loss or F.cross_entropy, metric or accuracy
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
@@ -286,6 +293,7 @@ def trade_off(
             "device": fabric.device.type,
             "processes": fabric.world_size,
             "input_shape": list(example.shape[1:]),
+            "code": fingerprint(network),
             "variables": space.num_variables,
             "branches": space.num_branches,
             "include": list(patterns(include)),
@@ -294,6 +302,7 @@ def trade_off(
         settings = [plan.settings() | decided for plan in plans]
         for keeper, own in zip(keepers, settings, strict=True):
             keeper.check(_identity(own))
+        _warn_of_other_code(keepers, str(decided["code"]))
         for own, listener in zip(settings, listeners, strict=True):
             listener.start(own)
         if model is not None:
@@ -342,7 +351,17 @@ def _by_one(
 
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that make it this job, wherever it runs."""
-    return {name: value for name, value in settings.items() if name not in PLACE}
+    return {name: value for name, value in settings.items() if name not in (*PLACE, "code")}
+
+
+def _warn_of_other_code(keepers: list[Keeper], code: str) -> None:
+    """Says that a job goes on with other code than it began with: weights of equal shapes would not tell."""
+    if any(keeper.job.get("code", code) != code for keeper in keepers):
+        warnings.warn(
+            "the code of the network's classes has changed since the checkpoint was written; what was trained goes on "
+            "in the new code.",
+            stacklevel=4,
+        )
 
 
 def _check_distinct(budgets: list[Budget]) -> None:

@@ -6,7 +6,6 @@ the weight it has computed. Making it plain does not change what the network com
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +21,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from dnal.base.errors import UserError
+from dnal.space.copying import deep_copy
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def baked(network: nn.Module, paths: Iterable[str]) -> nn.Module:
     Raises:
         UserError: if a path is no layer that computes its weight.
     """
-    twin = copy.deepcopy(network)
+    twin = deep_copy(network)
     for path in paths:
         try:
             module = twin.get_submodule(path)

@@ -9,10 +9,14 @@ end, so the order of the trace does not matter.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+SHARED = "what may leave (heads) shares it"
+"""The reason of channels of a table, or of keys and values, that all heads use."""
 
 
 class Ledger:
@@ -24,6 +28,8 @@ class Ledger:
         self._ties: list[tuple[Tensor, Tensor]] = []  # not yet in _root
         self._frozen: list[tuple[Tensor, str]] = []
         self._better: list[tuple[Tensor, str]] = []  # reasons of what may be frozen
+        # Not yet settled: labels, those of what varies along fewer dimensions, and along which it does not.
+        self._shared: list[tuple[Tensor, Tensor, tuple[int, ...]]] = []
 
     def fresh(self, count: int) -> Tensor:
         """``count`` consecutive labels nobody owns yet, as an int64 tensor of shape (count,)."""
@@ -41,18 +47,39 @@ class Ledger:
         if labels is not None and labels.numel():
             self._frozen.append((compressed(labels).unique(), reason))
 
+    def pair(self, one: Tensor, two: Tensor) -> None:
+        """The labels of two values that meet elementwise, of equal shape, leave together. Where one of them varies
+        along more dimensions (the channels of all heads beside a table for one), :meth:`settle_shared` decides."""
+        ones, twos = set(signature(one)), set(signature(two))
+        if ones < twos:
+            self._shared.append((two, one, tuple(twos - ones)))
+        elif twos < ones:
+            self._shared.append((one, two, tuple(ones - twos)))
+        else:
+            self.tie(one, two)
+
+    def settle_shared(self) -> None:
+        """Decides, by the ties so far, what :meth:`pair` left open: where whole heads leave, what they share stays;
+        where the same channels of every head leave, it loses them too."""
+        pending, self._shared = self._shared, []
+        for fine, coarse, apart in pending:
+            root = self.roots()[fine]
+            if all(bool((root == root.narrow(d, 0, 1)).all()) for d in apart):
+                self.tie(fine, coarse)
+            else:
+                self.freeze(coarse, SHARED)
+
     def explain(self, labels: Tensor | None, reason: str) -> None:
         """The reason to report where ``labels`` are frozen for any; freezes nothing."""
         if labels is not None and labels.numel():
             self._better.append((compressed(labels).unique(), reason))
 
-    def written(self) -> tuple[int, int]:
-        """How many ties and freezes are written down, for :meth:`forget`."""
-        return len(self._ties), len(self._frozen)
-
-    def forget(self, written: tuple[int, int]) -> None:
-        """Leaves out what was written down since, if nobody has asked for classes in between."""
-        del self._ties[written[0] :], self._frozen[written[1] :]
+    def copied(self) -> Ledger:
+        """Another one with the same notes, which may be thrown away."""
+        twin = copy.copy(self)
+        for name in ("_ties", "_frozen", "_better", "_shared"):
+            setattr(twin, name, list(getattr(self, name)))
+        return twin
 
     def roots(self) -> Tensor:
         """The class of every label under the ties so far: its smallest member, shape (size,)."""
@@ -150,7 +177,8 @@ def carried(layer: Tensor, shape: Sequence[int], touched: Sequence[int]) -> Tens
 
 
 def matched(ledger: Ledger, layers: Sequence[Tensor]) -> list[Tensor]:
-    """Layers of equal shape that meet elementwise: those that share a dimension are tied, the finest one stays."""
+    """Layers of equal shape that meet elementwise: those that share a dimension are tied, or, where one varies along
+    more of them (the channels of all heads, beside a table for one head), shared; the finest one stays."""
     result: list[Tensor] = []
     for layer in layers:
         varying = set(signature(layer))
@@ -159,7 +187,7 @@ def matched(ledger: Ledger, layers: Sequence[Tensor]) -> list[Tensor]:
             other_varying = set(signature(other))
             if varying & other_varying:
                 dims = sorted(varying | other_varying)
-                ledger.tie(core(layer, dims), core(other, dims))
+                ledger.pair(core(layer, dims), core(other, dims))
                 if other_varying < varying and not kept:
                     result[position] = layer
                 kept = kept or other_varying <= varying or varying <= other_varying

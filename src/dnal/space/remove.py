@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -12,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from dnal.space.bake import baked
 from dnal.space.bypass import Bypass, bypass
+from dnal.space.copying import deep_copy
 from dnal.space.fast_path import leave_it
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
@@ -92,7 +92,7 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
         if isinstance(tensor, nn.Parameter):
             piece = nn.Parameter(piece, requires_grad=tensor.requires_grad)
         smaller[id(tensor)] = piece
-    small = copy.deepcopy(network, dict(smaller))
+    small = deep_copy(network, dict(smaller))
     for path, module in small.named_modules():
         _correct_sizes(module, kept.get(f"{path}.weight" if path else "weight"))
     repair(small, kept.sizes)

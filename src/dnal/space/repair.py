@@ -1,9 +1,9 @@
 """Numbers in a network's code, corrected for the compact network.
 
-A module that remembers the number gets its attribute changed. Where the code computes it from something else
-(``C // num_heads`` with C from a stream that stayed), the module's class becomes a subclass of itself whose forward
-runs the user's own under a mode that gives the call the right number. A subclass, not a forward function on the
-instance: a deep copy must run on its own parameters.
+A module that remembers the number gets its attribute changed, a graph of torch.fx the argument of its node. Where the
+code computes it from something else (``C // num_heads`` with C from a stream that stayed), the module's class becomes a
+subclass of itself whose forward runs the user's own under a mode that gives the call the right number. A subclass, not
+a forward function on the instance: a deep copy must run on its own parameters.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 
 from dnal.base.errors import UserError
-from dnal.space.sizes import SIZED, Argument, Attribute, Change, numbers, with_numbers
+from dnal.space.graphs import set_in_graph
+from dnal.space.sizes import SIZED, Argument, Attribute, Change, function_name, numbers, with_numbers
 from dnal.space.unscriptable import refuse_scripting, refuse_symbols
 
 
@@ -34,9 +36,15 @@ class Rewrites(dict[Argument, tuple[int, int, bool]]):
             old, new, multiple = self.get(target, (0, 0, False))
             if isinstance(given, torch.SymInt):
                 # A free batch, or a multiple of it: to compare a symbol would bind it.
+                if old and old == new:
+                    self.used.add(target)
+                    return new
                 if multiple:
                     self.used.add(target)
                     return given // old * new
+            elif old and old == new and given not in (old, -1):  # the code computes it from what has changed
+                self.used.add(target)
+                return new
             elif old and (given % old == 0 if multiple and given > 0 else given == old):
                 self.used.add(target)
                 return given // old * new
@@ -67,7 +75,7 @@ class Rewriter(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = function_name(func)
         if name in SIZED and args and isinstance(args[0], Tensor):
             count = len(numbers((args[1:], kwargs)))
             which = self._calls[name, count]
@@ -119,28 +127,38 @@ def repair(network: nn.Module, changes: Iterable[Change]) -> None:
     Raises:
         UserError: if the network has no such module or attribute.
     """
+    graphs: set[GraphModule] = set()
     for change in changes:
         try:
             module = network.get_submodule(change.path)
         except AttributeError:
             raise UserError(f"the architecture belongs to another network: no module '{change.path}'.") from None
         if isinstance(change.target, Attribute):
-            _set(module, change.target, change)
+            if isinstance(module, GraphModule) and not _held(module, change):
+                set_in_graph(module, change)
+                graphs.add(module)
+            else:
+                _set(module, change.target, change)
             continue
         rewrites: Rewrites = vars(module).setdefault("rewritten_sizes", Rewrites())
         if type(module) not in _REPAIRED.values():
             module.__class__ = repaired_class(type(module))
         rewrites.add(change)
+    for graph in graphs:
+        graph.recompile()
+
+
+def _held(module: nn.Module, change: Change) -> bool:
+    """Whether the module remembers the number that changes."""
+    name, item = change.target[:2]
+    value = vars(module).get(name)
+    held = [value] if item < 0 and type(value) is int else numbers(value) if item >= 0 else []
+    return max(item, 0) < len(held) and held[max(item, 0)] == change.old
 
 
 def _set(module: nn.Module, attribute: Attribute, change: Change) -> None:
     name, item = attribute
-    value = vars(module).get(name)
-    held = value if item < 0 else value[item] if isinstance(value, (list, tuple)) and item < len(value) else None
-    if type(held) is not int or held != change.old:
+    if not _held(module, change):
         raise UserError(f"the architecture belongs to another network: '{change.path}.{name}' is not {change.old}.")
-    if item < 0:
-        setattr(module, name, change.new)
-        return
-    changed = [change.new if i == item else v for i, v in enumerate(value)]  # type: ignore[arg-type]
-    setattr(module, name, changed if isinstance(value, list) else tuple(changed))
+    value = vars(module)[name]
+    setattr(module, name, change.new if item < 0 else with_numbers(value, lambda p, n: change.new if p == item else n))

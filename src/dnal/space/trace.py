@@ -21,10 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from dnal.space.graphs import Graphs
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.labels import Ledger, along, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
-from dnal.space.running import call, copied, evaluating, undisturbed
+from dnal.space.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
 from dnal.space.tensors import held_tensors, named_tensors, tensors_of
 
@@ -52,6 +53,7 @@ class Value:
     origin: str = "a value whose size is fixed"
     parameter: str | None = None  # set while the tensor IS this parameter or a view of it
     debts: list[tuple[Tensor, str]] = field(default_factory=list)  # what freezes if anybody looks at this value
+    loose: list[Tensor] = field(default_factory=list)  # where it only repeats itself: it follows what it meets there
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,13 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers, self._runs)
+        recorder = self._recorder = Recorder(
+            network,
+            lambda tensor: self.value(tensor).layers,
+            lambda tensor: self.value(tensor).loose,
+            self._runs,
+            Graphs(network),
+        )
         try:
             with recorder, self:
                 out = call(network, inputs)
@@ -194,7 +202,8 @@ class Trace(TorchDispatchMode):
             "multiplied", "parts", "joint", "computed", "uncounted",
         )  # fmt: skip
         known = {name: copy.copy(getattr(self, name)) for name in notes}
-        calls, written = len(self.calls), self.ledger.written()
+        calls, ledger = len(self.calls), self.ledger
+        self.ledger = ledger.copied()
         try:
             with undisturbed(inputs), evaluating(network):
                 twin = copied(network)
@@ -206,9 +215,12 @@ class Trace(TorchDispatchMode):
             taken = False
         for name, value in known.items():
             setattr(self, name, value)
-        self.ledger.forget(written)
-        if not taken:
+        if taken:  # labels that are new here, in terms of those they are tied to
+            root = self.ledger.roots()
+            self.calls[calls:] = [call.renamed(root) for call in self.calls[calls:]]
+        else:
             del self.calls[calls:]
+        self.ledger = ledger
         return taken
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -399,7 +411,7 @@ class Trace(TorchDispatchMode):
                 covered = {d + len(shape) - tensor.dim() for x in self.value(tensor).layers for d in signature(x)}
                 for d in signature(layer):
                     own = d - (len(shape) - tensor.dim())
-                    if own < 0 or tensor.size(own) <= 1 or d in covered:
+                    if own < 0 or tensor.size(own) <= 1 or d in covered or self._follows(tensor, shape, d, layer):
                         continue
                     if len(signature(layer)) > 1:  # it keeps its size along d, and may lose channels along the others
                         dims = signature(layer)
@@ -407,6 +419,51 @@ class Trace(TorchDispatchMode):
                     else:
                         self.ledger.freeze(layer, f"it meets {self.value(tensor).origin}")
         return matched(self.ledger, layers)
+
+    def _follows(self, tensor: Tensor, shape: torch.Size, dim: int, layer: Tensor) -> bool:
+        """Ties a value that only repeats itself along a dimension to what it meets there; whether it does."""
+        found = [loose for loose in self._spread_loose(tensor, shape) if dim in signature(loose)]
+        for loose in found:
+            dims = sorted({*signature(loose), *signature(layer)})
+            self.ledger.tie(core(loose, dims), core(layer, dims))
+        return bool(found)
+
+    def _spread_loose(self, tensor: Tensor, shape: torch.Size) -> list[Tensor]:
+        return [loose[(None,) * (len(shape) - loose.dim())].expand(shape) for loose in self.value(tensor).loose]
+
+    def follow(self, tensor: Tensor, dim: int, labels: Tensor | None) -> Tensor | None:
+        """The labels along a dimension; where there are none, and the value only repeats itself along it, the
+        ``labels`` it meets, to which it is tied then."""
+        own = self.axis(tensor, dim)
+        if own is not None or labels is None:
+            return own
+        layer = along(labels, dim % tensor.dim(), tensor.shape)
+        return labels if self._follows(tensor, tensor.shape, dim % tensor.dim(), layer) else None
+
+    def loosen(self, tensor: Tensor, loose: Iterable[Tensor]) -> None:
+        """Notes where a value only repeats itself, but for where it holds channels."""
+        value = self.value(tensor)
+        held = {d for layer in value.layers for d in signature(layer)}
+        value.loose = [layer for layer in loose if signature(layer) and not held & set(signature(layer))]
+        if value.loose:
+            self._remember(tensor, value)
+
+    def loose_in(self, shape: torch.Size, tensors: list[Tensor]) -> list[Tensor]:
+        """Where an elementwise result of ``shape`` only repeats itself: where all of ``tensors`` do, or have one
+        entry."""
+        found: list[Tensor] = []
+        for tensor in tensors:
+            for layer in self._spread_loose(tensor, shape):
+                others = [self._repeats(other, shape, d) for other in tensors for d in signature(layer)]
+                if all(others):
+                    found.append(layer)
+        return matched(self.ledger, found)
+
+    def _repeats(self, tensor: Tensor, shape: torch.Size, dim: int) -> bool:
+        own = dim - (len(shape) - tensor.dim())
+        if own < 0 or tensor.size(own) == 1:
+            return True
+        return any(dim in signature(loose) for loose in self._spread_loose(tensor, shape))
 
     def read(self, labels: Tensor | None) -> None:
         """Notes that a product reads its input channels through the parameter dimension that owns ``labels``."""
@@ -453,7 +510,12 @@ def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Tra
     """Labels of a whole network: one pass in eval mode and, if that leaves parameters (auxiliary classifiers) or
     buffers (a moving average of each channel) unused, one in training mode. Both run on copies, so that nothing a
     forward pass leaves behind stays in the network; the network itself is in eval mode too, for the sake of a copy that
-    still calls into it."""
+    still calls into it.
+
+    Raises:
+        UserError: as :func:`check_changeable`.
+    """
+    check_changeable(network)
     with undisturbed(inputs), evaluating(network):
         twin = copied(network)
         twin.train()
