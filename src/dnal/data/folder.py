@@ -64,8 +64,8 @@ def load_folder(
     The class folders of train/ are the classes, in alphabetical order; one without images is asked about, unless the
     number of classes is given. Grey images of 16 bits keep them: 0 to 65535 are 0 to 1, as 0 to 255 of 8 bits.
 
-    With test/, val/ is the validation part; without, val/ is the test set and 10 % of train/, stratified and the same in
-    every run, are the validation part. Training images get RandomResizedCrop and flips, the others Resize and
+    With test/, val/ is the validation part; without, val/ is the test set and 10 % of train/, stratified and the same
+    in every run, are the validation part. Training images get RandomResizedCrop and flips, the others Resize and
     CenterCrop. The mean and standard deviation are those of at most 256 training images, fewer of large ones.
 
     Raises:
