@@ -104,6 +104,8 @@ class Plan:
         penalty = DEFAULT_LAMBDA if lambda_ is None else lambda_
         if not (math.isfinite(penalty) and penalty >= 0):
             raise UserError(f"lambda must not be negative, not {lambda_}.")
+        if not -(2**63) <= seed < 2**63:
+            raise UserError(f"the seed is a whole number below 2^63, not {seed}.")
         if deploy_batch < 1:
             raise UserError(f"the batch at which memory and latency are stated is 1 or more, not {deploy_batch}.")
         if budget is None and recipe == "budget":

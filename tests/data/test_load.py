@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dnal import data
 from dnal.base.errors import UserError
@@ -88,3 +89,22 @@ def test_cifar_in_a_root_that_has_something_else(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError, match=r"CIFAR10 is not in .* and could not be downloaded") as caught:
         data.load("cifar10", root=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**63 - 1, -1])
+def test_a_subset_of_any_seed(seed: int) -> None:
+    one, again, small = (data.load("digits", limit_train=200, seed=s).train for s in (seed, seed, seed % 2**32))
+    assert one.y.bincount().tolist() == small.y.bincount().tolist()
+    first = torch.arange(200)
+    pictures = [part.batch(first, 0)[0] for part in (one, again, small)]
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+def test_subsets_of_small_seeds_are_as_they_were() -> None:
+    """RandomState of the seed itself, as numpy promises it for ever."""
+    from dnal.data.splits import stratified_sample
+
+    y = torch.zeros(100, dtype=torch.int64)
+    expected = np.sort(np.random.RandomState(2**32 - 1).permutation(100)[:10])
+    assert stratified_sample(y, 10, 2**32 - 1).tolist() == expected.tolist()

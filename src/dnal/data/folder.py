@@ -71,7 +71,7 @@ def load_folder(
     Raises:
         UserError: folders or images that are missing or cannot be read, with what should be there.
     """
-    path = possible(path, "image folder")
+    path = possible(path, "path of the data")
     for needed in ("train", "val"):
         if not (path / needed).is_dir():
             raise UserError(

@@ -76,7 +76,7 @@ def load(
         )
     if classes is not None and classes < 1:
         raise UserError(f"there must be at least one class, not {classes}")
-    path = at_home(name, "name of the data")
+    path = at_home(name, "path of the data")
     if name in SETS:
         raw = SETS[name][1](None if root is None else at_home(root, "root"))
     elif path.suffix == ".npz":

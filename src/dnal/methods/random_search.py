@@ -66,7 +66,7 @@ def random_search(
     best, losses = torch.empty(0), []
     for number in range(candidates):
         # No candidate is the one of method "random" with this seed: that is the control.
-        order = random_scores(space, 1 + number + candidates * seed)
+        order = random_scores(space, (1 + number + candidates * seed) % 2**64)
         chosen = select(uniform_scores(space, order))
         losses.append(_mean_loss(compact(network, Architecture.of(space, chosen), check=False), held, loss))
         if losses[-1] <= min(losses):
