@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -163,7 +163,7 @@ def mixed_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
 
 
-class _Batches(TorchDataset[Batch | UserError]):
+class _Batches(TorchDataset[Any]):
     """A part, asked for whole batches by key. What is wrong with an image is handed over like a batch: what a worker
     raises arrives with its traceback for a sentence."""
 

@@ -106,7 +106,7 @@ def _fill(array: NDArray[np.generic], file: IO[bytes]) -> None:
     Raises:
         EOFError: there are fewer bytes.
     """
-    view = memoryview(array.view(np.uint8)) if array.size and array.itemsize else memoryview(b"")
+    view = array.view(np.uint8).data if array.size and array.itemsize else memoryview(b"")
     done = 0
     while done < len(view):
         got = file.readinto(view[done:])  # type: ignore[attr-defined]
