@@ -52,6 +52,7 @@ class Place:
         for batch in batches:
             self._done += 1
             yield batch
+        self._done = len(self.loader)  # the epoch is over, even if it gave fewer
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, as plain values and tensors."""
