@@ -78,6 +78,22 @@ def test_fashion_mnist_from_a_root_that_has_it(tmp_path: Path, capfd: pytest.Cap
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"something else", bytes(16), b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3 + bytes(8)]
+)
+def test_fashion_mnist_that_is_damaged(tmp_path: Path, damage: bytes) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(damage)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(damage)
+    with pytest.raises(
+        UserError, match=r"FashionMNIST in .* is damaged .*; remove it, and it is downloaded again"
+    ) as caught:
+        data.load("fashion-mnist", root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_cifar_in_a_root_that_has_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The files are there and wrong, and nothing can be fetched: what torchvision says becomes one sentence.
     from torchvision.datasets import CIFAR10

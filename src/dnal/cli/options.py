@@ -40,6 +40,9 @@ PRECISION = f"Numbers to compute with: {', '.join(PRECISIONS)}; auto: what is cl
 MOST = 2**31 - 1
 MOST_SEED = 2**63 - 1
 MOST_WORKERS = 1024
+MOST_CLASSES = 2**22
+MOST_DEPLOY_BATCH = 2**16
+MOST_REAL = 1e30
 
 
 def input_shape(text: str | None) -> Shape | None:
@@ -100,9 +103,11 @@ def whole(option: str, value: int | None, least: int = 1, most: int = MOST) -> N
 
 
 def positive(option: str, value: float | None) -> None:
-    """Refuses a number that is not finite and above zero."""
+    """Refuses a number that is not finite and above zero, or of which float32 makes infinity."""
     if value is not None and not (math.isfinite(value) and value > 0):
         raise UserError(f"{option} is a number above zero, not {value:g}.")
+    if value is not None and value > MOST_REAL:
+        raise UserError(f"{option} is {MOST_REAL:g} or less, not {value:g}.")
 
 
 def one_of(option: str, value: str, known: Sequence[str]) -> None:
