@@ -30,7 +30,9 @@ from dnal.space.patterns import Patterns, patterns
 from dnal.space.running import check_changeable
 from dnal.space.space import Space
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
+from dnal.train.checked import Classes, check_inputs, check_known, checked, classes_of
 from dnal.train.checkpoint import Checkpoints
+from dnal.train.enough import enough
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.fresh import check_resettable
 from dnal.train.keeper import Keeper
@@ -264,6 +266,8 @@ def trade_off(
         held_out = [pair(first_batch(loader, data)) for data, loader in named.items()]
         example = _example([inputs for inputs, _ in held_out], example_inputs).to(fabric.device)
         placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
+        for (inputs, _), data in zip(held_out, named, strict=True):
+            check_inputs(network, inputs, data)
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
         _check_trained(network, plans[0])
@@ -275,6 +279,12 @@ def trade_off(
         inputs, targets = fabric.to_device(examples(held_out[0]))
         if any(method_of(plan.method).gates for plan in plans):
             check_gateable(network, inputs)
+        classes = classes_of(network, inputs, targets, loss)
+        check_known(train, network, classes, "training")
+        held_classes = Classes(classes.count) if classes is not None and metric is accuracy else None
+        for data, loader in named.items():
+            check_known(loader, network, held_classes, data)
+        train = checked(enough(train, network, fabric.world_size), network, classes, "training")
         layout = workable(memory_format, network, inputs, targets, loss)
         everyone = Chorus(listeners)
         space, plans, model = _by_one(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dnal.train.listener import Listener
 
 BATCH_SIZE = 64
+LONGEST_PART = 80
+"""Of the name of a run: three of them are a name that every file system takes."""
 NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths", "Learning", "Processes", "The run"
 """Headings of the options in the help."""
 
@@ -240,7 +242,7 @@ def _default_out(parts: tuple[str, str, str], seed: int, *, free: bool) -> Path:
 
     model, data, budget = parts
     data = Path(data).stem if data.endswith(".npz") else Path(data).name
-    name = "-".join(map(_slug, (model, data, budget))) + f"-s{seed}"
+    name = "-".join(_slug(part)[:LONGEST_PART] for part in (model, data, budget)) + f"-s{seed}"
     folder, number = RUNS / name, 1
     while free and (folder.exists() or folder.is_symlink()):
         number += 1

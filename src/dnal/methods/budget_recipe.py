@@ -35,6 +35,7 @@ from dnal.methods.ranking import Order, Ranking
 from dnal.methods.selection import check_limits, filled, fits, least_costs, longest, unreachable
 from dnal.methods.widths import Widths
 from dnal.space.space import Space
+from dnal.train.enough import enough
 from dnal.train.keeper import Keeper, Stateful
 from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
@@ -298,7 +299,7 @@ def search(
     parts: dict[str, Stateful] = {"gated": gated, "optimizer": own, "search": state}
     others = None
     if held_out is not None:
-        parts["held_out"] = place = Place(held_out, alone=False)
+        parts["held_out"] = place = Place(enough(held_out, gated.network), alone=False)
         others = _endless(place)
     module.train()
 

@@ -51,6 +51,7 @@ from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
 from dnal.methods.widths import Widths
 from dnal.space.lasting import lasting
 from dnal.space.space import Group, Space
+from dnal.train.enough import enough
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
@@ -351,7 +352,7 @@ def search(
     adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
     module, weights, distributions = fabric.setup(supernet, own, adam)
     objective, scaler = taught_loss(loss, teacher), scaler_of(fabric)
-    place = Place(held_out, alone=False)
+    place = Place(enough(held_out, supernet.network), alone=False)
     others: Iterator[Any] = chain.from_iterable(repeat(place))
     module.train()
 

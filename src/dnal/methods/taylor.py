@@ -14,7 +14,7 @@ from dnal.methods.registry import register
 from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
-from dnal.train.place import Loader
+from dnal.train.place import Loader, pair
 from dnal.train.scaling import scaler_of
 from dnal.train.weights import Loss
 
@@ -42,8 +42,8 @@ def taylor_scores(
     total = torch.zeros(space.num_gates, dtype=torch.float64)
     training = network.training
     network.eval()
-    for inputs, targets in itertools.islice(batches, most):
-        inputs, targets = fabric.to_device((inputs, targets))
+    for batch in itertools.islice(batches, most):
+        inputs, targets = fabric.to_device(pair(batch))
         gated.zero_grad(set_to_none=True)
         fabric.backward(loss(module(inputs), targets))
         assert gated.s.grad is not None

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnal.base.errors import UserError, suggestion
+from dnal.base.names import possible
 from dnal.base.reading import plain_yaml, text_of
 from dnal.run.files import CONFIG, runs_in
 
@@ -68,7 +69,7 @@ def read_yaml(run: str | Path) -> object:
     Raises:
         UserError: no folder, no config.yaml, or one that is no such YAML.
     """
-    path = Path(run)
+    path = possible(run, "path of the run")
     if not path.is_dir():
         known = [str(run) for run in runs_in(path.parent)]
         raise UserError(f"there is no run '{path}'; {suggestion(str(path), known, GIVE)}")

@@ -18,6 +18,7 @@ from torch import nn
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError, one_line
+from dnal.base.names import possible
 from dnal.base.reading import REMEDY, content, ordinary
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
@@ -56,7 +57,7 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
         UserError: no folder, no run, an unfinished one, damaged files or such that do not fit each other (naming the
             first tensor), or a model that is nobody's who is trusted.
     """
-    path = Path(run)
+    path = possible(run, "path of the run")
     try:
         return _of_shapes(path, network, trust) if path.is_file() else _loaded(path, network, trust)
     except UserError as error:

@@ -16,6 +16,7 @@ import yaml
 import dnal
 from dnal.base.atomic import append_text, refusal, target_of, temporary_files, write_text
 from dnal.base.errors import UserError
+from dnal.base.names import possible
 from dnal.run import shape
 from dnal.run.config import Config, read_config, validated
 from dnal.run.details import details_of, written
@@ -157,7 +158,7 @@ def check_free(path: str | Path, *, overwrite: bool = False) -> None:
     Raises:
         UserError: saying what stands there, or why nothing can.
     """
-    path = Path(path)
+    path = possible(path, "path of the run")
     if path.is_symlink() and not path.exists():
         raise UserError(f"'{path}' is a link to nothing; choose another folder with --out.")
     if path.exists() and not path.is_dir():

@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.space.inputs import at_batch, cloned
+from dnal.space.inputs import at_batch, batch_size, cloned
 from dnal.space.lasting import lasting
 from dnal.space.running import undisturbed
 from dnal.train.distillation import check_logits
 from dnal.train.evaluate import Metric, accuracy, check_classified
+from dnal.train.rows import is_of_examples, of_each
 from dnal.train.weights import Loss
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,16 @@ ASK = "give a loss: a function of outputs and targets that returns a scalar."
 
 
 def examples(batch: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-    """The first two examples of a batch of inputs (N, ...) and targets; of targets, whatever has N rows is cut."""
-    return at_batch(batch, EXAMPLES)  # type: ignore[return-value]
+    """The first two examples of a batch of inputs (N, ...) and targets; the whole batch, where it is not known which
+    targets are theirs (:func:`dnal.train.rows.is_of_examples`)."""
+    inputs, targets = batch
+    size = batch_size(inputs)
+    if not is_of_examples(targets, size):
+        return batch
+    if size < EXAMPLES:
+        return at_batch(batch, EXAMPLES)  # type: ignore[return-value]
+    few = slice(EXAMPLES)
+    return cloned((of_each(inputs, size, few), of_each(targets, size, few)))  # type: ignore[return-value]
 
 
 def outputs(network: nn.Module, inputs: Tensor, *, training: bool) -> Any:
