@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from watch import contacts, watched
 
 from dnal.base.telemetry import OFF
+from watch import contacts, watched
 
 LEARN = "learn --epochs 1,1,1 --limit-train 200 --quiet --out run"
 PROGRAM = """

@@ -97,9 +97,7 @@ def test_what_is_no_file_of_ours_is_told(file: Path) -> None:
     assert measured(Analytic(), told=1) > 0  # and once only, though it cannot be written either
 
 
-def test_no_larger_file_is_read_than_is_written(
-    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_larger_file_is_read_than_is_written(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "LARGEST", file.stat().st_size + 20)
     backend = Analytic()
     backend.name = "analytic"

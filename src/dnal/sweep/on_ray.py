@@ -32,8 +32,8 @@ STORAGE = ".ray"
 LOCAL = "local"
 """Ray's own word for a Ray of this machine alone."""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""So Ray itself keeps to the loopback on those systems, where clusters are an option; the variable is read on any. As an
-address for its servers it takes any but 127.0.0.1."""
+"""So Ray itself keeps to the loopback on those systems; the variable is read on any. As an address for its servers it
+takes any but 127.0.0.1."""
 QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table even if it is told to be silent
@@ -164,8 +164,8 @@ def run(
         raise
     except Exception as error:
         raise UserError(
-            f"Ray failed in the middle ({_reason(error)}); see to that (its place is '{_place()}', or RAY_TMPDIR), then "
-            "the same command goes on."
+            f"Ray failed in the middle ({_reason(error)}); see to that (its place is '{_place()}', or RAY_TMPDIR), "
+            "then the same command goes on."
         ) from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
