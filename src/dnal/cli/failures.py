@@ -12,12 +12,13 @@ def sentence_of(error: BaseException) -> str | None:
     # Where the process died while it handed over a batch, the pipe is what is noticed.
     if "DataLoader worker" in text or isinstance(error, ConnectionError | EOFError):
         return "a process that prepares images died, perhaps for want of memory; try fewer --workers."
-    if _lost_peer(error):
+    if lost_peer(error):
         return "another process of the job is gone."
     return None
 
 
-def _lost_peer(error: BaseException) -> bool:
+def lost_peer(error: BaseException) -> bool:
+    """Whether an error says that another process of the job is gone."""
     text = str(error)
     words = ("Connection closed by peer", "Connection reset by peer", "gloo", "NCCL", "ProcessGroup", "Broken pipe")
     return type(error).__name__.startswith("Dist") or (
