@@ -13,6 +13,7 @@ import typer
 
 from dnal.base.errors import UserError, one_line
 from dnal.cli.display import document_alone
+from dnal.cli.failures import sentence_of
 
 P = ParamSpec("P")
 
@@ -31,7 +32,8 @@ class Ended(Exception):
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with a UserError told in one sentence (status 2) and a signal without a traceback (130, 143)."""
+    """The command, with a UserError and what the machine lacks told in one sentence (status 2), and a signal without a
+    traceback (130, 143)."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -49,6 +51,12 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             say("interrupted.")
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            say(sentence)
+            raise typer.Exit(BAD_INPUT) from None
 
     return run
 

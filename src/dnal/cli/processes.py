@@ -61,7 +61,7 @@ def _launch(fabric: Fabric, devices: int, nodes: int) -> None:
 
     Fabric would start those of this machine as we do, and kill without a word what is left when one of them is gone.
     """
-    from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
     environment = getattr(fabric.strategy, "cluster_environment", None)
     started = environment is None or environment.creates_processes_externally

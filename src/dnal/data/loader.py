@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from dnal.base.errors import UserError
@@ -168,4 +168,8 @@ class _Batches(TorchDataset[Batch]):
         self.part = part
 
     def __getitem__(self, key: BatchKey) -> Batch:
-        return self.part.batch(key.indices, key.seed)
+        batch = self.part.batch(key.indices, key.seed)
+        if get_worker_info() is not None:
+            for tensor in batch:
+                tensor.share_memory_()  # here, where a place that is full ends the job; later it would wait for ever
+        return batch
