@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 from dnal.cli.errors import BAD_INPUT, INTERRUPTED, say
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds in which a process may notice by itself that another one is gone, and say what goes on."""
 START = 50.0
 """Seconds in which the processes of one machine, which start together, have found each other."""
