@@ -15,6 +15,7 @@ import typer
 from dnal.base.errors import UserError, one_line
 from dnal.base.names import possible
 from dnal.cli.display import document_alone
+from dnal.cli.failures import sentence_of
 
 P = ParamSpec("P")
 
@@ -33,7 +34,8 @@ class Ended(Exception):
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with a UserError told in one sentence (status 2) and a signal without a traceback (130, 143)."""
+    """The command, with a UserError and what the machine lacks told in one sentence (status 2), and a signal without a
+    traceback (130, 143)."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -55,6 +57,12 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             say("interrupted.")
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            say(sentence)
+            raise typer.Exit(BAD_INPUT) from None
 
     return run
 

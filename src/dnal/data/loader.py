@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from dnal.base.errors import UserError
@@ -172,6 +172,10 @@ class _Batches(TorchDataset[Any]):
 
     def __getitem__(self, key: BatchKey) -> Batch | UserError:
         try:
-            return self.part.batch(key.indices, key.seed)
+            batch = self.part.batch(key.indices, key.seed)
         except UserError as error:
             return UserError(str(error))
+        if get_worker_info() is not None:
+            for tensor in batch:
+                tensor.share_memory_()  # here, where a place that is full ends the job; later it would wait for ever
+        return batch

@@ -14,11 +14,14 @@ from pathlib import Path
 
 from dnal.base.atomic import open_to_append, temporary_files
 from dnal.base.claim import lock
+from dnal.base.reading import content
 
 BAD_INPUT = 2
 """The status of `dnal` for what was asked and cannot be done."""
 MARK = "$ "
 """Begins the line of the log that says what was run."""
+LARGEST_LOG = 2**26
+"""Bytes of what a trial printed that are read."""
 
 
 class EndedEarly(RuntimeError):
@@ -113,4 +116,6 @@ def _run(arguments: list[str], task: Task, output: int) -> int:
 
 
 def _lines(log: Path) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    if not os.path.lexists(log):
+        return []
+    return content(log, LARGEST_LOG, remedy="move it away").decode(errors="replace").splitlines()
