@@ -6,7 +6,7 @@ One table for both sides. ``dnal.run.foreseen`` holds what a job is going to wri
 from __future__ import annotations
 
 from dnal.architecture import LARGEST_FILE
-from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LATENCY, LOG, MANIFEST, RESULT, SHAPE
+from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, RESULT, SHAPE
 
 LARGEST = {
     CONFIG: 2**23,  # 22,000 classes (ImageNet-21k) whose names are as long as a folder's may be
@@ -14,7 +14,6 @@ LARGEST = {
     MANIFEST: 2**24,  # a hundred thousand tensors
     SHAPE: 2**22,
     DETAILS: 2**26,  # two matrices of a thousand classes
-    LATENCY: 2**26,
     LOG: 2**25,
     RESULT: 2**20,
 }
