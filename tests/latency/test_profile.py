@@ -152,9 +152,8 @@ def test_a_model_of_strange_values_is_refused_or_works(tmp_path: Path) -> None:
 
 
 def _places(node: Any, path: tuple[Any, ...] = ()) -> list[Any]:
-    own = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    found = [(*path, key) for key, _ in list(own)[:2]]
-    return found + [place for key, value in list(own)[:2] for place in _places(value, (*path, key))]
+    own = list(node.items()) if isinstance(node, dict) else list(enumerate(node))[:2] if isinstance(node, list) else []
+    return [place for key, value in own for place in ((*path, key), *_places(value, (*path, key)))]
 
 
 def test_another_network_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 Loading imports and runs nothing that the folder names, opens no file outside it, and takes no more memory than the
 file of tensors has bytes for: the network is built without memory, cut, and held against the tensors' shapes first.
+A list of shapes has no tensors: the network of one takes what its lines tell of, and only when all of them fit.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ class Keeper:
             UserError: naming the first setting that differs.
         """
         for name, value in job.items():
-            if self.tree is not None and self.job.get(name) != value:
+            with self.believed():
+                same = self.tree is None or bool(self.job.get(name) == value)
+            if not same:
                 raise UserError(
                     f"the checkpoint belongs to another job: its {name} is {self.job.get(name)}, this one's {value}; "
                     "go on with the settings it began with, or choose another folder."
