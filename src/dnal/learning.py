@@ -252,8 +252,11 @@ def trade_off(
             for plan, keeper in zip(plans, keepers, strict=True)
         ]
         latency = _known(kept[0]) or latency
-        precision = kept[0].job["precision"] if precision == "auto" else precision
-        memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
+        with kept[0].believed():
+            precision = kept[0].job["precision"] if precision == "auto" else precision
+            if memory_format == "auto":
+                memory_format = kept[0].job["memory_format"]
+                ORDERS[memory_format]  # no other is believed
     with (
         torch.inference_mode(False),
         torch.enable_grad(),

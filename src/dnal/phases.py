@@ -60,7 +60,8 @@ def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[
     place = Place(job.train)
     waiting = [(keeper, own) for keeper, own in zip(keepers, settings, strict=True) if keeper.phase in (None, "base")]
     if not waiting:
-        job.network.load_state_dict(keepers[0].carried("base"))
+        with keepers[0].believed():
+            job.network.load_state_dict(keepers[0].carried("base"))
         return
     leader, own = next(((k, own) for k, own in waiting if k.phase), waiting[0])
     latency = None if job.latency is None else job.latency.document()
@@ -95,7 +96,8 @@ def shrunk(
             carried={name: keeper.carried(name) for name in ("latency", "base")} | {"open": architecture.open},
         )  # fmt: skip
     else:
-        architecture = Architecture.of(job.space, keeper.carried("open"))
+        with keeper.believed():
+            architecture = Architecture.of(job.space, keeper.carried("open"))
         small = compact(working, architecture)
         placed(small, job.fabric, job.example, job.order)
     warmup = WARMUP if plan.init == "fresh" else 0.0

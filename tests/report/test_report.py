@@ -185,7 +185,15 @@ def test_an_older_run_says_what_is_missing(run: Path) -> None:
         (DETAILS, "[" * 100_000, "details.json' is not as a run writes it"),
         (LOG, '{"phase": 1}', "log.jsonl' is not as a run writes it"),
         (LOG, "\0", "log.jsonl' is not as a run writes it"),
+        (LOG, '{"phase": "\\ud800", "epoch": 1}', "log.jsonl' is not as a run writes it"),
+        (LOG, json.dumps({"phase": "base", "epoch": 1, **{f"k{i}": i for i in range(100)}}), "is not as a run writes"),
+        (LOG, json.dumps({"phase": "b" * 10**5, "epoch": 1}), "log.jsonl' is not as a run writes it"),
+        (LOG, "".join(f'{{"phase": "p{i}", "epoch": 1}}\n' for i in range(20_000)), "more than 16 phases"),
+        (LOG, '{"phase": "base", "epoch": 1, "loss": 1.0}\n' * 40_000, "40,000 epochs, and 32,768 can be drawn"),
+        (DETAILS, '{"format": 1, "groups": [], "layers": [' + "{}," * 10**5 + "{}]}", "not as a run writes it"),
+        (DETAILS, '{"format": 1, "groups": [], "layers": [], "blocks": [' + '"",' * 5 * 10**6 + '""]}', "not as a run"),
         (ARCHITECTURE, "{}", "architecture.json' is not an architecture"),
+        (ARCHITECTURE, '{"format": "\\ud800"}', "architecture.json' is not an architecture"),
     ],
 )
 def test_what_is_damaged_is_missing(run: Path, name: str, text: str, says: str) -> None:
@@ -229,6 +237,21 @@ def test_several_runs_are_a_trade_off(finished: Path, tmp_path: Path) -> None:
     assert {f"run-{n}" for n in (1, 2, 3)} <= {own.get("id") for _, own in page.elements}
     assert len(page.charts) == 3 * len(FIGURES) + 3
     assert (tmp_path / "all.html").stat().st_size < 6_000_000
+
+
+def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("precious")
+    (run / REPORT).unlink(missing_ok=True)
+    for name in (f"{REPORT}.tmp", "model.pt2", "model.pt2.tmp"):
+        (run / name).symlink_to("../theirs")
+    write_report(run)
+    assert not (run / REPORT).is_symlink()
+    (run / REPORT).unlink()
+    for place, out in ((run / REPORT, None), (tmp_path / "out.html", tmp_path / "out.html")):
+        place.symlink_to(tmp_path / "theirs")
+        with pytest.raises(UserError, match="is a link"):
+            write_report(run, out)
+    assert (tmp_path / "theirs").read_text() == "precious"
 
 
 def test_what_is_no_report_is_not_replaced(run: Path, tmp_path: Path) -> None:

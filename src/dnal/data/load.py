@@ -17,7 +17,7 @@ from dnal.data.npz import read_npz
 from dnal.data.torchvision_sets import read_cifar10, read_cifar100, read_fashion_mnist
 
 # A new set in memory is a function that reads its arrays, and a line here.
-SETS: dict[str, tuple[str, Callable[[Path | None], RawArrays]]] = {
+SETS: dict[str, tuple[str, Callable[[Path | None, bool], RawArrays]]] = {
     "digits": ("1,797 handwritten digits, grey 8x8, 10 classes; ships with scikit-learn", read_digits),
     "fashion-mnist": ("70,000 pieces of clothing, grey 28x28, 10 classes; downloaded", read_fashion_mnist),
     "cifar10": ("60,000 photographs, colour 32x32, 10 classes; downloaded", read_cifar10),
@@ -46,6 +46,7 @@ def load(
     limit_train: int | None = None,
     seed: int = 0,
     augment: bool = True,
+    download: bool = True,
 ) -> Dataset:
     """Load a data set, with validation images cut from its training data and the test set left alone.
 
@@ -58,6 +59,7 @@ def load(
         limit_train: a stratified subset of so many training images, drawn from ``seed``.
         seed: of that subset; validation and test parts never depend on it.
         augment: whether training batches get the set's standard augmentation.
+        download: whether a set that is not in ``root`` yet may be downloaded to it.
 
     Raises:
         UserError: an unknown name or anything wrong with the data, in one sentence.
@@ -78,7 +80,7 @@ def load(
         raise UserError(f"there must be at least one class, not {classes}")
     path = at_home(name, "path of the data")
     if name in SETS:
-        raw = SETS[name][1](None if root is None else at_home(root, "root"))
+        raw = SETS[name][1](None if root is None else at_home(root, "root"), download)
     elif path.suffix == ".npz":
         raw = read_npz(path)
     elif path.is_dir():

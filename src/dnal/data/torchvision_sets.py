@@ -19,28 +19,28 @@ log = logging.getLogger(__name__)
 DEFAULT_ROOT = Path("~/.cache/dnal")
 
 
-def read_fashion_mnist(root: Path | None) -> RawArrays:
+def read_fashion_mnist(root: Path | None, download: bool = True) -> RawArrays:
     """60,000 + 10,000 grey 28x28 images of 10 kinds of clothing; crops out of 2 pixels of padding, and flips."""
-    return _read("FashionMNIST", root, Augmentation(pad=2, flip=True))
+    return _read("FashionMNIST", root, download, Augmentation(pad=2, flip=True))
 
 
-def read_cifar10(root: Path | None) -> RawArrays:
+def read_cifar10(root: Path | None, download: bool = True) -> RawArrays:
     """50,000 + 10,000 colour 32x32 images of 10 classes; crops out of 4 pixels of padding, and flips."""
-    return _read("CIFAR10", root, Augmentation(pad=4, flip=True))
+    return _read("CIFAR10", root, download, Augmentation(pad=4, flip=True))
 
 
-def read_cifar100(root: Path | None) -> RawArrays:
+def read_cifar100(root: Path | None, download: bool = True) -> RawArrays:
     """50,000 + 10,000 colour 32x32 images of 100 classes; crops out of 4 pixels of padding, and flips."""
-    return _read("CIFAR100", root, Augmentation(pad=4, flip=True))
+    return _read("CIFAR100", root, download, Augmentation(pad=4, flip=True))
 
 
-def _read(name: str, root: Path | None, augmentation: Augmentation) -> RawArrays:
+def _read(name: str, root: Path | None, download: bool, augmentation: Augmentation) -> RawArrays:
     if root is not None and not root.is_dir():
         raise UserError(
             f"there is no folder {str(root)!r} for the data; create it, or leave the root away for {DEFAULT_ROOT}"
         )
     folder = root or DEFAULT_ROOT.expanduser()
-    train, test = _part(name, folder, train=True), _part(name, folder, train=False)
+    train, test = (_part(name, folder, train=train, download=download) for train in (True, False))
     return RawArrays(
         np.asarray(train.data),
         np.asarray(train.targets),
@@ -51,7 +51,7 @@ def _read(name: str, root: Path | None, augmentation: Augmentation) -> RawArrays
     )
 
 
-def _part(name: str, folder: Path, *, train: bool) -> Any:
+def _part(name: str, folder: Path, *, train: bool, download: bool) -> Any:
     from torchvision import datasets
 
     kind = getattr(datasets, name)
@@ -64,6 +64,11 @@ def _part(name: str, folder: Path, *, train: bool) -> Any:
             raise UserError(
                 f"{name} in {str(folder)!r} is damaged ({reason}); remove it, and it is downloaded again"
             ) from error
+    if not download:
+        raise UserError(
+            f"{name} is not in {str(folder)!r}, and it is fetched only for who asks; say with --root (root=) in which "
+            "folder it is, or shall be"
+        )
     log.info("downloading %s to %s", name, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

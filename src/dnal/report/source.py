@@ -6,7 +6,6 @@ its report, and the report says so; only config.yaml and result.json must be who
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError
-from dnal.base.reading import REMEDY, content, ordinary
+from dnal.base.reading import REMEDY, content, ordinary, plain_json
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.details import Details, read_details
 from dnal.run.files import ARCHITECTURE, DETAILS, LOG, RESULT
+from dnal.run.limits import LARGEST, MOST_EPOCHS, MOST_NUMBERS, MOST_PHASES
 from dnal.run.loading import read_result
 
-LARGEST = 2**26
-"""Bytes of a log.jsonl or an architecture.json that are read."""
+LONGEST_LINE = 2**14
+"""Bytes of a line of log.jsonl."""
 
 Value = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -119,7 +119,7 @@ def read_source(run: str | Path) -> Source:
     except UserError as error:
         missing.append(f"The curves are not shown: {error}")
     try:
-        ordinary(path / ARCHITECTURE, LARGEST)
+        ordinary(path / ARCHITECTURE, LARGEST[ARCHITECTURE])
         architecture = Architecture.load(path / ARCHITECTURE)
     except UserError as error:
         missing.append(f"The widths are not shown: {error}")
@@ -141,19 +141,36 @@ def finite(value: float | None) -> float | None:
 def _log(path: Path) -> list[Epoch]:
     wrong = UserError(f"'{path / LOG}' is not as a run writes it; {REMEDY}.")
     try:
-        lines = [json.loads(line) for line in content(path / LOG, LARGEST).decode().splitlines() if line]
-    except (ValueError, RecursionError) as error:
+        lines = content(path / LOG, LARGEST[LOG]).decode().splitlines()
+        if len(lines) > MOST_EPOCHS:
+            raise UserError(f"'{path / LOG}' tells of {len(lines):,} epochs, and {MOST_EPOCHS:,} can be drawn.")
+        found = [_epoch(plain_json(line, finite=False)) for line in lines if len(line) <= LONGEST_LINE]
+    except ValueError as error:
         raise (error if isinstance(error, UserError) else wrong) from None
-    found = []
-    for line in lines:
-        if not isinstance(line, dict) or not isinstance(line.get("phase"), str) or type(line.get("epoch")) is not int:
-            raise wrong
-        numbers = {
-            name: float(value)
-            for name, value in line.items()
-            if type(value) in (int, float) and abs(value) < 1e300 and name != "epoch"
-        }
-        gates = line.get("gates")
-        counts = isinstance(gates, list) and len(gates) > 1 and all(type(n) is int and 0 <= n < 2**53 for n in gates)
-        found.append(Epoch(line["phase"], line["epoch"], numbers, gates if counts else None))
-    return found
+    if len(found) < len(lines) or None in found:
+        raise wrong
+    epochs = [epoch for epoch in found if epoch is not None]
+    if len({epoch.phase for epoch in epochs}) > MOST_PHASES:
+        raise UserError(f"'{path / LOG}' tells of more than {MOST_PHASES} phases, which no run has; {REMEDY}.")
+    return epochs
+
+
+def _epoch(line: Any) -> Epoch | None:
+    """What a line tells; None if it is not as a run writes it."""
+    if not isinstance(line, dict) or not isinstance(line.get("phase"), str) or type(line.get("epoch")) is not int:
+        return None
+    if len(line) > MOST_NUMBERS:
+        return None
+    numbers = {
+        name: float(value)
+        for name, value in line.items()
+        if type(value) in (int, float) and abs(value) < 1e300 and name != "epoch"
+    }
+    return Epoch(line["phase"], line["epoch"], numbers, _counts(line.get("gates")))
+
+
+def _counts(gates: Any) -> list[int] | None:
+    """How many gates were in each part, if that is told."""
+    if not isinstance(gates, list) or not 1 < len(gates) <= MOST_NUMBERS:
+        return None
+    return gates if all(type(n) is int and 0 <= n < 2**53 for n in gates) else None

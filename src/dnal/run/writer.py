@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 import dnal
 from dnal.base.atomic import append_text, refusal, target_of, temporary_files, write_text
 from dnal.base.errors import UserError
 from dnal.base.names import possible
+from dnal.run import config as settings_file
 from dnal.run import shape
-from dnal.run.config import Config, read_config, validated
+from dnal.run.config import read_config
 from dnal.run.details import details_of, written
 from dnal.run.files import (
     ARCHITECTURE,
@@ -34,6 +34,7 @@ from dnal.run.files import (
     SHAPE,
     write_tensors,
 )
+from dnal.run.foreseen import check_epochs, check_space
 from dnal.run.manifest import manifest_of
 from dnal.train.checkpoint import Checkpoints
 from dnal.train.listener import Listener
@@ -41,6 +42,7 @@ from dnal.train.listener import Listener
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
     from dnal.learned import Learned
+    from dnal.space.space import Space
 
 
 class RunWriter(Listener):
@@ -80,8 +82,8 @@ class RunWriter(Listener):
             return
         versions = {"dnal": dnal.__version__, "torch": str(torch.__version__)}
         document = {**versions, **self._job, **{k: v for k, v in settings.items() if k not in self._job}}
-        config = validated(Config, document, "the settings of this run")
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        check_epochs(settings)
+        text = settings_file.written(document)
         check_free(self.path, overwrite=self._overwrite)  # again: another job may have come first
         made = not self.path.exists()
         try:
@@ -101,6 +103,14 @@ class RunWriter(Listener):
             raise UserError(
                 f"the run folder '{self.path}' cannot be written ({reason}); choose another with --out."
             ) from None
+
+    def space(self, space: Space, ranges: list[dict[str, Any]]) -> None:
+        """Refuses a network of which a finished run could not be read.
+
+        Raises:
+            UserError: naming the file.
+        """
+        check_space(space)
 
     def latency(self, model: LatencyModel) -> None:
         self._latency = model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -84,14 +84,35 @@ class Bypass(NamedTuple):
         return False
 
 
+class Gone:
+    """What goes with several bypasses: a path is looked for by the modules around it, however many there are."""
+
+    def __init__(self, bypasses: Iterable[Bypass]) -> None:
+        self._at: dict[str, list[tuple[int, frozenset[str]]]] = {}
+        for number, one in enumerate(bypasses):
+            for path, _, children, _ in one.modules:
+                self._at.setdefault(path, []).append((number, frozenset(children)))
+
+    def removers(self, path: str) -> Iterator[int]:
+        """The numbers of the bypasses that remove the module or tensor at ``path``."""
+        outer, child = path, ""
+        while outer:
+            for number, children in self._at.get(outer, ()):
+                if child not in children:
+                    yield number
+            outer, _, child = outer.rpartition(".")
+
+
 def outermost(bypasses: Iterable[Bypass]) -> list[Bypass]:
     """Without those whose modules are gone already with another one's."""
     bypasses = list(bypasses)
-    return [
-        one
-        for one in bypasses
-        if not any(o is not one and all(o.removes(r.path) for r in one.modules) for o in bypasses)
-    ]
+    gone = Gone(bypasses)
+
+    def remains(number: int, one: Bypass) -> bool:
+        others = [set(gone.removers(r.path)) - {number} for r in one.modules]
+        return bool(others) and not set.intersection(*others)
+
+    return [one for number, one in enumerate(bypasses) if remains(number, one)]
 
 
 def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,13 @@ class Checkpoints:
         # Not save_file: its own temporary file would stay where a kill leaves it, under a name that nobody knows.
         write_bytes(self.folder / LAST, save(copies, metadata), before=self.folder / BEFORE)
 
-    def load(self) -> Tree | None:
+    def load(self, check: Callable[[Tree], None] = lambda tree: None) -> Tree | None:
         """The newest intact checkpoint, or None where there is none.
 
         Warns where a damaged one had to be left aside.
+
+        Args:
+            check: raises ValueError for a tree that nobody has saved: such a checkpoint is damaged too.
 
         Raises:
             UserError: both are damaged.
@@ -72,7 +76,8 @@ class Checkpoints:
                 continue
             try:
                 tree = _read(path)
-            except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
+                check(tree)
+            except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
                 damaged.append(name)
                 continue
             if damaged:
@@ -81,9 +86,7 @@ class Checkpoints:
                 )
             return tree
         if damaged:
-            raise UserError(
-                f"the checkpoints in '{self.folder}' are damaged ({', '.join(damaged)}); delete them to begin anew."
-            )
+            raise damage(self.folder, ", ".join(damaged))
         return None
 
     def clear(self) -> None:
@@ -92,13 +95,20 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
+def damage(folder: Path, what: str) -> UserError:
+    """The sentence for checkpoints from which no job can go on."""
+    return UserError(f"the checkpoints in '{folder}' are damaged ({what}); delete them to begin anew.")
+
+
 def _read(path: Path) -> Tree:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata["sha256"] != _digest(tensors, metadata["state"]):
         raise ValueError("the checksum differs")
-    tree: Tree = unpacked(tensors, json.loads(metadata["state"]))
+    tree = unpacked(tensors, json.loads(metadata["state"]))
+    if not isinstance(tree, dict):
+        raise TypeError("the state is no table")
     return tree
 
 
