@@ -291,10 +291,10 @@ def trade_off(
         settings = [plan.settings() | decided for plan in plans]
         for keeper, own in zip(keepers, settings, strict=True):
             keeper.check(_identity(own))
-        for own, listener in zip(settings, listeners, strict=True):
-            listener.start(own)
         if model is not None:
             everyone.latency(model)
+        for own, listener in zip(settings, listeners, strict=True):
+            listener.start(own)
 
         placed(network, fabric, example, order)
         job = Job(
