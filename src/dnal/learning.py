@@ -261,6 +261,11 @@ def trade_off(
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
         _check_trained(network, plans[0])
+        shares = shared_out(train, fabric)
+        if not len(shares) and any(any(plan.epochs) for plan in plans):
+            raise UserError(
+                "the training data give no batch; lower the batch size, add images, or use fewer processes."
+            )
         loss, metric = loss or F.cross_entropy, metric or accuracy
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
@@ -298,7 +303,7 @@ def trade_off(
 
         placed(network, fabric, example, order)
         job = Job(
-            fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
+            fabric, order, network, space, model, example, deployment, shares, val, test,
             loss, metric,
         )  # fmt: skip
         train_base(job, plans[0], keepers, settings, everyone)

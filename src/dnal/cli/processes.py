@@ -12,21 +12,27 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-def launched(devices: int | None, nodes: int | None, strategy: str, precision: str) -> Fabric | None:
+def launched(devices: int | None, nodes: int | None, strategy: str, precision: str, batch_size: int) -> Fabric | None:
     """One process per device, all of them started: by Fabric itself, by torchrun or by SLURM. None: this one alone.
 
     From here on every line of the command runs in each of them.
 
     Args:
         devices, nodes: per machine, and machines; None is what the launcher says, else 1.
+        batch_size: which all of them share.
 
     Raises:
-        UserError: what this machine or Fabric does not have.
+        UserError: what this machine or Fabric does not have, or a batch that is too small.
     """
     started = devices_and_nodes(os.environ)
     devices, nodes = devices or started[0], nodes or started[1]
     if devices * nodes == 1 and strategy == "auto":
         return None
+    if batch_size < devices * nodes:  # here, where there is one process that tells it, and nothing is begun
+        raise UserError(
+            f"a batch of {batch_size} cannot be shared by {devices * nodes} processes; give fewer --devices, or a "
+            f"--batch-size of {devices * nodes} or more."
+        )
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import STRATEGY_REGISTRY
 

@@ -51,7 +51,7 @@ def resume(
         _end(run, folders, report=report, quiet=quiet, as_json=as_json)
         return
     job = replace(_job(run, {folder: documents[folder] for folder in left}), checkpoint_every=checkpoint_every)
-    fabric = launched(devices, nodes, strategy, job.precision)
+    fabric = launched(devices, nodes, strategy, job.precision, job.batch_size)
     with ExitStack() as claims:
         if fabric is None or fabric.is_global_zero:
             _claim(claims, run, left)
