@@ -13,6 +13,7 @@ Every `dnal` is a fork of this process, which has imported everything: a start t
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import signal
@@ -26,8 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning.fabric
-import plotly.offline
 import torch
 
 from dnal.cli import main as program
@@ -35,9 +34,13 @@ from dnal.sweep import attempt as sweep
 from file_operations import MOMENTS, operations, watch
 from result_file import append_rows, read_rows
 
-__all__ = ["lightning", "plotly"]  # imported so that the forks need not
-
-COMMON = ["--limit-train", "128", "--epochs", "2,2,2", "--checkpoint-every", "1"]
+NEEDED = (
+    "lightning.fabric", "plotly.offline", "dnal.learning", "dnal.data", "dnal.latency", "dnal.report.page",
+    "dnal.cli.learn", "dnal.cli.resume", "dnal.cli.report", "dnal.cli.running", "dnal.cli.like", "dnal.cli.progress",
+    "dnal.cli.stopping", "dnal.run.trade_off",
+)  # fmt: skip
+"""Imported here, so that the forks need not."""
+COMMON = ["--limit-train", "192", "--epochs", "1,1,1", "--checkpoint-every", "1"]
 COMPARED = ("architecture.json", "model.safetensors")
 START, TRAINING, END, AGAIN = "start", "training", "end", "resume"
 PLAN = (START, END, START, AGAIN, TRAINING, END, START, TRAINING, END, AGAIN, TRAINING, END, START)
@@ -228,7 +231,7 @@ def killed(call: Call, where: str, draw: random.Random, counted: list[str], seco
     if where == AGAIN:
         moment = draw.choice(MOMENTS)
         by, status = call.go_on(at=draw.randint(1, 30), moment=moment)
-        steps, operation = [by], call.counted[-1]
+        steps, operation = [by], (call.counted or [""])[-1]
     by, resumed = call.go_on()
     return {
         "kind": call.kind.name,
@@ -267,6 +270,8 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out.absolute()
     torch.set_num_threads(1)
+    for name in NEEDED:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.chdir(folder)

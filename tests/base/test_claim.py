@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
-import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,21 +11,7 @@ import pytest
 
 from dnal.base.claim import LOCK, check_nobody_works, check_still_held, held
 from dnal.base.errors import UserError
-
-CONTEXT = multiprocessing.get_context("forkserver")
-
-
-def hold(folder: str, told: Connection, forks: bool) -> None:
-    """Holds a folder until it is killed; a child of its own lives on."""
-    with held(Path(folder)):
-        child = os.fork() if forks else -1
-        if child == 0:
-            told.close()
-            while True:
-                signal.pause()
-        told.send(child)
-        while True:
-            signal.pause()
+from holder import CONTEXT, holder
 
 
 def refused(folder: Path) -> None:
@@ -39,11 +22,7 @@ def refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("forks", [False, True])
 def test_it_is_its_holders_until_that_is_killed_whoever_it_forked(forks: bool, tmp_path: Path) -> None:
-    ours, theirs = CONTEXT.Pipe()
-    process = CONTEXT.Process(target=hold, args=(str(tmp_path), theirs, forks))
-    process.start()
-    child = ours.recv()
-    try:
+    with holder(tmp_path, forks=forks) as process:
         refused(tmp_path)
         process.kill()
         process.join()
@@ -52,9 +31,6 @@ def test_it_is_its_holders_until_that_is_killed_whoever_it_forked(forks: bool, t
         with held(tmp_path):
             pass
         assert not list(tmp_path.iterdir())
-    finally:
-        if forks:
-            os.kill(child, signal.SIGKILL)
 
 
 def test_the_holder_may_hold_it_again(tmp_path: Path) -> None:
