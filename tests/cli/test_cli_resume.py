@@ -13,8 +13,11 @@ import pytest
 from killed import Processes
 
 from cli_program import Program
+from dnal.base.errors import UserError
+from dnal.cli.resume import job_of_runs
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOCK, LOG, MODEL, REPORT, RESULT, TRADE_OFF
+from dnal.run.repeat import recorded
 from dnal.train.checkpoint import BEFORE, LAST, Checkpoints
 from holder import holder
 
@@ -241,3 +244,13 @@ def test_data_that_changed_are_refused(here: Path, dnal: Program) -> None:
     answer = dnal("resume", "run")
     assert answer.status == 2
     assert "are not those that the run began with" in answer.err
+
+
+def test_runs_whose_widths_a_bound_on_the_latency_decided_are_of_one_job(finished: Path) -> None:
+    document = recorded(finished)
+    timed = document.model_copy(update={"budget": "latency<=80%", "multiple": 8})
+    job = job_of_runs(finished, {finished: document, finished.parent: timed})
+    assert (job.multiple, job.budgets) == (None, ["macs<=30%", "latency<=80%"])
+    other = document.model_copy(update={"multiple": 8})
+    with pytest.raises(UserError, match="differ in more than their budgets"):
+        job_of_runs(finished, {finished: document, finished.parent: other})

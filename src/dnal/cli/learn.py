@@ -195,11 +195,10 @@ def learn(
 
     names = [job.recipe if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
     input_of(job.model, job.input)  # an unknown model is told before anything is started
-    fabric = launched(devices, nodes, strategy, job.precision, job.batch_size)
     folders = _folders(job, names, out, overwrite=overwrite)
-    if fabric is None or fabric.is_global_zero:
-        for folder in folders:
-            check_free(folder, overwrite=overwrite)
+    for folder in folders:
+        check_free(folder, overwrite=overwrite)
+    fabric = launched(devices, nodes, strategy, job.precision, job.batch_size)
     if fabric is not None:
         folders = fabric.broadcast(folders)
     run(

@@ -50,7 +50,7 @@ def resume(
     if not left:
         _end(run, folders, report=report, quiet=quiet, as_json=as_json)
         return
-    job = replace(_job(run, {folder: documents[folder] for folder in left}), checkpoint_every=checkpoint_every)
+    job = replace(job_of_runs(run, {folder: documents[folder] for folder in left}), checkpoint_every=checkpoint_every)
     fabric = launched(devices, nodes, strategy, job.precision, job.batch_size)
     with ExitStack() as claims:
         if fabric is None or fabric.is_global_zero:
@@ -89,7 +89,7 @@ def _left(folders: list[Path]) -> list[Path]:
     return [folder for folder in folders if not (folder / RESULT).is_file()]
 
 
-def _job(run: Path, documents: dict[Path, Recorded]) -> Job:
+def job_of_runs(run: Path, documents: dict[Path, Recorded]) -> Job:
     """The job of the runs that are not finished, which share their base.
 
     Raises:
@@ -98,10 +98,15 @@ def _job(run: Path, documents: dict[Path, Recorded]) -> Job:
     from dnal.cli.like import job_of
 
     jobs = [job_of(document, folder) for folder, document in documents.items()]
-    if any(replace(job, budgets=[], latency=None) != replace(jobs[0], budgets=[], latency=None) for job in jobs):
+    # Where nobody chose a multiple, a bound on the latency did for its own run; if nobody does, it is decided so again.
+    timed = any("latency" in (document.budget or "") for document in documents.values())
+    shared = [replace(job, budgets=[], latency=None) for job in jobs]
+    if timed and len({job.multiple for job in jobs}) > 1:
+        shared = [replace(job, multiple=None) for job in shared]
+    if any(job != shared[0] for job in shared):
         raise UserError(f"the runs in '{run}' differ in more than their budgets; resume each by itself.")
     return replace(
-        jobs[0],
+        shared[0],
         budgets=[document.budget for document in documents.values() if document.budget is not None],
         latency=next((job.latency for job in jobs if job.latency is not None), None),
     )
