@@ -75,11 +75,11 @@ def test_a_signal_to_one_stops_both(processes: Processes) -> None:
 
 def test_a_batch_too_small_for_all_is_told_once_and_nothing_is_begun(here: Path) -> None:
     answer = subprocess.run(
-        [sys.executable, "-m", "dnal", *JOB, "--batch-size", "1", "--out", "run"],
+        [sys.executable, "-m", "dnal", *JOB, "--batch-size", "3", "--out", "run"],
         cwd=here, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert answer.returncode == 2
-    assert answer.stderr == (
-        "dnal: a batch of 1 cannot be shared by 2 processes; give fewer --devices, or a --batch-size of 2 or more.\n"
-    )
+    assert answer.stderr.startswith("dnal: a batch of 3 is too small for 2 processes")
+    assert "a --batch-size of 4 or more" in answer.stderr
+    assert answer.stderr.count("\n") == 1
     assert list(here.iterdir()) == []

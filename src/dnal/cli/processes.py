@@ -11,6 +11,9 @@ from dnal.base.errors import UserError, suggestion
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+LEAST = 2
+"""Images of a batch for each of several processes: batch norm cannot train on one."""
+
 
 def launched(devices: int | None, nodes: int | None, strategy: str, precision: str, batch_size: int) -> Fabric | None:
     """One process per device, all of them started: by Fabric itself, by torchrun or by SLURM. None: this one alone.
@@ -28,10 +31,11 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
     devices, nodes = devices or started[0], nodes or started[1]
     if devices * nodes == 1 and strategy == "auto":
         return None
-    if batch_size < devices * nodes:  # here, where there is one process that tells it, and nothing is begun
+    processes = devices * nodes
+    if processes > 1 and batch_size < LEAST * processes:  # here one process tells it, and nothing is begun
         raise UserError(
-            f"a batch of {batch_size} cannot be shared by {devices * nodes} processes; give fewer --devices, or a "
-            f"--batch-size of {devices * nodes} or more."
+            f"a batch of {batch_size} is too small for {processes} processes, which need {LEAST} images each; give "
+            f"fewer --devices, or a --batch-size of {LEAST * processes} or more."
         )
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import STRATEGY_REGISTRY
