@@ -276,6 +276,11 @@ def trade_off(
         _check_trained(network, plans[0])
         if plans[0].init == "fresh":
             check_resettable(network)
+        shares = shared_out(train, fabric)
+        if not len(shares) and any(any(plan.epochs) for plan in plans):
+            raise UserError(
+                "the training data give no batch; lower the batch size, add images, or use fewer processes."
+            )
         loss, metric = loss or F.cross_entropy, metric or accuracy
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
@@ -316,14 +321,14 @@ def trade_off(
         for keeper, own in zip(keepers, settings, strict=True):
             keeper.check(_identity(own))
         _warn_of_other_code(keepers, str(decided["code"]))
-        for own, listener in zip(settings, listeners, strict=True):
-            listener.start(own)
         if model is not None:
             everyone.latency(model)
+        for own, listener in zip(settings, listeners, strict=True):
+            listener.start(own)
 
         placed(network, fabric, example, order)
         job = Job(
-            fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
+            fabric, order, network, space, model, example, deployment, shares, val, test,
             loss, metric,
         )  # fmt: skip
         train_base(job, plans[0], keepers, settings, everyone)

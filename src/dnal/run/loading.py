@@ -8,6 +8,7 @@ A list of shapes has no tensors: the network of one takes what its lines tell of
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,12 @@ def check_finished(path: Path, *names: str) -> None:
         UserError: naming the first.
     """
     for name in names:
-        if not os.path.lexists(path / name):
-            raise UserError(f"the run '{path}' is not finished: it has no {name}; run `dnal learn` again.")
+        if os.path.lexists(path / name):
+            continue
+        if os.path.lexists(path / RESULT):  # which is written last
+            raise UserError(f"the run '{path}' has no {name}, which a finished run has; {REMEDY}.")
+        going_on = shlex.join(["dnal", "resume", str(path)])
+        raise UserError(f"the run '{path}' is not finished: it has no {name}; `{going_on}` goes on with it.")
 
 
 def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:
