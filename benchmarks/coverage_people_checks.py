@@ -190,8 +190,9 @@ def macs(of: Subject) -> None:
         pairs.append(("compact", of.small, round(float(of.space.costs["macs"](of.chosen.open)))))
     wrong = []
     for name, network, said in pairs:
-        by_dnal = {dnal.macs(network, of.case.inputs(batch, of.case.sizes[0])) for batch in (TRACED, *BATCHES)}
-        by_torch = counted(network, of.case.inputs(1, of.case.sizes[0]))
+        batches, one = ((TRACED,), TRACED) if of.case.pairs else ((TRACED, *BATCHES), 1)
+        by_dnal = {dnal.macs(network, of.case.inputs(batch, of.case.sizes[0])) for batch in batches}
+        by_torch = counted(network, of.case.inputs(one, of.case.sizes[0])) // one
         of.found |= {f"macs_told_{name}": said, f"macs_by_torch_{name}": by_torch}
         if by_dnal != {said}:
             wrong.append(f"of the {name} network the space says {said}, dnal.macs {sorted(by_dnal)}")
@@ -287,7 +288,8 @@ def _by_hand(of: Subject, gated: dnal.Gated, inputs: Inputs) -> tuple[float, dic
     loss.backward()
     reached = [name for name in products if places[name].grad is not None]
     torch.autograd.backward([products[name] for name in reached], [places[name].grad for name in reached])
-    want = {name: p.grad for name, p in twin.named_parameters() if p.grad is not None}
+    trained = {name for name, p in of.network.named_parameters() if p.requires_grad}
+    want = {name: p.grad for name, p in twin.named_parameters() if name in trained and p.grad is not None}
     want |= {name: tensor.grad for name, tensor in raw.items() if name in want and tensor.grad is not None}
     return loss.item(), want, torch.zeros_like(s) if s.grad is None else s.grad
 

@@ -25,6 +25,8 @@ class Case:
         sizes: at which the network is checked, the first also where its Space is found; one where it takes no other.
         training: inputs for a step in training mode, where those are others (a detector wants its targets).
         torch_counts: whether torch's FlopCounterMode knows all of its products.
+        pairs: whether examples of a batch meet each other (all images with all texts), so that what one example costs
+            depends on the batch.
     """
 
     network: nn.Module
@@ -32,6 +34,7 @@ class Case:
     sizes: tuple[int, ...]
     training: Make | None = None
     torch_counts: bool = True
+    pairs: bool = False
 
 
 def generator(batch: int, size: int) -> torch.Generator:

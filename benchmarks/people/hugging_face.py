@@ -10,6 +10,7 @@ import transformers
 
 from people.case import Case, Inputs, Make, Network, generator, whole
 
+PAIRING = ("CLIPModel", "SiglipModel")
 V = 120
 """Tokens in every vocabulary."""
 BERT = {
@@ -81,7 +82,7 @@ def built(model: str, configuration: dict[str, Any], inputs: Make, sizes: tuple[
     network = kind(kind.config_class(**configuration))
     if checkpointing:
         network.gradient_checkpointing_enable()
-    return Case(network, inputs, sizes)
+    return Case(network, inputs, sizes, pairs=model in PAIRING)
 
 
 CLIP_TEXT = BERT | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "projection_dim": 24}
