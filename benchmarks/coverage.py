@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from coverage_process import asked
 
 HERE = Path(__file__).parent
 LISTS = (HERE / "coverage_zoo.txt", HERE / "coverage_more.txt")
@@ -85,24 +82,8 @@ def default_pixels(name: str) -> int:
 
 def measured(tool: str, network: Network, memory_gb: float, seconds: int) -> Row:
     """The columns of one tool for one network."""
-    code = f"import coverage_tools as c; c.main({tool!r}, {network.name!r}, {network.pixels}, {memory_gb}, {seconds})"
-    process = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=HERE,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    found: dict[str, object] = {}
-    for line in process.stdout.splitlines():
-        if line.startswith("{"):
-            found |= json.loads(line)
-    if process.returncode == -signal.SIGALRM:
-        found |= {"status": "timeout", "reason": f"longer than {seconds} s in its stage '{found.get('stage')}'"}
-    elif process.returncode:
-        last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-        found |= {"status": "oom" if "alloc" in last else "crash", "reason": last[:200]}
+    call = f"import coverage_tools as c; c.main({tool!r}, {network.name!r}, {network.pixels}, {memory_gb}, {seconds})"
+    found = asked(call, seconds)
     row = {f"{tool} {column}": text(found.get(column)) for column in COLUMNS[tool]}
     return row | ({"params": text(found["params"])} if "params" in found else {})
 

@@ -79,7 +79,7 @@ class Standardised(nn.Conv2d):
 def test_weights_that_a_convolution_computes_are_found_and_replaced() -> None:
     original = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3))
     images = torch.randn(2, 3, 12, 12)
-    found = weights.computed_weights(original, images)
+    found = weights.computed_weights(original, lambda network: network(images))
     assert list(found) == ["2.weight"]
     expected = original(images)
     assert torch.allclose(weights.WithWeights(original, found)(images), expected)
