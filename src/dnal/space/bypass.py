@@ -17,11 +17,16 @@ def within(path: str, module: str) -> bool:
     return path == module or path.startswith(f"{module}.")
 
 
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The first argument, which may have been given by name."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
 class Zero(nn.Module):
     """Zeros like its first argument, in new memory."""
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return torch.zeros_like(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.zeros_like(_first(args, kwargs))
 
 
 class First(nn.Module):
@@ -31,7 +36,8 @@ class First(nn.Module):
         super().__init__()
         self.results = results
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        x = _first(args, kwargs)
         return (x, *[None] * (self.results - 1)) if self.results else x
 
     def extra_repr(self) -> str:
