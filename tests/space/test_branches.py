@@ -339,11 +339,11 @@ class Timed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.time = nn.Conv2d(6, 6, 3, padding=1), nn.Linear(4, 6)
-        self.norm, self.second = nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3, padding=1)
+        self.enter, self.first, self.time = nn.GroupNorm(1, 6), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(4, 6)
+        self.norm, self.second = nn.GroupNorm(1, 6), nn.Conv2d(6, 6, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.first(x) + self.time(torch.ones(x.size(0), 4))[..., None, None]
+        hidden = self.first(self.enter(x)) + self.time(torch.ones(x.size(0), 4))[..., None, None]
         return (x + self.second(self.norm(hidden).relu())) / 2
 
 
