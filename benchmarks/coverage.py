@@ -2,9 +2,10 @@
 
 Every network of the lists runs in a process of its own with one thread, a limit of memory and a limit of time for each
 stage. dnal: seconds of analysis, variables, share of the MACs in layers that can shrink, and whether the network with
-half of its variables removed computes what the original computes with the same parameter slices at zero
-(`coverage_exact.py`). Torch-Pruning: whether the network still runs after half its channels are pruned as its README
-shows, with no hints for the model. Rows that the result file has already are kept.
+half of its variables removed computes what the original computes with the same parameter slices at zero, and how far
+its MACs are from those that were told (`coverage_exact.py`). Torch-Pruning: whether the network still runs after half
+its channels are pruned as its README shows, with no hints for the model. Rows that the result file has already are
+kept.
 
 python benchmarks/coverage.py benchmarks/coverage_zoo.txt benchmarks/coverage_more.txt --out benchmarks/coverage.csv
 python benchmarks/coverage.py --report
@@ -27,11 +28,12 @@ LISTS = (HERE / "coverage_zoo.txt", HERE / "coverage_more.txt")
 COLUMNS = {
     "dnal": (
         "status", "seconds", "variables", "groups", "removable_share", "difference", "control", "second_size",
-        "peak_mb", "reason", "fixed_because",
+        "macs", "peak_mb", "reason", "fixed_because",
     ),
     "torch-pruning": ("status", "seconds", "macs_share", "params_share", "peak_mb", "reason"),
 }  # fmt: skip
 LOW = 0.85
+ROUNDING = 1e-6
 
 Row = dict[str, str]
 
@@ -148,6 +150,9 @@ def report(rows: list[Row]) -> list[str]:
             f"  removable share >= {LOW} of {enough} of the exact ones"
             + (f", the least {shares[0]:.2f}, the median {shares[len(shares) // 2]:.2f}" if shares else "")
         )
+        apart = [row["network"] for row in asked if row.get("dnal macs") and float(row["dnal macs"]) > ROUNDING]
+        if apart:
+            lines.append(f"  MACs are not those that were told, or not those that torch counts, of {', '.join(apart)}")
         if seconds:
             lines.append(f"  seconds of analysis: median {seconds[len(seconds) // 2]:.1f}, longest {seconds[-1]:.1f}")
     peers = [row for row in rows if row.get("torch-pruning status")]

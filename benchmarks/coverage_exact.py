@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
 from coverage_weights import WithWeights, computed_weights
@@ -26,13 +28,16 @@ LARGER = (32, 64)
 
 @dataclass(frozen=True)
 class Verdict:
-    """``exact``, or the reason why not; ``difference`` relative to the largest output; the second input's pixels."""
+    """``exact``, or the reason why not; ``difference`` relative to the largest output; the second input's pixels;
+    ``macs``, how far what the space says of half the variables, what dnal counts and what torch counts on the compact
+    network are apart, relative to the last."""
 
     exact: bool
     difference: float
     control: float
     second_size: int | None
     reason: str
+    macs: float = float("nan")
 
 
 def randomise(network: nn.Module) -> nn.Module:
@@ -126,7 +131,20 @@ def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
     control, _ = _apart(with_zeros(network, space, other.open, images), small, images)
     if not reason and not (control > 0 and control >= CLOSER * worst):
         reason = f"the negative control differs by {control:.1e} only, the right choice by {worst:.1e}"
-    return Verdict(not reason, worst, control, second, reason)
+    return Verdict(not reason, worst, control, second, reason, _macs_apart(space, chosen, small, images))
+
+
+def _macs_apart(space: dnal.Space, chosen: dnal.Architecture, small: nn.Module, images: Tensor) -> float:
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # torch counts nothing in its fused attention
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            outputs(small, images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    counted = counter.get_total_flops() / 2 / len(images)
+    told = float(space.costs["macs"](chosen.open)), float(dnal.macs(small, images)), counted
+    return (max(told) - min(told)) / counted if counted else float("inf")
 
 
 def _apart(zero: nn.Module, small: nn.Module, images: Tensor) -> tuple[float, str]:

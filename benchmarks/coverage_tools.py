@@ -76,6 +76,7 @@ def of_dnal(name: str, pixels: int, seconds: int) -> None:
         difference=f"{verdict.difference:.1e}",
         control=f"{verdict.control:.1e}",
         second_size=verdict.second_size,
+        macs=f"{verdict.macs:.1e}",
         reason=verdict.reason,
     )
 

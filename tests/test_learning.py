@@ -252,6 +252,7 @@ def named_loss(outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
         ({"val": [({"image": X}, Y)]}, "whose inputs are one tensor"),
         ({"train": iter(PAIRS)}, "the training data have no length"),
         ({"val": iter(PAIRS), "steps": "alternating"}, "the validation data have no length"),
+        ({"train": []}, "the training data give no batch"),
         ({"val": []}, "the validation data give no batch"),
         ({"test": []}, "the test data give no batch"),
         ({"val": [(X, F.one_hot(Y).float())]}, "give a metric"),

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.ao import quantization
+from torch.nn.utils import parametrize, prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
 
@@ -55,3 +57,31 @@ def test_other_layers_keep_their_reasons() -> None:
     space = dnal.Space.of(whole, torch.randn(2, 3, 8, 8))
     reasons = {fixed.name: fixed.reason for fixed in space.fixed}
     assert "it reads the network's input" in reasons["0.weight"]
+
+
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_masks_of_torch_are_refused_with_what_to_call(name: str) -> None:
+    whole, images = network(lambda layer: layer), torch.randn(2, 3, 8, 8)
+    prune.random_unstructured(whole[0], name, 0.3)
+    whole(images)
+    with pytest.raises(dnal.UserError, match=rf"'0' computes its {name}; call .*prune\.remove\(layer, '{name}'\)"):
+        dnal.Space.of(whole, images)
+    prune.remove(whole[0], name)
+    assert dnal.Space.of(whole, images).num_variables == 8 + 6
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization")
+def test_a_network_prepared_for_quantisation_is_told_the_other_order() -> None:
+    def prepared(network: nn.Module) -> nn.Module:
+        network.train().qconfig = quantization.get_default_qat_qconfig("x86")
+        return quantization.prepare_qat(network)
+
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+    loader = DataLoader(TensorDataset(images, labels), 2)
+    with pytest.raises(dnal.UserError, match="preparation for quantisation put there: remove channels first"):
+        dnal.learn(prepared(network(lambda layer: layer)), loader, loader, epochs=(1, 1, 1))
+    whole = network(lambda layer: layer)
+    small = dnal.compact(whole, dnal.Architecture.random(dnal.Space.of(whole, images), keep=0.5))
+    twin = prepared(small)
+    twin(images).sum().backward()
+    assert quantization.convert(twin.eval())[0].weight().is_quantized

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 
 import dnal
 from dnal.base.errors import UserError
-from dnal.run.config import Config, Size, read_yaml, validated
+from dnal.run.config import Config, Size, Text, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
 from dnal.train.listener import Listener
 
@@ -27,13 +27,13 @@ class Recorded(Config):
 
     model_config = ConfigDict(extra="forbid")
 
-    budget: str | None
-    method: str
+    budget: Text | None
+    method: Text
     init: Literal["trained", "fresh"]
     recipe: Literal["budget", "paper"]
     epochs: Annotated[list[Epochs], Field(min_length=3, max_length=3)]
     lr: Rate
-    rates: list[Rate]
+    rates: Annotated[list[Rate], Field(max_length=3)]
     lambda_: Annotated[float, Field(ge=0)] | None = Field(alias="lambda")
     base_is_trained: bool
     distil: bool
@@ -41,12 +41,12 @@ class Recorded(Config):
     least: int | float
     multiple: Size
     depth: bool
-    precision: str
+    precision: Text
     memory_format: Literal["channels_last", "contiguous"]
     threads: Size
-    device: str
+    device: Text
     processes: Size
-    input_shape: list[Size]
+    input_shape: Annotated[list[Size], Field(max_length=8)]
     code: str | None = None
     variables: int
     branches: int

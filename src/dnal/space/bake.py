@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
@@ -140,6 +141,9 @@ def remedy(layer: nn.Module) -> str | None:
     """The call after which a layer whose weight torch's own utilities compute is a plain one; None for others."""
     if parametrize.is_parametrized(layer, "weight"):
         return "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+    for hook in layer._forward_pre_hooks.values():
+        if isinstance(hook, BasePruningMethod):
+            return f"torch.nn.utils.prune.remove(layer, '{hook._tensor_name}')"
     hooks = [type(hook) for hook in layer._forward_pre_hooks.values()]
     for kind, name in ((WeightNorm, "remove_weight_norm"), (SpectralNorm, "remove_spectral_norm")):
         if kind in hooks:

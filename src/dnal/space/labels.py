@@ -134,6 +134,25 @@ def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
     return layer
 
 
+def rows(layers: Sequence[Tensor], dim: int) -> Tensor | None:
+    """The labels along a dimension, a row for each index, shape (size, any), or None; as many columns as the
+    layer has entries along its other dimensions."""
+    for layer in layers:
+        dims = signature(layer)
+        if dim in dims:
+            return core(layer, dims).movedim(dims.index(dim), 0).reshape(layer.size(dim), -1)
+    return None
+
+
+def per_index(rows: Tensor) -> Tensor | None:
+    """One variable for each index, of the variables in its row, -1 = fixed. A dimension whose indices all hold the same
+    variables (the positions beside heads that leave) keeps its size, None; an index that holds a fixed channel
+    stays."""
+    if bool((rows < 0).all()) or (rows.size(1) > 1 and bool((rows == rows[:1]).all())):
+        return None
+    return torch.where((rows < 0).any(1), -1, rows[:, 0])
+
+
 def compressed(layer: Tensor) -> Tensor:
     """The same labels with stride 0 along every dimension where they are constant."""
     if layer.numel() == 0:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dnal.space.bypass import Bypass
+from dnal.space.fast_path import may_take_it
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
@@ -109,6 +110,21 @@ class Probe:
             trains = runs_in_training(copied(self.network), self.inputs) is None
         return self._failing(runs, len(groups)) if trains else []
 
+    def failing_as_run(
+        self,
+        sources: Sources,
+        sizes: Sequence[SizeRule],
+        groups: Sequence[Tensor],
+        off: Sequence[Tensor],
+        variables: int,
+    ) -> list[int]:
+        """The groups from which removing the variables ``off`` is not exact where torch takes its fast path."""
+
+        def exact(chosen: Sequence[int]) -> bool:
+            return self._exact_as_run(kept_indices(sources, _open_without(off, chosen, variables), sizes))
+
+        return self._failing(exact, len(groups)) if may_take_it(self.network) else []
+
     def failing_bypasses(
         self, sources: Sources, sizes: Sequence[SizeRule], bypasses: Sequence[Bypass], open_variables: Tensor
     ) -> list[int]:
@@ -117,10 +133,11 @@ class Probe:
 
         def exact(chosen: Sequence[int]) -> bool:
             kept = kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen])
-            if not self._exact(kept):
+            if not self._exact(kept) or (fast and not self._exact_as_run(kept)):
                 return False
             return not trains or runs_in_training(removed(self.network, kept), self.inputs, gradients=True) is None
 
+        fast = may_take_it(self.network)
         # A candidate that is gone, and zeros, are nothing to write into.
         passing = any(replacement.kind in ("chain", "first") for one in bypasses for replacement in one.modules)
         with comparable(self.inputs):
@@ -180,6 +197,25 @@ class Probe:
                 return False
         return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
 
+    def _exact_as_run(self, kept: Kept) -> bool:
+        """The same where torch takes its fast path, as far as that gives the original's own results: where it leaves
+        out what is padding, the two may differ."""
+        with evaluating(self.network):
+            usual = self._reference(kept)
+        with evaluating(self.network, fast_path=True):
+            try:
+                reference = self._zeroed(kept)
+            except Exception as error:  # the original itself does not run in this way
+                logger.debug("the network does not take torch's fast path: %s", error)
+                return True
+            try:
+                torch.manual_seed(1)
+                result = held_tensors(call(removed(self.network, kept), cloned(self.inputs)))
+            except Exception as error:  # whatever code that asks a module for what it no longer has raises
+                logger.debug("a probe failed on torch's fast path: %s", error)
+                return False
+        return agree_where_sure(usual, reference, result)
+
     def _reference(self, kept: Kept) -> list[Tensor]:
         """The outputs with zeroed slices; those of the latest channels asked for are remembered."""
         key = hash(
@@ -189,14 +225,17 @@ class Probe:
             )
         )
         if key not in self._references:
-            zero = zeroed(self.network, kept)
-            places = slots(self.network, zero)
-            torch.manual_seed(1)
-            out = call(lambda *a, **k: call_with(self.network, zero, places, a, k), cloned(self.inputs))
+            found = self._zeroed(kept)
             while len(self._references) >= REMEMBERED:
                 del self._references[next(iter(self._references))]
-            self._references[key] = held_tensors(out)
+            self._references[key] = found
         return self._references[key]
+
+    def _zeroed(self, kept: Kept) -> list[Tensor]:
+        zero = zeroed(self.network, kept)
+        places = slots(self.network, zero)
+        torch.manual_seed(1)
+        return held_tensors(call(lambda *a, **k: call_with(self.network, zero, places, a, k), cloned(self.inputs)))
 
 
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
@@ -241,6 +280,21 @@ def close(reference: Tensor, result: Tensor) -> bool:
     tolerance = max(TOLERANCE, 8 * torch.finfo(reference.dtype).eps)  # coarse only where the network insists on it
     bound = tolerance * reference.abs().amax() if reference.numel() else reference.new_zeros(())
     return bool(((reference - result).abs() <= bound).all())
+
+
+def agree_where_sure(usual: Sequence[Tensor], reference: Sequence[Tensor], result: Sequence[Tensor]) -> bool:
+    """:func:`close` for each reference and result, where the reference is as usual."""
+    if not len(usual) == len(reference) == len(result):
+        return False
+    for one, other, made in zip(usual, reference, result, strict=True):
+        if one.shape != other.shape or other.shape != made.shape:
+            return False
+        sure = one == other
+        if one.is_floating_point() and one.numel():
+            sure |= (one - other).abs() <= TOLERANCE * one.abs().amax()
+        if not close(other.masked_fill(~sure, 0), made.masked_fill(~sure, 0)):
+            return False
+    return True
 
 
 def randomised(network: nn.Module) -> nn.Module:

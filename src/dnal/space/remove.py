@@ -10,8 +10,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from dnal.space.bake import baked
-from dnal.space.bypass import Bypass, bypass
+from dnal.space.bypass import Bypass, Gone, bypass
 from dnal.space.copying import deep_copy
+from dnal.space.fast_path import leave_it
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
 from dnal.space.sizes import Change, SizeRule, changes
@@ -35,10 +36,11 @@ class Kept(dict[str, tuple[Tensor | None, ...]]):
         self.sizes = list(sizes)
         self.baked = list(baked)
         self.bypasses = list(bypasses)
+        self._gone = Gone(self.bypasses)
 
     def removes(self, path: str) -> bool:
         """Whether the module or tensor at ``path`` goes with a branch."""
-        return any(one.removes(path) for one in self.bypasses)
+        return any(True for _ in self._gone.removers(path))
 
     def left(self, name: str, shape: Sequence[int]) -> tuple[int, ...]:
         """The sizes of tensor ``name`` after removal, whose sizes are ``shape`` before; zeros where it goes with a
@@ -100,6 +102,7 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
     for ours, original in zip(small.modules(), network.modules(), strict=True):
         ours.training = original.training
     bypass(small, kept.bypasses)
+    leave_it(small)
     return small
 
 

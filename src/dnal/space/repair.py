@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from dnal.base.errors import UserError
 from dnal.space.graphs import set_in_graph
 from dnal.space.sizes import SIZED, Argument, Attribute, Change, function_name, numbers, with_numbers
+from dnal.space.unscriptable import refuse_scripting, refuse_symbols
 
 
 class Rewrites(dict[Argument, tuple[int, int, bool]]):
@@ -48,6 +49,20 @@ class Rewrites(dict[Argument, tuple[int, int, bool]]):
                 self.used.add(target)
                 return given // old * new
         return given
+
+    def add(self, change: Change) -> None:
+        """Corrects a number that the code gives, or what earlier removals have made of it."""
+        target = change.target
+        assert isinstance(target, Argument)
+        every = target._replace(which=-1)
+        own = {
+            known: old
+            for known, (old, new, _) in self.items()
+            if known._replace(which=-1) == every and new == change.old
+        }
+        self[target] = (own.get(target, own.get(every, change.old)), change.new, change.multiple)
+        for known, old in own.items() if target == every else []:
+            self[known] = (old, change.new, change.multiple)
 
 
 class Rewriter(TorchFunctionMode):
@@ -82,13 +97,20 @@ def repaired_class(kind: type[nn.Module]) -> type[nn.Module]:
 
     @functools.wraps(kind.forward)  # its arguments have names that exporters look for
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        refuse_symbols(self, (*args, *kwargs.values()))
         with Rewriter(self.rewritten_sizes):  # type: ignore[arg-type]
             return kind.forward(self, *args, **kwargs)
 
     def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
         return _restored, (kind,), self.__getstate__()
 
-    members = {"forward": forward, "__reduce_ex__": reduce, "__module__": kind.__module__, "__doc__": kind.__doc__}
+    members = {
+        "forward": forward,
+        "__reduce_ex__": reduce,
+        "__prepare_scriptable__": refuse_scripting,
+        "__module__": kind.__module__,
+        "__doc__": kind.__doc__,
+    }
     _REPAIRED[kind] = type(kind.__name__, (kind,), members)
     return _REPAIRED[kind]
 
@@ -118,10 +140,10 @@ def repair(network: nn.Module, changes: Iterable[Change]) -> None:
             else:
                 _set(module, change.target, change)
             continue
-        if "rewritten_sizes" not in vars(module):
-            vars(module)["rewritten_sizes"] = Rewrites()
+        rewrites: Rewrites = vars(module).setdefault("rewritten_sizes", Rewrites())
+        if type(module) not in _REPAIRED.values():
             module.__class__ = repaired_class(type(module))
-        module.rewritten_sizes[change.target] = (change.old, change.new, change.multiple)  # type: ignore
+        rewrites.add(change)
     for graph in graphs:
         graph.recompile()
 

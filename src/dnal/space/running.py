@@ -33,17 +33,18 @@ def call(network: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in eval mode without gradients; each module's own mode is restored afterwards."""
+def evaluating(network: nn.Module, *, fast_path: bool = False) -> Iterator[None]:
+    """The network in eval mode without gradients; each module's own mode is restored afterwards. ``fast_path``: as the
+    user runs it; otherwise without torch's fused attention, one operation that no rule could look into."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is one fused operation that no rule could look into
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled and fast_path)
     try:
         with torch.no_grad(), quiet(network):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+        torch.backends.mha.set_fastpath_enabled(enabled)
         network.train(modes[network])  # some exchange their code, such as torchvision's feature extractors
         for module, mode in modes.items():
             module.training = mode
@@ -154,10 +155,11 @@ def copied(network: nn.Module) -> nn.Module:
         return deep_copy(network)
     except Exception as error:  # whatever the user's own objects raise
         for path, module in network.named_modules():
-            weight = vars(module).get("weight")  # in the place of a parameter, with a gradient
-            if isinstance(weight, Tensor) and not weight.is_leaf and remedy(module) is not None:
+            held = [name for name, x in vars(module).items() if isinstance(x, Tensor) and not x.is_leaf]
+            call = remedy(module) if held else None  # in the place of a parameter, with a gradient
+            if call is not None:
                 raise UserError(
-                    f"the network cannot be copied as long as '{path}' computes its weight; call {remedy(module)} "
-                    "first, for every layer that does."
+                    f"the network cannot be copied as long as '{path}' computes its {held[0]}; call {call} first, for "
+                    "every layer that does."
                 ) from error
         raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error

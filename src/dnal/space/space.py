@@ -187,7 +187,7 @@ class Space:
                 (
                     m.factor,
                     [
-                        *(side if isinstance(side, int) else of_label[side] for side in m.sides),
+                        *m.counts(of_label),
                         *gates_of(branches, m.path),
                     ],
                 )
@@ -359,6 +359,8 @@ def _fitted(
             off = uneven(found.groups, 0.25)
             for group in probe.failing_in_training(sources, sizes, found.groups, off, variables):
                 reasons[group] = "without it training mode fails, in code that runs only there (probe)"
+            for group in probe.failing_as_run(sources, sizes, found.groups, off, variables):
+                reasons[group] = "its removal changes the output where torch takes its fast path (numeric probe)"
         if not reasons:
             return found, sizes
         for group, reason in reasons.items():
@@ -444,7 +446,7 @@ def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
 def _counted(trace: Trace) -> int:
     total = 0.0
     for m in trace.multiplications:
-        total += m.factor * math.prod(side if isinstance(side, int) else side.numel() for side in m.sides)
+        total += m.factor * math.prod(side if isinstance(side, int) else side.size(0) for side in m.sides)
     return round(total)
 
 

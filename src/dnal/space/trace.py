@@ -23,7 +23,7 @@ from torch.utils.flop_counter import flop_registry
 
 from dnal.space.graphs import Graphs
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
-from dnal.space.labels import Ledger, along, core, matched, signature
+from dnal.space.labels import Ledger, along, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
 from dnal.space.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
@@ -33,6 +33,16 @@ logger = logging.getLogger(__name__)
 
 KERNEL = "it runs along a kernel"
 """The reason of dimensions that are no channels at all; not worth listing."""
+
+
+PREPARED = "which a preparation for quantisation put there: remove channels first, and prepare what comes out"
+HINTS = {
+    "_fused_moving_avg_obs_fq_helper": PREPARED,
+    "fake_quantize_per_channel_affine_cachemask": PREPARED,
+    "_fake_quantize_learnable_per_tensor_affine": PREPARED,
+    "_fake_quantize_learnable_per_channel_affine": PREPARED,
+}
+"""What to do about operations that have no rule, and need none."""
 
 
 @dataclass(slots=True)
@@ -49,12 +59,23 @@ class Value:
 @dataclass(frozen=True, slots=True)
 class Multiplication:
     """Multiply-accumulates of one convolution or matrix product: ``factor`` times the product of its ``sides``
-    (outputs, inputs, for a matrix product also rows); a side is labels (n,), or a count where it has no labels."""
+    (outputs, inputs, for a matrix product also rows); a side is labels, (n,) or a row for each index, (n, any), or a
+    count where it has no labels."""
 
     name: str
     factor: float
     sides: tuple[Tensor | int, ...]
     path: str = ""  # the module that ran it
+
+    def counts(self, of_label: Tensor) -> list[Tensor | int]:
+        """The sides in terms of variables: ids, (n,), or a count."""
+        found: list[Tensor | int] = []
+        for side in self.sides:
+            ids = of_label[side] if isinstance(side, Tensor) else None
+            if ids is not None and ids.dim() == 2:
+                ids = per_index(ids)
+            found.append(ids if ids is not None else side if isinstance(side, int) else side.size(0))
+        return found
 
 
 @dataclass(slots=True)
@@ -232,7 +253,7 @@ class Trace(TorchDispatchMode):
         else:
             self._count(step, given)
             if labelled:
-                self._give_up(step, labelled, "an operation without a rule")
+                self._give_up(step, labelled, HINTS.get(step.name, "an operation without a rule"))
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
@@ -459,8 +480,13 @@ class Trace(TorchDispatchMode):
             if own is not None and int(own[0]) in wanted
         ]
 
+    def side(self, tensor: Tensor, dim: int) -> Side:
+        """The side of a product that counts the indices of a dimension, whatever their labels; ties nothing."""
+        return tensor, dim, rows(self.value(tensor).layers, dim)
+
     def multiply(self, name: str | None, factor: float, *sides: Side) -> None:
-        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
+        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None), for
+        which :meth:`side` finds those that nobody has asked for."""
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
         self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path))

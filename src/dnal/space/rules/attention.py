@@ -45,9 +45,8 @@ def batched_product(t: Trace, c: Call) -> None:
     if c.name == "baddbmm":
         t.put(c.out, t.meet(c.out.shape, [c.out, c.args[0]]))
     name = names[0] or names[1] if (names[0] is None) != (names[1] is None) else None
-    if heads is not None:  # whole heads leave, so that the other sides count as they are
-        sizes = left.size(1) * left.size(2) * right.size(2)
-        t.multiply(name, sizes / t.batch, (left, 0, heads))
+    if heads is not None:
+        t.multiply(name, 1 / t.batch, (left, 0, heads), t.side(left, 1), t.side(right, 2), t.side(right, 1))
     else:
         sides = (left, 1, t.axis(left, 1)), (right, 2, t.axis(right, 2)), (right, 1, t.axis(right, 1))
         t.multiply(name, left.size(0) / t.batch, *sides)
@@ -70,6 +69,14 @@ def attention(t: Trace, c: Call) -> None:
         t.settled(tensor, (-2, -1), reason)
     t.settled(value, (-2,), reason)
     heads = [t.axis(x, 1) for x in (query, key, value)]
+    batches = [t.axis(x, 0) for x in (query, key, value)]
+    if any(x is not None for x in batches):
+        same = all(x is not None and x.numel() == query.size(0) for x in batches)
+        for labels in batches:
+            if same and labels is not None:
+                t.ledger.tie(labels, batches[0])  # type: ignore[arg-type]
+            else:
+                t.ledger.freeze(labels, reason)
     for tensor, labels in zip((key, value), heads[1:], strict=True):
         # Grouped queries: those that share a head of the keys and values leave with it.
         shared = query.size(1) // tensor.size(1)
@@ -83,6 +90,6 @@ def attention(t: Trace, c: Call) -> None:
     layers = [carried(x, (*x.shape[:2], *out.shape[2:]), [2]) for x in t.value(value).layers if 2 not in signature(x)]
     shared = out.size(1) // value.size(1)
     t.put(out, layers if shared == 1 else [compressed(x.repeat_interleave(shared, 1)) for x in layers])
-    pairs = query.size(0) * query.size(2) * key.size(2) / t.batch
-    for width in (query.size(3), value.size(3)):
-        t.multiply(None, pairs * width, (query, 1, heads[0]))
+    for wide in (query, value):
+        sides = [t.side(query, 0), t.side(query, 1), t.side(query, 2), t.side(key, 2), t.side(wide, 3)]
+        t.multiply(None, 1 / t.batch, *sides)
