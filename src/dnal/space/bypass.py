@@ -18,6 +18,11 @@ def within(path: str, module: str) -> bool:
     return path == module or path.startswith(f"{module}.")
 
 
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The first argument, which may have been given by name."""
+    return args[0] if args else next(iter(kwargs.values()))
+
+
 class Zero(nn.Module):
     """Zeros like its first argument, in new memory. Like :class:`First` it has the settings of the module in whose
     place it stands, and None for each of its tensors: code that runs a module may ask it (torch's encoder asks its
@@ -25,8 +30,8 @@ class Zero(nn.Module):
 
     __prepare_scriptable__ = refuse_scripting
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return torch.zeros_like(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.zeros_like(_first(args, kwargs))
 
 
 class First(nn.Module):
@@ -38,7 +43,8 @@ class First(nn.Module):
         super().__init__()
         self.results = results
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        x = _first(args, kwargs)
         return (x, *[None] * (self.results - 1)) if self.results else x
 
     def extra_repr(self) -> str:

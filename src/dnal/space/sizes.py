@@ -176,9 +176,10 @@ def _one(rules: Sequence[SizeRule | None]) -> SizeRule | None:
 
 
 def changes(rules: Iterable[SizeRule], open_variables: Tensor) -> list[Change]:
-    """The numbers that change where exactly ``open_variables`` stay, and those that must not."""
+    """The numbers that change where exactly ``open_variables`` stay, and those that must not. What counts channels
+    that are all gone, with the branch that held them, counts none of them any more."""
     known = [(rule, rule.change(open_variables)) for rule in rules]
-    return [change for rule, change in known if change.old != change.new or rule.pinned]
+    return [change for rule, change in known if change.new and (change.old != change.new or rule.pinned)]
 
 
 def numbers(tree: Any) -> list[int]:

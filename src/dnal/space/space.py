@@ -395,7 +395,7 @@ def _branches(
             bad = set(probe.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
             for n in bad:
                 del good[chosen[n]]
-    return [Branch(found[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
+    return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
 
 
 def _helped(
