@@ -9,6 +9,7 @@ end, so the order of the trace does not matter.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -74,6 +75,12 @@ class Ledger:
             self._ties = []
         self._root = root
         return root
+
+    def owned(self, first: int, labels: Tensor) -> Tensor:
+        """The labels, those from ``first`` on replaced by the smallest one that they are tied to so far; settles
+        nothing."""
+        root = copy.copy(self).roots()
+        return torch.where(labels < first, labels, root[labels])
 
     def solve(self) -> tuple[Tensor, dict[int, str]]:
         """Returns the class of every label (see :meth:`roots`) and, for frozen classes, the reason."""

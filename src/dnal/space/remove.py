@@ -148,7 +148,11 @@ def _group_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> No
 
 def _recurrent(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, nn.RNNBase)
-    module.input_size = module.get_parameter("weight_ih_l0").size(1)  # its forward compares with that
+    shape = {name: getattr(module, f"weight_{name}_l0").shape for name in ("ih", "hh", *["hr"] * (module.proj_size > 0))}
+    module.input_size = shape["ih"][1]
+    module.hidden_size = shape.get("hr", shape["hh"])[1]
+    module.proj_size = shape["hr"][0] if module.proj_size else 0
+    module.flatten_parameters()  # on a GPU they are one block of memory
 
 
 def _recurrent_cell(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:

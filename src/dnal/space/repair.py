@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dnal.base.errors import UserError
-from dnal.space.sizes import SIZED, Argument, Attribute, Change, numbers, with_numbers
+from dnal.space.sizes import Argument, Attribute, Change, numbers, sized, with_numbers
 
 
 class Rewrites(dict[Argument, tuple[int, int, bool]]):
@@ -53,14 +53,15 @@ class Rewriter(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in SIZED and args and isinstance(args[0], Tensor):
-            count = len(numbers((args[1:], kwargs)))
+        first = sized(name, args)
+        if first is not None:
+            count = len(numbers((args[first:], kwargs)))
             which = self._calls[name, count]
             self._calls[name, count] += 1
             rest, kwargs = with_numbers(
-                (args[1:], kwargs), lambda p, n: self._rewrites.number(Argument(name, count, p, which), n)
+                (args[first:], kwargs), lambda p, n: self._rewrites.number(Argument(name, count, p, which), n)
             )
-            args = (args[0], *rest)
+            args = (*args[:first], *rest)
         return func(*args, **kwargs)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -20,8 +21,20 @@ from torch.utils.hooks import RemovableHandle
 from dnal.space.bake import PLAIN, computes_its_weight
 from dnal.space.labels import core, signature
 
-SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", "narrow", "__getitem__"}
+MAKERS = {"zeros", "new_zeros"}
+"""Those that make a tensor of the size that they are given."""
+
+SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", "narrow", "__getitem__", *MAKERS}
 """The functions whose numbers are sizes of their result or places in their source."""
+
+
+def sized(name: str, args: tuple[Any, ...]) -> int | None:
+    """How many arguments stand before the numbers of a call (the tensor that it is called on); None if it has none."""
+    if name not in SIZED:
+        return None
+    if args and isinstance(args[0], Tensor):
+        return 1
+    return 0 if name in MAKERS else None
 
 
 class Attribute(NamedTuple):
@@ -108,6 +121,10 @@ class Seen:
     which: int
     numbers: tuple[int, ...]
     rules: tuple[SizeRule, ...] = ()
+
+    def with_labels(self, function: Callable[[Tensor], Tensor]) -> Seen:
+        """The same with other labels."""
+        return replace(self, rules=tuple(replace(rule, channels=function(rule.channels)) for rule in self.rules))
 
     def with_variables(self, of_label: Tensor) -> Seen:
         """The same in terms of variables."""
@@ -204,10 +221,13 @@ Layers = Callable[[Tensor], Sequence[Tensor]]
 
 class Recorder(TorchFunctionMode):
     """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value, ``runs`` numbers the runs of
-    modules."""
+    modules, ``run`` runs a function."""
 
-    def __init__(self, network: nn.Module, layers: Layers, runs: Iterator[int]) -> None:
+    def __init__(
+        self, network: nn.Module, layers: Layers, runs: Iterator[int], run: Callable[[Any, Any, Any], Any]
+    ) -> None:
         super().__init__()
+        self._run = run
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.counting = False
@@ -232,6 +252,15 @@ class Recorder(TorchFunctionMode):
     def module(self) -> nn.Module:
         return self._network.get_submodule(self.path)
 
+    @contextmanager
+    def moving_labels(self) -> Iterator[None]:
+        """What runs within moves labels, not data."""
+        self.counting = True
+        try:
+            yield
+        finally:
+            self.counting = False
+
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
@@ -250,18 +279,18 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs)
         name = getattr(func, "__name__", "")
         if name in PLAIN and self._running and len(args) > 1:
             path = self._running[-1][0]
             if computes_its_weight(self._network.get_submodule(path), args[1]) and path not in self.computed:
                 self.computed.append(path)
-        if name in SIZED and args and isinstance(args[0], Tensor) and self._running:
-            given = tuple(numbers((args[1:], kwargs)))
+        first = sized(name, args)
+        if first is not None and self._running:
+            given = tuple(numbers((args[first:], kwargs)))
             kind = (name, len(given))
-            self.counting = True  # what follows moves labels, not data
-            counted = self._counted(name, args, kwargs, out)
-            self.counting = False
+            with self.moving_labels():
+                counted = self._counted(name, args, kwargs, out)
             innermost = self._running[-1][1]
             for path, run, count in self._running:
                 rules = tuple(
@@ -288,6 +317,9 @@ class Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> list[tuple[int, Tensor | None, int]]:
         """(position of the number, rows of the channels it counts, sign) for each number of a call."""
+        if name in MAKERS:  # their other dimensions count batches, depths and directions
+            given, last = numbers((args[sized(name, args) :], kwargs)), out.dim() - 1
+            return [(last, self._rows(out, last), 1)] if len(given) > last >= 0 else []
         source, given = args[0], numbers((args[1:], kwargs))
         if name in ("view", "reshape", "expand"):
             if not isinstance(out, Tensor) or len(given) != out.dim():

@@ -11,8 +11,11 @@ import itertools
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -32,6 +35,12 @@ logger = logging.getLogger(__name__)
 
 KERNEL = "it runs along a kernel"
 """The reason of dimensions that are no channels at all; not worth listing."""
+
+NOTES = (
+    "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
+    "multiplied", "parts", "joint", "computed", "uncounted",
+)  # fmt: skip
+"""What a trace writes down beside its ledger."""
 
 
 @dataclass(slots=True)
@@ -57,7 +66,8 @@ class Multiplication:
 
 @dataclass(slots=True)
 class Call:
-    """One dispatched operation: its name without overload and in-place mark, its arguments and its results."""
+    """One dispatched operation: its name without overload and in-place mark, its arguments and its results. Of a
+    function of torch that has a rule as a whole, ``func`` is the name."""
 
     name: str
     func: Any
@@ -96,6 +106,7 @@ class Trace(TorchDispatchMode):
         self.sizes: list[SizeRule] = []
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
+        self.state_widths = _state_widths(network)
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.operations: list[Operation] = []
@@ -135,7 +146,7 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers, self._runs)
+        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers, self._runs, self._called)
         try:
             with recorder, self:
                 out = call(network, inputs)
@@ -168,27 +179,33 @@ class Trace(TorchDispatchMode):
 
     def _takes(self, network: nn.Module, inputs: Inputs) -> bool:
         """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
-        notes = (
-            "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
-            "multiplied", "parts", "joint", "computed", "uncounted",
-        )  # fmt: skip
-        known = {name: copy.copy(getattr(self, name)) for name in notes}
-        calls, written = len(self.calls), self.ledger.written()
+        calls, labels = len(self.calls), self.ledger.size
         try:
-            with undisturbed(inputs), evaluating(network):
+            with self._aside(), undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
                 outputs = self.run(twin, cloned(inputs))
+                owned = partial(self.ledger.owned, labels)  # what this pass ties is forgotten
+                self.calls[calls:] = [call.with_labels(owned) for call in self.calls[calls:]]
             taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises
             logger.debug("the network takes no other input: %s", error)
             taken = False
-        for name, value in known.items():
-            setattr(self, name, value)
-        self.ledger.forget(written)
         if not taken:
             del self.calls[calls:]
         return taken
+
+    @contextmanager
+    def _aside(self, *kept: str) -> Iterator[None]:
+        """What is written down within is forgotten, ``kept`` excepted."""
+        known = {name: copy.copy(getattr(self, name)) for name in NOTES if name not in kept}
+        written = self.ledger.written()
+        try:
+            yield
+        finally:
+            for name, value in known.items():
+                setattr(self, name, value)
+            self.ledger.forget(written)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -211,12 +228,7 @@ class Trace(TorchDispatchMode):
         elif rule is None and func.is_view:
             rule = self.rules["view"]
         if rule is not None:
-            try:
-                rule(self, step)
-            except Exception as error:  # a case its rule did not foresee: as if there were no rule
-                logger.debug("the rule of %s failed: %s", func, error)
-                self._count(step, given)
-                self._give_up(step, labelled, "an operation whose rule failed")
+            self._apply(rule, step, given)
         else:
             self._count(step, given)
             if labelled:
@@ -224,6 +236,33 @@ class Trace(TorchDispatchMode):
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
+        return out
+
+    def _apply(self, rule: Rule, step: Call, given: list[Tensor]) -> None:
+        labelled = [t for t in given if self.value(t).layers]
+        try:
+            rule(self, step)
+        except Exception as error:  # a case its rule did not foresee: as if there were no rule
+            logger.debug("the rule of %s failed: %s", step.func, error)
+            self._count(step, given)
+            self._give_up(step, labelled, "an operation whose rule failed")
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a function of torch. One that different devices make different operations of has a rule as a whole
+        ("torch.lstm"), so that the channels do not depend on the device; what its operations make has labels only for
+        the sake of their sizes."""
+        name = f"torch.{func.__name__}" if isinstance(func, BuiltinFunctionType) else ""
+        if name not in self.rules:
+            return func(*args, **kwargs)
+        given = tensors_of((args, kwargs))
+        assert self._recorder is not None
+        with self._recorder.moving_labels():
+            for tensor in given:
+                self._pay(tensor)
+        with self._aside("operations"):
+            out = func(*args, **kwargs)
+        with self._recorder.moving_labels():
+            self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
         return out
 
     def _operand(self, tensor: Tensor, *, new: bool) -> Operand:
@@ -245,7 +284,7 @@ class Trace(TorchDispatchMode):
         """What an operation without a rule multiplies, if torch has a formula for it: its sizes are fixed. Else it is
         noted if it may multiply a weight with a value. What writes into its argument (indexed assignment, scattering)
         moves values, and what takes parameters alone computes one of them."""
-        formula = flop_registry.get(step.func.overloadpacket)
+        formula = flop_registry.get(getattr(step.func, "overloadpacket", None))
         if formula is not None:
             try:
                 flops = formula(*step.args, **step.kwargs, out_val=step.out)
@@ -256,7 +295,7 @@ class Trace(TorchDispatchMode):
                 return
         weights = [t for t in given if self.value(t).parameter and sum(size > 1 for size in t.shape) > 1]
         values = [t for t in given if not self.value(t).parameter and (t.is_floating_point() or t.is_complex())]
-        if formula is not None or (weights and values and not step.func._schema.is_mutable):
+        if formula is not None or (weights and values and not _is_mutable(step)):
             self.uncounted[str(step.func), self.path] += 1
 
     @property
@@ -421,6 +460,17 @@ class Trace(TorchDispatchMode):
         if id(tensor) not in self._values:
             self._alive.append(tensor)
         self._values[id(tensor)] = value
+
+
+def _is_mutable(step: Call) -> bool:
+    schema = getattr(step.func, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _state_widths(network: nn.Module) -> set[int]:
+    """How many channels the states of recurrent layers have."""
+    found = [m for m in network.modules() if isinstance(m, (nn.RNNBase, nn.RNNCellBase))]
+    return {size for m in found for size in (m.hidden_size, getattr(m, "proj_size", 0)) if size > 1}
 
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:

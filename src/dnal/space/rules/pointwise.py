@@ -61,7 +61,7 @@ def copy(t: Trace, c: Call) -> None:
         t.put(target, [x[(None,) * extra].expand(target.shape) for x in t.value(source).layers], t.value(source))
 
 
-@rule("new_empty", "new_zeros", "new_ones", "new_full")
+@rule("new_empty", "new_ones", "new_full")
 def fresh(t: Trace, c: Call) -> None:
     """A dimension of the size that the source has there is one of its channels: noise and paddings are made so. Where
     the size was a number of its own, the probe finds out."""
