@@ -1,6 +1,7 @@
 """References that share no code with the package: plain indexing, plain counting."""
 
 import copy
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -74,10 +75,12 @@ def difference(reference: list[Tensor], result: list[Tensor]) -> float:
 
 
 def counted_macs(network: nn.Module, inputs: object, batch: int) -> float:
-    """Multiply-accumulates of one example, counted by torch (which overlooks its own fused attention)."""
+    """Multiply-accumulates of one example, counted by torch (which overlooks its own fused attention and recurrence)."""
     torch.backends.mha.set_fastpath_enabled(False)
+    recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
+    stepwise = torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with stepwise, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             run(network, inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)

@@ -268,7 +268,7 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
             layer=nn.GRU(8, 6, batch_first=True),
             last=nn.Linear(6, 4),
         ),
-        8,
+        8 + 6,
         lambda: torch.randn(2, 3, 5),
     ),
     "chunk ties the pieces": (lambda: function(8, gated_halves, out=4), 4, image),

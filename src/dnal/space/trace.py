@@ -107,6 +107,7 @@ class Trace(TorchDispatchMode):
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.state_widths = _state_widths(network)
+        self.within: list[Tensor] = []  # what the function was given that runs as a whole
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.operations: list[Operation] = []
@@ -259,8 +260,10 @@ class Trace(TorchDispatchMode):
         with self._recorder.moving_labels():
             for tensor in given:
                 self._pay(tensor)
+        self.within = given
         with self._aside("operations"):
             out = func(*args, **kwargs)
+        self.within = []
         with self._recorder.moving_labels():
             self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
         return out
