@@ -72,9 +72,7 @@ def by_hand(layer: nn.RNNBase, steps: int) -> int:
 
 
 @pytest.mark.parametrize(("kind", "options"), FORMS)
-def test_a_layer_loses_channels_of_all_depths_and_directions(
-    kind: type[nn.RNNBase], options: dict[str, Any]
-) -> None:
+def test_a_layer_loses_channels_of_all_depths_and_directions(kind: type[nn.RNNBase], options: dict[str, Any]) -> None:
     network = classifier(layer_of(kind, options))
     projected = options.get("proj_size", 0)
     for seed, inputs in enumerate((sequences(), sequences(3, 4))):  # batches and lengths

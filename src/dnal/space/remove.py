@@ -148,7 +148,8 @@ def _group_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> No
 
 def _recurrent(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, nn.RNNBase)
-    shape = {name: getattr(module, f"weight_{name}_l0").shape for name in ("ih", "hh", *["hr"] * (module.proj_size > 0))}
+    names = ("ih", "hh", "hr") if module.proj_size else ("ih", "hh")
+    shape = {name: getattr(module, f"weight_{name}_l0").shape for name in names}
     module.input_size = shape["ih"][1]
     module.hidden_size = shape.get("hr", shape["hh"])[1]
     module.proj_size = shape["hr"][0] if module.proj_size else 0

@@ -147,7 +147,7 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers, self._runs, self._called)
+        recorder = self._recorder = Recorder(network, self.layers_of, self._runs, self._called)
         try:
             with recorder, self:
                 out = call(network, inputs)
@@ -320,6 +320,9 @@ class Trace(TorchDispatchMode):
 
     def value(self, tensor: Tensor) -> Value:
         return self._values.get(id(tensor)) or Value()
+
+    def layers_of(self, tensor: Tensor) -> list[Tensor]:
+        return self.value(tensor).layers
 
     def owe(self, tensor: Tensor, debts: list[tuple[Tensor, str]]) -> None:
         """Freezes labels only once anything looks at the value."""

@@ -19,6 +19,7 @@ from dnal.space.rules.registry import rule
 from dnal.space.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
+
 @rule("torch.lstm", "torch.gru", "torch.rnn_tanh", "torch.rnn_relu")
 def layers(t: Trace, c: Call) -> None:
     """All depths and directions of a layer, over padded or packed sequences."""
