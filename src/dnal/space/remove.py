@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dnal.space.bake import baked
 from dnal.space.bypass import Bypass, bypass
@@ -107,16 +108,19 @@ def _correct_sizes(module: nn.Module, kept_of_weight: tuple[Tensor | None, ...] 
     for kind, correct in SIZES.items():
         if isinstance(module, kind):
             correct(module, kept_of_weight)
+    for known in type(module).__mro__:
+        if f"{known.__module__}.{known.__qualname__}" in SIZES_ELSEWHERE:
+            SIZES_ELSEWHERE[f"{known.__module__}.{known.__qualname__}"](module, kept_of_weight)
 
 
-def _convolution(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
-    assert isinstance(module, _ConvNd)
+def _convolution(module: Any, kept: tuple[Tensor | None, ...] | None) -> None:
+    transposed = isinstance(module, _ConvTransposeNd)
     channels = kept[0] if kept is not None else None  # the outputs, of a transposed one the inputs
     if channels is not None and module.groups > 1:
-        before = module.in_channels if module.transposed else module.out_channels
+        before = module.in_channels if transposed else module.out_channels
         module.groups = int((channels.cpu() // (before // module.groups)).unique().numel())
     into, out_of = (module.weight.size(0), module.weight.size(1) * module.groups)
-    if module.transposed:
+    if transposed:
         into, out_of = module.weight.size(1) * module.groups, module.weight.size(0)
     module.out_channels, module.in_channels = into, out_of
 
@@ -178,6 +182,11 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
     nn.MultiheadAttention: lambda module, kept: fewer_heads(module),
 }
 """Which remembered sizes a kind of module has: to add one, write a function of (module, kept indices of its weight)."""
+
+SIZES_ELSEWHERE: dict[str, Callable[[Any, tuple[Tensor | None, ...] | None], None]] = {
+    "torchvision.ops.deform_conv.DeformConv2d": _convolution,
+}
+"""The same for classes of packages that take seconds to import."""
 
 
 def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:

@@ -38,16 +38,6 @@ def trilinear(t: Trace, c: Call) -> None:
     t.multiply(t.value(c.args[1]).parameter, products / t.batch)
 
 
-@rule("deform_conv2d")
-def deformed_convolution(t: Trace, c: Call) -> None:
-    """torchvision's convolution at places that are computed. As resizing is not, taking values between pixels is not
-    counted."""
-    weight = c.args[1]
-    _stays(t, c)
-    positions = c.out.size(0) * math.prod(c.out.shape[2:]) / t.batch
-    t.multiply(t.value(weight).parameter, positions * math.prod(weight.shape[2:]), (weight, 0, None), (weight, 1, None))
-
-
 @rule("mv", "addmv")
 def matrix_times_vector(t: Trace, c: Call) -> None:
     """(n, k) times (k,). Where both belong to the network it computes a weight (spectral norm), for all examples."""
