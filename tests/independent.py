@@ -33,12 +33,15 @@ def randomise(network: nn.Module) -> nn.Module:
 
 
 def zero_twin(network: nn.Module, space: dnal.Space, is_open: Tensor) -> nn.Module:
-    """The original network with every parameter slice of a closed variable set to zero."""
+    """The original network with every parameter slice of a closed variable set to zero. Of weight norm the length, not
+    the direction: divided by its norm of zero it would be no number."""
     twin = copy.deepcopy(network)
     with torch.no_grad():
         for name, parameter in twin.named_parameters(remove_duplicate=False):
             for dim, ids in enumerate(space.sources[name]):
-                if ids is not None:
+                length = space.sources.get(name.removesuffix("original1") + "original0", ())
+                direction = name.endswith(".original1") and len(length) > dim and length[dim] is not None
+                if ids is not None and not direction:
                     closed = [i for i, v in enumerate(ids.tolist()) if v >= 0 and not is_open[v]]
                     parameter.index_fill_(dim, torch.tensor(closed, dtype=torch.long), 0)
     return twin
@@ -76,7 +79,7 @@ def difference(reference: list[Tensor], result: list[Tensor]) -> float:
 
 
 def counted_macs(network: nn.Module, inputs: object, batch: int) -> float:
-    """Multiply-accumulates of one example, counted by torch (which overlooks its own fused attention and recurrence)."""
+    """Multiply-accumulates of one example, counted by torch, which overlooks its own fused attention and recurrence."""
     torch.backends.mha.set_fastpath_enabled(False)
     recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
     stepwise = torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from dnal.space.bake import baked
+from dnal.space.bake import DIRECTION, LENGTH, baked, normed
 from dnal.space.bypass import Bypass, bypass
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
@@ -94,7 +94,8 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
         smaller[id(tensor)] = piece
     small = copy.deepcopy(network, dict(smaller))
     for path, module in small.named_modules():
-        _correct_sizes(module, kept.get(f"{path}.weight" if path else "weight"))
+        weight = f"parametrizations.weight.{DIRECTION}" if normed(module) else "weight"
+        _correct_sizes(module, kept.get(f"{path}.{weight}" if path else weight))
     repair(small, kept.sizes)
     small.train()  # modules that cache tensors drop them on a change of mode
     small.train(network.training)
@@ -189,6 +190,16 @@ SIZES_ELSEWHERE: dict[str, Callable[[Any, tuple[Tensor | None, ...] | None], Non
 """The same for classes of packages that take seconds to import."""
 
 
+def _length_of(network: nn.Module, name: str) -> Tensor | None:
+    """The lengths that the directions of weight norm are scaled by. Where a length is zero its direction stays: one of
+    zeros would be no direction, and the weight no number."""
+    path, _, last = name.rpartition(".")
+    layer, _, of = path.rpartition(".parametrizations.")
+    if last != DIRECTION or not of or not normed(network.get_submodule(layer), of):
+        return None
+    return network.get_parameter(f"{path}.{LENGTH}")
+
+
 def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
     """The network's parameters with every slice of a closed channel, and what scales a closed branch, set to zero
     (removing nothing).
@@ -199,8 +210,9 @@ def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
     silent = {place for one in kept.bypasses for place in one.places}
     for name, parameter in network.named_parameters():
         value = parameter.detach()
+        scale = _length_of(network, name)
         for dim, indices in enumerate(kept.get(name, ())):
-            if indices is not None:
+            if indices is not None and (scale is None or scale.size(dim) == 1):
                 mask = torch.zeros(value.size(dim), dtype=value.dtype)
                 mask[indices.cpu()] = 1
                 value = value * mask.to(value.device).view([-1 if d == dim else 1 for d in range(value.dim())])

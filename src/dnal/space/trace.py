@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
-from dnal.space.labels import Ledger, along, core, matched, signature
+from dnal.space.labels import Ledger, along, compressed, core, matched, signature
 from dnal.space.operations import Operand, Operation, operand
 from dnal.space.running import call, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
@@ -50,7 +50,7 @@ class Value:
     layers: list[Tensor] = field(default_factory=list)
     origin: str = "a value whose size is fixed"
     parameter: str | None = None  # set while the tensor IS this parameter or a view of it
-    debts: list[tuple[Tensor, str]] = field(default_factory=list)  # what freezes if anybody looks at this value
+    debts: list[Callable[[], None]] = field(default_factory=list)  # what is noted if anybody looks at this value
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ class Trace(TorchDispatchMode):
         self.sizes: list[SizeRule] = []
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
+        self.lengths: dict[tuple[str, int], tuple[str, int]] = {}  # of weight norm: (direction, dim) -> (length, dim)
         self.state_widths = _state_widths(network)
         self.within: list[Tensor] = []  # what the function was given that runs as a whole
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
@@ -324,14 +325,13 @@ class Trace(TorchDispatchMode):
     def layers_of(self, tensor: Tensor) -> list[Tensor]:
         return self.value(tensor).layers
 
-    def owe(self, tensor: Tensor, debts: list[tuple[Tensor, str]]) -> None:
-        """Freezes labels only once anything looks at the value."""
-        if debts:
-            self.value(tensor).debts.extend(debts)
+    def owe(self, tensor: Tensor, debts: Iterable[Callable[[], None]]) -> None:
+        """Calls these only once anything looks at the value."""
+        self.value(tensor).debts.extend(debts)
 
     def _pay(self, tensor: Tensor) -> None:
-        for labels, reason in self.value(tensor).debts:
-            self.ledger.freeze(labels, reason)
+        for debt in self.value(tensor).debts:
+            debt()
         self.value(tensor).debts.clear()
 
     def freeze(self, tensor: Tensor, reason: str) -> None:
@@ -385,8 +385,9 @@ class Trace(TorchDispatchMode):
         return self.settled(tensor, set(range(tensor.dim())) - set(dims), reason)
 
     def contract(self, labels: Tensor) -> None:
-        """Notes channels over which two computed values are multiplied: no parameter reads them there."""
-        self.contracted.append(labels.reshape(-1))
+        """Notes channels over which two computed values are multiplied, or one is summed: no parameter reads them
+        there."""
+        self.contracted.append(compressed(labels).unique())
 
     def tie_or_freeze(self, left: Tensor | None, right: Tensor | None, reason: str) -> None:
         if left is not None and right is not None:

@@ -28,17 +28,16 @@ def layers(t: Trace, c: Call) -> None:
     directions = 2 if both_ways else 1
     each = len(weights) // (depths * directions)
     hidden, shown = _channels(t, weights[:each], biased)
-    read = _of_input(t, c)
+    read, both = _of_input(t, c), torch.cat([shown] * directions)
     for depth in range(depths):
         for direction in range(directions):
             first = (depth * directions + direction) * each
-            _step(t, c, weights[first : first + each], biased, read, hidden, shown)
-        read = torch.cat([shown] * directions)
+            _step(t, c, weights[first : first + each], biased, both if depth else read, hidden, shown)
     given = tensors_of(states)
     for state, labels in zip(given, (shown, hidden)[: len(given)], strict=True):
         _starts_with(t, c, state, labels)
     out, *last = c.out
-    t.put(out, [along(read, out.dim() - 1, out.shape)])
+    t.put(out, [along(both, out.dim() - 1, out.shape)])
     for state, labels in zip(last, (shown, hidden)[: len(last)], strict=True):
         t.put(state, [along(labels, state.dim() - 1, state.shape)])
 
