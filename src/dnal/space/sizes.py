@@ -317,9 +317,9 @@ class Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> list[tuple[int, Tensor | None, int]]:
         """(position of the number, rows of the channels it counts, sign) for each number of a call."""
-        if name in MAKERS:  # their other dimensions count batches, depths and directions
-            given, last = numbers((args[sized(name, args) :], kwargs)), out.dim() - 1
-            return [(last, self._rows(out, last), 1)] if len(given) > last >= 0 else []
+        if name in MAKERS:
+            given = numbers((args[sized(name, args) :], kwargs))
+            return [(d, self._rows(out, d), 1) for d in range(out.dim())] if len(given) >= out.dim() else []
         source, given = args[0], numbers((args[1:], kwargs))
         if name in ("view", "reshape", "expand"):
             if not isinstance(out, Tensor) or len(given) != out.dim():

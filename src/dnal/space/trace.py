@@ -107,7 +107,7 @@ class Trace(TorchDispatchMode):
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.lengths: dict[tuple[str, int], tuple[str, int]] = {}  # of weight norm: (direction, dim) -> (length, dim)
-        self.state_widths = _state_widths(network)
+        self.widths = _widths(network)
         self.within: list[Tensor] = []  # what the function was given that runs as a whole
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
@@ -424,8 +424,8 @@ class Trace(TorchDispatchMode):
                 covered = {d + len(shape) - tensor.dim() for x in self.value(tensor).layers for d in signature(x)}
                 for d in signature(layer):
                     own = d - (len(shape) - tensor.dim())
-                    if own < 0 or tensor.size(own) <= 1 or d in covered:
-                        continue
+                    if own < 0 or tensor.size(own) <= 1 or d in covered or tensor.stride(own) == 0:
+                        continue  # it is one number along d, whether expanded or not
                     if len(signature(layer)) > 1:  # it keeps its size along d, and may lose channels along the others
                         dims = signature(layer)
                         self.ledger.tie(core(layer, dims), core(layer.narrow(d, 0, 1).expand(layer.shape), dims))
@@ -474,10 +474,13 @@ def _is_mutable(step: Call) -> bool:
     return schema is not None and bool(schema.is_mutable)
 
 
-def _state_widths(network: nn.Module) -> set[int]:
-    """How many channels the states of recurrent layers have."""
-    found = [m for m in network.modules() if isinstance(m, (nn.RNNBase, nn.RNNCellBase))]
-    return {size for m in found for size in (m.hidden_size, getattr(m, "proj_size", 0)) if size > 1}
+def _widths(network: nn.Module) -> set[int]:
+    """How many channels the layers of a network make and read, and the states of recurrent ones have."""
+    found = {size for p in network.parameters() if p.dim() > 1 for size in p.shape[:2]}
+    for module in network.modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            found |= {module.hidden_size, getattr(module, "proj_size", 0)}
+    return {size for size in found if size > 1}
 
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:

@@ -156,13 +156,16 @@ def padded(t: Trace, c: Call) -> None:
 
 @rule("zeros")
 def initial_state(t: Trace, c: Call) -> None:
-    """Zeros as wide as a state may be one, which then has the channels of whatever they meet. oneDNN makes zeros as
-    large as the weights for biases that are not there."""
-    like = {id(x): x for x in t.within if x.shape == c.out.shape}
+    """Zeros of which a size is a number of channels, as states start with them: they have the channels of whatever they
+    meet there. Dimension 0 counts examples, or depths. oneDNN makes zeros as large as the weights for biases that are
+    not there."""
     if t.within:
-        t.put(c.out, t.value(next(iter(like.values()))).layers if len(like) == 1 else [])
-    elif c.out.dim() > 1 and c.out.size(-1) in t.state_widths and c.out.is_floating_point():
-        t.put(c.out, [along(t.ledger.fresh(c.out.size(-1)), c.out.dim() - 1, c.out.shape)])
+        like = {id(x): x for x in t.within if x.shape == c.out.shape}
+        return t.put(c.out, t.value(next(iter(like.values()))).layers if len(like) == 1 else [])
+    dims = range(1, c.out.dim()) if c.out.is_floating_point() else ()
+    return t.put(
+        c.out, [along(t.ledger.fresh(c.out.size(d)), d, c.out.shape) for d in dims if c.out.size(d) in t.widths]
+    )
 
 
 @rule("new_zeros")
