@@ -28,6 +28,10 @@ SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", 
 """The functions whose numbers are sizes of their result or places in their source."""
 
 
+PLACES = {"split", "split_with_sizes", "narrow", "__getitem__"}
+"""Those whose numbers are places in their source, or lengths of parts of it."""
+
+
 def sized(name: str, args: tuple[Any, ...]) -> int | None:
     """How many arguments stand before the numbers of a call (the tensor that it is called on); None if it has none."""
     if name not in SIZED:
@@ -152,8 +156,8 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
         for position in range(length):
             rows = [[call.rule(position) for call in run] for run in runs.values()]
             columns = [[row[which] for row in rows if which < len(row)] for which in range(max(map(len, rows)))]
-            merged = [_one(column) for column in columns]
-            every = _one([rule for row in rows for rule in row])
+            merged = [_one(function, column) for column in columns]
+            every = _one(function, [rule for row in rows for rule in row])
             whole = all(rule is not None or not any(column) for rule, column in zip(merged, columns, strict=True))
             more = len({len(row) for row in rows}) > 1  # a loop over positions: other inputs may have more yet
             # a multiple may be anything else elsewhere
@@ -165,9 +169,11 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
     return found
 
 
-def _one(rules: Sequence[SizeRule | None]) -> SizeRule | None:
-    """The rule that all of these are, for one repeat of its channels; None where two differ or one is missing."""
-    single = [rule.per_repeat() for rule in rules if rule is not None]
+def _one(function: str, rules: Sequence[SizeRule | None]) -> SizeRule | None:
+    """The rule that all of these are, None where two differ or one is missing. A size is one for each repeat of its
+    channels (the examples of a batch); a place in a tensor (the end of the second of three equal parts) stays that."""
+    repeats = function not in PLACES
+    single = [rule.per_repeat() if repeats else rule for rule in rules if rule is not None]
     same = len(single) == len(rules) and all(
         rule.sign == single[0].sign and torch.equal(rule.channels, single[0].channels) for rule in single
     )
