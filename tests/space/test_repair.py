@@ -283,7 +283,7 @@ def test_channels_that_no_parameter_reads_are_gated_where_they_are_written() -> 
 
 
 class HalfBiased(nn.Module):
-    """Heads whose number is a literal; the keys' part of one bias is set to zero at places computed from its size, as
+    """Heads whose number is a literal; the values' part of one bias is set to zero at places computed from its size, as
     in torchvision's Swin V2. With half the heads twice the new length is the old one."""
 
     def __init__(self) -> None:
@@ -294,7 +294,7 @@ class HalfBiased(nn.Module):
         bias = self.packed.bias.clone()
         length = bias.numel() // 3
         bias[length : 2 * length].zero_()
-        q, k, v = F.linear(x, self.packed.weight, bias).reshape(len(x), x.size(1), 3, 4, -1).permute(2, 0, 3, 1, 4)
+        q, v, k = F.linear(x, self.packed.weight, bias).reshape(len(x), x.size(1), 3, 4, -1).permute(2, 0, 3, 1, 4)
         out = (q @ k.transpose(-1, -2)).softmax(-1) @ v
         return self.last(out.transpose(1, 2).flatten(2))
 
