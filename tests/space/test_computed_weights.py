@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
+from independent import assert_exact, coin_flips, randomise
 
 REMEDY = "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
 
@@ -20,9 +21,8 @@ def network(computing: Callable[[nn.Module], nn.Module]) -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-@pytest.mark.parametrize("computing", [weight_norm, spectral_norm])
-def test_the_listing_says_what_to_call_and_it_helps(computing: Callable[[nn.Module], nn.Module]) -> None:
-    images, whole = torch.randn(2, 3, 8, 8), network(computing)
+def test_the_listing_says_what_to_call_and_it_helps() -> None:
+    images, whole = torch.randn(2, 3, 8, 8), network(spectral_norm)
     space = dnal.Space.of(whole, images)
     assert space.num_variables == 0
     reasons = {fixed.reason for fixed in space.fixed if fixed.name.startswith(("0.", "2."))}
@@ -34,6 +34,59 @@ def test_the_listing_says_what_to_call_and_it_helps(computing: Callable[[nn.Modu
     space = dnal.Space.of(whole, images)
     assert space.num_variables == 8 + 6
     assert REMEDY not in str(space.fixed)
+
+
+def normed_chain() -> tuple[nn.Module, Tensor, list[int]]:
+    layers = [
+        weight_norm(nn.Conv1d(3, 8, 3)),
+        nn.ELU(),
+        weight_norm(nn.Conv1d(8, 8, 3, groups=8)),
+        weight_norm(nn.ConvTranspose1d(8, 6, 2, 2)),  # its norm runs over what it writes
+        nn.ELU(),
+        weight_norm(nn.Conv1d(6, 10, 1)),
+        nn.ReLU(),
+        nn.Flatten(),
+        weight_norm(nn.Linear(10 * 32, 4)),
+    ]
+    return nn.Sequential(*layers), torch.randn(2, 3, 20), [8, 6, 10]
+
+
+def normed_sum() -> tuple[nn.Module, Tensor, list[int]]:
+    class Sum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(1)
+
+    return nn.Sequential(weight_norm(nn.Conv2d(3, 8, 3)), nn.ReLU(), Sum()), torch.randn(2, 3, 8, 8), [8]
+
+
+def normed_state() -> tuple[nn.Module, Tensor, list[int]]:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.last = nn.GRU(5, 8, batch_first=True), nn.Linear(8, 4)
+            weight_norm(self.layer, "weight_hh_l0")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.layer(x)[0])
+
+    return Last(), torch.randn(2, 7, 5), [8]
+
+
+@pytest.mark.parametrize("make", [normed_chain, normed_sum, normed_state])
+def test_weight_norm_loses_channels_as_it_stands(make: Callable[[], tuple[nn.Module, Tensor, list[int]]]) -> None:
+    torch.manual_seed(0)
+    whole, inputs, widths = make()
+    whole = randomise(whole).eval()
+    space = dnal.Space.of(whole, inputs)
+    assert [group.width for group in space.groups] == widths
+    assert not space.unknown
+    for seed in range(3):
+        small = assert_exact(whole, inputs, space, coin_flips(space, seed))
+        before = [type(module) for module in whole.modules()]
+        assert [type(module) for module in small.modules()] == before
+    for network in (small, dnal.gated(whole, coin_flips(space, 0))):
+        network.train()(inputs).square().sum().backward()
+        assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm")

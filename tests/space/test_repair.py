@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import EXAMPLES, Attention, attending
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -385,3 +386,31 @@ def test_learning_twice_on_a_helped_network() -> None:
     assert first.network is not second.network
     assert second.compact["macs"] <= 0.7 * first.compact["macs"]
     assert second.constraints[0]["holds"]
+
+
+class HalfBiased(nn.Module):
+    """Heads whose number is a literal; the values' part of one bias is set to zero at places computed from its size, as
+    in torchvision's Swin V2. With half the heads twice the new length is the old one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed, self.last = nn.Linear(8, 3 * 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.packed.bias.clone()
+        length = bias.numel() // 3
+        bias[length : 2 * length].zero_()
+        q, v, k = F.linear(x, self.packed.weight, bias).reshape(len(x), x.size(1), 3, 4, -1).permute(2, 0, 3, 1, 4)
+        out = (q @ k.transpose(-1, -2)).softmax(-1) @ v
+        return self.last(out.transpose(1, 2).flatten(2))
+
+
+def test_a_place_that_is_computed_is_not_corrected_again() -> None:
+    torch.manual_seed(0)
+    network, inputs = randomise(HalfBiased()).eval(), torch.randn(2, 6, 8)
+    space = dnal.Space.of(network, inputs)
+    assert [group.width for group in space.groups] == [4]
+    for heads in ([0, 1], [1, 2], [3], [0, 2, 3]):
+        is_open = torch.zeros(4, dtype=torch.bool)
+        is_open[heads] = True
+        assert_exact(network, inputs, space, dnal.Architecture.of(space, is_open))

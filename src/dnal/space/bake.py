@@ -137,8 +137,22 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool((one - other).abs().max() <= CLOSE * one.abs().max())
 
 
+def normed(module: nn.Module, name: str = "weight") -> bool:
+    """Whether a tensor of a module is computed by torch's weight norm, as a length times a direction, and by nothing
+    else: such a layer loses channels as it stands."""
+    if not parametrize.is_parametrized(module, name):
+        return False
+    steps = module.parametrizations[name]  # type: ignore[index]
+    return [type(step).__qualname__ for step in steps] == ["_WeightNorm"]
+
+
+DIRECTION, LENGTH = "original1", "original0"
+
+
 def remedy(layer: nn.Module) -> str | None:
     """The call after which a layer whose weight torch's own utilities compute is a plain one; None for others."""
+    if normed(layer):
+        return None
     if parametrize.is_parametrized(layer, "weight"):
         return "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
     for hook in layer._forward_pre_hooks.values():

@@ -74,12 +74,14 @@ class Ledger:
         if labels is not None and labels.numel():
             self._better.append((compressed(labels).unique(), reason))
 
-    def copied(self) -> Ledger:
-        """Another one with the same notes, which may be thrown away."""
-        twin = copy.copy(self)
-        for name in ("_ties", "_frozen", "_better", "_shared"):
-            setattr(twin, name, list(getattr(self, name)))
-        return twin
+    def written(self) -> tuple[int, int, int]:
+        """How many ties, freezes and open questions are written down, for :meth:`forget`."""
+        return len(self._ties), len(self._frozen), len(self._shared)
+
+    def forget(self, written: tuple[int, int, int]) -> None:
+        """Leaves out what was written down since, if nobody has asked for classes in between."""
+        ties, frozen, shared = written
+        del self._ties[ties:], self._frozen[frozen:], self._shared[shared:]
 
     def roots(self) -> Tensor:
         """The class of every label under the ties so far: its smallest member, shape (size,)."""
@@ -101,6 +103,12 @@ class Ledger:
             self._ties = []
         self._root = root
         return root
+
+    def owned(self, first: int, labels: Tensor) -> Tensor:
+        """The labels, those from ``first`` on replaced by the smallest one that they are tied to so far; settles
+        nothing."""
+        root = copy.copy(self).roots()
+        return torch.where(labels < first, labels, root[labels])
 
     def solve(self) -> tuple[Tensor, dict[int, str]]:
         """Returns the class of every label (see :meth:`roots`) and, for frozen classes, the reason."""

@@ -24,15 +24,13 @@ from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
+from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)
-
-TOLERANCE = 1e-4
-"""Largest allowed difference, relative to the largest output."""
 
 REMEMBERED = 4
 """Outputs with zeroed slices that are kept, since the same channels are tried with several corrections."""
@@ -45,6 +43,7 @@ class Probe:
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self._references: dict[int, list[Tensor]] = {}
+        self._selects = True  # as far as is known
         with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
             twin = randomised(network)
@@ -188,14 +187,32 @@ class Probe:
             reference = self._reference(kept)
             try:
                 small = removed(self.network, kept)
-                torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
-                result = held_tensors(call(small, cloned(self.inputs)))
+                result = self._run(small)
                 if used is not None:
                     used |= used_rewrites(small)
+                return all_close(reference, result) or self._repeats(kept, small)
             except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
                 logger.debug("a probe failed: %s", error)
                 return False
-        return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
+
+    def _run(self, network: Callable[..., Any]) -> list[Tensor]:
+        torch.manual_seed(1)  # a network may draw numbers, the same ones in every pass
+        return held_tensors(call(network, cloned(self.inputs)))
+
+    def _repeats(self, kept: Kept, small: nn.Module) -> bool:
+        """Whether the compact network is exact where it makes the same choices among detections."""
+        if not self._selects:
+            return False
+        recorded = Recorded()
+        with recorded:
+            reference = self._zeroed(kept)
+        self._selects = bool(recorded.selections)
+        return repeats(reference, recorded.selections, lambda: self._run(small))
+
+    def _zeroed(self, kept: Kept) -> list[Tensor]:
+        zero = zeroed(self.network, kept)
+        places = slots(self.network, zero)
+        return self._run(lambda *a, **k: call_with(self.network, zero, places, a, k))
 
     def _exact_as_run(self, kept: Kept) -> bool:
         """The same where torch takes its fast path, as far as that gives the original's own results: where it leaves
@@ -225,17 +242,11 @@ class Probe:
             )
         )
         if key not in self._references:
-            found = self._zeroed(kept)
+            outputs = self._zeroed(kept)
             while len(self._references) >= REMEMBERED:
                 del self._references[next(iter(self._references))]
-            self._references[key] = found
+            self._references[key] = outputs
         return self._references[key]
-
-    def _zeroed(self, kept: Kept) -> list[Tensor]:
-        zero = zeroed(self.network, kept)
-        places = slots(self.network, zero)
-        torch.manual_seed(1)
-        return held_tensors(call(lambda *a, **k: call_with(self.network, zero, places, a, k), cloned(self.inputs)))
 
 
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
@@ -262,24 +273,16 @@ def all_but_one(groups: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _bisect(exact: Callable[[Sequence[int]], bool], failing: Sequence[int]) -> list[int]:
-    """The members of a failing set that fail alone; the whole set where only their combination fails."""
+    """Members of a failing set without which the others do not fail: those of a half that fails, else those of the
+    second half that fail beside the first."""
     if len(failing) == 1:
         return list(failing)
-    halves = failing[: len(failing) // 2], failing[len(failing) // 2 :]
-    culprits = [g for half in halves if not exact(half) for g in _bisect(exact, half)]
-    return culprits or list(failing)
-
-
-def close(reference: Tensor, result: Tensor) -> bool:
-    """max|difference| <= 1e-4 * max|reference|, for equal shapes; NaN is never close. Half precision: 8 units in the
-    last place."""
-    if reference.shape != result.shape:
-        return False
-    if not reference.is_floating_point():
-        return bool(torch.equal(reference, result))
-    tolerance = max(TOLERANCE, 8 * torch.finfo(reference.dtype).eps)  # coarse only where the network insists on it
-    bound = tolerance * reference.abs().amax() if reference.numel() else reference.new_zeros(())
-    return bool(((reference - result).abs() <= bound).all())
+    first, second = failing[: len(failing) // 2], failing[len(failing) // 2 :]
+    culprits = [] if exact(first) else _bisect(exact, first)
+    left = [g for g in first if g not in culprits]
+    if exact([*left, *second]):
+        return culprits
+    return culprits + _bisect(lambda chosen: exact([*left, *chosen]), second)
 
 
 def agree_where_sure(usual: Sequence[Tensor], reference: Sequence[Tensor], result: Sequence[Tensor]) -> bool:

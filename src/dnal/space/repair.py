@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from dnal.base.errors import UserError
 from dnal.space.graphs import set_in_graph
-from dnal.space.sizes import SIZED, Argument, Attribute, Change, function_name, numbers, with_numbers
+from dnal.space.sizes import Argument, Attribute, Change, function_name, numbers, sized, with_numbers
 from dnal.space.unscriptable import refuse_scripting, refuse_symbols
 
 
@@ -76,14 +76,15 @@ class Rewriter(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = function_name(func)
-        if name in SIZED and args and isinstance(args[0], Tensor):
-            count = len(numbers((args[1:], kwargs)))
+        first = sized(name, args)
+        if first is not None:
+            count = len(numbers((args[first:], kwargs)))
             which = self._calls[name, count]
             self._calls[name, count] += 1
             rest, kwargs = with_numbers(
-                (args[1:], kwargs), lambda p, n: self._rewrites.number(Argument(name, count, p, which), n)
+                (args[first:], kwargs), lambda p, n: self._rewrites.number(Argument(name, count, p, which), n)
             )
-            args = (args[0], *rest)
+            args = (*args[:first], *rest)
         return func(*args, **kwargs)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,16 +24,32 @@ from dnal.space.labels import core, signature
 if TYPE_CHECKING:
     from dnal.space.graphs import Graphs
 
+MAKERS = {"zeros", "new_zeros"}
+"""Those that make a tensor of the size that they are given."""
+
 SIZED = {
     *("view", "reshape", "expand", "repeat", "repeat_interleave", "unflatten"),
-    *("split", "split_with_sizes", "narrow", "__getitem__"),
+    *("split", "split_with_sizes", "narrow", "__getitem__", *MAKERS),
 }
 """The functions whose numbers are sizes of their result or places in their source."""
+
+
+PLACES = {"split", "split_with_sizes", "narrow", "__getitem__"}
+"""Those whose numbers are places in their source, or lengths of parts of it."""
 
 
 def function_name(function: Any) -> str:
     """By which a function is known: that of an operation of ATen ("view.default") without its overload."""
     return str(getattr(function, "__name__", "")).partition(".")[0]
+
+
+def sized(name: str, args: tuple[Any, ...]) -> int | None:
+    """How many arguments stand before the numbers of a call (the tensor that it is called on); None if it has none."""
+    if name not in SIZED:
+        return None
+    if args and isinstance(args[0], Tensor):
+        return 1
+    return 0 if name in MAKERS else None
 
 
 class Attribute(NamedTuple):
@@ -123,6 +140,10 @@ class Seen:
     numbers: tuple[int, ...]
     rules: tuple[SizeRule, ...] = ()
 
+    def with_labels(self, function: Callable[[Tensor], Tensor]) -> Seen:
+        """The same with other labels."""
+        return replace(self, rules=tuple(replace(rule, channels=function(rule.channels)) for rule in self.rules))
+
     def with_variables(self, of_label: Tensor) -> Seen:
         """The same in terms of variables."""
         return replace(self, rules=tuple(with_variables(self.rules, of_label)))
@@ -153,8 +174,8 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
         for position in range(length):
             rows = [[call.rule(position) for call in run] for run in runs.values()]
             columns = [[row[which] for row in rows if which < len(row)] for which in range(max(map(len, rows)))]
-            merged = [_one(column) for column in columns]
-            every = _one([rule for row in rows for rule in row])
+            merged = [_one(function, column) for column in columns]
+            every = _one(function, [rule for row in rows for rule in row])
             whole = all(rule is not None or not any(column) for rule, column in zip(merged, columns, strict=True))
             more = len({len(row) for row in rows}) > 1  # a loop over positions: other inputs may have more yet
             # a multiple may be anything else elsewhere
@@ -166,9 +187,11 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
     return found
 
 
-def _one(rules: Sequence[SizeRule | None]) -> SizeRule | None:
-    """The rule that all of these are, for one repeat of its channels; None where two differ or one is missing."""
-    single = [rule.per_repeat() for rule in rules if rule is not None]
+def _one(function: str, rules: Sequence[SizeRule | None]) -> SizeRule | None:
+    """The rule that all of these are, None where two differ or one is missing. A size is one for each repeat of its
+    channels (the examples of a batch); a place in a tensor (the end of the second of three equal parts) stays that."""
+    repeats = function not in PLACES
+    single = [rule.per_repeat() if repeats else rule for rule in rules if rule is not None]
     same = len(single) == len(rules) and all(
         rule.sign == single[0].sign and torch.equal(rule.channels, single[0].channels) for rule in single
     )
@@ -224,10 +247,19 @@ Layers = Callable[[Tensor], Sequence[Tensor]]
 
 class Recorder(TorchFunctionMode):
     """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value, ``loose`` those of what it
-    only repeats, ``runs`` numbers the runs of modules."""
+    only repeats, ``runs`` numbers the runs of modules, ``run`` runs a function."""
 
-    def __init__(self, network: nn.Module, layers: Layers, loose: Layers, runs: Iterator[int], graphs: Graphs) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Layers,
+        loose: Layers,
+        runs: Iterator[int],
+        run: Callable[[Any, Any, Any], Any],
+        graphs: Graphs,
+    ) -> None:
         super().__init__()
+        self._run = run
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.counting = False
@@ -254,6 +286,15 @@ class Recorder(TorchFunctionMode):
     def module(self) -> nn.Module:
         return self._network.get_submodule(self.path)
 
+    @contextmanager
+    def moving_labels(self) -> Iterator[None]:
+        """What runs within moves labels, not data."""
+        self.counting = True
+        try:
+            yield
+        finally:
+            self.counting = False
+
     def close(self) -> None:
         self._graphs.close()
         for hook in self._hooks:
@@ -273,22 +314,22 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        out = self._run(func, args, kwargs)
         name = function_name(func)
         if name in PLAIN and self._running and len(args) > 1:
             path = self._running[-1][0]
             if computes_its_weight(self._network.get_submodule(path), args[1]) and path not in self.computed:
                 self.computed.append(path)
-        if name in SIZED and args and isinstance(args[0], Tensor) and self._running:
-            given = tuple(numbers((args[1:], kwargs)))
+        first = sized(name, args)
+        if first is not None and self._running:
+            given = tuple(numbers((args[first:], kwargs)))
             kind = (name, len(given))
-            self.counting = True  # what follows moves labels, not data
-            counted = [
-                (position, rows, sign)
-                for position, rows, sign in self._counted(name, args, kwargs, out)
-                if rows is not None and rows.size(0) == abs(given[position]) > 0
-            ]
-            self.counting = False
+            with self.moving_labels():
+                counted = [
+                    (position, rows, sign)
+                    for position, rows, sign in self._counted(name, args, kwargs, out)
+                    if rows is not None and rows.size(0) == abs(given[position]) > 0
+                ]
             innermost = self._running[-1][1]
             for path, run, count in self._running:
                 which = count[kind]
@@ -311,6 +352,9 @@ class Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> list[tuple[int, Tensor | None, int]]:
         """(position of the number, rows of the channels it counts, sign) for each number of a call."""
+        if name in MAKERS:
+            given = numbers((args[sized(name, args) :], kwargs))
+            return [(d, self._rows(out, d), 1) for d in range(out.dim())] if len(given) >= out.dim() else []
         source, given = args[0], numbers((args[1:], kwargs))
         if name in ("view", "reshape", "expand"):
             if not isinstance(out, Tensor) or len(given) != out.dim():

@@ -344,7 +344,8 @@ def _fitted(
 
         sizes = probe.fitted(sources, rules, found.groups, variables, seen)
         reasons: dict[int, str] = {}
-        choices = [every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
+        tried = [uneven(found.groups), uneven(found.groups, 0.5)]  # nothing may have fitted all of them
+        choices = [*tried, every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
         for off in choices if sizes else []:
             for group in probe.failing_groups(sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"

@@ -11,8 +11,11 @@ import itertools
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -23,7 +26,7 @@ from torch.utils.flop_counter import flop_registry
 
 from dnal.space.graphs import Graphs
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
-from dnal.space.labels import Ledger, along, core, matched, per_index, rows, signature
+from dnal.space.labels import Ledger, along, compressed, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
 from dnal.space.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
@@ -33,6 +36,12 @@ logger = logging.getLogger(__name__)
 
 KERNEL = "it runs along a kernel"
 """The reason of dimensions that are no channels at all; not worth listing."""
+
+NOTES = (
+    "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
+    "multiplied", "parts", "joint", "computed", "uncounted",
+)  # fmt: skip
+"""What a trace writes down beside its ledger."""
 
 
 PREPARED = "which a preparation for quantisation put there: remove channels first, and prepare what comes out"
@@ -52,7 +61,7 @@ class Value:
     layers: list[Tensor] = field(default_factory=list)
     origin: str = "a value whose size is fixed"
     parameter: str | None = None  # set while the tensor IS this parameter or a view of it
-    debts: list[tuple[Tensor, str]] = field(default_factory=list)  # what freezes if anybody looks at this value
+    debts: list[Callable[[], None]] = field(default_factory=list)  # what is noted if anybody looks at this value
     loose: list[Tensor] = field(default_factory=list)  # where it only repeats itself: it follows what it meets there
 
 
@@ -80,7 +89,8 @@ class Multiplication:
 
 @dataclass(slots=True)
 class Call:
-    """One dispatched operation: its name without overload and in-place mark, its arguments and its results."""
+    """One dispatched operation: its name without overload and in-place mark, its arguments and its results. Of a
+    function of torch that has a rule as a whole, ``func`` is the name."""
 
     name: str
     func: Any
@@ -119,6 +129,9 @@ class Trace(TorchDispatchMode):
         self.sizes: list[SizeRule] = []
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
+        self.lengths: dict[tuple[str, int], tuple[str, int]] = {}  # of weight norm: (direction, dim) -> (length, dim)
+        self.widths = _widths(network)
+        self.within: list[Tensor] = []  # what the function was given that runs as a whole
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.operations: list[Operation] = []
@@ -160,9 +173,10 @@ class Trace(TorchDispatchMode):
             self._remember(tensor, Value(origin="the network's input"))
         recorder = self._recorder = Recorder(
             network,
-            lambda tensor: self.value(tensor).layers,
+            self.layers_of,
             lambda tensor: self.value(tensor).loose,
             self._runs,
+            self._called,
             Graphs(network),
         )
         try:
@@ -197,31 +211,33 @@ class Trace(TorchDispatchMode):
 
     def _takes(self, network: nn.Module, inputs: Inputs) -> bool:
         """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
-        notes = (
-            "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
-            "multiplied", "parts", "joint", "computed", "uncounted",
-        )  # fmt: skip
-        known = {name: copy.copy(getattr(self, name)) for name in notes}
-        calls, ledger = len(self.calls), self.ledger
-        self.ledger = ledger.copied()
+        calls, labels = len(self.calls), self.ledger.size
         try:
-            with undisturbed(inputs), evaluating(network):
+            with self._aside(), undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
                 outputs = self.run(twin, cloned(inputs))
+                owned = partial(self.ledger.owned, labels)  # what this pass ties is forgotten
+                self.calls[calls:] = [call.with_labels(owned) for call in self.calls[calls:]]
             taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises
             logger.debug("the network takes no other input: %s", error)
             taken = False
-        for name, value in known.items():
-            setattr(self, name, value)
-        if taken:  # labels that are new here, in terms of those they are tied to
-            root = self.ledger.roots()
-            self.calls[calls:] = [call.renamed(root) for call in self.calls[calls:]]
-        else:
+        if not taken:
             del self.calls[calls:]
-        self.ledger = ledger
         return taken
+
+    @contextmanager
+    def _aside(self, *kept: str) -> Iterator[None]:
+        """What is written down within is forgotten, ``kept`` excepted."""
+        known = {name: copy.copy(getattr(self, name)) for name in NOTES if name not in kept}
+        written = self.ledger.written()
+        try:
+            yield
+        finally:
+            for name, value in known.items():
+                setattr(self, name, value)
+            self.ledger.forget(written)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -244,12 +260,7 @@ class Trace(TorchDispatchMode):
         elif rule is None and func.is_view:
             rule = self.rules["view"]
         if rule is not None:
-            try:
-                rule(self, step)
-            except Exception as error:  # a case its rule did not foresee: as if there were no rule
-                logger.debug("the rule of %s failed: %s", func, error)
-                self._count(step, given)
-                self._give_up(step, labelled, "an operation whose rule failed")
+            self._apply(rule, step, given)
         else:
             self._count(step, given)
             if labelled:
@@ -257,6 +268,35 @@ class Trace(TorchDispatchMode):
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
+        return out
+
+    def _apply(self, rule: Rule, step: Call, given: list[Tensor]) -> None:
+        labelled = [t for t in given if self.value(t).layers]
+        try:
+            rule(self, step)
+        except Exception as error:  # a case its rule did not foresee: as if there were no rule
+            logger.debug("the rule of %s failed: %s", step.func, error)
+            self._count(step, given)
+            self._give_up(step, labelled, "an operation whose rule failed")
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a function of torch. One that different devices make different operations of has a rule as a whole
+        ("torch.lstm"), so that the channels do not depend on the device; what its operations make has labels only for
+        the sake of their sizes."""
+        name = f"torch.{func.__name__}" if isinstance(func, BuiltinFunctionType) else ""
+        if name not in self.rules:
+            return func(*args, **kwargs)
+        given = tensors_of((args, kwargs))
+        assert self._recorder is not None
+        with self._recorder.moving_labels():
+            for tensor in given:
+                self._pay(tensor)
+        self.within = given
+        with self._aside("operations"):
+            out = func(*args, **kwargs)
+        self.within = []
+        with self._recorder.moving_labels():
+            self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
         return out
 
     def _operand(self, tensor: Tensor, *, new: bool) -> Operand:
@@ -278,7 +318,7 @@ class Trace(TorchDispatchMode):
         """What an operation without a rule multiplies, if torch has a formula for it: its sizes are fixed. Else it is
         noted if it may multiply a weight with a value. What writes into its argument (indexed assignment, scattering)
         moves values, and what takes parameters alone computes one of them."""
-        formula = flop_registry.get(step.func.overloadpacket)
+        formula = flop_registry.get(getattr(step.func, "overloadpacket", None))
         if formula is not None:
             try:
                 flops = formula(*step.args, **step.kwargs, out_val=step.out)
@@ -289,7 +329,7 @@ class Trace(TorchDispatchMode):
                 return
         weights = [t for t in given if self.value(t).parameter and sum(size > 1 for size in t.shape) > 1]
         values = [t for t in given if not self.value(t).parameter and (t.is_floating_point() or t.is_complex())]
-        if formula is not None or (weights and values and not step.func._schema.is_mutable):
+        if formula is not None or (weights and values and not _is_mutable(step)):
             self.uncounted[str(step.func), self.path] += 1
 
     @property
@@ -312,14 +352,16 @@ class Trace(TorchDispatchMode):
     def value(self, tensor: Tensor) -> Value:
         return self._values.get(id(tensor)) or Value()
 
-    def owe(self, tensor: Tensor, debts: list[tuple[Tensor, str]]) -> None:
-        """Freezes labels only once anything looks at the value."""
-        if debts:
-            self.value(tensor).debts.extend(debts)
+    def layers_of(self, tensor: Tensor) -> list[Tensor]:
+        return self.value(tensor).layers
+
+    def owe(self, tensor: Tensor, debts: Iterable[Callable[[], None]]) -> None:
+        """Calls these only once anything looks at the value."""
+        self.value(tensor).debts.extend(debts)
 
     def _pay(self, tensor: Tensor) -> None:
-        for labels, reason in self.value(tensor).debts:
-            self.ledger.freeze(labels, reason)
+        for debt in self.value(tensor).debts:
+            debt()
         self.value(tensor).debts.clear()
 
     def freeze(self, tensor: Tensor, reason: str) -> None:
@@ -373,8 +415,9 @@ class Trace(TorchDispatchMode):
         return self.settled(tensor, set(range(tensor.dim())) - set(dims), reason)
 
     def contract(self, labels: Tensor) -> None:
-        """Notes channels over which two computed values are multiplied: no parameter reads them there."""
-        self.contracted.append(labels.reshape(-1))
+        """Notes channels over which two computed values are multiplied, or one is summed: no parameter reads them
+        there."""
+        self.contracted.append(compressed(labels).unique())
 
     def tie_or_freeze(self, left: Tensor | None, right: Tensor | None, reason: str) -> None:
         if left is not None and right is not None:
@@ -413,6 +456,8 @@ class Trace(TorchDispatchMode):
                     own = d - (len(shape) - tensor.dim())
                     if own < 0 or tensor.size(own) <= 1 or d in covered or self._follows(tensor, shape, d, layer):
                         continue
+                    if tensor.stride(own) == 0:
+                        continue  # it is one number along d, whether expanded or not
                     if len(signature(layer)) > 1:  # it keeps its size along d, and may lose channels along the others
                         dims = signature(layer)
                         self.ledger.tie(core(layer, dims), core(layer.narrow(d, 0, 1).expand(layer.shape), dims))
@@ -504,6 +549,20 @@ class Trace(TorchDispatchMode):
         if id(tensor) not in self._values:
             self._alive.append(tensor)
         self._values[id(tensor)] = value
+
+
+def _is_mutable(step: Call) -> bool:
+    schema = getattr(step.func, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _widths(network: nn.Module) -> set[int]:
+    """How many channels the layers of a network make and read, and the states of recurrent ones have."""
+    found = {size for p in network.parameters() if p.dim() > 1 for size in p.shape[:2]}
+    for module in network.modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            found |= {module.hidden_size, getattr(module, "proj_size", 0)}
+    return {size for size in found if size > 1}
 
 
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:

@@ -65,7 +65,7 @@ def copy(t: Trace, c: Call) -> None:
         t.loosen(target, loose)
 
 
-@rule("new_empty", "new_zeros", "new_ones", "new_full")
+@rule("new_empty", "new_ones", "new_full")
 def fresh(t: Trace, c: Call) -> None:
     """A dimension of the size that the source has there is one of its channels: noise and paddings are made so. Where
     the size was a number of its own, the probe finds out."""
