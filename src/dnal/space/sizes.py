@@ -24,11 +24,22 @@ from dnal.space.labels import core, signature
 MAKERS = {"zeros", "new_zeros"}
 """Those that make a tensor of the size that they are given."""
 
-SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", "narrow", "__getitem__", *MAKERS}
+SIZED = {
+    "view",
+    "reshape",
+    "expand",
+    "unflatten",
+    "split",
+    "split_with_sizes",
+    "narrow",
+    "__getitem__",
+    "__setitem__",
+    *MAKERS,
+}
 """The functions whose numbers are sizes of their result or places in their source."""
 
 
-PLACES = {"split", "split_with_sizes", "narrow", "__getitem__"}
+PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__"}
 """Those whose numbers are places in their source, or lengths of parts of it."""
 
 
