@@ -144,10 +144,13 @@ def cumulated(n: Net, x: Tensor) -> Tensor:
     return x.cummax(1).values
 
 
-def setitem(n: Net, x: Tensor) -> Tensor:
-    canvas = torch.zeros(x.size(0), 10, *x.shape[2:])
-    canvas[:, :8] = x
-    return canvas
+def setitem(make: Callable[..., Tensor]) -> Callable[[Net, Tensor], Tensor]:
+    def compute(n: Net, x: Tensor) -> Tensor:
+        canvas = make(x.size(0), 10, *x.shape[2:])
+        canvas[:, :8] = x
+        return canvas
+
+    return compute
 
 
 def last_dim_mlp() -> nn.Module:
@@ -426,7 +429,8 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
     "a selective scan": (scan, 8 + 3, lambda: torch.randn(2, 6, 5)),
     "a convolutional LSTM": (lambda: convolutional_lstm_of(6), 6, lambda: torch.randn(2, 4, 3, SIDE, SIDE)),
     "cumulated over channels": (lambda: function(8, cumulated), 0, image),
-    "written into a canvas": (lambda: function(8, setitem, out=10), 0, image),
+    "written into a canvas of zeros": (lambda: function(8, setitem(torch.zeros), out=10), 8 + 2, image),
+    "written into a canvas": (lambda: function(8, setitem(torch.ones), out=10), 0, image),
     "out of sight in numpy": (lambda: function(8, lambda n, x: torch.from_numpy(x.detach().numpy())), 0, image),
     "positive input": (lambda: Net(lambda n, x: n.body(x.log()), body=between(8, nn.ReLU())), 8, lambda: image().exp()),
     "a buffer as weight": (

@@ -29,12 +29,12 @@ MAKERS = {"zeros", "new_zeros"}
 
 SIZED = {
     *("view", "reshape", "expand", "repeat", "repeat_interleave", "unflatten"),
-    *("split", "split_with_sizes", "narrow", "__getitem__", *MAKERS),
+    *("split", "split_with_sizes", "narrow", "__getitem__", "__setitem__", *MAKERS),
 }
 """The functions whose numbers are sizes of their result or places in their source."""
 
 
-PLACES = {"split", "split_with_sizes", "narrow", "__getitem__"}
+PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__"}
 """Those whose numbers are places in their source, or lengths of parts of it."""
 
 
