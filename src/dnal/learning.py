@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,22 +26,27 @@ from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
 from dnal.pricing import priced, ranges
 from dnal.settings import Deployment, Numerics, Widths
+from dnal.space.copying import without_fabric
 from dnal.space.explain import commonest_reasons
 from dnal.space.running import check_changeable
 from dnal.space.space import Space
 from dnal.techniques.distillation import Distillation
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
+from dnal.train.checked import Classes, check_inputs, check_known, checked, classes_of
 from dnal.train.checkpoint import Checkpoints
+from dnal.train.enough import enough
 from dnal.train.evaluate import Metric, accuracy
+from dnal.train.fresh import check_resettable
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.optimizers import MakeOptimizer
 from dnal.train.phase import Loss
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
-from dnal.train.rehearsal import check, examples
+from dnal.train.rehearsal import check, check_gateable, examples
 from dnal.train.reproducible import reproducible
 from dnal.train.schedule import Schedule
+from dnal.train.source import fingerprint
 from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
@@ -210,6 +216,7 @@ def trade_off(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
+        without_fabric(network),
         _brought_home(network, fabric) as home,
         reproducible(fabric.device),
     ):
@@ -275,17 +282,27 @@ def _prepared(
     held_out = [pair(first_batch(loader, kind)) for kind, loader in named.items()]
     example = _example([inputs for inputs, _ in held_out], shared.get("example_inputs")).to(fabric.device)
     placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
+    for (inputs, _), kind in zip(held_out, named, strict=True):
+        check_inputs(network, inputs, kind)
     widths = asked.widths
     space = Space.of(
         network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks)
     )  # fmt: skip
     _check_removable(space, chosen_by_name=bool(widths.include or widths.exclude))
     _check_trained(network, plans[0])
+    if asked.training.reinitialize:
+        check_resettable(network)
     loss, metric = shared.get("loss") or F.cross_entropy, shared.get("metric") or accuracy
     taught = any(isinstance(technique, Distillation) for technique in asked.techniques)
     for batch in held_out:
         check(network, fabric.to_device(batch), loss, metric, distil=taught)
     inputs, targets = fabric.to_device(examples(held_out[0]))
+    if asked.method.gates:
+        check_gateable(network, inputs)
+    train = _checked_training_data(network, data, named, fabric, (inputs, targets), loss, metric)
+    shares = shared_out(train, fabric)
+    if not len(shares) and any(phase.epochs for plan in plans for phase in plan.phases):
+        raise UserError("the training data give no batch; lower the batch size, add images, or use fewer processes.")
     layout = workable(numerics.memory_format, network, inputs, targets, loss)
     everyone = Chorus(listeners)
     space, plans, model = _by_one(
@@ -299,19 +316,40 @@ def _prepared(
         fabric = fabric_of(precision)
     order = ORDERS["channels_last" if layout == "auto" else layout]
     torch.manual_seed(asked.training.seed)
-    settings = [plan.settings() | _decided(fabric, order, example, space) for plan in plans]
+    decided = _decided(fabric, order, example, space) | {"code": fingerprint(network)}
+    settings = [plan.settings() | decided for plan in plans]
     for keeper, own in zip(keepers, settings, strict=True):
         keeper.check(_identity(own))
-    for own, listener in zip(settings, listeners, strict=True):
-        listener.start(own)
+    _warn_of_other_code(keepers, str(decided["code"]))
     if model is not None:
         everyone.latency(model)
+    for own, listener in zip(settings, listeners, strict=True):
+        listener.start(own)
     placed(network, fabric, example, order)
     job = Job(
-        fabric, order, network, space, model, example, deployment, shared_out(data.train, fabric), data.val, data.test,
-        loss, metric,
+        fabric, order, network, space, model, example, deployment, shares, data.val, data.test, loss, metric,
     )  # fmt: skip
     return job, plans, settings
+
+
+def _checked_training_data(
+    network: nn.Module,
+    data: _Data,
+    held_out: Mapping[str, Loader],
+    fabric: Fabric,
+    batch: tuple[Any, Any],
+    loss: Loss,
+    metric: Metric,
+) -> Loader:
+    """The training data, each batch of which is looked at before it is trained on, and without a last batch that batch
+    norm cannot take. What can be looked at before training is; ``batch``: a few held-out examples."""
+    inputs, targets = batch
+    classes = classes_of(network, inputs, targets, loss)
+    check_known(data.train, network, classes, "training")
+    held_classes = Classes(classes.count) if classes is not None and metric is accuracy else None
+    for kind, loader in held_out.items():
+        check_known(loader, network, held_classes, kind)
+    return checked(enough(data.train, network, fabric.world_size), network, classes, "training")
 
 
 def _as_kept(
@@ -330,7 +368,8 @@ def _as_kept(
             plan = plan.with_backend(keeper.job["backend"])
         decided.append(plan)
     open_ = [name for name in ("precision", "memory_format") if getattr(numerics, name) == "auto"]
-    numerics = replace(numerics, **{name: kept.job[name] for name in open_})
+    with kept.believed():
+        numerics = replace(numerics, **{name: kept.job[name] for name in open_})
     return decided, _known(kept) or latency, numerics
 
 
@@ -374,7 +413,17 @@ def _by_one(
 
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that make it this job, wherever it runs."""
-    return {name: value for name, value in settings.items() if name not in PLACE}
+    return {name: value for name, value in settings.items() if name not in (*PLACE, "code")}
+
+
+def _warn_of_other_code(keepers: list[Keeper], code: str) -> None:
+    """Says that a job goes on with other code than it began with: weights of equal shapes would not tell."""
+    if any(keeper.job.get("code", code) != code for keeper in keepers):
+        warnings.warn(
+            "the code of the network's classes has changed since the checkpoint was written; what was trained goes on "
+            "in the new code.",
+            stacklevel=4,
+        )
 
 
 def _check_distinct(budgets: list[Budget]) -> None:

@@ -50,7 +50,7 @@ class Job:
     metric: Metric
 
     def validate(self, network: nn.Module) -> float:
-        return measured(self.metric, network, self.val)
+        return measured(self.metric, network, self.val, "validation")
 
 
 def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[str, Any]], listener: Listener) -> None:
@@ -58,7 +58,8 @@ def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[
     place = Place(job.train)
     waiting = [(keeper, own) for keeper, own in zip(keepers, settings, strict=True) if keeper.phase in (None, BASE)]
     if not waiting:
-        job.network.load_state_dict(keepers[0].carried("base"))
+        with keepers[0].believed():
+            job.network.load_state_dict(keepers[0].carried("base"))
         return
     leader, own = next(((k, own) for k, own in waiting if k.phase), waiting[0])
     latency = None if job.latency is None else job.latency.document()
@@ -93,8 +94,9 @@ def shrunk(
             carried={**carried, "change": change.document(), "kind": change.file},
         )  # fmt: skip
     else:
-        kind = next(kind for kind in CHANGES if kind.file == keeper.carried("kind"))
-        change = kind.of_document(keeper.carried("change"))
+        with keeper.believed():
+            kind = next(kind for kind in CHANGES if kind.file == keeper.carried("kind"))
+            change = kind.of_document(keeper.carried("change"))
         small = change.apply(working)
         placed(small, job.fabric, job.example, job.order)
     _train(job, small, plan.phase(RETRAIN), listener, history, keeper, base=base, change=change)
@@ -140,9 +142,9 @@ def _measured(job: Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, 
     rows = job.fabric.broadcast(rows)
     for row, (name, network) in zip(rows, networks.items(), strict=True):
         if job.metric is not accuracy:
-            row["accuracy"] = measured(job.metric, network, job.test)
+            row["accuracy"] = measured(job.metric, network, job.test, "test")
             continue
-        row["accuracy"], matrix = accuracy_and_confusion(network, job.test)
+        row["accuracy"], matrix = accuracy_and_confusion(network, job.test, "test")
         if matrix is not None:
             confusion[name] = matrix
     return rows, confusion

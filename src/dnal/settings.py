@@ -13,6 +13,8 @@ from dnal.base.options import Options, option
 
 DEFAULT_BUDGET = "macs<=30%"
 DEFAULT_LR = 0.1
+MOST = 2**31 - 1
+"""Of what is counted."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 BACKENDS = ("torch-cpu", "torch-cuda", "onnxruntime-cpu")
 
@@ -24,14 +26,14 @@ class Source(Options):
     model: str = option("vgg_small", "A name of `dnal models`.")
     weights: str | None = option(None, "pretrained, or a .safetensors file: start from a trained network.")
     input: tuple[int, int, int] | None = option(
-        None, "Channels, height and width of the images; default: the model's or the images'.", least=1
+        None, "Channels, height and width of the images; default: the model's or the images'.", least=1, most=MOST
     )
-    classes: int | None = option(None, "Number of classes; default: what the data tell.", least=2)
+    classes: int | None = option(None, "Number of classes; default: what the data tell.", least=2, most=2**22)
     data: str = option("digits", "A name of `dnal data`, an .npz file, a folder.")
     root: str | None = option(None, "Folder of the downloaded sets.")
-    limit_train: int | None = option(None, "Use only so many training images, stratified.", least=1)
-    batch_size: int = option(64, "Images per step, over all processes.", least=1)
-    workers: int = option(0, "Processes that prepare the images.", least=0, identifies=False)
+    limit_train: int | None = option(None, "Use only so many training images, stratified.", least=1, most=MOST)
+    batch_size: int = option(64, "Images per step, over all processes.", least=1, most=MOST)
+    workers: int = option(0, "Processes that prepare the images.", least=0, most=1024, identifies=False)
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Training(Options):
     """How a job trains."""
 
     epochs: int | tuple[int, int, int] | None = option(
-        None, "In all, or of base, search and retraining. Default: what the method is made for.", least=0
+        None, "In all, or of base, search and retraining. Default: what the method is made for.", least=0, most=MOST
     )
-    lr: float | None = option(None, f"Peak learning rate of the weights; default {DEFAULT_LR:g}.", above=0)
+    lr: float | None = option(None, f"Peak learning rate of the weights; default {DEFAULT_LR:g}.", above=0, most=1e30)
     optimizer: str = option("sgd", "sgd, or a name of timm's optimizers such as adamw or lamb.")
     schedule: str = option(
         "cosine", "Of the learning rate over base and retraining.", known=("cosine", "one-cycle", "step", "constant")
@@ -76,7 +78,9 @@ class Widths(Options):
 class Deployment(Options):
     """Where the compact network will run: there memory and latency are stated."""
 
-    deploy_batch_size: int = option(1, "Examples at once, for which memory and latency are stated.", least=1)
+    deploy_batch_size: int = option(
+        1, "Examples at once, for which memory and latency are stated.", least=1, most=2**16
+    )
     backend: str = option(
         "auto",
         f"Where the compact network will run: {', '.join(BACKENDS)}; auto: on the GPU, if there is one.",

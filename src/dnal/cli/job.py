@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
+from dnal.base.names import possible
 from dnal.base.options import Options, options_of
 from dnal.budget import Budget
 from dnal.cli.from_options import given
@@ -70,7 +71,8 @@ class Job:
         for budget in self.budgets:
             Budget.parse(budget)
         weights = self.source.weights
-        if weights is not None and weights != "pretrained" and not Path(weights).is_file():
+        file = None if weights in (None, "pretrained") else possible(weights, "path of the weights")
+        if file is not None and not file.is_file():
             raise UserError(f"there is no weights file '{weights}'; give 'pretrained' or a .safetensors file.")
         self.asked()
 

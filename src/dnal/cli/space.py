@@ -41,8 +41,8 @@ def space(
 ) -> None:
     """Show every group of channels, its share of the MACs, what is fixed and why, and what the network can cost."""
     asked = options.input_shape(input_)
-    options.whole("--classes", classes)
-    options.whole("--deploy-batch-size", deploy_batch_size)
+    options.whole("--classes", classes, most=options.MOST_CLASSES)
+    options.whole("--deploy-batch-size", deploy_batch_size, most=options.MOST_DEPLOY_BATCH)
     widths = Widths(**given(Widths, own))
     rule = _rule(widths)
 

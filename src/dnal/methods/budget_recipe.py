@@ -18,12 +18,14 @@ The budget of the moment starts at the whole network and tightens geometrically;
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 
 from dnal.base.errors import UserError
 from dnal.gates import Gated, hard_gates
@@ -31,6 +33,7 @@ from dnal.methods.ranking import Order, Ranking
 from dnal.methods.selection import check_limits, filled, fits, least_costs, longest, unreachable
 from dnal.methods.widths import WidthRule
 from dnal.space.space import Space
+from dnal.train.scaling import overflowed
 
 START = 1.0
 """s of an open gate at the start; also the bound of |s|."""
@@ -107,6 +110,14 @@ class BudgetSearch:
             search.step()
             gated.zero_grad()
 
+    With a gradient scaler of torch, the step of s stands between that of the weights and ``scaler.update()``::
+
+            scaler.scale(loss(gated(inputs), targets)).backward()
+            scaler.step(weight_optimizer)
+            search.step(scaler)
+            scaler.update()
+            gated.zero_grad()
+
     Args:
         limits: cost name -> bound in its own unit. steps: length of the search.
         lr: of s; by default 20 / steps, so that a gate can cross its range many times.
@@ -145,11 +156,30 @@ class BudgetSearch:
         gated.delta = delta_at(0.0, met)
         self._project()
 
-    def step(self) -> None:
-        """After the task's backward pass: one step of s, whose gradient is consumed."""
+    def step(self, scaler: GradScaler | None = None) -> bool:
+        """After the task's backward pass: one step of s, whose gradient is consumed.
+
+        Args:
+            scaler: what the loss was scaled by. Where its step of the weights overflowed, or this one would, nothing
+                moves: not s, no multiplier, and not the budget of the moment.
+
+        Returns:
+            whether it was a step.
+        """
         s = self.gated.s
         if s.grad is None:
             raise RuntimeError("run the gated network and its backward pass before the step of s")
+        if scaler is not None and scaler.is_enabled() and overflowed(scaler, self.optimizer):
+            s.grad = None
+            return False
+        if not bool(torch.isfinite(s.grad).all()):
+            warnings.warn(
+                "the gradient of s is not finite, and this step of the search was left out; with a gradient scaler "
+                "say search.step(scaler), between scaler.step(weight_optimizer) and scaler.update().",
+                stacklevel=2,
+            )
+            s.grad = None
+            return False
         s.grad.add_(self._cost_gradient(s.grad))
         late = max(0.0, (self.progress - self._met) / (1 - self._met))
         for group in self.optimizer.param_groups:
@@ -160,6 +190,7 @@ class BudgetSearch:
         self.gated.delta = delta_at(self.progress, self._met)
         if self.done % self._every == 0 or self.done == self.steps:
             self._project()
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`step` changes beside the gated network, for a checkpoint."""

@@ -15,8 +15,10 @@ from dnal.methods.budget_recipe import MET, START, WAIT, BudgetSearch
 from dnal.methods.gate_record import gate_record
 from dnal.methods.method import Method
 from dnal.methods.task import Task
+from dnal.train.enough import enough
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.place import Loader, Place
+from dnal.train.scaling import scaler_of
 from dnal.train.step import Step
 from dnal.train.technique import Technique
 
@@ -34,6 +36,7 @@ class DNAL(Method):
     """
 
     trains: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
     epochs: ClassVar[tuple[int, int, int]] = (40, 4, 56)
     # A longer search was not measurably better, and its steps are as dear as the base's (benchmarks/RESEARCH.md).
 
@@ -93,14 +96,22 @@ class _GateSteps(Technique):
         self, search: BudgetSearch, held_out: Loader | None, validate: Callable[[nn.Module], float] | None
     ) -> None:
         self._search, self._validate = search, validate
-        self._place = None if held_out is None else Place(held_out, alone=False)
+        self._place = None if held_out is None else Place(enough(held_out, search.gated.network), alone=False)
         self._others = None if self._place is None else _endless(self._place)
+
+    def after_backward(self, step: Step) -> None:
+        if self._others is None:  # now: the weights' step ends with the scaler's update
+            step.unscale(step.optimizer)
+            self._search.step(scaler_of(step.fabric))
 
     def after_step(self, step: Step) -> None:
         if self._others is not None:
+            scaler = scaler_of(step.fabric)
             self._search.gated.zero_grad(set_to_none=True)
             step.backward(step.fabric.to_device(next(self._others)))
-        self._search.step()
+            self._search.step(scaler)
+            if scaler is not None:
+                scaler.update()
 
     def record(self) -> dict[str, Any]:
         return {**self._search.record(), **gate_record(self._search.gated, self._search.space, self._validate)}

@@ -21,6 +21,7 @@ class Method(Options):
     Attributes:
         trains: whether it uses the epochs of the architecture phase; otherwise they lengthen the retraining, so that
             every method sees equally many images.
+        gates: whether it runs the network with gates in it.
         reinitializes: whether what it chose is trained from new weights, where nobody says.
         needs_budget: whether a budget is filled in where nobody gives one.
         prunes_blocks: whether residual branches may go too, where nobody says.
@@ -29,6 +30,7 @@ class Method(Options):
     """
 
     trains: ClassVar[bool] = False
+    gates: ClassVar[bool] = False
     reinitializes: ClassVar[bool] = False
     needs_budget: ClassVar[bool] = True
     prunes_blocks: ClassVar[bool] = True

@@ -85,6 +85,7 @@ class Paper(Method):
     """
 
     trains: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
     needs_budget: ClassVar[bool] = False
     prunes_blocks: ClassVar[bool] = False
     techniques: ClassVar[tuple[str, ...]] = ()

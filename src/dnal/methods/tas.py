@@ -30,8 +30,8 @@ A step costs a training step and a validation step of the same size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
@@ -51,7 +51,9 @@ from dnal.methods.ranking import ranks
 from dnal.methods.task import Task
 from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
 from dnal.methods.widths import WidthRule
+from dnal.space.lasting import lasting
 from dnal.space.space import Group, Space
+from dnal.train.enough import enough
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.place import Loader, Place
 from dnal.train.schedule import cosine
@@ -196,13 +198,14 @@ class Supernet(Gated):
         # what the norms have mixed already is only cut off behind them
         self._gates = torch.cat((torch.where(self._normed[self._row], held > 0, held), kept))
         rows = choices.tolist()
+        hooks = []
+        for norm, candidates in zip(self._plain, self.norms, strict=True):
+            assert isinstance(candidates, Candidates)
+            gate = kept[norm.branches].prod()
+            hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
+            hooks.append((norm.module, hook))
         try:
-            with ExitStack() as stack:
-                for norm, candidates in zip(self._plain, self.norms, strict=True):
-                    assert isinstance(candidates, Candidates)
-                    gate = kept[norm.branches].prod()
-                    hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
-                    stack.callback(norm.module.register_forward_hook(hook).remove)
+            with lasting(partial(_hooked, hooks)):
                 return super().forward(*args, **kwargs)
         finally:
             self._gates = None
@@ -308,6 +311,14 @@ class Supernet(Gated):
         return share.where(self._row >= 0, 1)
 
 
+@contextmanager
+def _hooked(hooks: Sequence[tuple[nn.Module, Callable[..., Tensor]]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module, hook in hooks:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield
+
+
 def rate_at(progress: float, steps: int) -> float:
     """The learning rate of the distributions: within ``steps`` a logit must be able to pass the others, and at the end
     the arg max must come to rest. In the paper it is 1e-3 throughout, for 58,800 steps."""
@@ -324,6 +335,7 @@ class TAS(Method):
     """
 
     trains: ClassVar[bool] = True
+    gates: ClassVar[bool] = True
     reinitializes: ClassVar[bool] = True
 
     tau_start: float = option(5.0, "Temperature of the draws at the start; it falls on a cosine.", above=0)
@@ -390,7 +402,7 @@ class _Distributions(Technique):
     ) -> None:
         self._supernet, self._limits, self._taus, self._steps = supernet, limits, taus, steps
         self._validate = validate
-        self._place = Place(held_out, alone=False)
+        self._place = Place(enough(held_out, supernet.network), alone=False)
         self._others: Iterator[Any] = chain.from_iterable(repeat(self._place))
 
     def batch(self, batch: Any, step: Step) -> Any:
@@ -401,6 +413,7 @@ class _Distributions(Technique):
         supernet, (distributions,) = self._supernet, step.others
         supernet.zero_grad(set_to_none=True)
         step.backward(step.fabric.to_device(next(self._others)))
+        step.unscale(distributions)
         supernet.add_cost_gradient(self._limits)
         set_lr(distributions, rate_at(step.progress, self._steps))
         distributions.step()

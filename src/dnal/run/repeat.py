@@ -15,7 +15,7 @@ import dnal
 from dnal.base.errors import UserError
 from dnal.base.options import options_of, values_of
 from dnal.methods import METHODS
-from dnal.run.config import Config, Size, read_yaml, validated
+from dnal.run.config import Config, Size, Text, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
 from dnal.settings import GROUPS
 from dnal.techniques import TECHNIQUES
@@ -32,21 +32,22 @@ class Decided(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    dnal: str
-    torch: str
-    data_sha256: str | None
-    class_names: list[str]
+    dnal: Text
+    torch: Text
+    data_sha256: Text | None
+    class_names: list[Text]
     mean: list[float]
     std: list[float]
-    budget: str | None
+    budget: Text | None
     method: dict[str, Any]
     techniques: list[dict[str, Any]]
-    rates: list[Rate]
+    rates: Annotated[list[Rate], Field(max_length=3)]
     base_is_trained: bool
     threads: Size
-    device: str
+    device: Text
     processes: Size
-    input_shape: list[Size]
+    input_shape: Annotated[list[Size], Field(max_length=8)]
+    code: str | None = None
     variables: int
     branches: int
 
@@ -126,7 +127,9 @@ class Differences(Listener):
 
     def start(self, settings: dict[str, Any]) -> None:
         now = {"dnal": dnal.__version__, "torch": str(torch.__version__), **settings}
-        keys = tuple(self._recorded) if self._everything else PLACE
+        keys = [
+            key for key in (self._recorded if self._everything else PLACE) if key != "code"
+        ]  # a resumed job says it
         other = [
             f"{key} {_plain(now[key])} instead of {self._recorded[key]}"
             for key in keys

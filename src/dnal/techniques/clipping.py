@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from dnal.base.options import option
 from dnal.train.step import Step
 from dnal.train.technique import Technique
@@ -20,4 +22,6 @@ class GradientClipping(Technique):
     norm: float = option(1.0, "The largest norm.", above=0)
 
     def after_backward(self, step: Step) -> None:
-        step.fabric.clip_gradients(step.module, step.optimizer, max_norm=self.norm, error_if_nonfinite=False)
+        step.unscale(step.optimizer)
+        weights = [parameter for group in step.optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(weights, self.norm)

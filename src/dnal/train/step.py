@@ -10,6 +10,8 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.space.running import call
+from dnal.train.scaling import scaler_of
+from dnal.train.setup import set_up
 from dnal.train.technique import Technique
 
 Rate = Callable[[float], float]
@@ -42,14 +44,16 @@ class Step:
         others: Sequence[torch.optim.Optimizer] = (),
     ) -> None:
         self.fabric, self.network, self.techniques, self.rate = fabric, network, list(techniques), rate
-        self.module, *optimizers = fabric.setup(network, optimizer, *others)
+        self.module, *optimizers = set_up(fabric, network, optimizer, *others)
         self.optimizer, self.others = optimizers[0], optimizers[1:]
         self.progress = 0.0
+        self._unscaled: set[int] = set()
         self.task_loss = loss
 
     def __call__(self, batch: Any, progress: float) -> Tensor:
         """One step on (inputs, targets); returns its loss."""
         self.progress = progress
+        self._unscaled.clear()
         set_lr(self.optimizer, self.rate(progress))
         for technique in self.techniques:
             batch = technique.batch(batch, self)
@@ -71,6 +75,14 @@ class Step:
             value = technique.loss(value, batch, outputs, self)
         self.fabric.backward(value)
         return value
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """After the backward pass: takes the scale of half precision out of the gradients of ``optimizer``, which is
+        this step's own or one of the others; where there is no scale, or it is out already, nothing is done."""
+        scaler = scaler_of(self.fabric)
+        if scaler is not None and id(optimizer) not in self._unscaled:
+            self._unscaled.add(id(optimizer))
+            scaler.unscale_(optimizer.optimizer)  # type: ignore[attr-defined]  # that which Fabric wraps
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
