@@ -276,11 +276,6 @@ def trade_off(
         _check_trained(network, plans[0])
         if plans[0].init == "fresh":
             check_resettable(network)
-        shares = shared_out(train, fabric)
-        if not len(shares) and any(any(plan.epochs) for plan in plans):
-            raise UserError(
-                "the training data give no batch; lower the batch size, add images, or use fewer processes."
-            )
         loss, metric = loss or F.cross_entropy, metric or accuracy
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
@@ -293,6 +288,11 @@ def trade_off(
         for data, loader in named.items():
             check_known(loader, network, held_classes, data)
         train = checked(enough(train, network, fabric.world_size), network, classes, "training")
+        shares = shared_out(train, fabric)
+        if not len(shares) and any(any(plan.epochs) for plan in plans):
+            raise UserError(
+                "the training data give no batch; lower the batch size, add images, or use fewer processes."
+            )
         layout = workable(memory_format, network, inputs, targets, loss)
         everyone = Chorus(listeners)
         space, plans, model = _by_one(
