@@ -20,6 +20,8 @@ from dnal.run.manifest import SEALED
 
 READ = (CONFIG, ARCHITECTURE, MODEL, MANIFEST)
 UNREAD = (LOG, LATENCY, RESULT)
+READING = ("load", "eval", "export", "report")
+"""Commands that only read a run: `--like` does what it asks for, however much that is."""
 
 
 # Damage: the manifest does not know of it.
@@ -138,7 +140,7 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
     edit(run / ARCHITECTURE, change)
 
 
-@damage("run", "config asks for a huge network", resealed=True)
+@damage("run", "config asks for a huge network", rooms=READING, resealed=True)
 def _(run: Path, other: Path, draw: random.Random) -> None:
     huge = draw.choice(
         (
@@ -155,7 +157,7 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
     edit(run / CONFIG, lambda document: {**document, **huge})
 
 
-@damage("run", "config and architecture agree on a huge network", resealed=True)
+@damage("run", "config and architecture agree on a huge network", rooms=READING, resealed=True)
 def _(run: Path, other: Path, draw: random.Random) -> None:
     """The shapes of a network that is much larger than the file, all in order, with one channel kept where any."""
     model, classes, shape = draw.choice(

@@ -45,7 +45,7 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
     edit(run / CONFIG, lambda document: {**document, key: [text] * 10 if key == "class_names" else text})
 
 
-@damage("run", "config names other data", rooms=("eval", "like"), resealed=True)
+@damage("run", "config names other data", rooms=("eval",), resealed=True)
 def _(run: Path, other: Path, draw: random.Random) -> None:
     where = draw.choice(
         (

@@ -194,7 +194,7 @@ class Architecture:
             document = plain_json(content(path.resolve(), LARGEST_FILE, remedy="give another file").decode())
         except UserError as error:
             raise UserError(f"cannot read the architecture: {error}") from None
-        except (ValueError, OSError):
+        except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
             raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
         try:
             return Architecture.of_document(document)

@@ -162,7 +162,7 @@ class LatencyModel:
             document = plain_json(content(path.resolve(), LARGEST_FILE, remedy="give another file").decode())
         except UserError as error:
             raise UserError(f"cannot read the latency model: {error}") from None
-        except (ValueError, OSError):
+        except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
             raise UserError(f"'{path}' is no latency model: it is no JSON.") from None
         try:
             return LatencyModel.of(document)

@@ -23,6 +23,9 @@ from dnal.train.listener import Listener
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+MOST_THREADS = 2**10
+"""More of them end torch itself."""
+
 PLACE = ("dnal", "torch", "device", "processes")
 """What belongs to the machine and its software, not to the job."""
 
@@ -43,7 +46,7 @@ class Decided(BaseModel):
     techniques: list[dict[str, Any]]
     rates: Annotated[list[Rate], Field(max_length=3)]
     base_is_trained: bool
-    threads: Size
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)]
     device: Text
     processes: Size
     input_shape: Annotated[list[Size], Field(max_length=8)]

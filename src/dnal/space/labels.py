@@ -10,7 +10,7 @@ end, so the order of the trace does not matter.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -104,11 +104,11 @@ class Ledger:
         self._root = root
         return root
 
-    def owned(self, first: int, labels: Tensor) -> Tensor:
-        """The labels, those from ``first`` on replaced by the smallest one that they are tied to so far; settles
-        nothing."""
+    def owned(self, first: int) -> Callable[[Tensor], Tensor]:
+        """A function that replaces the labels from ``first`` on by the smallest ones that they are tied to so far;
+        settles nothing."""
         root = copy.copy(self).roots()
-        return torch.where(labels < first, labels, root[labels])
+        return lambda labels: torch.where(labels < first, labels, root[labels])
 
     def solve(self) -> tuple[Tensor, dict[int, str]]:
         """Returns the class of every label (see :meth:`roots`) and, for frozen classes, the reason."""

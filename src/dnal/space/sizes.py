@@ -40,7 +40,8 @@ PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__"}
 
 def function_name(function: Any) -> str:
     """By which a function is known: that of an operation of ATen ("view.default") without its overload."""
-    return str(getattr(function, "__name__", "")).partition(".")[0]
+    known_by = function.overloadpacket if isinstance(function, torch._ops.OpOverload) else function
+    return getattr(known_by, "__name__", "")  # no more than torch.compile follows: a repaired network asks as it runs
 
 
 def sized(name: str, args: tuple[Any, ...]) -> int | None:

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -217,7 +216,7 @@ class Trace(TorchDispatchMode):
                 twin = copied(network)
                 self.adopt(twin)
                 outputs = self.run(twin, cloned(inputs))
-                owned = partial(self.ledger.owned, labels)  # what this pass ties is forgotten
+                owned = self.ledger.owned(labels)  # what this pass ties is forgotten
                 self.calls[calls:] = [call.with_labels(owned) for call in self.calls[calls:]]
             taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises

@@ -35,7 +35,6 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """So Ray itself keeps to the loopback on those systems; the variable is read on any. As an address for its servers it
 takes any but 127.0.0.1."""
 QUIET = {
-    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table even if it is told to be silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
