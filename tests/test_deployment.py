@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import dnal
-from dnal.deployment import Deployment
+from dnal.deployment import Deployed
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -15,7 +15,7 @@ from dnal.deployment import Deployment
 def test_layers_are_timed_at_the_batch_of_the_deployment(batch: int) -> None:
     network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)).eval()
     example = torch.zeros(2, 1, 8, 8)  # two inputs, as a job traces with
-    model = Deployment.of(batch, "torch-cpu").latency(
+    model = Deployed.of(batch, "torch-cpu").latency(
         dnal.Space.of(network, example), network, example, 1, None, lambda what, done, total: None
     )
     assert model.batch == batch

@@ -358,7 +358,7 @@ def test_weights_that_nobody_can_draw_anew_are_told_before_the_base_is_trained(l
     network, diary = Shifted(), Diary()
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(UserError, match=r"the network itself \(Shifted\) has no reset_parameters, so its 'shift'"):
-        dnal.learn(network, loaders.train, loaders.val, init="fresh", epochs=(1, 1, 1), listener=diary)
+        dnal.learn(network, loaders.train, loaders.val, reinitialize=True, epochs=(1, 1, 1), listener=diary)
     assert diary.phases == []
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 SHAPE = (1, 8, 8)
 BUDGETS = ("macs<=60%", "macs<=25%,params<=40%", "params<=20%")
-ON_CPU: dict[str, Any] = {"deploy_batch": 16, "backend": "torch-cpu"}
+ON_CPU: dict[str, Any] = {"deployment": "deploy_batch_size=16,backend=torch-cpu"}
 """Where it will run; what trains may be a GPU."""
 
 
@@ -71,8 +71,8 @@ def same(one: Learned, other: Learned) -> bool:
     [
         (own_loaders, {}),
         (plain_loaders, {}),
-        (own_loaders, {"steps": "alternating", "distil": False}),
-        (plain_loaders, {"recipe": "paper", "lambda_": 1e-4}),
+        (own_loaders, {"method": "dnal:held_out=true", "without": ["distillation"]}),
+        (plain_loaders, {"method": "paper:penalty=0.0001"}),
         (own_loaders, {"base_is_trained": True}),
     ],
     ids=["own loaders", "plain loaders", "alternating", "paper", "trained base"],
@@ -80,7 +80,7 @@ def same(one: Learned, other: Learned) -> bool:
 def test_each_run_of_a_trade_off_is_the_single_run_with_its_budget(loaders: Any, options: dict[str, Any]) -> None:
     common = {"epochs": (1, 2, 1), "seed": 5, **options}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the paper's recipe says that it cuts to the budget
+        warnings.simplefilter("ignore")  # the paper's method says that it cuts to the budget
         together = dnal.trade_off(small_network(), *loaders(), budgets=BUDGETS, **common)
         alone = [dnal.learn(small_network(), *loaders(), budget=budget, **common) for budget in BUDGETS]
     assert [learned.settings["budget"] for learned in together] == list(BUDGETS)
@@ -88,7 +88,7 @@ def test_each_run_of_a_trade_off_is_the_single_run_with_its_budget(loaders: Any,
         assert same(one, other)
         assert one.settings == other.settings
         assert one.constraints == other.constraints
-    if options.get("recipe") != "paper":  # whose lambda may leave less than any budget asks
+    if "paper" not in options.get("method", ""):  # whose lambda may leave less than any budget asks
         assert not same(together[0], together[-1])
 
 
@@ -134,11 +134,11 @@ def test_every_listener_hears_of_its_own_run_and_of_the_base() -> None:
         (["macs<=50%", "params<=30%", "macs <= 50 %"], {}, "given twice"),
         (["macs<=50%,params<=30%", "params<=30%,macs<=50%"], {}, "given twice"),
         (["macs<=50%", "macs<=20%"], {"listeners": [Diary()]}, "one listener per budget"),
-        (["macs<=50%"], {"least": 0}, "least width"),
-        (["macs<=50%"], {"multiple": 0}, "multiples"),
-        (["macs<=50%"], {"deploy_batch": 0}, "1 or more"),
-        (["macs<=50%"], {"backend": "tpu"}, "unknown backend 'tpu'"),
-        (["macs<=20%"], {"least": 0.9}, "below the least possible"),
+        (["macs<=50%"], {"widths": "min_width=0"}, "min_width"),
+        (["macs<=50%"], {"widths": "divisor=0"}, "divisor"),
+        (["macs<=50%"], {"deployment": "deploy_batch_size=0"}, "1 or more"),
+        (["macs<=50%"], {"deployment": "backend=tpu"}, "unknown backend 'tpu'"),
+        (["macs<=20%"], {"widths": "min_width=0.9"}, "below the least possible"),
     ],
 )
 def test_all_is_checked_before_anything_is_trained(budgets: list[str], options: dict[str, Any], sentence: str) -> None:
@@ -187,7 +187,7 @@ def test_memory_and_latency_are_stated_at_the_batch_and_counted_on_the_result() 
     assert rows["latency"]["predicted"] <= 0.9 * learned.space.full_cost["latency"]
     assert rows["memory"]["holds"]
     assert rows["macs"]["holds"]
-    assert (learned.settings["deploy_batch"], learned.settings["backend"]) == (16, "torch-cpu")
+    assert (learned.settings["deploy_batch_size"], learned.settings["backend"]) == (16, "torch-cpu")
 
 
 def test_a_latency_that_was_missed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,5 +248,5 @@ def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch)
     )
     assert asked[1]["candidates"] == [1, 2, 4], "multiples of 8 keep 33 % at least"
     for learned in results:
-        assert learned.settings["multiple"] == 4
+        assert learned.settings["divisor"] == 4
         assert learned.network[0].out_channels % 4 == 0

@@ -61,7 +61,7 @@ def test_the_run_holds_everything_and_nothing_more(finished: Path) -> None:
     decided = config.model_extra or {}
     assert decided["budget"] == "macs<=30%"
     assert decided["epochs"] == [1, 1, 1]
-    assert {"recipe", "lr", "precision"} <= set(decided)
+    assert {"method", "techniques", "lr", "precision"} <= set(decided)
 
 
 def test_the_log_has_a_line_per_epoch(finished: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_log_has_a_line_per_epoch(finished: Path) -> None:
 def test_the_result_is_complete_and_within_the_budget(finished: Path) -> None:
     result = json.loads((finished / RESULT).read_text())
     assert set(result) == {
-        "base", "compact", "budget", "constraints", "recipe", "method", "seed", "input_shape", "seconds",
+        "base", "compact", "budget", "constraints", "method", "seed", "input_shape", "seconds",
     }  # fmt: skip
     for part in ("base", "compact"):
         assert set(result[part]) == {"macs", "params", "accuracy", "latency_ms"}
@@ -197,9 +197,9 @@ def test_the_papers_recipe_with_its_lambda(here: Path, dnal: Program) -> None:
     )
     assert answer.status == 0, answer.err
     result = json.loads((here / "run" / RESULT).read_text())
-    assert result["recipe"] == "paper"
+    assert result["method"] == "paper"
     assert result["compact"]["macs"] <= result["constraints"][0]["asked"]
-    assert (read_config("run").model_extra or {})["distil"] is False
+    assert (read_config("run").model_extra or {})["techniques"] == []
 
 
 def test_trained_weights_skip_the_first_phase(here: Path, dnal: Program) -> None:
@@ -305,9 +305,9 @@ def test_a_method_by_name_and_the_list_of_them(here: Path, dnal: Program) -> Non
 
     listed = dnal("methods").out
     assert all(name in listed for name in METHODS.names())
-    assert dnal("learn", *SHORT, "--method", "uniform", "--init", "fresh", "--out", "run").status == 0
+    assert dnal("learn", *SHORT, "--method", "uniform", "--reinitialize", "--out", "run").status == 0
     config = yaml.safe_load((here / "run" / CONFIG).read_text())
-    assert (config["method"], config["init"], config["epochs"]) == ("uniform", "fresh", [1, 0, 2])
+    assert (config["method"], config["reinitialize"], config["epochs"]) == ({"name": "uniform"}, True, [1, 0, 2])
     assert json.loads((here / "run" / RESULT).read_text())["method"] == "uniform"
     assert dnal("learn", "--like", "run", "--out", "again").err == ""
     assert (here / "again" / MODEL).read_bytes() == (here / "run" / MODEL).read_bytes()

@@ -61,8 +61,12 @@ def test_with_everything_that_was_decided_by_timing(here: Path, dnal: Program, m
     )  # fmt: skip
     assert answer.status == 0, answer.err
     config = yaml.safe_load((here / "run" / CONFIG).read_text())
-    assert isinstance(config["multiple"], int)
-    assert (config["backend"], config["deploy_batch"], config["memory_format"]) == ("torch-cpu", 16, "channels_last")
+    assert isinstance(config["divisor"], int)
+    assert (config["backend"], config["deploy_batch_size"], config["memory_format"]) == (
+        "torch-cpu",
+        16,
+        "channels_last",
+    )
     assert (config["precision"], config["threads"]) == ("32-true", torch.get_num_threads())
     # Another timing would decide otherwise.
     monkeypatch.setattr("dnal.latency.fastest_multiple", None)
@@ -85,14 +89,14 @@ def test_what_is_given_takes_precedence(run: Path, dnal: Program) -> None:
     assert_same(Path("other"), Path("plain"))
 
 
-def test_another_recipe_takes_its_own_defaults(run: Path, dnal: Program) -> None:
-    assert dnal("learn", "--like", "run", "--method", "paper", "--lambda", "0.001", "--out", "paper").status == 0
+def test_another_method_takes_its_own_defaults(run: Path, dnal: Program) -> None:
+    assert dnal("learn", "--like", "run", "--method", "paper:penalty=0.001", "--out", "paper").status == 0
     config = yaml.safe_load(Path("paper", CONFIG).read_text())
-    assert (config["recipe"], config["distil"], config["lambda"]) == ("paper", False, 0.001)
+    assert (config["method"]["name"], config["method"]["penalty"], config["techniques"]) == ("paper", 0.001, [])
     assert dnal("learn", "--like", "paper", "--out", "again").status == 0
     assert_same(Path("paper"), Path("again"))
-    assert dnal("learn", "--like", "paper", "--recipe", "budget", "--out", "back").status == 0
-    assert yaml.safe_load(Path("back", CONFIG).read_text())["distil"] is True
+    assert dnal("learn", "--like", "paper", "--method", "dnal", "--out", "back").status == 0
+    assert yaml.safe_load(Path("back", CONFIG).read_text())["techniques"][0]["name"] == "distillation"
 
 
 def test_a_trade_off_like_a_run(run: Path, dnal: Program) -> None:
@@ -119,16 +123,16 @@ def test_another_torch_is_said_before_training(run: Path, dnal: Program) -> None
 
 BAD: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "a key that no run writes": (lambda d: {**d, "momentum": 0.5}, "momentum: extra"),
-    "a key is missing": (lambda d: {k: v for k, v in d.items() if k != "multiple"}, "multiple: field required"),
-    "a word for a number": (lambda d: {**d, "multiple": "eight"}, "multiple: "),
-    "no such recipe": (lambda d: {**d, "recipe": "secret"}, "recipe: "),
-    "a multiple of zero": (lambda d: {**d, "multiple": 0}, "multiple: "),
+    "a key is missing": (lambda d: {k: v for k, v in d.items() if k != "divisor"}, "divisor: field required"),
+    "a word for a number": (lambda d: {**d, "divisor": "eight"}, "divisor"),
+    "no such method": (lambda d: {**d, "method": {"name": "secret"}}, "unknown method 'secret'"),
+    "a divisor of zero": (lambda d: {**d, "divisor": 0}, "divisor"),
     "no such backend": (lambda d: {**d, "backend": "tpu"}, "unknown backend 'tpu'"),
     "no such budget": (lambda d: {**d, "budget": "small"}, "is no budget"),
     "a latency whose model is gone": (lambda d: {**d, "budget": "latency<=90%"}, f"has no {LATENCY}"),
-    "too few epochs": (lambda d: {**d, "epochs": [1, 1]}, "epochs: "),
-    "a negative rate": (lambda d: {**d, "lr": -1.0}, "lr: "),
-    "a least width of two and a half": (lambda d: {**d, "least": 2.5}, "least width"),
+    "too few epochs": (lambda d: {**d, "epochs": [1, 1]}, "epochs"),
+    "a negative rate": (lambda d: {**d, "lr": -1.0}, "lr"),
+    "a least width of two and a half": (lambda d: {**d, "min_width": 2.5}, "least width"),
 }
 
 

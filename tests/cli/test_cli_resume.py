@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -248,9 +249,9 @@ def test_data_that_changed_are_refused(here: Path, dnal: Program) -> None:
 
 def test_runs_whose_widths_a_bound_on_the_latency_decided_are_of_one_job(finished: Path) -> None:
     document = recorded(finished)
-    timed = document.model_copy(update={"budget": "latency<=80%", "multiple": 8})
+    timed = replace(document, budget="latency<=80%", options={**document.options, "divisor": 8})
     job = job_of_runs(finished, {finished: document, finished.parent: timed})
-    assert (job.multiple, job.budgets) == (None, ["macs<=30%", "latency<=80%"])
-    other = document.model_copy(update={"multiple": 8})
+    assert (job.widths.divisor, job.budgets) == (None, ("macs<=30%", "latency<=80%"))
+    other = replace(document, options={**document.options, "divisor": 8})
     with pytest.raises(UserError, match="differ in more than their budgets"):
         job_of_runs(finished, {finished: document, finished.parent: other})

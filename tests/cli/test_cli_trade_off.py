@@ -110,7 +110,7 @@ def test_a_backend_that_is_not_installed(here: Path, dnal: Program, monkeypatch:
 
 
 def test_the_backends_are_those_of_the_profile() -> None:
-    from dnal.cli.options import BACKENDS
     from dnal.latency.backends import BACKENDS as KNOWN
+    from dnal.settings import BACKENDS
 
-    assert ("auto", *KNOWN) == BACKENDS
+    assert tuple(KNOWN) == BACKENDS

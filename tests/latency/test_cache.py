@@ -162,7 +162,7 @@ def test_a_job_with_a_bound_on_the_latency_needs_no_cache(tmp_path: Path) -> Non
         from dnal.cli import main
         main()
         """
-    job = "learn --limit-train 128 --epochs 1,1,1 --no-report --budget latency<=90% --multiple 1 --out run"
+    job = "learn --limit-train 128 --epochs 1,1,1 --no-report --budget latency<=90% --divisor 1 --out run"
     ended = subprocess.run(
         [sys.executable, "-c", program, *job.split()], cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "XDG_CACHE_HOME": "/proc/none", "OMP_NUM_THREADS": "1"}, timeout=200,

@@ -126,9 +126,9 @@ def half(scale: float) -> Fabric:
     "options",
     [
         {},
-        {"steps": "alternating"},
+        {"method": "dnal:held_out=true"},
         {"method": "tas"},
-        {"recipe": "paper", "budget": None, "lambda_": 0.1},
+        {"method": "paper:penalty=0.1", "budget": None},
         {"method": "taylor"},
     ],
     ids=lambda options: "-".join(map(str, options.values())) or "default",

@@ -48,8 +48,8 @@ def test_allowed_counts_against_the_definition(multiple: int, least: float) -> N
 @pytest.mark.parametrize(
     "bad",
     [
-        {"least": 0}, {"least": -1}, {"least": 2.5}, {"least": math.nan}, {"least": math.inf}, {"least": True},
-        {"multiple": 0}, {"multiple": 1.5}, {"multiple": -8}, {"multiple": math.inf}, {"multiple": True},
+        *({"min_width": bad} for bad in (0, -1, 2.5, math.nan, math.inf, True)),
+        *({"divisor": bad} for bad in (0, 1.5, -8, math.inf, True)),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(bad: dict[str, Any]) -> None:

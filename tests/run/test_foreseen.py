@@ -56,7 +56,7 @@ def test_a_run_of_long_class_names_ends_and_loads(tmp_path: Path) -> None:
     figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
     writer = RunWriter(tmp_path / "run", {**JOB, "classes": 1200, "class_names": names})
     writer.space(space, [])
-    writer.start({"budget": "macs<=50%", "recipe": "budget", "epochs": [1, 1, 1]})
+    writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
     writer.finish(
         Learned(
             dnal.compact(network, architecture).eval(), architecture, space, [], figures, figures, [],
@@ -75,8 +75,8 @@ def test_a_run_of_long_class_names_ends_and_loads(tmp_path: Path) -> None:
         ({"class_names": ["n"] * (MOST_CLASSES + 1)}, "class_names"),
         ({"class_names": ["\udcff"]}, "class_names"),
         ({"data": "d" * 5000}, "data"),
-        ({"deploy_batch": 10**5}, "deploy_batch"),
-        ({"deploy_batch": 4000, "input": [3, 224, 224]}, "deploy_batch of 4000 images of 3x224x224"),
+        ({"deploy_batch_size": 10**5}, "deploy_batch_size"),
+        ({"deploy_batch_size": 4000, "input": [3, 224, 224]}, "deploy_batch_size of 4000 images of 3x224x224"),
         ({"input": [1, 4096, 4096]}, "images of 1x4096x4096"),
         ({"seed": 2**70}, "seed"),
         ({"more": [[[[[[[[[1]]]]]]]]]}, "more than 8 lists"),

@@ -55,7 +55,7 @@ def written(path: Path, model: str, network: nn.Module, shape: tuple[int, int, i
     figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
     settings = {"budget": "macs<=50%"}
     writer = RunWriter(path, {**JOB, "model": model, "input": list(shape), "classes": classes})
-    writer.start({"budget": "macs<=50%", "recipe": "budget", "epochs": [1, 1, 1]})
+    writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
     writer.finish(Learned(compact, architecture, space, [], figures, figures, [], settings, {"base": 1.0}))
     return compact
 

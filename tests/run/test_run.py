@@ -71,7 +71,7 @@ def learned_by_hand(network: nn.Module) -> Learned:
 def write(path: Path, job: dict[str, Any] | None = None, network: nn.Module | None = None) -> Learned:
     learned = learned_by_hand(network or models.create("cifar/resnet20", classes=4, input_shape=(3, 16, 16)))
     writer = RunWriter(path, job or JOB)
-    writer.start({"budget": "macs<=50%", "recipe": "budget", "epochs": [1, 1, 1]})
+    writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
     writer.finish(learned)
     return learned
 

@@ -38,7 +38,7 @@ def test_options_may_be_written_as_on_the_command_line() -> None:
 
 RANDOM = {
     "lr": {"log_uniform": [0.001, 1.0]},
-    "least": {"uniform": [0.1, 0.2]},
+    "min_width": {"uniform": [0.1, 0.2]},
     "budget": {"choice": ["macs<=50%", "macs<=25%", "macs<=10%"]},
 }
 
@@ -52,7 +52,7 @@ def test_draws_keep_to_what_was_asked_and_follow_from_the_file_alone() -> None:
     # A third of the draws lies in each decade: 2000 draws, standard error 1.1 %.
     for decade in (-3, -2, -1):
         assert sum(decade <= math.log10(rate) < decade + 1 for rate in rates) / 2000 == pytest.approx(1 / 3, abs=0.05)
-    widths = [float(str(trial["least"])) for trial in found.trials]
+    widths = [float(str(trial["min_width"])) for trial in found.trials]
     assert sum(widths) / 2000 == pytest.approx(0.15, abs=0.003)
     for budget in RANDOM["budget"]["choice"]:
         share = sum(trial["budget"] == budget for trial in found.trials) / 2000

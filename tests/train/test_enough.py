@@ -138,14 +138,14 @@ class Steps(Listener):
         self.steps += 1
 
 
-@pytest.mark.parametrize(("method", "steps"), [("dnal", "alternating"), ("tas", "joint")])
-def test_every_phase_of_a_job_leaves_it_out_and_the_schedule_counts_what_is_left(method: str, steps: Any) -> None:
+@pytest.mark.parametrize("method", ["dnal:held_out=true", "tas"])
+def test_every_phase_of_a_job_leaves_it_out_and_the_schedule_counts_what_is_left(method: str) -> None:
     watcher = Steps()
     train = DataLoader(images(33), 8, shuffle=True, generator=torch.Generator().manual_seed(0))
     with pytest.warns(UserWarning, match=LEFT_OUT):
         learned = dnal.learn(
             network(), train, DataLoader(images(33), 8), epochs=(1, 1, 1), budget="macs<=70%", method=method,
-            steps=steps, listener=watcher, distil=False,
+            listener=watcher, without=["distillation"],
         )  # fmt: skip
     assert watcher.phases == [(name, 1, 4) for name in ("base", "architecture", "retrain")]
     assert watcher.steps == 12
@@ -157,4 +157,4 @@ def test_a_held_out_batch_of_one_of_ours_does_not_end_alternating_steps() -> Non
     assert [len(y) for _, y in loaders.val][-1] == 1
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
     with pytest.warns(UserWarning, match=LEFT_OUT):
-        dnal.learn(net, loaders.train, loaders.val, epochs=(1, 4, 1), budget="macs<=70%", steps="alternating")
+        dnal.learn(net, loaders.train, loaders.val, epochs=(1, 4, 1), budget="macs<=70%", method="dnal:held_out=true")

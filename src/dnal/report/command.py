@@ -10,6 +10,7 @@ from typing import Any
 from dnal.base.errors import UserError
 from dnal.base.options import Options, arguments_of, options_of
 from dnal.base.registry import text_of_values
+from dnal.methods import METHODS
 from dnal.report.source import Source
 from dnal.settings import GROUPS
 
@@ -24,6 +25,8 @@ def learn_command(source: Source) -> str:
         arguments += ["--method", text_of_values(settings["method"])]
     for technique in _techniques(settings):
         arguments += ["--with", text_of_values(technique)]
+    for name in _left_out(settings):
+        arguments += ["--without", name]
     for kind in GROUPS:
         arguments += _arguments(kind, settings)
     threads = settings.get("threads")
@@ -70,6 +73,16 @@ def versions(source: Source) -> list[tuple[str, str]]:
 def _techniques(settings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     listed = settings.get("techniques")
     return [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+
+
+def _left_out(settings: Mapping[str, Any]) -> list[str]:
+    """Techniques that the method has by default and the run has not. The file may be anybody's: nothing that it names
+    is imported, except for what has a name here."""
+    method, kept = settings.get("method"), [technique.get("name") for technique in _techniques(settings)]
+    name = method.get("name") if isinstance(method, Mapping) else None
+    if name not in METHODS.names():
+        return []
+    return [technique for technique in METHODS.of(str(name)).techniques if technique not in kept]
 
 
 def _arguments(kind: type[Options], settings: Mapping[str, Any]) -> list[str]:

@@ -154,7 +154,9 @@ def _unfinished(path: Path, config: Config, settings: dict[str, Any]) -> Source:
     missing.insert(
         0, f"This run is not finished: {reached}{phase}. It has no figures yet; `{going_on}` goes on with it."
     )
-    said = {key: value for key in ("budget", "method", "recipe") if isinstance(value := settings.get(key), str)}
+    method = settings.get("method")
+    names = {"budget": settings.get("budget"), "method": method.get("name") if isinstance(method, dict) else None}
+    said = {key: name for key, name in names.items() if isinstance(name, str)}
     result = Result.model_validate({"base": {}, "compact": {}, **said})
     return Source(path, config, settings, result, log, None, None, missing, finished=False)
 
