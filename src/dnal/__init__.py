@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dnal.base import telemetry
+
 if TYPE_CHECKING:
     from dnal import data as data
     from dnal import export as export
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from dnal.space.space import macs as macs
 
 __version__ = "0.1.0"
+
+telemetry.off()  # here, since whatever imports the packages that have some has come by here first
 
 _HOMES = {
     "Architecture": "dnal.architecture",

@@ -52,7 +52,7 @@ class Job:
     metric: Metric
 
     def validate(self, network: nn.Module) -> float:
-        return measured(self.metric, network, self.val)
+        return measured(self.metric, network, self.val, "validation")
 
 
 def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[str, Any]], listener: Listener) -> None:
@@ -140,9 +140,9 @@ def _measured(job: Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, 
     rows = job.fabric.broadcast(rows)
     for row, (name, network) in zip(rows, networks.items(), strict=True):
         if job.metric is not accuracy:
-            row["accuracy"] = measured(job.metric, network, job.test)
+            row["accuracy"] = measured(job.metric, network, job.test, "test")
             continue
-        row["accuracy"], matrix = accuracy_and_confusion(network, job.test)
+        row["accuracy"], matrix = accuracy_and_confusion(network, job.test, "test")
         if matrix is not None:
             confusion[name] = matrix
     return rows, confusion

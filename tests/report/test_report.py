@@ -264,3 +264,32 @@ def test_what_is_no_report_is_not_replaced(run: Path, tmp_path: Path) -> None:
         write_report(run, tmp_path / "nowhere" / "report.html")
     with pytest.raises(UserError, match="is a folder"):
         write_report(run, tmp_path)
+
+
+def test_a_run_that_is_not_finished_has_its_curves_and_no_figures(run: Path) -> None:
+    (run / RESULT).unlink()
+    lines = (run / LOG).read_text().splitlines(keepends=True)
+    assert len(lines) == 3
+    (run / LOG).write_text("".join(lines[:2]) + lines[2][:20])  # killed while it wrote
+    page = Page.of(write_report(run))
+    assert set(page.charts) == {"run-1-learning-gates", "run-1-learning-loss", "run-1-learning-accuracy"} | (
+        {"run-1-learning-multipliers"} & set(page.charts)
+    )
+    assert [trace["name"] for trace in page.named("loss")["data"]] == ["base", "architecture"]
+    assert "2 of 3 epochs are done, the last one of phase architecture" in page.text
+    assert f"`dnal resume {run}` goes on with it" in page.text
+    assert "not shown" not in page.text
+    for words in ("Base against compact", "accuracy (test data)", "holds"):
+        assert words not in page.text
+    (run / LOG).unlink()
+    page = Page.of(write_report(run))
+    assert not page.charts
+    assert "0 of 3 epochs are done. It has no figures yet" in page.text
+
+
+def test_a_run_that_is_not_finished_is_no_point_of_the_trade_off(finished: Path, tmp_path: Path) -> None:
+    runs = [Path(shutil.copytree(finished, tmp_path / f"run{number}")) for number in range(3)]
+    (runs[1] / RESULT).unlink()
+    page = Page.of(write_report(runs, tmp_path / "all.html"))
+    assert sorted(page.charts["all-against-macs"]["data"][0]["text"]) == ["1", "3"]
+    assert f"`dnal resume {runs[1]}` goes on with it" in page.text

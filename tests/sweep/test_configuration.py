@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import yaml
 
 from dnal.base.errors import UserError
-from dnal.sweep.configuration import Sweep, read_sweep, sweep_of
+from dnal.sweep.configuration import LARGEST, Sweep, read_sweep, sweep_of
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -76,6 +77,13 @@ BAD = {
     "a tag": ("grid: !!python/object/apply:os.getcwd []", "is no YAML"),
     "no date": ("grid: {seed: [2026-13-45]}", "is no YAML"),
     "deep": ("grid: " + "[" * 5000, "is no YAML"),
+    "aliases": ("a: &a [x, x]\nb: &b [*a, *a]\ngrid: {seed: *b}", "is no YAML of a sweep (anchors, aliases"),
+    "a long number": (f"grid: {{seed: [{'9' * 5000}]}}", "is no YAML of a sweep"),
+    "a long list": (f"grid: {{seed: {list(range(20_000))}}}", "20,000 trials"),
+    "many options": (f"grid: {{{', '.join(f'o{i}: [0]' for i in range(1000))}}}", "names 1,000 options"),
+    "an end that no float holds": (f"random: {{trials: 5, lr: {{uniform: [1, {'9' * 400}]}}}}", "the least and the"),
+    "ends too far apart": ("random: {trials: 5, lr: {uniform: [-1.7e+308, 1.7e+308]}}", "as far apart"),
+    "ends too far apart for a ratio": ("random: {trials: 5, lr: {log_uniform: [1.0e-200, 1.0e+200]}}", "as far apart"),
     "unknown key": ("gird: {seed: [0]}", "did you mean 'grid'"),
     "nothing varies": ("job: {seed: 0}", "either grid or random"),
     "both": ("{grid: {seed: [0]}, random: {trials: 1, seed: {choice: [0]}}}", "either grid or random"),
@@ -108,6 +116,7 @@ def test_what_is_wrong_is_one_sentence(text: str, remedy: str) -> None:
         sweep_of(text, "sweep.yaml")
     assert "\n" not in str(raised.value)
     assert str(raised.value).endswith((".", "?"))
+    assert len(str(raised.value)) < 300
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -118,3 +127,28 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "image.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="UTF-8"):
         read_sweep(tmp_path / "image.yaml")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "huge.yaml").write_text("grid: {seed: [0]}\n" + "#" * LARGEST)
+    with pytest.raises(UserError, match="more than a sweep can have"):
+        read_sweep(tmp_path / "huge.yaml")
+    with pytest.raises(UserError, match="more than a sweep can have"):
+        read_sweep("/dev/zero")
+
+
+def test_what_unfolds_to_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    text = "a0: &a0 [x, x, x, x, x, x, x, x]\n"
+    text += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="aliases"):
+        sweep_of(text + "grid: {seed: *a11}\n", "sweep.yaml")
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_values_that_are_not_the_same_are_each_a_trial() -> None:
+    values = [1, True, "1", 1.5, None, [1], ["1"], [1, 2]]
+    assert [trial["x"] for trial in sweep({"grid": {"x": values}}).trials] == values
+    with pytest.raises(UserError, match="twice"):
+        sweep({"grid": {"x": [[1, 2], [1, 2]]}})

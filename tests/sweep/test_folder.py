@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from dnal.base.errors import UserError
-from dnal.sweep.configuration import Sweep, sweep_of
+from dnal.sweep.configuration import LARGEST, Sweep, sweep_of
 from dnal.sweep.folder import check_folder, claimed
 
 
@@ -36,3 +37,16 @@ def test_it_goes_on_with_what_means_the_same(tmp_path: Path) -> None:
 def test_a_configuration_may_stand_in_its_own_folder(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text("grid: {seed: [0]}")
     check_folder(tmp_path, sweep("grid: {seed: [0]}"))
+
+
+def test_a_copy_that_cannot_be_read_is_told_with_its_name(tmp_path: Path) -> None:
+    asked, copy = sweep("grid: {seed: [0]}"), tmp_path / "sweep.yaml"
+    (tmp_path / "elsewhere.yaml").write_text(asked.text)
+    for damage in (b"\xff", b"#" * (LARGEST + 1), b"[", b"a: &a [1]\ngrid: {seed: *a}", b""):
+        copy.write_bytes(damage)
+        with pytest.raises(UserError, match=re.escape(str(copy))):
+            check_folder(tmp_path, asked)
+    copy.unlink()
+    copy.symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(UserError, match="is a link"):
+        check_folder(tmp_path, asked)

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch.nn.functional as F
 
 from dnal.base.atomic import write_text
+from dnal.base.errors import UserError
+from dnal.base.reading import json_of
 from dnal.bench.base import base_of
 from dnal.bench.ground import Ground, folder_of, unmeasured
 from dnal.bench.jobs import Penalty
@@ -22,6 +24,8 @@ from dnal.train.place import Place
 
 LOW, HIGH = 1e-4, 1e-1
 """Where the bisection begins."""
+LARGEST = 2**16
+"""Bytes of what it found."""
 
 
 def nearest(tried: dict[float, float]) -> float:
@@ -68,8 +72,17 @@ def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], boo
 
 
 def penalty_of(out: Path, job: Penalty) -> float:
-    """The lambda that was found."""
-    return float(json.loads(penalty_file(out, job).read_text(encoding="utf-8"))["lambda"])
+    """The lambda that was found.
+
+    Raises:
+        UserError: its file is damaged.
+    """
+    path, remedy = penalty_file(out, job), "remove it, and the same command finds it again"
+    document = json_of(path, LARGEST, remedy=remedy)
+    lambda_ = document.get("lambda") if isinstance(document, dict) else None
+    if not isinstance(lambda_, float) or not 0 < lambda_ < math.inf:
+        raise UserError(f"'{path}' holds no lambda; {remedy}.")
+    return lambda_
 
 
 def penalty_file(out: Path, job: Penalty) -> Path:

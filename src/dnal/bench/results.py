@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnal.base.atomic import write_text
-from dnal.base.errors import UserError
+from dnal.base.cells import inert
+from dnal.base.errors import UserError, one_line
+from dnal.base.reading import json_of, text_of
 from dnal.bench.ground import folder_of
 from dnal.bench.jobs import Run
 from dnal.bench.run import row_file
 
 RESULTS, FAILED = "results.csv", "failed.txt"
+LARGEST, LARGEST_ROW = 2**26, 2**20
+"""Bytes of the table, and of one row or the reason why there is none."""
+LONGEST_REASON = 2000
+"""Characters of it."""
+NUMBERS = (
+    "accuracy", "base_accuracy", "base_macs", "used", "samples", "rate", "choosing_seconds", "base_seconds",
+)  # fmt: skip
+TEXTS = ("epochs", "dnal", "torch", "device")
+"""What the tables say of a row."""
 
 Row = dict[str, str]
 """As CSV has it."""
@@ -32,40 +44,78 @@ def read_results(out: Path) -> dict[Run, Row]:
         UserError: the file is not one of ours.
     """
     path = out / RESULTS
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    remedy = "move it away, and the rows that stand in the folder 'jobs' are read again, or choose another folder"
+    text = text_of(path, LARGEST, remedy=remedy)
     try:
-        return {key_of(row): row for row in rows}
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"'{path}' is no table of `dnal bench`; move it away, or choose another folder.") from None
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        return {key_of(row): _checked(row) for row in rows}
+    except (KeyError, TypeError, ValueError, OverflowError, csv.Error):
+        raise UserError(f"'{path}' is no table of `dnal bench`; {remedy}.") from None
 
 
 def gather(out: Path, runs: Iterable[Run]) -> dict[Run, Row]:
-    """The rows of the table, and those of runs that ended when nobody was there to write them."""
+    """The rows of the table, and those of runs that ended when nobody was there to write them.
+
+    Raises:
+        UserError: one of these files is damaged.
+    """
     rows = read_results(out)
     for run in runs:
-        if run not in rows and row_file(out, run).is_file():
+        if run not in rows and os.path.lexists(row_file(out, run)):
             rows[run] = read_row(out, run)
     return rows
 
 
 def failures(out: Path, runs: Iterable[Run]) -> dict[Run, str]:
-    """Which rows are :class:`Impossible`, and why."""
+    """Which rows are :class:`Impossible`, and why.
+
+    Raises:
+        UserError: one of these files is damaged.
+    """
     files = {run: folder_of(out, run.name) / FAILED for run in runs}
-    return {run: file.read_text(encoding="utf-8").rstrip("\n") for run, file in files.items() if file.is_file()}
+    return {run: _reason(file) for run, file in files.items() if os.path.lexists(file)}
 
 
 def write_failure(out: Path, run: Run, why: str) -> None:
-    """Keeps why a row cannot be made."""
+    """Keeps why a row cannot be made: one line."""
     write_text(folder_of(out, run.name) / FAILED, why + "\n")
 
 
 def read_row(out: Path, run: Run) -> Row:
-    """The row that a finished run has left."""
-    document = json.loads(row_file(out, run).read_text(encoding="utf-8"))
-    return {name: str(value) for name, value in document.items()}
+    """The row that a finished run has left.
+
+    Raises:
+        UserError: it is none, or that of another run.
+    """
+    path, remedy = row_file(out, run), "remove it, and the same command makes this row again"
+    document = json_of(path, LARGEST_ROW, remedy=remedy)
+    try:
+        row = _checked({name: str(value) for name, value in document.items()})
+        if key_of(row) != run:
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        raise UserError(f"'{path}' is no row of '{run.name}'; {remedy}.") from None
+    return row
+
+
+def _checked(row: Row) -> Row:
+    """A row of which the tables can be made."""
+    if not all(isinstance(name, str) and isinstance(value, str) for name, value in row.items()):
+        raise TypeError("more or fewer fields than columns")
+    for name in NUMBERS:
+        if not math.isfinite(float(row[name])):
+            raise ValueError(name)
+    int(row["samples"])
+    for name in TEXTS:
+        row[name].strip()
+    return row
+
+
+def _reason(file: Path) -> str:
+    remedy = f"remove the folder '{file.parent}', and the same command tries this row again"
+    return one_line(text_of(file, LARGEST_ROW, remedy=remedy), LONGEST_REASON)
 
 
 def write_results(out: Path, rows: dict[Run, Row], order: Sequence[Run]) -> None:
@@ -75,7 +125,7 @@ def write_results(out: Path, rows: dict[Run, Row], order: Sequence[Run]) -> None
         return
     text = io.StringIO()
     columns = list(dict.fromkeys(name for run in listed for name in rows[run]))
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[run] for run in listed)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(inert, columns))
+    writer.writerows([inert(rows[run].get(name, "")) for name in columns] for run in listed)
     write_text(out / RESULTS, text.getvalue())

@@ -15,6 +15,8 @@ from dnal.bench.suite import OURS
 TEACHING = ((False, "nobody distils"), (True, "everybody distils"))
 LEAST, MOST = 0.97, 1.0
 """What a row must use of its budget."""
+SHORTEST = 0.01
+"""Seconds: rows are rounded to so many."""
 
 Accuracies = dict[str, dict[int, float]]
 """entry -> seed -> accuracy on the test data, in %."""
@@ -69,7 +71,7 @@ def pooled_differences(rows: Mapping[Run, Row], taught: bool, network: str | Non
 
 def search_cost(rows: Iterable[Row]) -> Estimate:
     """(base + choosing) / base, in time."""
-    return estimate([1 + float(row["choosing_seconds"]) / float(row["base_seconds"]) for row in rows])
+    return estimate([1 + float(row["choosing_seconds"]) / max(SHORTEST, float(row["base_seconds"])) for row in rows])
 
 
 def document(rows: Mapping[Run, Row], command: str, missing: int, impossible: Mapping[Run, str]) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, one_line
 from dnal.bench.base import train_base
 from dnal.bench.ground import Ground, Place
 from dnal.bench.jobs import Base, Impossible, Job, Penalty, Run
 from dnal.bench.penalty import find_penalty
-from dnal.bench.results import write_failure
+from dnal.bench.results import LONGEST_REASON, write_failure
 from dnal.bench.run import run_row
 from dnal.bench.suite import Suite
 from dnal.train.loop import Stopped
@@ -51,8 +51,9 @@ def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path
         return STOPPED
     except Impossible as error:
         assert isinstance(job, Run)
-        write_failure(out, job, str(error))
-        return str(error)
+        why = one_line(str(error), LONGEST_REASON)
+        write_failure(out, job, why)
+        return why
     except UserError as error:
         return str(error)
     return DONE

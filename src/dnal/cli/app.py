@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -69,4 +70,5 @@ def _program(
 
 def main() -> None:
     """Entry point of the program `dnal`."""
+    sys.unraisablehook = lambda event: None  # what an object says as it goes is no more than the sentence before
     app(prog_name="dnal")

@@ -7,12 +7,15 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import ParamSpec, TextIO
 
 import typer
 
 from dnal.base.errors import UserError, one_line
+from dnal.base.names import possible
 from dnal.cli.display import document_alone
+from dnal.cli.failures import sentence_of
 
 P = ParamSpec("P")
 
@@ -31,13 +34,18 @@ class Ended(Exception):
 
 
 def told(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with a UserError told in one sentence (status 2) and a signal without a traceback (130, 143)."""
+    """The command, with a UserError and what the machine lacks told in one sentence (status 2), and a signal without a
+    traceback (130, 143)."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             with warnings.catch_warnings(), document_alone() if kwargs.get("as_json") else nullcontext():
                 warnings.showwarning = _told_warning
+                for value in kwargs.values():
+                    for path in value if isinstance(value, list | tuple) else (value,):
+                        if isinstance(path, Path):
+                            possible(path)
                 command(*args, **kwargs)
         except UserError as error:
             say(str(error))
@@ -49,6 +57,12 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             say("interrupted.")
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            say(sentence)
+            raise typer.Exit(BAD_INPUT) from None
 
     return run
 

@@ -58,6 +58,9 @@ def sweep(
     folder = out or RUNS / config.stem
     trials = _trials(asked, folder)
     check_folder(folder, asked)
+    for trial in trials:
+        if trial.finished:
+            trial.row(1, over=True)  # what is damaged is told before Ray starts
     left = [trial for trial in trials if not trial.finished]
     tell = teller(quiet=quiet, as_json=as_json)
     told_ = _Told(folder, asked, trials, tell)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, one_line
 from dnal.data.arrays import RawArrays
 from dnal.data.augmentation import Augmentation
 
@@ -56,8 +56,14 @@ def _part(name: str, folder: Path, *, train: bool, download: bool) -> Any:
 
     kind = getattr(datasets, name)
     # Asked without download first: with it, some versions print even when everything is there.
-    with contextlib.suppress(RuntimeError):
+    try:
         return kind(folder, train=train, download=False)
+    except Exception as error:  # reading it, torchvision raises whatever the damage makes of its arithmetic
+        if not (isinstance(error, RuntimeError) and "not found" in str(error)):
+            reason = one_line(str(error), 200) or type(error).__name__
+            raise UserError(
+                f"{name} in {str(folder)!r} is damaged ({reason}); remove it, and it is downloaded again"
+            ) from error
     if not download:
         raise UserError(
             f"{name} is not in {str(folder)!r}, and it is fetched only for who asks; say with --root (root=) in which "

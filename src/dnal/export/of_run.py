@@ -111,7 +111,7 @@ def quantize_run(
     # The training images as they are, not augmented; validation and test data are the same either way.
     dataset = data_of(config, data=data, root=root, augment=False)
     with tempfile.TemporaryDirectory() as folder:
-        exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx")
+        exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx", resizable=False)
         quantize_onnx(exported.path, path, calibration_batches(dataset))
         files = {"float32": exported.path, "int8": path}
         runs = {name: Onnx().runner(file.read_bytes()) for name, file in files.items()}
@@ -161,8 +161,10 @@ def _checked(run: str | Path, to: str, path: Path) -> Config:
     return config
 
 
-def _export(run: str | Path, config: Config, network: nn.Module, to: str, path: Path) -> Exported:
+def _export(
+    run: str | Path, config: Config, network: nn.Module, to: str, path: Path, *, resizable: bool = True
+) -> Exported:
     architecture = Architecture.load(Path(run) / ARCHITECTURE)
     metadata = metadata_of(config, read_result(run), architecture)
     # Normalised images are about standard normal; zeros are replaced by such noise.
-    return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata)
+    return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata, resizable=resizable)

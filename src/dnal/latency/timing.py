@@ -69,7 +69,7 @@ def timed(backend: Backend, layer: Layer, grid: Grid, cache: Cache | None) -> Ta
     """The table of a layer; None where the backend cannot run it by itself. What the cache knows is not timed again."""
     points = grid.points + [shapes for shapes_of_axis, _ in grid.misaligned for shapes in shapes_of_axis]
     key = f"{layer.key} at {[list(map(list, shapes)) for shapes in points]}"
-    if cache is not None and key in cache:
+    if cache is not None and cache.knows(key, len(points)):
         ms = cache[key]
     else:
         ms = _measured(backend, layer, points)

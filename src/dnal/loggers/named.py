@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from dnal.base.atomic import write_text
 from dnal.base.errors import UserError, suggestion
+from dnal.base.reading import json_of
 from dnal.loggers.log import Log
 from dnal.loggers.names import LOGGERS, NAMES
 
 if TYPE_CHECKING:
     from dnal.loggers.opened import Opened
+
+LARGEST = 2**16
+"""Bytes of a list of logs."""
 
 
 def check(names: Sequence[str]) -> None:
@@ -65,7 +70,7 @@ class NamedLog(Log):
         self._config = dict(config or {})
         self._epochs = 0
         self._name, self._folder = name, folder
-        self._before = None if anew else _known(folder).get(name)
+        self._before = None if anew else _known(folder).get(name) or None  # none yet where a start was killed
         self._opened: Opened | None = None
 
     def space(self, space: object, ranges: list[dict[str, Any]]) -> None:
@@ -98,11 +103,11 @@ class NamedLog(Log):
 
 def _known(folder: Path) -> dict[str, str]:
     """The ids of the logs by their names; none where the folder has none."""
-    try:
-        found = json.loads((folder / LOGGERS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(folder / LOGGERS):
         return {}
-    except (OSError, ValueError):
+    try:
+        found = json_of(folder / LOGGERS, LARGEST)
+    except UserError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise UserError(f"'{folder / LOGGERS}' does not say which logs there are; restore it, or remove it.")

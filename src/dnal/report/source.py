@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a finished run, which may be anybody's.
+"""What a report is made of: the files of a run, which may be anybody's. One that is not finished has its log.
 
 Nothing that the folder names is imported or run. What an older run did not write, or what is damaged, is missing from
 its report, and the report says so; only config.yaml and result.json must be whole.
@@ -7,6 +7,8 @@ its report, and the report says so; only config.yaml and result.json must be who
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,10 +67,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Source:
-    """A finished run.
+    """A run.
 
     Attributes:
         folder: as it was given. config, settings: config.yaml, what every run has and all of it.
+        result: without figures where the run is not ``finished``.
         log: empty where it cannot be read. architecture, details: None where they are missing.
         missing: a sentence for everything that cannot be shown.
     """
@@ -81,6 +84,7 @@ class Source:
     architecture: Architecture | None
     details: Details | None
     missing: list[str]
+    finished: bool = True
 
     @property
     def name(self) -> str:
@@ -102,10 +106,13 @@ def read_source(run: str | Path) -> Source:
     """The run in a folder.
 
     Raises:
-        UserError: no folder, no run, an unfinished one, or one whose config.yaml or result.json is damaged.
+        UserError: no folder, no run, or one whose config.yaml or result.json is damaged.
     """
     path = Path(run)
     config, document = read_config(path), read_yaml(path)
+    settings = document if isinstance(document, dict) else {}
+    if not os.path.lexists(path / RESULT):
+        return _unfinished(path, config, settings)
     try:
         result = Result.model_validate(read_result(path))
     except ValidationError:
@@ -129,8 +136,28 @@ def read_source(run: str | Path) -> Source:
         old = not (path / DETAILS).exists()
         why = "this run was made by an older version, which did not write them down." if old else str(error)
         missing.append(f"MACs per layer, reasons of what stays, and classes are not shown: {why}")
-    settings = document if isinstance(document, dict) else {}
     return Source(path, config, settings, result, log, architecture, details, missing)
+
+
+def _unfinished(path: Path, config: Config, settings: dict[str, Any]) -> Source:
+    """A run that is under way, or was stopped or killed: what its log says, and no figures."""
+    missing: list[str] = []
+    log: list[Epoch] = []
+    try:
+        log = _log(path, torn=True) if os.path.lexists(path / LOG) else []
+    except UserError as error:
+        missing.append(f"The curves are not shown: {error}")
+    epochs = settings.get("epochs")
+    planned = sum(epochs) if isinstance(epochs, list) and all(type(number) is int for number in epochs) else None
+    reached = f"{len(log)}{'' if planned is None else f' of {planned}'} epochs are done"
+    phase = f", the last one of phase {log[-1].phase}" if log else ""
+    going_on = shlex.join(["dnal", "resume", str(path)])
+    missing.insert(
+        0, f"This run is not finished: {reached}{phase}. It has no figures yet; `{going_on}` goes on with it."
+    )
+    said = {key: value for key in ("budget", "method", "recipe") if isinstance(value := settings.get(key), str)}
+    result = Result.model_validate({"base": {}, "compact": {}, **said})
+    return Source(path, config, settings, result, log, None, None, missing, finished=False)
 
 
 def finite(value: float | None) -> float | None:
@@ -138,10 +165,12 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _log(path: Path) -> list[Epoch]:
+def _log(path: Path, *, torn: bool = False) -> list[Epoch]:
+    """The epochs of log.jsonl; ``torn``: a line at its end that was not written to its end counts for nothing."""
     wrong = UserError(f"'{path / LOG}' is not as a run writes it; {REMEDY}.")
     try:
-        lines = content(path / LOG, LARGEST[LOG]).decode().splitlines()
+        text = content(path / LOG, LARGEST[LOG]).decode(errors="ignore" if torn else "strict")
+        lines = (text[: text.rfind("\n") + 1] if torn else text).splitlines()
         if len(lines) > MOST_EPOCHS:
             raise UserError(f"'{path / LOG}' tells of {len(lines):,} epochs, and {MOST_EPOCHS:,} can be drawn.")
         found = [_epoch(plain_json(line, finite=False)) for line in lines if len(line) <= LONGEST_LINE]

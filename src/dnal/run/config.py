@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dnal.base.errors import UserError, suggestion
+from dnal.base.names import possible
 from dnal.base.reading import LONGEST, REMEDY, plain_yaml, text_of
 from dnal.run.files import CONFIG, runs_in
 from dnal.run.limits import LARGEST, LARGEST_DEPLOYMENT, LARGEST_IMAGE, MOST_CLASSES, MOST_DEPLOYED
@@ -91,7 +92,7 @@ def read_yaml(run: str | Path) -> object:
     Raises:
         UserError: no folder, no config.yaml, or one that is no such YAML.
     """
-    path = Path(run)
+    path = possible(run, "path of the run")
     if not path.is_dir():
         known = [str(run) for run in runs_in(path.parent)]
         raise UserError(f"there is no run '{path}'; {suggestion(str(path), known, GIVE)}")

@@ -8,6 +8,7 @@ A list of shapes has no tensors: the network of one takes what its lines tell of
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import nn
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError, one_line
+from dnal.base.names import possible
 from dnal.base.reading import REMEDY, ordinary, plain_json, text_of
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
@@ -55,7 +57,7 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
         UserError: no folder, no run, an unfinished one, damaged files or such that do not fit each other (naming the
             first tensor), or a model that is nobody's who is trusted.
     """
-    path = Path(run)
+    path = possible(run, "path of the run")
     try:
         return _of_shapes(path, network, trust) if path.is_file() else _loaded(path, network, trust)
     except UserError as error:
@@ -132,8 +134,12 @@ def check_finished(path: Path, *names: str) -> None:
         UserError: naming the first.
     """
     for name in names:
-        if not os.path.lexists(path / name):
-            raise UserError(f"the run '{path}' is not finished: it has no {name}; run `dnal learn` again.")
+        if os.path.lexists(path / name):
+            continue
+        if os.path.lexists(path / RESULT):  # which is written last
+            raise UserError(f"the run '{path}' has no {name}, which a finished run has; {REMEDY}.")
+        going_on = shlex.join(["dnal", "resume", str(path)])
+        raise UserError(f"the run '{path}' is not finished: it has no {name}; `{going_on}` goes on with it.")
 
 
 def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:

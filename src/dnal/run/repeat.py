@@ -50,6 +50,7 @@ class Recorded(Config):
     device: Text
     processes: Size
     input_shape: Annotated[list[Size], Field(max_length=8)]
+    code: str | None = None
     variables: int
     branches: int
 
@@ -82,7 +83,9 @@ class Differences(Listener):
 
     def start(self, settings: dict[str, Any]) -> None:
         now = {"dnal": dnal.__version__, "torch": str(torch.__version__), **settings}
-        keys = tuple(self._recorded) if self._everything else PLACE
+        keys = [
+            key for key in (self._recorded if self._everything else PLACE) if key != "code"
+        ]  # a resumed job says it
         other = [
             f"{key} {now[key]} instead of {self._recorded[key]}"
             for key in keys

@@ -12,13 +12,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnal.base.atomic import open_to_append, temporary_files
+from dnal.base.atomic import open_to_append
 from dnal.base.claim import lock
+from dnal.base.reading import content
 
 BAD_INPUT = 2
 """The status of `dnal` for what was asked and cannot be done."""
 MARK = "$ "
 """Begins the line of the log that says what was run."""
+LARGEST_LOG = 2**26
+"""Bytes of what a trial printed that are read."""
 
 
 class EndedEarly(RuntimeError):
@@ -57,12 +60,7 @@ def attempt(task: Task) -> bool:
     """
     with open_to_append(Path(task.log)) as log:
         lock(log, wait=True)  # a process of an earlier attempt, whose worker is gone, may still be on its way out
-        if Path(task.finished).is_file():
-            return True
-        begun = Path(task.begun).is_file()
-        if not begun:
-            for left in temporary_files(Path(task.run), [Path(task.begun).name]):  # killed in its first write
-                left.unlink(missing_ok=True)
+        finished, begun = Path(task.finished).is_file(), Path(task.begun).is_file()
         arguments = ["resume", task.run, *task.resume] if begun else ["learn", *task.learn, "--out", task.run]
         log.write(f"{MARK}{command_line(arguments, task.threads)}\n")
         log.flush()
@@ -71,7 +69,7 @@ def attempt(task: Task) -> bool:
             log.flush()
             if status < 0 or not last_words(Path(task.log)):
                 log.write(f"dnal: ended {f'by signal {-status}' if status < 0 else f'with status {status}'}.\n")
-    if status == 0:
+    if status == 0 or finished:  # then it only removed what the end had left
         return True
     if status == BAD_INPUT and not Path(task.begun).is_file():
         return False
@@ -113,4 +111,6 @@ def _run(arguments: list[str], task: Task, output: int) -> int:
 
 
 def _lines(log: Path) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    if not os.path.lexists(log):
+        return []
+    return content(log, LARGEST_LOG, remedy="move it away").decode(errors="replace").splitlines()

@@ -10,13 +10,15 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dnal.base.errors import UserError, suggestion
+from dnal.base.errors import UserError, described, one_line, suggestion
+from dnal.base.reading import plain_yaml
 
 Scalar = None | bool | int | float | str
 Value = Scalar | list[Scalar]
@@ -27,6 +29,12 @@ DRAWS = ("choice", "uniform", "log_uniform")
 DIGITS = 4
 """Significant digits of a drawn number: a command that people can read."""
 MOST = 10_000
+"""Trials, and values of an option."""
+MOST_OPTIONS = 200
+LARGEST = 2**18
+"""Bytes of a sweep.yaml."""
+SHOWN = 60
+"""Characters of a wrong value in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,15 @@ def read_sweep(path: str | Path) -> Sweep:
         UserError: in one sentence, whatever is wrong with the file; the options' values are not looked at.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read ({error.strerror}); give the YAML file of a sweep.") from None
+        with Path(path).open("rb") as file:  # the user's own: it may be a link or a pipe
+            raw = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"'{path}' cannot be read ({reason}); give the YAML file of a sweep.") from None
+    if len(raw) > LARGEST:
+        raise UserError(f"'{path}' has more than {LARGEST:,} bytes, more than a sweep can have; vary less.")
+    try:
+        text = raw.decode()
     except UnicodeDecodeError:
         raise UserError(f"'{path}' is no text in UTF-8; give the YAML file of a sweep.") from None
     return sweep_of(text, str(path))
@@ -67,12 +81,9 @@ def sweep_of(text: str, name: str) -> Sweep:
         UserError: as :func:`read_sweep`.
     """
     try:
-        document = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"'{name}' is no YAML ({error.problem}{line}).") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"'{name}' is no YAML ({str(error) or 'nested too deep'}).") from None
+        document = plain_yaml(text)
+    except ValueError as error:
+        raise UserError(f"'{name}' is no YAML of a sweep ({_wrong(error)}).") from None
     if not isinstance(document, dict):
         raise UserError(f"'{name}' is no sweep; write for example {EXAMPLE}.")
     for key in document:
@@ -91,17 +102,28 @@ def sweep_of(text: str, name: str) -> Sweep:
     return Sweep(job, varied, drawn, text)
 
 
+def _wrong(error: ValueError) -> str:
+    """What is wrong with a text of YAML, and in which line."""
+    said = error.__context__
+    if not isinstance(said, yaml.MarkedYAMLError):
+        return str(error)
+    return f"{said.problem}{f', line {said.problem_mark.line + 1}' if said.problem_mark else ''}"
+
+
 def _grid(section: object) -> list[dict[str, Value]]:
     """Every combination; the last option varies fastest."""
     values: dict[str, list[Value]] = {}
     for option, listed in _options(section, "grid").items():
         where = f"grid: {option}"
         if not isinstance(listed, list) or not listed:
-            raise UserError(f"{where} is a list of values, such as [0, 1, 2], not {listed!r}.")
+            raise UserError(f"{where} is a list of values, such as [0, 1, 2], not {_shown(listed)}.")
+        _check_number(len(listed))
         values[option] = [_value(value, where) for value in listed]
-        for number, value in enumerate(values[option]):
-            if any(_same(value, other) for other in values[option][:number]):
-                raise UserError(f"{where} names {value!r} twice; each value is a trial.")
+        seen: set[object] = set()
+        for value in values[option]:
+            if _kind(value) in seen:
+                raise UserError(f"{where} names {_shown(value)} twice; each value is a trial.")
+            seen.add(_kind(value))
     _check_some(values, "grid")
     _check_number(math.prod(map(len, values.values())))
     return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
@@ -129,16 +151,15 @@ def _source(draw: object, where: str) -> Callable[[float], Value]:
     if kind not in DRAWS:
         raise UserError(f"unknown draw '{kind}' in {where}; {suggestion(str(kind), DRAWS)}")
     if not isinstance(values, list) or not values:
-        raise UserError(f"{where}: {kind} takes a list, not {values!r}.")
+        raise UserError(f"{where}: {kind} takes a list, not {_shown(values)}.")
     if kind == "choice":
         choices = [_value(value, where) for value in values]
         return lambda share: choices[int(share * len(choices))]
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) != 2 or len(values) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[1]:
-        raise UserError(f"{where}: {kind} takes the least and the most, such as [0.01, 0.3], not {values!r}.")
-    low, high = map(float, numbers)
+    low, high = _ends(values, f"{where}: {kind}")
     if kind == "log_uniform" and low <= 0:
-        raise UserError(f"{where}: {kind} is of numbers above zero, not {values!r}.")
+        raise UserError(f"{where}: {kind} is of numbers above zero, not {_shown(values)}.")
+    if not math.isfinite(high - low if kind == "uniform" else high / low):
+        raise UserError(f"{where}: nothing can be drawn between two ends as far apart as {_shown(values)}.")
 
     def between(share: float) -> float:
         number = low + (high - low) * share if kind == "uniform" else low * (high / low) ** share
@@ -147,10 +168,22 @@ def _source(draw: object, where: str) -> Callable[[float], Value]:
     return between
 
 
+def _ends(values: list[Any], where: str) -> tuple[float, float]:
+    """The least and the most that may be drawn."""
+    if len(values) == 2 and not any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        with suppress(OverflowError):  # a whole number that no float holds
+            low, high = map(float, values)
+            if low < high and math.isfinite(low) and math.isfinite(high):
+                return low, high
+    raise UserError(f"{where} takes the least and the most, such as [0.01, 0.3], not {_shown(values)}.")
+
+
 def _options(section: object, where: str) -> dict[str, Any]:
     """Options by their names in config.yaml: an underscore where the command line has a hyphen."""
     if not isinstance(section, dict):
-        raise UserError(f"{where} is a list of options with their values, such as {{seed: 0}}, not {section!r}.")
+        raise UserError(f"{where} is a list of options with their values, such as {{seed: 0}}, not {_shown(section)}.")
+    if len(section) > MOST_OPTIONS:
+        raise UserError(f"{where} names {len(section):,} options; `dnal learn` has fewer than {MOST_OPTIONS}.")
     found: dict[str, Any] = {}
     for key, value in section.items():
         option = str(key).removeprefix("--").replace("-", "_")
@@ -169,12 +202,20 @@ def _value(value: object, where: str) -> Value:
 def _scalar(value: object, where: str) -> Scalar:
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise UserError(f"{where} takes text, numbers, true or false, not {value!r}.")
+    raise UserError(f"{where} takes text, numbers, true or false, not {_shown(value)}.")
 
 
-def _same(a: Value, b: Value) -> bool:
-    """1 and True are equal to Python."""
-    return a == b and type(a) is type(b)
+def _kind(value: Value) -> object:
+    """What is equal where two values are the same; 1 and True are equal to Python."""
+    return tuple(map(_kind, value)) if isinstance(value, list) else (type(value), value)
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a sentence: some of it."""
+    try:
+        return one_line(repr(value), SHOWN)
+    except ValueError:  # a whole number too long to be written
+        return described(value)
 
 
 def _check_some(options: Mapping[str, object], where: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from dnal.base import claim
 from dnal.base.errors import UserError
+from dnal.base.reading import text_of
 from dnal.run.writer import check_free
-from dnal.sweep.configuration import Sweep, read_sweep
+from dnal.sweep.configuration import LARGEST, Sweep, sweep_of
 
 CONFIGURATION = "sweep.yaml"
 TABLE = "trials.csv"
@@ -21,12 +23,12 @@ def check_folder(folder: Path, sweep: Sweep) -> None:
         UserError: saying what stands there.
     """
     copy = folder / CONFIGURATION
-    if not copy.is_file():
+    if not os.path.lexists(copy):
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"the folder '{folder}' exists and is no sweep; choose another with --out.")
         check_free(folder)
         return
-    begun = read_sweep(copy)
+    begun = sweep_of(text_of(copy, LARGEST, remedy="restore it, or choose another folder with --out"), str(copy))
     if (begun.job, begun.trials) != (sweep.job, sweep.trials):
         raise UserError(f"'{folder}' holds another sweep, that of its {CONFIGURATION}; choose another with --out.")
 

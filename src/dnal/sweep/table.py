@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dnal.base.cells import inert
+from dnal.base.errors import UserError
+from dnal.base.reading import json_of
 from dnal.sweep.attempt import attempts, last_words
 from dnal.sweep.configuration import Value
 
@@ -16,6 +18,8 @@ Row = dict[str, Any]
 
 GROUPS = ("base", "compact", "asked", "got", "predicted", "seconds")
 """Figures of result.json, as GROUP_FIGURE: of both networks, per bounded cost, and per phase."""
+LARGEST = 2**20
+"""Bytes of a result.json."""
 FINISHED, FAILED, WAITING = "finished", "failed", "waiting"
 
 
@@ -28,9 +32,12 @@ def row_of(
         settings: what varies. run: the run's folder, as a user would write it.
         log, result: files of the trial, which need not be there.
         command: what reproduces it. over: nobody goes on with it.
+
+    Raises:
+        UserError: one of these files is damaged.
     """
     row: Row = {"trial": name, **settings}
-    figures = _figures(json.loads(result.read_text(encoding="utf-8"))) if result.is_file() else {}
+    figures = _read(result) if result.is_file() else {}
     finished = bool(figures)
     row["status"] = FINISHED if finished else FAILED if over else WAITING
     row["attempts"] = attempts(log)
@@ -50,9 +57,26 @@ def csv_of(rows: Sequence[Row], varied: Sequence[str]) -> str:
     columns = ["trial", *varied, "status", "attempts", *figures, "holds", "run", "command", "error"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([cell(row.get(column)) for column in columns] for row in rows)
+    writer.writerow(map(inert, columns))
+    writer.writerows([inert(cell(row.get(column))) for column in columns] for row in rows)
     return text.getvalue()
+
+
+def _read(path: Path) -> Row:
+    """The figures of result.json.
+
+    Raises:
+        UserError: it is no result; with what makes it again.
+    """
+    remedy = f"remove the folder '{path.parent}', and the same command makes this trial again"
+    result = json_of(path, LARGEST, remedy=remedy)
+    try:
+        row = _figures(result)
+        if not all(value is None or isinstance(value, int | float) for value in row.values()):
+            raise TypeError
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"'{path}' is no result of a run; {remedy}.") from None
+    return row
 
 
 def _figures(result: Mapping[str, Any]) -> Row:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dnal.run.config import read_yaml
-from dnal.run.files import CONFIG, RESULT
+from dnal.run.config import Config, Size, read_yaml, validated
+from dnal.run.files import CONFIG, LAST, RESULT
 from dnal.sweep.attempt import Task, command_line
 from dnal.sweep.configuration import Value
 from dnal.sweep.table import Row, row_of
 
 NO_REPORT = "--no-report"
 """A page of megabytes for each of a hundred trials; `dnal report` makes one of all."""
+
+
+class Arranged(Config):
+    """config.yaml, and with what numbers and in what order of memory the run computed."""
+
+    threads: Size
+    device: str
+    precision: str
+    memory_format: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,8 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        return (self.run / RESULT).is_file()
+        """Whether nothing is left to do: not where a kill came between the result and the end of its checkpoint."""
+        return (self.run / RESULT).is_file() and not (self.run / LAST).exists()
 
     @property
     def log(self) -> Path:
@@ -65,12 +74,11 @@ class Trial:
         """What makes the same run again, in another folder; ``threads``: those that it gets, if it was not begun."""
         if not (self.run / CONFIG).is_file():
             return command_line(["learn", *self.learn], threads)
-        config = read_yaml(self.run)
-        assert isinstance(config, dict)
+        config = validated(Arranged, read_yaml(self.run), f"'{self.run / CONFIG}'")
         arguments = ["--like", str(self.run)] if self.timed or self._arranged(config) else self.learn
-        return command_line(["learn", *arguments], config["threads"])
+        return command_line(["learn", *arguments], config.threads)
 
-    def _arranged(self, config: dict[str, Any]) -> bool:
+    def _arranged(self, config: Arranged) -> bool:
         """Whether a step was arranged in another way than usual: faster on this CPU, or all that the network can."""
-        usual = "32-true" if "--precision" not in self.learn else config["precision"]
-        return config["device"] == "cpu" and (config["precision"], config["memory_format"]) != (usual, "channels_last")
+        usual = "32-true" if "--precision" not in self.learn else config.precision
+        return config.device == "cpu" and (config.precision, config.memory_format) != (usual, "channels_last")

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnal.base.atomic import temporary_files, write_bytes
+from dnal.base.claim import check_still_held
 from dnal.base.errors import UserError
 from dnal.base.tensors import apart, raw
 from dnal.train.tree import packed, unpacked
@@ -30,7 +31,7 @@ class Checkpoints:
     """A folder's checkpoint, and the one before it in case the last is damaged.
 
     Args:
-        folder: made when something is first saved.
+        folder: made when something is first saved, and not again: one that is gone is gone with all that was in it.
         every: steps between two checkpoints; the ends of phases and epochs are kept besides.
         anew: leave aside what the folder holds of an earlier job, which will be replaced.
     """
@@ -39,22 +40,21 @@ class Checkpoints:
         if every < 1:
             raise UserError(f"there must be 1 step or more between checkpoints, not {every}.")
         self.folder, self.every, self._anew = Path(folder), every, anew
+        self._there = False
 
     def save(self, tree: Tree) -> None:
         """Writes a tree of tensors and plain values (``dnal.train.tree``) beside the last one, then in its place.
 
         Raises:
-            UserError: where the disk refuses; the state saved before is there still.
+            UserError: where the disk refuses; the state saved before is there still. Or the folder was removed since it
+                was last used.
         """
+        check_still_held(self.folder)
+        self._make()
         tensors, document = packed(tree)
         copies = apart(tensors)
         text = json.dumps(document, separators=(",", ":"))
         metadata = {"state": text, "sha256": _digest(copies, text)}
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"no checkpoint can be written in '{self.folder}' ({error.strerror}).") from None
         # Not save_file: its own temporary file would stay where a kill leaves it, under a name that nobody knows.
         write_bytes(self.folder / LAST, save(copies, metadata), before=self.folder / BEFORE)
 
@@ -70,6 +70,7 @@ class Checkpoints:
             UserError: both are damaged.
         """
         damaged: list[str] = []
+        self._there = self.folder.is_dir()
         for name in () if self._anew else (LAST, BEFORE):
             path = self.folder / name
             if not path.is_file():
@@ -93,6 +94,16 @@ class Checkpoints:
         """Removes them."""
         for path in (self.folder / LAST, self.folder / BEFORE, *temporary_files(self.folder, (LAST, BEFORE))):
             path.unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        """The folder, the first time."""
+        if self._there and not self.folder.is_dir():
+            raise UserError(f"the folder '{self.folder}' was removed or moved while this job kept its state there.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"no checkpoint can be written in '{self.folder}' ({error.strerror}).") from None
+        self._there = True
 
 
 def damage(folder: Path, what: str) -> UserError:
