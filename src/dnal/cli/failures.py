@@ -25,8 +25,8 @@ def sentence_of(error: BaseException) -> str | None:
         return "no further process or thread can be started (`ulimit -u`); see to that, or lower --workers."
     if "Bus error" in text or "torch_shm" in text or "</torch_" in text or (number == errno.ENOSPC and _full(SHARED)):
         return (
-            f"the memory that processes share, {SHARED}, is full; make it larger (a container has --shm-size), or lower "
-            "--workers."
+            f"the memory that processes share, {SHARED}, is full; make it larger (a container has --shm-size), or "
+            "lower --workers."
         )
     # Where the process died while it handed over a batch, the pipe is what is noticed.
     if "DataLoader worker" in text or isinstance(error, ConnectionError | EOFError):
