@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
 from coverage_weights import WithWeights, computed_weights
@@ -20,19 +23,23 @@ CLOSER = 100
 """Another choice of channels (the negative control) must be this many times farther away than the right one."""
 NEARLY = 1e-2
 """A difference that rounding could make: it is measured again in double precision."""
+Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 LARGER = (32, 64)
 """Pixels to add for the second input size: the first that the network itself takes."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``exact``, or the reason why not; ``difference`` relative to the largest output; the second input's pixels."""
+    """``exact``, or the reason why not; ``difference`` relative to the largest output; the second input's pixels;
+    ``macs``, how far what the space says of half the variables, what dnal counts and what torch counts on the compact
+    network are apart, relative to the last."""
 
     exact: bool
     difference: float
     control: float
     second_size: int | None
     reason: str
+    macs: float = float("nan")
 
 
 def randomise(network: nn.Module) -> nn.Module:
@@ -63,14 +70,30 @@ def half_of(space: dnal.Space, seed: int) -> dnal.Architecture:
     return dnal.Architecture.of(space, stays)
 
 
-def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, images: Tensor) -> nn.Module:
+def called(network: nn.Module, inputs: Inputs) -> Any:
+    """What a network returns for fresh copies of one tensor, a tuple of arguments or a dict of keywords."""
+    own = tree_map_only(Tensor, torch.clone, inputs)
+    if isinstance(own, Tensor):
+        return network(own)
+    return network(**own) if isinstance(own, dict) else network(*own)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy in the mode of the original: some graph modules forget it."""
+    twin = copy.deepcopy(network)
+    for module, own in zip(network.modules(), twin.modules(), strict=True):
+        own.training = module.training
+    return twin
+
+
+def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, inputs: Inputs) -> nn.Module:
     """A copy of the original in which every parameter slice of a closed variable is zero.
 
     Where a convolution computes its weight from its parameter (weight standardisation), zeros in the parameter would
     also change what is left: there the weight that the original computes gets the zeros.
     """
-    twin = copy.deepcopy(network)
-    computed = computed_weights(network, images)
+    twin = copied(network)
+    computed = computed_weights(network, lambda twin: called(twin, inputs))
     with torch.no_grad():
         for name, parameter in twin.named_parameters(remove_duplicate=False):
             for dim, ids in enumerate(space.sources.get(name, ())):
@@ -80,10 +103,14 @@ def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, images: Ten
     return WithWeights(twin, computed) if computed else twin
 
 
-def outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+def outputs(network: nn.Module, inputs: Inputs) -> list[Tensor]:
     """Every tensor that the network returns."""
     with torch.no_grad():
-        found = network(images.clone())
+        return tensors_in(called(network, inputs))
+
+
+def tensors_in(found: Any) -> list[Tensor]:
+    """Every tensor in nested tuples, lists and dicts, and in objects there."""
     held = [
         vars(leaf) if hasattr(leaf, "__dict__") and not isinstance(leaf, Tensor) else leaf
         for leaf in tree_leaves(found)
@@ -95,8 +122,21 @@ def difference(reference: list[Tensor], result: list[Tensor]) -> float:
     """The largest difference, relative to the largest number of each reference; infinite for other shapes or NaN."""
     if [r.shape for r in reference] != [r.shape for r in result] or not reference:
         return float("inf")
-    each = [float((a - b).abs().max() / a.abs().max()) for a, b in zip(reference, result, strict=True)]
-    return max(value if value == value else float("inf") for value in each)
+    return max(_apart_of(a, b) for a, b in zip(reference, result, strict=True))
+
+
+def _apart_of(reference: Tensor, result: Tensor) -> float:
+    if torch.equal(reference, result):  # also what is empty, all zero or infinite in a mask
+        return 0.0
+    if not (reference.is_floating_point() or reference.is_complex()):
+        return float("inf")
+    apart = torch.where(reference == result, 0, (reference - result).abs())
+    value = (
+        float(apart.max() / reference.abs()[reference.isfinite()].amax())
+        if reference.isfinite().any()
+        else float("inf")
+    )
+    return value if value == value else float("inf")
 
 
 def checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
@@ -106,7 +146,7 @@ def checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
     """
     verdict = _checked(network, space, pixels)
     if not verdict.exact and verdict.difference < NEARLY:
-        verdict = _checked(copy.deepcopy(network).double(), space, pixels)
+        verdict = _checked(copied(network).double(), space, pixels)
     return verdict
 
 
@@ -126,7 +166,20 @@ def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
     control, _ = _apart(with_zeros(network, space, other.open, images), small, images)
     if not reason and not (control > 0 and control >= CLOSER * worst):
         reason = f"the negative control differs by {control:.1e} only, the right choice by {worst:.1e}"
-    return Verdict(not reason, worst, control, second, reason)
+    return Verdict(not reason, worst, control, second, reason, _macs_apart(space, chosen, small, images))
+
+
+def _macs_apart(space: dnal.Space, chosen: dnal.Architecture, small: nn.Module, images: Tensor) -> float:
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # torch counts nothing in its fused attention
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            outputs(small, images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    counted = counter.get_total_flops() / 2 / len(images)
+    told = float(space.costs["macs"](chosen.open)), float(dnal.macs(small, images)), counted
+    return (max(told) - min(told)) / counted if counted else float("inf")
 
 
 def _apart(zero: nn.Module, small: nn.Module, images: Tensor) -> tuple[float, str]:

@@ -5,13 +5,9 @@ Each function emits what it has found so far, so that a process that ends early 
 
 from __future__ import annotations
 
-import json
-import resource
 import signal
 import time
-import warnings
 from collections import Counter
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import coverage_exact
 import dnal
+from coverage_process import emit, full, limited, peak_mb, told
 from dnal import models
 
 REASONS = 3
@@ -26,23 +23,13 @@ REASONS = 3
 
 def main(tool: str, name: str, pixels: int, memory_gb: float, seconds: int) -> None:
     """Runs one tool on one network under limits of memory and, for each stage, time."""
-    resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gb * 2**30),) * 2)
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    torch.manual_seed(0)
+    limited(memory_gb)
     try:
         TOOLS[tool](name, pixels, seconds)
     except Exception as error:  # the row says what a user would have seen
-        full = isinstance(error, MemoryError) or "allocate memory" in str(error)
-        told = (str(error).strip().splitlines() or [""])[0]
-        emit(status="oom" if full else "crash", reason=f"{type(error).__name__}: {told}"[:200])
+        emit(status="oom" if full(error) else "crash", reason=told(error))
     finally:
-        emit(peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-
-
-def emit(**found: Any) -> None:
-    """One line of JSON for the parent."""
-    print(json.dumps(found), flush=True)
+        emit(peak_mb=peak_mb())
 
 
 def stage(name: str, seconds: int) -> None:
@@ -76,6 +63,7 @@ def of_dnal(name: str, pixels: int, seconds: int) -> None:
         difference=f"{verdict.difference:.1e}",
         control=f"{verdict.control:.1e}",
         second_size=verdict.second_size,
+        macs=f"{verdict.macs:.1e}",
         reason=verdict.reason,
     )
 

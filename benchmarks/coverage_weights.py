@@ -41,13 +41,14 @@ class WithWeights(nn.Module):
         self.network = network
         self.mode = Convolutions(network, lambda name, own: weights.get(name, own))
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         with self.mode:
-            return self.network(images)
+            return self.network(*args, **kwargs)
 
 
-def computed_weights(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """The weights that are computed, and not their parameter itself, by the parameter's name; of the same shape."""
+def computed_weights(network: nn.Module, run: Callable[[nn.Module], Any]) -> dict[str, Tensor]:
+    """The weights that are computed, and not their parameter itself, by the parameter's name; of the same shape.
+    ``run`` runs a network."""
     twin = copy.deepcopy(network)
     parameters = dict(twin.named_parameters(remove_duplicate=False))
     found: dict[str, Tensor] = {}
@@ -59,5 +60,5 @@ def computed_weights(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         return weight
 
     with torch.no_grad(), Convolutions(twin, visit):
-        twin(images)
+        run(twin)
     return found

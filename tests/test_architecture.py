@@ -258,6 +258,12 @@ def test_every_truncation_is_refused(architecture: dnal.Architecture, tmp_path: 
             dnal.Architecture.load(path)
 
 
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("a.json")
+    with pytest.raises(dnal.UserError, match=r"is not an architecture|cannot read"):
+        dnal.Architecture.load(tmp_path / "a.json")
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(dnal.UserError, match="cannot read"):

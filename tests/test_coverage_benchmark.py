@@ -27,6 +27,15 @@ def test_a_right_removal_is_exact_at_two_sizes() -> None:
     assert verdict.exact
     assert verdict.second_size == 48
     assert verdict.difference < 1e-4 < verdict.control
+    assert verdict.macs < coverage.ROUNDING
+
+
+def test_macs_that_are_not_those_told_are_seen() -> None:
+    original = network()
+    space = dnal.Space.of(original, torch.randn(1, 3, 16, 16))
+    told = space.costs["macs"]
+    wrong = space.with_cost("macs", lambda gates: 1.06 * told(gates))
+    assert exact.checked(original, wrong, 16).macs == pytest.approx(0.06)
 
 
 def test_another_removal_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +79,7 @@ class Standardised(nn.Conv2d):
 def test_weights_that_a_convolution_computes_are_found_and_replaced() -> None:
     original = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3))
     images = torch.randn(2, 3, 12, 12)
-    found = weights.computed_weights(original, images)
+    found = weights.computed_weights(original, lambda network: network(images))
     assert list(found) == ["2.weight"]
     expected = original(images)
     assert torch.allclose(weights.WithWeights(original, found)(images), expected)

@@ -252,6 +252,7 @@ def named_loss(outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
         ({"val": [({"image": X}, Y)]}, "whose inputs are one tensor"),
         ({"train": iter(PAIRS)}, "the training data have no length"),
         ({"val": iter(PAIRS), "steps": "alternating"}, "the validation data have no length"),
+        ({"train": []}, "the training data give no batch"),
         ({"val": []}, "the validation data give no batch"),
         ({"test": []}, "the test data give no batch"),
         ({"val": [(X, F.one_hot(Y).float())]}, "give a metric"),
@@ -335,6 +336,24 @@ def test_gradients_are_taken_even_where_they_are_off(network: nn.Module, without
         dnal.learn(network, PAIRS, PAIRS, epochs=(1, 1, 1))
         assert not torch.is_grad_enabled()
     assert any(not torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_weights_that_nobody_can_draw_anew_are_told_before_the_base_is_trained(loaders: data.Loaders) -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = dnal.models.create("vgg_small", classes=10, input_shape=SHAPE)
+            self.shift = nn.Parameter(torch.zeros(10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inside(x) + self.shift
+
+    network, diary = Shifted(), Diary()
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(UserError, match=r"the network itself \(Shifted\) has no reset_parameters, so its 'shift'"):
+        dnal.learn(network, loaders.train, loaders.val, init="fresh", epochs=(1, 1, 1), listener=diary)
+    assert diary.phases == []
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_a_network_with_nothing_to_remove_is_refused(loaders: data.Loaders) -> None:

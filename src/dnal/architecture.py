@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from dnal.base.atomic import write_text
 from dnal.base.errors import UserError
+from dnal.base.reading import content, plain_json
 from dnal.space.branches import settled
 from dnal.space.bypass import KINDS, Bypass, Replacement, outermost
-from dnal.space.example import Example, parsed
+from dnal.space.example import DIMENSIONS, Example, parsed
 from dnal.space.remove import Kept, kept_indices
 from dnal.space.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.space import Space
@@ -24,6 +25,10 @@ from dnal.space.tensors import named_tensors
 
 FORMAT = 1
 LARGEST = 2**62  # no tensor is that large, and its indices fit 64 bits
+LARGEST_FILE = 2**26
+"""Bytes of an architecture.json."""
+LONGEST = 2**10
+"""Characters of a name; each of the modules that it is in is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +155,10 @@ class Architecture:
         Raises:
             UserError: where the disk refuses.
         """
+        write_text(Path(path), self.text())
+
+    def text(self) -> str:
+        """What :meth:`save` writes."""
         lists, sizes = _lists(self), self.kept.sizes
         document = {
             "format": FORMAT,
@@ -168,7 +177,7 @@ class Architecture:
                 for name, shape in self.shapes.items()
             },
         }
-        write_text(Path(path), json.dumps(document, separators=(",", ":")) + "\n")
+        return json.dumps(document, separators=(",", ":")) + "\n"
 
     @staticmethod
     def load(path: str | Path) -> Architecture:
@@ -179,10 +188,10 @@ class Architecture:
         """
         path = Path(path)
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"cannot read the architecture '{path}': {error.strerror}.") from None
-        except (ValueError, RecursionError):
+            document = plain_json(content(path.resolve(), LARGEST_FILE, remedy="give another file").decode())
+        except UserError as error:
+            raise UserError(f"cannot read the architecture: {error}") from None
+        except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
             raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
         try:
             return _parsed(document)
@@ -199,7 +208,9 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
     kept: dict[str, tuple[Tensor | None, ...]] = {}
     for name, entry in document["tensors"].items():
         shape = entry["shape"]
-        if not _numbers(shape) or not all(0 <= n <= LARGEST for n in shape):
+        if len(name) > LONGEST:
+            raise UserError(f"a name of {len(name):,} characters is no tensor's.")
+        if not _numbers(shape) or len(shape) > DIMENSIONS or not all(0 <= n <= LARGEST for n in shape):
             raise UserError(f"the shape of '{name}' is no list of sizes.")
         shapes[name] = tuple(shape)
         dims = entry.get("kept", [None] * len(shape))
@@ -264,7 +275,8 @@ def _written(bypasses: list[Bypass]) -> list[Any]:
 
 def _bypasses(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Bypass]:
     """The closed branches of a document."""
-    found = []
+    found: list[Bypass] = []
+    gone: set[str] = set()
     for entry in entries:
         wrong = UserError(f"its branch {entry} is no name, list of tensors, and list of replaced modules.")
         try:
@@ -275,6 +287,9 @@ def _bypasses(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Bypas
         fits = isinstance(name, str) and _names(places) and bool(places) and all(p in shapes for p in places)
         for path, kind, children, results in replacements:
             fits = fits and isinstance(path, str) and bool(path) and kind in KINDS and _names(children)
+            # Two at one place would each stand for the other; a place is looked for module by module.
+            fits = fits and path not in gone and len(path) <= LONGEST
+            gone.add(path)
             fits = fits and type(results) is int and 0 <= results <= 64
             # A child that stood in a chain twice, or inside another, would be two: chains of chains grow without end.
             fits = fits and len(set(children)) == len(children) and not any("." in child for child in children)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,23 +19,29 @@ from dnal.base.errors import UserError
 from dnal.budget import Budget
 from dnal.deployment import Deployment
 from dnal.learned import Learned
+from dnal.methods import method_of
 from dnal.methods.widths import Widths
 from dnal.phases import Job, placed, shrunk, train_base
 from dnal.plan import Plan
 from dnal.pricing import priced, ranges
+from dnal.space.copying import without_fabric
 from dnal.space.explain import commonest_reasons
 from dnal.space.patterns import Patterns, patterns
 from dnal.space.running import check_changeable
 from dnal.space.space import Space
 from dnal.train.arrangement import ORDERS, arranged, fabric_of, workable
+from dnal.train.checked import Classes, check_inputs, check_known, checked, classes_of
 from dnal.train.checkpoint import Checkpoints
+from dnal.train.enough import enough
 from dnal.train.evaluate import Metric, accuracy
+from dnal.train.fresh import check_resettable
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Chorus, Listener
 from dnal.train.place import Loader, check_length, first_batch, pair
 from dnal.train.processes import shared_out
-from dnal.train.rehearsal import check, examples
+from dnal.train.rehearsal import check, check_gateable, examples
 from dnal.train.reproducible import reproducible
+from dnal.train.source import fingerprint
 from dnal.train.weights import Loss
 
 if TYPE_CHECKING:
@@ -245,11 +252,15 @@ def trade_off(
             for plan, keeper in zip(plans, keepers, strict=True)
         ]
         latency = _known(kept[0]) or latency
-        precision = kept[0].job["precision"] if precision == "auto" else precision
-        memory_format = kept[0].job["memory_format"] if memory_format == "auto" else memory_format
+        with kept[0].believed():
+            precision = kept[0].job["precision"] if precision == "auto" else precision
+            if memory_format == "auto":
+                memory_format = kept[0].job["memory_format"]
+                ORDERS[memory_format]  # no other is believed
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
+        without_fabric(network),
         _brought_home(network, fabric) as home,
         reproducible(fabric.device),
     ):
@@ -258,13 +269,30 @@ def trade_off(
         held_out = [pair(first_batch(loader, data)) for data, loader in named.items()]
         example = _example([inputs for inputs, _ in held_out], example_inputs).to(fabric.device)
         placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
+        for (inputs, _), data in zip(held_out, named, strict=True):
+            check_inputs(network, inputs, data)
         space = Space.of(network, example, include=patterns(include), exclude=patterns(exclude), depth=plans[0].depth)
         _check_removable(space, chosen_by_name=bool(include or exclude))
         _check_trained(network, plans[0])
+        if plans[0].init == "fresh":
+            check_resettable(network)
         loss, metric = loss or F.cross_entropy, metric or accuracy
         for batch in held_out:
             check(network, fabric.to_device(batch), loss, metric, distil=plans[0].distil)
         inputs, targets = fabric.to_device(examples(held_out[0]))
+        if any(method_of(plan.method).gates for plan in plans):
+            check_gateable(network, inputs)
+        classes = classes_of(network, inputs, targets, loss)
+        check_known(train, network, classes, "training")
+        held_classes = Classes(classes.count) if classes is not None and metric is accuracy else None
+        for data, loader in named.items():
+            check_known(loader, network, held_classes, data)
+        train = checked(enough(train, network, fabric.world_size), network, classes, "training")
+        shares = shared_out(train, fabric)
+        if not len(shares) and any(any(plan.epochs) for plan in plans):
+            raise UserError(
+                "the training data give no batch; lower the batch size, add images, or use fewer processes."
+            )
         layout = workable(memory_format, network, inputs, targets, loss)
         everyone = Chorus(listeners)
         space, plans, model = _by_one(
@@ -283,6 +311,7 @@ def trade_off(
             "device": fabric.device.type,
             "processes": fabric.world_size,
             "input_shape": list(example.shape[1:]),
+            "code": fingerprint(network),
             "variables": space.num_variables,
             "branches": space.num_branches,
             "include": list(patterns(include)),
@@ -291,14 +320,15 @@ def trade_off(
         settings = [plan.settings() | decided for plan in plans]
         for keeper, own in zip(keepers, settings, strict=True):
             keeper.check(_identity(own))
-        for own, listener in zip(settings, listeners, strict=True):
-            listener.start(own)
+        _warn_of_other_code(keepers, str(decided["code"]))
         if model is not None:
             everyone.latency(model)
+        for own, listener in zip(settings, listeners, strict=True):
+            listener.start(own)
 
         placed(network, fabric, example, order)
         job = Job(
-            fabric, order, network, space, model, example, deployment, shared_out(train, fabric), val, test,
+            fabric, order, network, space, model, example, deployment, shares, val, test,
             loss, metric,
         )  # fmt: skip
         train_base(job, plans[0], keepers, settings, everyone)
@@ -339,7 +369,17 @@ def _by_one(
 
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that make it this job, wherever it runs."""
-    return {name: value for name, value in settings.items() if name not in PLACE}
+    return {name: value for name, value in settings.items() if name not in (*PLACE, "code")}
+
+
+def _warn_of_other_code(keepers: list[Keeper], code: str) -> None:
+    """Says that a job goes on with other code than it began with: weights of equal shapes would not tell."""
+    if any(keeper.job.get("code", code) != code for keeper in keepers):
+        warnings.warn(
+            "the code of the network's classes has changed since the checkpoint was written; what was trained goes on "
+            "in the new code.",
+            stacklevel=4,
+        )
 
 
 def _check_distinct(budgets: list[Budget]) -> None:

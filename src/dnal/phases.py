@@ -52,7 +52,7 @@ class Job:
     metric: Metric
 
     def validate(self, network: nn.Module) -> float:
-        return measured(self.metric, network, self.val)
+        return measured(self.metric, network, self.val, "validation")
 
 
 def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[str, Any]], listener: Listener) -> None:
@@ -60,7 +60,8 @@ def train_base(job: Job, plan: Plan, keepers: list[Keeper], settings: list[dict[
     place = Place(job.train)
     waiting = [(keeper, own) for keeper, own in zip(keepers, settings, strict=True) if keeper.phase in (None, "base")]
     if not waiting:
-        job.network.load_state_dict(keepers[0].carried("base"))
+        with keepers[0].believed():
+            job.network.load_state_dict(keepers[0].carried("base"))
         return
     leader, own = next(((k, own) for k, own in waiting if k.phase), waiting[0])
     latency = None if job.latency is None else job.latency.document()
@@ -95,7 +96,8 @@ def shrunk(
             carried={name: keeper.carried(name) for name in ("latency", "base")} | {"open": architecture.open},
         )  # fmt: skip
     else:
-        architecture = Architecture.of(job.space, keeper.carried("open"))
+        with keeper.believed():
+            architecture = Architecture.of(job.space, keeper.carried("open"))
         small = compact(working, architecture)
         placed(small, job.fabric, job.example, job.order)
     warmup = WARMUP if plan.init == "fresh" else 0.0
@@ -138,9 +140,9 @@ def _measured(job: Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, 
     rows = job.fabric.broadcast(rows)
     for row, (name, network) in zip(rows, networks.items(), strict=True):
         if job.metric is not accuracy:
-            row["accuracy"] = measured(job.metric, network, job.test)
+            row["accuracy"] = measured(job.metric, network, job.test, "test")
             continue
-        row["accuracy"], matrix = accuracy_and_confusion(network, job.test)
+        row["accuracy"], matrix = accuracy_and_confusion(network, job.test, "test")
         if matrix is not None:
             confusion[name] = matrix
     return rows, confusion

@@ -19,7 +19,7 @@ DEFAULT_EPOCHS = (40, 4, 56)
 (benchmarks/RESEARCH.md)."""
 LONG_SEARCH = (40, 20, 40)
 """For whatever was published with a long search: the paper's recipe, and the methods to compare with that train."""
-DEFAULT_LR = 0.1
+DEFAULT_LR, MOST_RATE = 0.1, 1e30
 DEFAULT_LAMBDA = 1e-4
 ARCHITECTURE_RATE = 0.3
 RETRAIN_RATE = 0.5
@@ -97,13 +97,15 @@ class Plan:
             raise UserError(f"recipe='{recipe}' belongs to method='dnal', not to '{method}'.")
         _one_of("steps", steps, STEPS)
         peak = DEFAULT_LR if lr is None else lr
-        if not (math.isfinite(peak) and peak > 0):
-            raise UserError(f"the learning rate must be above zero, not {lr}.")
+        if not 0 < peak <= MOST_RATE:
+            raise UserError(f"the learning rate must be above zero and at most {MOST_RATE:g}, not {lr}.")
         if lambda_ is not None and recipe != "paper":
             raise UserError("lambda belongs to recipe='paper'; the budget recipe finds its own multiplier.")
         penalty = DEFAULT_LAMBDA if lambda_ is None else lambda_
         if not (math.isfinite(penalty) and penalty >= 0):
             raise UserError(f"lambda must not be negative, not {lambda_}.")
+        if not -(2**63) <= seed < 2**63:
+            raise UserError(f"the seed is a whole number below 2^63, not {seed}.")
         if deploy_batch < 1:
             raise UserError(f"the batch at which memory and latency are stated is 1 or more, not {deploy_batch}.")
         if budget is None and recipe == "budget":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -33,7 +34,17 @@ def dead_worker() -> None:
     os.kill(worker.pid, signal.SIGKILL)
 
 
-TROUBLES: dict[str, Callable[[], None]] = {"disk": full_disk, "memory": no_memory, "worker": dead_worker}
+def no_folder() -> None:
+    """The run is removed while it is worked in."""
+    shutil.rmtree("folder")
+
+
+TROUBLES: dict[str, Callable[[], None]] = {
+    "disk": full_disk,
+    "memory": no_memory,
+    "worker": dead_worker,
+    "folder": no_folder,
+}
 
 
 def call(

@@ -27,6 +27,7 @@ def files(here: Path) -> Path:
     np.savez("good.npz", **good)
     np.savez("high_label.npz", **{**good, "y_train": y + 1})
     np.savez("negative_label.npz", **{**good, "y_test": y[:20] - 1})
+    np.savez("from_one.npz", **{**good, "y_train": y + 1, "y_test": y[:20] + 1})
     with_nan = images(60)
     with_nan[7, 0, 0] = np.nan
     np.savez("nan.npz", **{**good, "x_train": with_nan})
@@ -103,6 +104,22 @@ BAD = {
     "negative batch size": (["--batch-size", "-64"], "--batch-size"),
     "negative workers": (["--workers", "-1"], "--workers"),
     "negative seed": (["--seed", "-1"], "--seed"),
+    "a seed of more than 63 bits": (["--seed", str(2**63)], "--seed is 9223372036854775807 or less"),
+    "more workers than any machine": (["--workers", "1000000"], "--workers is 1024 or less"),
+    "a batch of more images than there are": (["--batch-size", str(10**12)], "--batch-size is 2147483647 or less"),
+    "epochs without an end": (["--epochs", "9" * 5000], "--epochs"),
+    "an input without an end": (["--input", f"1,8,{10**15}"], "--input"),
+    "an input of gigabytes": (["--input", "1,100000,100000"], "choose a smaller input"),
+    "a multiple without an end": (["--multiple", "9" * 5000], "--multiple"),
+    "a least width without an end": (["--least", "9" * 5000], "--least"),
+    "a name of data that no file has": (["--data", "x" * 300], "has a name of 300 bytes"),
+    "a name of weights that no file has": (["--weights", "x" * 300], "has a name of 300 bytes"),
+    "a name of a run that no folder has": (["--out", "x" * 300], "has a name of 300 bytes"),
+    "like a name that no folder has": (["--like", "x" * 300], "has a name of 300 bytes"),
+    "labels that begin at 1": (["--data", "from_one.npz"], "the labels are 1 to 10, and labels count from 0"),
+    "an lr that float32 does not have": (["--lr", "1e300"], "--lr is 1e+30 or less"),
+    "more classes than there is memory for": (["--classes", "2000000000"], "--classes is 4194304 or less"),
+    "a deploy batch of gigabytes": (["--deploy-batch", "2000000000"], "--deploy-batch is 65536 or less"),
     "zero limit": (["--limit-train", "0"], "--limit-train"),
     "negative limit": (["--limit-train", "-5"], "--limit-train"),
     "limit above the images": (["--limit-train", "5000000"], "limit_train"),
@@ -182,6 +199,9 @@ def test_a_folder_that_turns_out_not_to_be_writable(here: Path, dnal: Program, m
         (["space", "--classes", "-1"], "--classes"),
         (["space", "--multiple", "0"], "--multiple"),
         (["space", "--least", "1.5"], "--least"),
+        *(([command, "x" * 300], "has a name of 300 bytes") for command in ("eval", "resume", "report", "sweep")),
+        (["export", "x" * 300, "--to", "onnx"], "has a name of 300 bytes"),
+        (["space", "--model", "x" * 5000], "unknown model"),
     ],
 )
 def test_the_other_commands_do_the_same(files: Path, dnal: Program, arguments: list[str], expected: str) -> None:

@@ -44,6 +44,15 @@ def test_trouble_is_a_sentence_and_the_run_goes_on_after_it(
     assert (run / RESULT).exists()
 
 
+def test_a_folder_that_is_removed_is_told_at_the_next_write_and_not_made_again(processes: Processes) -> None:
+    end = processes([*JOB, "--out", "folder"], at=3, number="folder")
+    assert (end.status, end.steps) == (2, 4)  # a checkpoint every 2 steps
+    assert end.err.count("\n") == 1, end.err
+    assert "'folder' was removed, moved or replaced while this job worked in it" in end.err
+    assert "resume" not in end.err
+    assert not (processes.folder / "folder").exists()
+
+
 def test_a_full_disk_at_the_end_leaves_no_finished_run(processes: Processes, tmp_path: Path, dnal: Program) -> None:
     end = processes([*JOB, "--out", "late"], at=24, number="disk")
     assert end.status == 2

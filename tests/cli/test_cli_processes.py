@@ -71,3 +71,15 @@ def test_a_signal_to_one_stops_both(processes: Processes) -> None:
     assert {end.status for end in ends} == {143}
     assert "`dnal resume stopped` goes on" in ends[0].err
     assert len({end.steps for end in ends}) == 1
+
+
+def test_a_batch_too_small_for_all_is_told_once_and_nothing_is_begun(here: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "dnal", *JOB, "--batch-size", "3", "--out", "run"],
+        cwd=here, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("dnal: a batch of 3 is too small for 2 processes")
+    assert "a --batch-size of 4 or more" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert list(here.iterdir()) == []

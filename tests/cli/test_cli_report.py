@@ -33,20 +33,26 @@ def test_several_runs_and_a_folder_of_runs(finished: Path, here: Path, dnal: Pro
 
 
 def test_wrong_folders(finished: Path, here: Path, dnal: Program) -> None:
-    unfinished = shutil.copytree(finished, here / "runs" / "unfinished")
-    (unfinished / RESULT).unlink()
     (here / "empty").mkdir()
     for arguments, says in (
         (["nowhere"], "there is no run 'nowhere'"),
         (["empty"], "it is no run and holds none"),
-        (["runs"], "`dnal resume` goes on with them"),
-        (["runs/unfinished"], "is not finished"),
         ([finished, "--out", "empty"], "'empty' is a folder"),
     ):
         answer = dnal("report", *arguments)
         assert answer.status == 2
         assert says in answer.err
         assert len(answer.err.splitlines()) == 1
+
+
+def test_a_run_that_is_not_finished_is_drawn_beside_others(finished: Path, here: Path, dnal: Program) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(finished, here / "curve" / name)
+    (here / "curve" / "b" / RESULT).unlink()
+    assert dnal("report", "curve/b").out == "curve/b/report.html\n"
+    assert "This run is not finished" in (here / "curve" / "b" / REPORT).read_text()
+    document = json.loads(dnal("report", "curve", "--json").out)
+    assert document == {"report": "curve/report.html", "runs": ["curve/a", "curve/b"]}
 
 
 def test_a_report_that_cannot_be_made_fails_no_run(here: Path, dnal: Program, monkeypatch: pytest.MonkeyPatch) -> None:

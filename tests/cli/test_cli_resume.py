@@ -13,8 +13,13 @@ import pytest
 from killed import Processes
 
 from cli_program import Program
-from dnal.run.files import ARCHITECTURE, CONFIG, LOG, MODEL, RESULT
+from dnal.base.errors import UserError
+from dnal.cli.resume import job_of_runs
+from dnal.loggers.names import BOARD, LOGGERS
+from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOCK, LOG, MODEL, REPORT, RESULT, TRADE_OFF
+from dnal.run.repeat import recorded
 from dnal.train.checkpoint import BEFORE, LAST, Checkpoints
+from holder import holder
 
 JOB = ["learn", "--epochs", "2,2,2", "--limit-train", "200", "--checkpoint-every", "2"]  # 4 steps an epoch
 STEPS = 24
@@ -99,6 +104,27 @@ def test_a_trade_off_goes_on_with_what_is_left(processes: Processes) -> None:
         same(processes.folder / "killed_curve" / name, processes.folder / "curve" / name)
 
 
+def test_a_trade_off_goes_on_with_a_run_that_was_only_recorded(processes: Processes, dnal: Program) -> None:
+    """Killed when the first of its runs was begun, and the other one not."""
+    budgets = ["--budget", "macs<=60%", "--budget", "macs<=30%"]
+    whole = processes.folder / "curve"
+    if not whole.exists():
+        assert processes([*JOB, *budgets, "--out", "curve"]).status == 0
+    half = processes.folder / "half"
+    texts = {run.name: (run / CONFIG).read_text() for run in whole.iterdir() if run.is_dir()}
+    assert len(texts) == 2
+    (half / "macs60pct").mkdir(parents=True)
+    (half / "macs60pct" / CONFIG).write_text(texts["macs60pct"])
+    (half / TRADE_OFF).write_text(json.dumps(texts))
+    refused = dnal("learn", *JOB[1:], *budgets, "--out", half)
+    assert refused.status == 2
+    assert f"`dnal resume {half}` goes on with it" in refused.err
+    assert dnal("resume", half, "--checkpoint-every", 2).status == 0
+    for name in texts:
+        same(half / name, whole / name)
+    assert {entry.name for entry in half.iterdir()} == {*texts, REPORT}
+
+
 @pytest.fixture
 def stopped(processes: Processes, whole: Path, tmp_path: Path) -> Path:
     """A run that was stopped in its second phase."""
@@ -111,6 +137,64 @@ def test_a_finished_run_says_so(whole: Path, dnal: Program) -> None:
     answer = dnal("resume", whole)
     assert (answer.status, answer.err) == (0, "")
     assert "is finished" in answer.out
+
+
+def test_a_finished_run_gets_what_a_kill_kept_from_it(whole: Path, tmp_path: Path, dnal: Program) -> None:
+    for number, gone in enumerate(([REPORT], [], [REPORT])):
+        run = Path(shutil.copytree(whole, tmp_path / f"run{number}"))
+        for name in gone:
+            (run / name).unlink()
+        (run / LAST).write_bytes(b"of its last step")
+        (run / f"{REPORT}.{'0' * 16}.tmp").write_bytes(b"torn")
+        (run / LOCK).touch()
+    (run / f"{RESULT}.{'0' * 16}.tmp").write_bytes(b"torn")
+    for number in range(3):
+        answer = dnal("resume", tmp_path / f"run{number}")
+        assert (answer.status, answer.err) == (0, "")
+        same(tmp_path / f"run{number}", whole)
+
+
+def test_another_process_that_works_there_is_told(stopped: Path, whole: Path, dnal: Program) -> None:
+    before = {path.name: path.read_bytes() for path in stopped.iterdir()}
+    with holder(stopped) as process:
+        for arguments in (["resume", stopped], [*JOB, "--overwrite", "--out", stopped], [*JOB, "--out", stopped]):
+            answer = dnal(*arguments)
+            assert answer.status == 2
+            assert answer.err == f"dnal: another `dnal` works in '{stopped}'; wait for its end, or stop it.\n"
+        assert {path.name: path.read_bytes() for path in stopped.iterdir()} == {**before, LOCK: b""}
+        assert dnal("report", stopped).status == 0  # who only reads is not kept from it
+        process.kill()
+        process.join()
+        assert dnal("resume", stopped).status == 0  # what a killed one held is free
+    same(stopped, whole)
+
+
+def test_a_start_that_was_killed_is_begun_by_the_same_command(here: Path, dnal: Program) -> None:
+    run = here / "runs" / "vgg_small-digits-macs30pct-s0"
+    run.mkdir(parents=True)
+    for name in (LOCK, LATENCY, f"{CONFIG}.{'0' * 16}.tmp"):
+        (run / name).touch()
+    answer = dnal("resume", run)
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert "nothing was begun" in answer.err
+    assert "the same `dnal learn` as before begins it" in answer.err
+    assert dnal(*JOB, "--quiet").out == "runs/vgg_small-digits-macs30pct-s0\n"
+    assert not {LOCK, LATENCY} & {path.name for path in run.iterdir()}
+
+
+def test_a_logger_whose_log_was_not_opened_yet_is_told_all_the_same(stopped: Path, dnal: Program) -> None:
+    pytest.importorskip("tensorboard")
+    (stopped / LOGGERS).write_text('{"tensorboard": ""}')
+    assert dnal("resume", stopped).status == 0
+    assert json.loads((stopped / LOGGERS).read_text()) == {"tensorboard": BOARD}
+    assert list((stopped / BOARD).iterdir())
+
+
+def test_what_is_not_finished_names_the_command_that_goes_on(stopped: Path, dnal: Program) -> None:
+    for arguments in (["eval", stopped], ["export", stopped, "--to", "pt2"], [*JOB, "--out", stopped]):
+        answer = dnal(*arguments)
+        assert (answer.status, answer.err.count("\n")) == (2, 1)
+        assert f"`dnal resume {stopped}` goes on with it" in answer.err
 
 
 def test_a_run_without_a_checkpoint_starts(stopped: Path, whole: Path, dnal: Program) -> None:
@@ -160,3 +244,13 @@ def test_data_that_changed_are_refused(here: Path, dnal: Program) -> None:
     answer = dnal("resume", "run")
     assert answer.status == 2
     assert "are not those that the run began with" in answer.err
+
+
+def test_runs_whose_widths_a_bound_on_the_latency_decided_are_of_one_job(finished: Path) -> None:
+    document = recorded(finished)
+    timed = document.model_copy(update={"budget": "latency<=80%", "multiple": 8})
+    job = job_of_runs(finished, {finished: document, finished.parent: timed})
+    assert (job.multiple, job.budgets) == (None, ["macs<=30%", "latency<=80%"])
+    other = document.model_copy(update={"multiple": 8})
+    with pytest.raises(UserError, match="differ in more than their budgets"):
+        job_of_runs(finished, {finished: document, finished.parent: other})

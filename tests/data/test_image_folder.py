@@ -1,5 +1,6 @@
 """Image folders made with Pillow: parts, classes, reading, and mistakes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,70 @@ def test_an_image_that_is_none(folder: Path) -> None:
     (folder / "val" / "red" / "0.png").write_text("no image")
     with pytest.raises(UserError, match=r"0\.png' cannot be read as an image"):
         list(data.loaders(loaded, 2).test)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_wrong_with_an_image_is_the_same_sentence_from_a_worker(folder: Path, workers: int) -> None:
+    loaded = data.load(str(folder), input_shape=(3, 16, 16))
+    (folder / "val" / "red" / "0.png").write_text("no image")
+    with pytest.raises(UserError) as caught:
+        list(data.loaders(loaded, 2, workers=workers).test)
+    assert str(caught.value).startswith(f"{str(folder / 'val' / 'red' / '0.png')!r} cannot be read as an image")
+    assert "\n" not in str(caught.value)
+
+
+def test_grey_images_of_16_bits_are_as_those_of_8(tmp_path: Path) -> None:
+    """The same pictures in both: they are the same data but for what 8 bits cannot hold."""
+    draw = np.random.RandomState(0)
+    for part, count in (("train", 6), ("val", 3)):
+        for name in "ab":
+            for bits in ("8", "16"):
+                (tmp_path / bits / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.randint(0, 256, (20, 24), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "8" / part / name / f"{number}.png")
+                Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "16" / part / name / f"{number}.png")
+    for shape in ((1, 16, 16), (3, 16, 16)):
+        few, many = (data.load(str(tmp_path / bits), input_shape=shape) for bits in ("8", "16"))
+        for one, other in zip(data.loaders(few, 4, seed=1), data.loaders(many, 4, seed=1), strict=True):
+            for (x, y), (u, v) in zip(one, other, strict=True):
+                assert x.shape == (len(y), *shape)
+                assert torch.equal(y, v)
+                torch.testing.assert_close(x, u, rtol=0, atol=0.05)  # what resizing rounds
+
+
+def test_an_empty_class_folder_is_asked_about(folder: Path) -> None:
+    (folder / "train" / "cyan").mkdir()
+    (folder / "train" / "cyan" / "notes.txt").write_text("none yet")
+    with pytest.raises(UserError, match=r"class folder .*train/cyan' holds no images .*there are 4 classes"):
+        data.load(str(folder))
+    kept = data.load(str(folder), classes=4)
+    assert kept.class_names == ("blue", "cyan", "green", "red")
+    assert sorted(set(kept.train.y.tolist())) == [0, 2, 3]
+    (folder / "train" / "cyan" / "notes.txt").unlink()
+    (folder / "train" / "cyan").rmdir()
+    assert data.load(str(folder)).classes == 3
+
+
+def test_names_that_are_no_text(folder: Path) -> None:
+    loaded = data.load(str(folder))
+    before = data.fingerprint(loaded)
+    odd = os.fsencode(folder / "train" / "red") + b"/\xff.png"
+    (folder / "train" / "red" / "0.png").rename(os.fsdecode(odd))
+    again = data.load(str(folder), input_shape=(3, 8, 8))
+    assert len(again.train) == len(loaded.train)
+    assert data.fingerprint(again) != before
+    assert all(len(x) for x, _ in data.loaders(again, 4).train)
+    (folder / "train" / "red").rename(os.fsdecode(os.fsencode(folder / "train") + b"/\xff\xfe"))
+    with pytest.raises(UserError, match=r"class folder '\\xff\\xfe' in .*train' has a name that is no UTF-8"):
+        data.load(str(folder))
+
+
+def test_an_image_that_is_too_long_for_the_input(folder: Path) -> None:
+    Image.fromarray(np.zeros((1, 60_000, 3), np.uint8)).save(folder / "val" / "red" / "long.png")
+    loaded = data.load(str(folder))
+    with pytest.raises(UserError, match=r"long\.png' cannot be read .*60000x1 pixels it is too long"):
+        list(data.loaders(loaded, 3).test)
 
 
 def test_channels_that_images_do_not_have(folder: Path) -> None:

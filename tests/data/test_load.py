@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dnal import data
 from dnal.base.errors import UserError
@@ -77,6 +78,22 @@ def test_fashion_mnist_from_a_root_that_has_it(tmp_path: Path, capfd: pytest.Cap
     assert capfd.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"something else", bytes(16), b"\0\0\x08\x03" + b"\x7f\xff\xff\xff" * 3 + bytes(8)]
+)
+def test_fashion_mnist_that_is_damaged(tmp_path: Path, damage: bytes) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(damage)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(damage)
+    with pytest.raises(
+        UserError, match=r"FashionMNIST in .* is damaged .*; remove it, and it is downloaded again"
+    ) as caught:
+        data.load("fashion-mnist", root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_cifar_in_a_root_that_has_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The files are there and wrong, and nothing can be fetched: what torchvision says becomes one sentence.
     from torchvision.datasets import CIFAR10
@@ -88,3 +105,22 @@ def test_cifar_in_a_root_that_has_something_else(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError, match=r"CIFAR10 is not in .* and could not be downloaded") as caught:
         data.load("cifar10", root=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**63 - 1, -1])
+def test_a_subset_of_any_seed(seed: int) -> None:
+    one, again, small = (data.load("digits", limit_train=200, seed=s).train for s in (seed, seed, seed % 2**32))
+    assert one.y.bincount().tolist() == small.y.bincount().tolist()
+    first = torch.arange(200)
+    pictures = [part.batch(first, 0)[0] for part in (one, again, small)]
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+def test_subsets_of_small_seeds_are_as_they_were() -> None:
+    """RandomState of the seed itself, as numpy promises it for ever."""
+    from dnal.data.splits import stratified_sample
+
+    y = torch.zeros(100, dtype=torch.int64)
+    expected = np.sort(np.random.RandomState(2**32 - 1).permutation(100)[:10])
+    assert stratified_sample(y, 10, 2**32 - 1).tolist() == expected.tolist()

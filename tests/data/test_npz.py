@@ -1,5 +1,10 @@
 """Arrays of the user's in an npz file, good and bad."""
 
+import io
+import random
+import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,7 @@ import torch
 
 from dnal import data
 from dnal.base.errors import UserError
+from dnal.data import npz
 from dnal.data.arrays import ArrayPart
 from dnal.data.augmentation import Augmentation
 
@@ -149,3 +155,138 @@ def test_a_damaged_npz(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         data.load(str(path))
+
+
+def member(header: str, body: bytes = b"") -> bytes:
+    """An array written by hand, with any header."""
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + body
+
+
+def archive(path: Path, compression: int = zipfile.ZIP_DEFLATED, **changes: bytes) -> Path:
+    """The good set as an archive, some members replaced by bytes."""
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for key, array in arrays().items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            file.writestr(f"{key}.npy", changes.get(key, buffer.getvalue()))
+    return path
+
+
+def flagged(path: Path, offsets: tuple[int, int], value: bytes) -> None:
+    """Overwrites a field of every entry, at its own header and in the directory."""
+    content = bytearray(path.read_bytes())
+    for mark, offset in zip((b"PK\3\4", b"PK\1\2"), offsets, strict=True):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + offset : at + offset + len(value)] = value
+            at = content.find(mark, at + 4)
+    path.write_bytes(content)
+
+
+SHAPES = ("(1000000000000, 8, 8)", "(99999999999999999999999, 8, 8)", "(True, 8, 8)", "(-1, 8, 8)", "(64, 8, 9)", "7")
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        *((f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}", "damaged") for shape in SHAPES),
+        ("{" * 900, "not an array or damaged"),
+        ("[" * 5000, "not an array or damaged"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (64,), }", "holds Python objects"),
+        (
+            "{'descr': [('a', '|u1'), ('b', '|u1')], 'fortran_order': False, 'shape': (32,), }",
+            "uint8 or floating point",
+        ),
+        ("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (8,), }", "uint8 or floating point"),
+    ],
+)
+def test_what_a_member_says_of_itself_is_held_against_its_bytes(tmp_path: Path, header: str, sentence: str) -> None:
+    path = archive(tmp_path / "set.npz", x_train=member(header, bytes(64)))
+    with pytest.raises(UserError, match=f"x_train.* {sentence}") as caught:
+        data.load(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_encryption_and_compressions_that_nobody_knows(tmp_path: Path) -> None:
+    path = archive(tmp_path / "set.npz")
+    flagged(path, (6, 8), b"\1")
+    with pytest.raises(UserError, match=r"x_train in .* is encrypted"):
+        data.load(str(path))
+    path = archive(tmp_path / "set.npz")
+    flagged(path, (8, 10), struct.pack("<H", 99))
+    with pytest.raises(UserError, match=r"damaged .*compression method"):
+        data.load(str(path))
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_of_every_compression_is_a_sentence(tmp_path: Path, kind: int) -> None:
+    good = archive(tmp_path / "good.npz", kind)
+    assert torch.equal(part(data.load(str(good)).test).x, torch.from_numpy(arrays()["x_test"].transpose(0, 3, 1, 2)))
+    content, draw, path = good.read_bytes(), random.Random(kind), tmp_path / "set.npz"
+    damaged = 0
+    for _ in range(60):
+        changed = bytearray(content)
+        at = draw.randrange(len(changed) - 40)
+        changed[at : at + 40] = draw.choice((bytes(40), draw.randbytes(40), b""))
+        path.write_bytes(changed)
+        try:
+            data.load(str(path))
+        except UserError:
+            damaged += 1
+    assert damaged > 40
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many zeros; an honest small set of zeros passes."""
+    monkeypatch.setattr(npz, "LARGE", 2**24)
+    count = 2**25 // 64
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, 8, 8), }}"
+    path = tmp_path / "set.npz"
+    archive(path, x_train=member(header, bytes(2**25)))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"x_train in .* unpacks .* bytes to 33,55"):
+        data.load(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    black = np.zeros((40, 16, 16, 3), np.uint8)
+    np.savez_compressed(path, **{**arrays(), "x_train": black})
+    assert not part(data.load(str(path)).train).x.any()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["uint8", "<f2", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("labels", ["<i8", ">i8", "uint8", ">u2", "<u8"])
+def test_every_order_of_bytes_and_dimensions_comes_through(tmp_path: Path, order: str, dtype: str, labels: str) -> None:
+    content = arrays((6, 7, 3))
+    changed = {k: np.asarray(v.astype(dtype if k[0] == "x" else labels), order=order) for k, v in content.items()}
+    path = tmp_path / "set.npz"
+    np.savez(path, **changed)
+    loaded = data.load(str(path))
+    expected = torch.from_numpy(content["x_test"].transpose(0, 3, 1, 2))
+    assert torch.equal(part(loaded.test).x.to(torch.uint8), expected)
+    assert loaded.test.y.tolist() == content["y_test"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (
+            np.arange(40) % 10 + 1,
+            "the labels are 1 to 10, and labels count from 0; subtract 1, or say that there are 11",
+        ),
+        (np.where(np.arange(40) == 7, 2 * 10**8, np.arange(40) % 5), "the largest is 200000000, and 5 does not occur"),
+        (
+            np.where(np.arange(40) == 7, 2**63 + 5, np.arange(40) % 5).astype(np.uint64),
+            "the label 9223372036854775813,",
+        ),
+        (np.where(np.arange(40) == 7, 2**40, np.arange(40) % 5), "the label 1099511627776,"),
+        (np.arange(40) % 5 * 2, "the largest is 8, and 1 does not occur"),
+    ],
+)
+def test_labels_that_tell_no_number_of_classes_are_asked_about(tmp_path: Path, labels: Any, sentence: str) -> None:
+    path = saved(tmp_path, y_train=labels, y_test=labels[:10])
+    with pytest.raises(UserError, match=sentence):
+        data.load(path)
+    if labels.max() < 100:
+        assert data.load(path, classes=11).classes == 11

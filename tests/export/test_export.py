@@ -186,6 +186,7 @@ def test_it_says_what_it_holds(case: Case) -> None:
         torch.export.load(case.path, extra_files=extra)
         told = json.loads(extra["metadata.json"])
     name = case.path.stem
+    assert told.pop("free_sizes").split(", ") == ["batch", *case.exported.sizes]
     assert told == {"dnal": dnal.__version__, "model": name, "kept": "a: 1 -> 2"}
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,6 +122,38 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, text: str) -> None:
         LatencyModel.load(tmp_path / "latency.json")
     with pytest.raises(dnal.UserError, match="cannot read"):
         LatencyModel.load(tmp_path / "absent.json")
+
+
+STRANGE: list[Any] = [None, "text", [], {}, [[1]], -1, 10**400, True, [0, 0], {"a": 1}, float("nan"), "\ud800"]
+
+
+def test_a_model_of_strange_values_is_refused_or_works(tmp_path: Path) -> None:
+    """Whatever stands anywhere in the file: a sentence, or milliseconds."""
+    network, space, example = plain()
+    model = profile(network, space, example, backend=Analytic(), batch=3, multiple=4)
+    whole, path, opened = model.document(), tmp_path / "latency.json", open_at(space, random_shares(space, 3))
+    refused = []
+    for place in _places(whole):
+        for value in STRANGE:
+            document = copy.deepcopy(whole)
+            node = document
+            for key in place[:-1]:
+                node = node[key]
+            node[place[-1]] = value
+            path.write_text(json.dumps(document))
+            try:
+                loaded = LatencyModel.load(path)
+                assert math.isfinite(float(loaded.cost(space)(opened)))
+                assert math.isfinite(loaded.predicted_ms(space, opened) + loaded.base_ms)
+            except dnal.UserError as error:
+                refused.append(str(error))
+    assert len(refused) > 100
+    assert not any("\n" in sentence for sentence in refused)
+
+
+def _places(node: Any, path: tuple[Any, ...] = ()) -> list[Any]:
+    own = list(node.items()) if isinstance(node, dict) else list(enumerate(node))[:2] if isinstance(node, list) else []
+    return [place for key, value in own for place in ((*path, key), *_places(value, (*path, key)))]
 
 
 def test_another_network_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 from interrupted import interrupted
 
 from cli_program import Program
+from dnal.base.errors import UserError
 from dnal.loggers import logs_of
 from dnal.loggers.log import metrics_of
 from dnal.loggers.names import BOARD, LOGGERS
@@ -91,3 +92,14 @@ def test_every_run_of_a_trade_off_has_its_log(here: Path, dnal: Program) -> None
         assert [step for step, _ in curves["base/loss"]] == [1]
         assert [step for step, _ in curves["retrain/loss"]] == [3]
         assert curves["result/compact_macs"][0][1] <= share * curves["result/base_macs"][0][1]
+
+
+def test_a_link_in_the_place_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tensorboard").symlink_to("../theirs")
+    from dnal.loggers.to_tensorboard import opened
+
+    with pytest.raises(UserError, match="is a link"):
+        opened(tmp_path / "run", None)
+    assert not list((tmp_path / "theirs").iterdir())

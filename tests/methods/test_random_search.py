@@ -54,6 +54,18 @@ def test_it_reads_no_more_than_the_samples_asked_for(network: nn.Module, space: 
     assert torch.equal(few.losses, same.losses)
 
 
+def test_targets_of_any_tree(network: nn.Module, space: dnal.Space, batches: Batches) -> None:
+    """Detection's dicts, and lists of them, are the same search."""
+    keep = functools.partial(select, space, limits={"macs": 0.4 * space.full_cost["macs"]})
+    plain = random_search(network, space, keep, batches, F.cross_entropy, candidates=3)
+
+    def of_dict(outputs: torch.Tensor, targets: dict[str, list[torch.Tensor]]) -> torch.Tensor:
+        return F.cross_entropy(outputs, targets["classes"][0])
+
+    trees = [(x, {"classes": [y], "name": "x"}) for x, y in batches]
+    assert torch.equal(random_search(network, space, keep, trees, of_dict, candidates=3).losses, plain.losses)
+
+
 @pytest.mark.slow
 def test_what_was_found_is_no_better_than_what_was_drawn() -> None:
     """A smaller version of benchmarks/random_search_null.py."""

@@ -140,6 +140,7 @@ def needy(depth):
 def wrong():
     return [1, 2]
 constant = 3
+instance = nn.Linear(3, 2)
 class Net(nn.Module):
     def __init__(self, num_classes):
         super().__init__()
@@ -181,6 +182,14 @@ def test_a_users_function_gets_only_what_it_names(user_module: str) -> None:
         ("users_networks:needy", "cannot be called with what is known here"),
         ("users_networks:constant", "is a int, not a function"),
         ("users_networks:absent", "has no 'absent'"),
+        ("users_networks:instance", "is a network, and not a function that makes one.* give users_networks:build"),
+        ("builtins:dict", "does not tell which arguments it takes"),
+        (":plain", "is no name of a function"),
+        ("users_networks:", "is no name of a function"),
+        (".users_networks:plain", "is no name of a function"),
+        ("users_networks:Net.__init__", "has no 'Net.__init__'"),
+        ("users\0networks:plain", "is no name of a function"),
+        ("x" * 5000 + ":plain", "no module"),
         ("users_nowhere:plain", "no module 'users_nowhere'"),
         ("users_broken:plain", "needs 'a_package_that_is_not_there'"),
     ],

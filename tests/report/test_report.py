@@ -185,7 +185,15 @@ def test_an_older_run_says_what_is_missing(run: Path) -> None:
         (DETAILS, "[" * 100_000, "details.json' is not as a run writes it"),
         (LOG, '{"phase": 1}', "log.jsonl' is not as a run writes it"),
         (LOG, "\0", "log.jsonl' is not as a run writes it"),
+        (LOG, '{"phase": "\\ud800", "epoch": 1}', "log.jsonl' is not as a run writes it"),
+        (LOG, json.dumps({"phase": "base", "epoch": 1, **{f"k{i}": i for i in range(100)}}), "is not as a run writes"),
+        (LOG, json.dumps({"phase": "b" * 10**5, "epoch": 1}), "log.jsonl' is not as a run writes it"),
+        (LOG, "".join(f'{{"phase": "p{i}", "epoch": 1}}\n' for i in range(20_000)), "more than 16 phases"),
+        (LOG, '{"phase": "base", "epoch": 1, "loss": 1.0}\n' * 40_000, "40,000 epochs, and 32,768 can be drawn"),
+        (DETAILS, '{"format": 1, "groups": [], "layers": [' + "{}," * 10**5 + "{}]}", "not as a run writes it"),
+        (DETAILS, '{"format": 1, "groups": [], "layers": [], "blocks": [' + '"",' * 5 * 10**6 + '""]}', "not as a run"),
         (ARCHITECTURE, "{}", "architecture.json' is not an architecture"),
+        (ARCHITECTURE, '{"format": "\\ud800"}', "architecture.json' is not an architecture"),
     ],
 )
 def test_what_is_damaged_is_missing(run: Path, name: str, text: str, says: str) -> None:
@@ -231,6 +239,21 @@ def test_several_runs_are_a_trade_off(finished: Path, tmp_path: Path) -> None:
     assert (tmp_path / "all.html").stat().st_size < 6_000_000
 
 
+def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("precious")
+    (run / REPORT).unlink(missing_ok=True)
+    for name in (f"{REPORT}.tmp", "model.pt2", "model.pt2.tmp"):
+        (run / name).symlink_to("../theirs")
+    write_report(run)
+    assert not (run / REPORT).is_symlink()
+    (run / REPORT).unlink()
+    for place, out in ((run / REPORT, None), (tmp_path / "out.html", tmp_path / "out.html")):
+        place.symlink_to(tmp_path / "theirs")
+        with pytest.raises(UserError, match="is a link"):
+            write_report(run, out)
+    assert (tmp_path / "theirs").read_text() == "precious"
+
+
 def test_what_is_no_report_is_not_replaced(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "mine.html"
     other.write_text("<p>mine</p>")
@@ -241,3 +264,32 @@ def test_what_is_no_report_is_not_replaced(run: Path, tmp_path: Path) -> None:
         write_report(run, tmp_path / "nowhere" / "report.html")
     with pytest.raises(UserError, match="is a folder"):
         write_report(run, tmp_path)
+
+
+def test_a_run_that_is_not_finished_has_its_curves_and_no_figures(run: Path) -> None:
+    (run / RESULT).unlink()
+    lines = (run / LOG).read_text().splitlines(keepends=True)
+    assert len(lines) == 3
+    (run / LOG).write_text("".join(lines[:2]) + lines[2][:20])  # killed while it wrote
+    page = Page.of(write_report(run))
+    assert set(page.charts) == {"run-1-learning-gates", "run-1-learning-loss", "run-1-learning-accuracy"} | (
+        {"run-1-learning-multipliers"} & set(page.charts)
+    )
+    assert [trace["name"] for trace in page.named("loss")["data"]] == ["base", "architecture"]
+    assert "2 of 3 epochs are done, the last one of phase architecture" in page.text
+    assert f"`dnal resume {run}` goes on with it" in page.text
+    assert "not shown" not in page.text
+    for words in ("Base against compact", "accuracy (test data)", "holds"):
+        assert words not in page.text
+    (run / LOG).unlink()
+    page = Page.of(write_report(run))
+    assert not page.charts
+    assert "0 of 3 epochs are done. It has no figures yet" in page.text
+
+
+def test_a_run_that_is_not_finished_is_no_point_of_the_trade_off(finished: Path, tmp_path: Path) -> None:
+    runs = [Path(shutil.copytree(finished, tmp_path / f"run{number}")) for number in range(3)]
+    (runs[1] / RESULT).unlink()
+    page = Page.of(write_report(runs, tmp_path / "all.html"))
+    assert sorted(page.charts["all-against-macs"]["data"][0]["text"]) == ["1", "3"]
+    assert f"`dnal resume {runs[1]}` goes on with it" in page.text

@@ -26,7 +26,20 @@ from dnal.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.learned import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
-from dnal.run.files import ARCHITECTURE, BEFORE, CONFIG, DETAILS, FILES, LAST, LOG, MANIFEST, MODEL, RESULT, SHAPE
+from dnal.run.files import (
+    ARCHITECTURE,
+    BEFORE,
+    CONFIG,
+    DETAILS,
+    FILES,
+    LAST,
+    LOCK,
+    LOG,
+    MANIFEST,
+    MODEL,
+    RESULT,
+    SHAPE,
+)
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
 from dnal.train.checkpoint import Checkpoints
@@ -131,7 +144,7 @@ def test_the_job_stands_beside_what_learning_decided(tmp_path: Path) -> None:
     assert document["torch"] == str(torch.__version__)
     assert document["epochs"] == [1, 2, 3]
     assert document["seed"] == 3
-    assert [file.name for file in (tmp_path / "run").iterdir()] == [CONFIG]
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, LOCK}
 
 
 def test_the_checkpoint_goes_when_the_run_is_finished(tmp_path: Path) -> None:
@@ -139,7 +152,7 @@ def test_the_checkpoint_goes_when_the_run_is_finished(tmp_path: Path) -> None:
     writer.start({})
     for step in (1, 2):
         Checkpoints(tmp_path / "run").save({"step": step})
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, LAST, BEFORE}
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {CONFIG, LAST, BEFORE, LOCK}
     writer.finish(learned_by_hand(models.create("cifar/resnet20", classes=4, input_shape=(3, 16, 16))))
     files = {CONFIG, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT}
     assert {file.name for file in (tmp_path / "run").iterdir()} == files
@@ -279,7 +292,7 @@ def test_overwriting_removes_every_file_of_the_old_run(run: Path) -> None:
     writer = RunWriter(run, JOB, overwrite=True)
     assert (run / RESULT).exists()  # not before start
     writer.start({})
-    assert [file.name for file in run.iterdir()] == [CONFIG]
+    assert {file.name for file in run.iterdir()} == {CONFIG, LOCK}
     assert read_config(run).model == JOB["model"]
 
 

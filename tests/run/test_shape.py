@@ -149,6 +149,8 @@ def test_every_kind_of_change_is_written_and_read(tmp_path: Path) -> None:
         ("stem.0: weight", "stem.0: weight weight", "'stem.0.weight' was there before"),
         ("stem.0: weight", "stem.9: weight", "no tensor 'stem.9.weight'"),
         ("absent", "plain pool\nabsent", "'pool' cannot be made a plain layer"),
+        ("absent edges.0.candidates.0", "absent edges.0.candidates.0\nabsent edges.0.candidates.0", "gone already"),
+        ("absent edges.0.candidates.0", "absent " + "a." * 600 + "b", "at most 1,024 characters"),
         ("absent", "number stem.0 padding[0] 1 -> 2\nabsent", "a number becomes a smaller one"),
         ("absent", "number stem.0 padding[0] 7 -> 1\nabsent", "'stem.0.padding' is not 7"),
         ("absent", "number stem.0 system/3[1] call 0, 2 -> 1\nabsent", "a number of a call is such as"),

@@ -104,14 +104,53 @@ def zero_buffer(n: Net, x: Tensor) -> Tensor:
     return torch.cat((x.relu(), n.zeros.expand(x.size(0), -1, *x.shape[2:])), 1)
 
 
+def normalised(n: Net, x: Tensor) -> Tensor:
+    return F.normalize(n.before(x).relu(), dim=1)
+
+
+def scanned(n: Net, x: Tensor) -> Tensor:
+    """A selective scan: a state for each channel, which starts with zeros, and decays as fast as the input says."""
+    state = torch.zeros(x.size(0), n.width, 3)
+    u, steps, outputs = n.first(x), F.softplus(n.steps(x)), []
+    for i in range(x.size(1)):
+        state = torch.exp(-steps[:, i, :, None] * n.rates.exp()) * state + u[:, i, :, None] * n.into(x[:, i])[:, None]
+        outputs.append((state * n.out_of(x[:, i])[:, None]).sum(-1))
+    return n.last(torch.stack(outputs, 1) * u.sigmoid())
+
+
+def scan() -> Net:
+    layers = {"first": nn.Linear(5, 8), "steps": nn.Linear(5, 8), "into": nn.Linear(5, 3), "out_of": nn.Linear(5, 3)}
+    network = Net(scanned, rates=nn.Parameter(torch.randn(8, 3)), last=nn.Linear(8, 4), **layers)
+    network.width = 8
+    return network
+
+
+def convolutional_lstm(n: Net, x: Tensor) -> Tensor:
+    h = c = torch.zeros(x.size(0), n.hidden, *x.shape[3:])
+    for step in range(x.size(1)):
+        i, f, o, g = n.gates(torch.cat((x[:, step], h), 1)).split(n.hidden, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+    return n.last(h)
+
+
+def convolutional_lstm_of(hidden: int) -> Net:
+    network = Net(convolutional_lstm, gates=conv(3 + hidden, 4 * hidden), last=conv(hidden, 4))
+    network.hidden = hidden
+    return network
+
+
 def cumulated(n: Net, x: Tensor) -> Tensor:
-    return x.cumsum(1)
+    return x.cummax(1).values
 
 
-def setitem(n: Net, x: Tensor) -> Tensor:
-    canvas = torch.zeros(x.size(0), 10, *x.shape[2:])
-    canvas[:, :8] = x
-    return canvas
+def setitem(make: Callable[..., Tensor]) -> Callable[[Net, Tensor], Tensor]:
+    def compute(n: Net, x: Tensor) -> Tensor:
+        canvas = make(x.size(0), 10, *x.shape[2:])
+        canvas[:, :8] = x
+        return canvas
+
+    return compute
 
 
 def last_dim_mlp() -> nn.Module:
@@ -268,7 +307,7 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
             layer=nn.GRU(8, 6, batch_first=True),
             last=nn.Linear(6, 4),
         ),
-        8,
+        8 + 6,
         lambda: torch.randn(2, 3, 5),
     ),
     "chunk ties the pieces": (lambda: function(8, gated_halves, out=4), 4, image),
@@ -369,8 +408,29 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         image,
     ),
     "Fourier transform": (lambda: function(8, lambda n, x: torch.fft.fft(x, dim=1).real), 0, image),
+    "summed over channels": (lambda: Net(lambda n, x: n.first(x).relu().sum(1), first=conv(3, 8)), 8, image),
+    "averaged over channels": (lambda: Net(lambda n, x: n.first(x).relu().mean(1), first=conv(3, 8)), 0, image),
+    "the largest channel behind a ReLU": (
+        lambda: Net(lambda n, x: n.last(n.first(x).relu().amax(1, keepdim=True)), first=conv(3, 8), last=conv(1, 4)),
+        8,
+        image,
+    ),
+    "the largest channel of any sign": (
+        lambda: Net(lambda n, x: n.last(n.first(x).amax(1, keepdim=True)), first=conv(3, 8), last=conv(1, 4)),
+        0,
+        image,
+    ),
+    "divided by its norm": (lambda: function(8, normalised, before=conv(8, 8)), 8 + 8, image),
+    "cumulated along positions": (
+        lambda: Net(lambda n, x: n.last(n.first(x).cumsum(1)), first=nn.Linear(5, 8), last=nn.Linear(8, 4)),
+        8,
+        lambda: torch.randn(2, 7, 5),
+    ),
+    "a selective scan": (scan, 8 + 3, lambda: torch.randn(2, 6, 5)),
+    "a convolutional LSTM": (lambda: convolutional_lstm_of(6), 6, lambda: torch.randn(2, 4, 3, SIDE, SIDE)),
     "cumulated over channels": (lambda: function(8, cumulated), 0, image),
-    "written into a canvas": (lambda: function(8, setitem, out=10), 0, image),
+    "written into a canvas of zeros": (lambda: function(8, setitem(torch.zeros), out=10), 8 + 2, image),
+    "written into a canvas": (lambda: function(8, setitem(torch.ones), out=10), 0, image),
     "out of sight in numpy": (lambda: function(8, lambda n, x: torch.from_numpy(x.detach().numpy())), 0, image),
     "positive input": (lambda: Net(lambda n, x: n.body(x.log()), body=between(8, nn.ReLU())), 8, lambda: image().exp()),
     "a buffer as weight": (

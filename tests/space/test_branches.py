@@ -305,3 +305,91 @@ def test_a_shallower_network_is_an_ordinary_one() -> None:
         warnings.simplefilter("ignore")
         exported = torch.export.export(small, (images,)).module()
     assert torch.allclose(exported(images), small(images), atol=1e-5)
+
+
+class PostNorm(nn.Module):
+    """As BERT writes it: one module computes a branch, another one adds and normalises, and the first gives a tuple."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Conv2d(6, 8, 3, padding=1)
+
+        def forward(self, hidden: Tensor, scale: float = 1.0) -> tuple[Tensor, None]:
+            return self.mix(hidden).relu() * scale, None
+
+    class Output(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.norm = nn.Conv2d(8, 6, 1), nn.GroupNorm(1, 6)
+
+        def forward(self, hidden: Tensor, shortcut: Tensor) -> Tensor:
+            return self.norm(self.dense(hidden) + shortcut)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.output = self.Inner(), self.Output()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.inner(hidden=x, scale=1.0)[0], x)
+
+
+class Timed(nn.Module):
+    """As diffusion networks write it: what comes in from the side has another width than the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.first, self.time = nn.GroupNorm(1, 6), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(4, 6)
+        self.norm, self.second = nn.GroupNorm(1, 6), nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(self.enter(x)) + self.time(torch.ones(x.size(0), 4))[..., None, None]
+        return (x + self.second(self.norm(hidden).relu())) / 2
+
+
+@pytest.mark.parametrize("block", [PostNorm, Timed])
+def test_a_branch_may_begin_and_end_in_different_modules(block: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = around(block())
+    space = dnal.Space.of(network, IMAGES, depth=True)
+    (branch,) = space.branches
+    assert branch.name == {PostNorm: "2.inner", Timed: "2.first"}[block]
+    for keep in (1.0, 0.5):
+        is_open = dnal.Architecture.random(space, keep, branches=1.0).open.clone()
+        is_open[branch.variable] = False
+        architecture = dnal.Architecture.of(space, is_open)
+        small = dnal.compact(network, architecture)
+        twin = zero_twin(network, space, architecture.open)
+        with torch.no_grad():
+            for name in branch.bypass.places:
+                twin.get_parameter(name).zero_()
+        for images in (IMAGES, torch.randn(3, *[n + 4 * (d > 0) for d, n in enumerate(IMAGES.shape[1:])])):
+            for training in (False, True):
+                a, b = twin.train(training), small.train(training)
+                torch.testing.assert_close(a(images), b(images), rtol=1e-4, atol=1e-5)
+        assert parameter_count(small) == space.cost_of(architecture.open)["params"] < parameter_count(network)
+
+
+def test_a_number_of_heads_that_are_gone_with_their_branch_stays_as_it_is() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = 2
+            self.norm, self.qkv, self.out = nn.BatchNorm1d(6), nn.Conv1d(6, 24, 1), nn.Conv1d(8, 6, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.norm(x.flatten(2))
+            q, k, v = self.qkv(tokens).chunk(3, 1) if isinstance(self.qkv, nn.Conv1d) else (self.qkv(tokens),) * 3
+            q, k, v = (t.reshape(t.size(0), self.heads, -1, t.size(-1)) for t in (q, k, v))
+            y = v @ (q.transpose(-2, -1) @ k).softmax(-1)
+            return x + self.out(y.reshape(y.size(0), -1, y.size(-1))).view_as(x)
+
+    network = around(Attention())
+    space = dnal.Space.of(network, IMAGES, depth=True)
+    assert space.sizes
+    for branch in space.branches:
+        is_open = torch.ones(space.num_gates, dtype=torch.bool)
+        is_open[branch.variable] = False
+        architecture = dnal.Architecture.of(space, is_open)
+        assert all(change.new for change in architecture.kept.sizes)
+        dnal.compact(network, architecture)  # which checks it

@@ -41,3 +41,23 @@ def test_heads_and_hidden_widths_leave_exactly(make, attention: str) -> None:
     if make is bert:
         other = {"input_ids": torch.randint(0, 50, (3, 12)), "attention_mask": torch.ones(3, 12, dtype=torch.long)}
         assert difference(run(zero_twin(network, space, architecture.open), other), run(small, other)) <= 1e-4
+
+
+def test_branches_of_bert_leave_exactly() -> None:
+    """The sum of its branches is normalised, and computed in another module than they are."""
+    torch.manual_seed(0)
+    network, inputs = bert("sdpa")
+    network = randomise(network).eval()
+    space = dnal.Space.of(network, inputs, depth=True)
+    assert [branch.name.split(".")[-1] for branch in space.branches] == ["self", "intermediate"] * LAYERS
+    for seed in range(2):
+        architecture = dnal.Architecture.random(space, 0.5, seed, branches=0.5)
+        twin = zero_twin(network, space, architecture.open)
+        for branch in space.branches:
+            for name in branch.bypass.places if not architecture.open[branch.variable] else ():
+                twin.get_parameter(name).data.zero_()
+        small = dnal.compact(network, architecture)
+        other = {"input_ids": torch.randint(0, 50, (3, 12)), "attention_mask": torch.ones(3, 12, dtype=torch.long)}
+        for given in (inputs, other):
+            assert difference(run(twin, given), run(small, given)) <= 1e-4
+        assert sum(p.numel() for p in small.parameters()) == space.cost_of(architecture.open)["params"]

@@ -1,4 +1,4 @@
-"""MACs of layers that no channel may leave: recurrent, bilinear and deformable ones, attention, operations of others.
+"""MACs of recurrent, bilinear and deformable ones, attention, operations of others.
 
 The references are formulas by hand, and torch's counter on the same layer run step by step or as plain convolutions."""
 
@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 from torchvision.ops import DeformConv2d
 
 import dnal
-from independent import counted_macs
+from independent import assert_exact, coin_flips, counted_macs, randomise
 
 BATCH, STEPS = 3, 7
 
@@ -95,14 +95,18 @@ def test_recurrent_layers_of_a_gpu_cost_what_those_of_a_cpu_do(options: dict[str
 
 
 def test_a_space_states_what_its_recurrent_layers_cost() -> None:
-    """They stay, what follows them varies, and both are in the cost of every architecture."""
+    """They and what stands around them vary, and all of it is in the cost of every architecture."""
     network, inputs = Recogniser(), torch.randn(2, 4, 50)
     space = dnal.Space.of(network, inputs)
-    fixed = 50 * 4 * 16 * 5 + 50 * 128 * (16 + 32) + 50 * 128 * (32 + 32)
-    assert space.full_cost["macs"] == fixed + 32 * 24 + 24 * 3
+
+    def cost(channels: int, hidden: int, last: int) -> int:
+        recurrent = 50 * 4 * hidden * (channels + hidden) + 50 * 4 * hidden * (hidden + hidden)
+        return 50 * 4 * channels * 5 + recurrent + hidden * last + last * 3
+
+    assert space.full_cost["macs"] == cost(16, 32, 24)
     architecture = dnal.Architecture.random(space, 0.5)
     small = dnal.compact(network, architecture)
-    assert space.cost_of(architecture.open)["macs"] == dnal.macs(small, inputs) == fixed + 32 * 12 + 12 * 3
+    assert space.cost_of(architecture.open)["macs"] == dnal.macs(small, inputs) == cost(8, 16, 12)
     assert not space.unknown
     assert not space.uncounted
 
@@ -158,6 +162,87 @@ def test_fused_attention_costs_its_products(heads: int, shared: int) -> None:
     expected = 5 * 8 * 4 * (heads + 2 * shared) + 2 * heads * 5 * 5 * 4
     assert dnal.macs(fused, inputs) == dnal.macs(written, inputs) == expected
     assert counted_macs(written, inputs, 2) == expected
+
+
+def heads_first(x: Tensor, width: int) -> Tensor:
+    return x.unflatten(-1, (-1, width)).transpose(1, 2)
+
+
+def flattened(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "one head, fused": lambda q, k, v: flattened(
+        F.scaled_dot_product_attention(*(x.unflatten(-1, (1, -1)).transpose(1, 2) for x in (q, k, v)))
+    ),
+    "one head, written": lambda q, k, v: (q @ k.transpose(-1, -2)).softmax(-1) @ v,
+    "heads, fused": lambda q, k, v: flattened(F.scaled_dot_product_attention(*(heads_first(x, 4) for x in (q, k, v)))),
+    "heads, written": lambda q, k, v: flattened(
+        (heads_first(q, 4) @ heads_first(k, 4).transpose(-1, -2)).softmax(-1) @ heads_first(v, 4)
+    ),
+    "heads as a batch, fused": lambda q, k, v: flattened(
+        F.scaled_dot_product_attention(*(heads_first(x, 4).flatten(0, 1)[:, None] for x in (q, k, v))).unflatten(
+            0, (2, -1)
+        )[:, :, 0]
+    ),
+    "channels attend": lambda q, k, v: ((q.transpose(-1, -2) @ k).softmax(-1) @ v.transpose(-1, -2)).transpose(-1, -2),
+    "queries of half the positions": lambda q, k, v: flattened(
+        F.scaled_dot_product_attention(*(x.unflatten(-1, (1, -1)).transpose(1, 2) for x in (q[:, ::2], k, v)))
+    ),
+    "einsum": lambda q, k, v: torch.einsum("nlm,nmc->nlc", torch.einsum("nlc,nmc->nlm", q, k), v),
+}
+
+
+class Attending(nn.Module):
+    def __init__(self, product: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.norm, self.product = nn.Linear(5, 12), nn.LayerNorm(12), product
+        self.q, self.k, self.v = (nn.Linear(12, 12) for _ in range(3))
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x))
+        return self.out(self.product(self.q(x), self.k(x), self.v(x)))
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_what_the_space_says_is_what_is_left_costs(name: str) -> None:
+    torch.manual_seed(0)
+    network = Attending(PRODUCTS[name]).eval()
+    inputs = torch.randn(2, 8, 5)
+    space = dnal.Space.of(network, inputs)
+    assert space.num_variables, "nothing may vary here"
+    for seed in range(4):
+        architecture = coin_flips(space, seed, keep=(seed + 2) / 8)  # of one channel einsum makes no product
+        small = dnal.compact(network, architecture)
+        told = float(space.costs["macs"](architecture.open))
+        assert told == pytest.approx(dnal.macs(small, inputs), abs=1e-6)
+        assert told == counted_macs(small, inputs, 2)
+
+
+def segformer() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SegformerConfig(
+        hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 4, 5], decoder_hidden_size=32,
+        num_labels=5,
+    )  # fmt: skip
+    return transformers.SegformerForSemanticSegmentation(config)
+
+
+def hiera() -> nn.Module:
+    timm = pytest.importorskip("timm")
+    return timm.create_model("hiera_tiny_224", img_size=64, embed_dim=16, num_classes=4, stages=(1, 1, 2, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [segformer, hiera])
+def test_so_it_is_in_networks_whose_first_stage_has_one_head(build: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    network, images = randomise(build()).eval(), torch.randn(1, 3, 64, 64)
+    space = dnal.Space.of(network, images)
+    for seed in range(3):
+        assert_exact(network, images, space, coin_flips(space, seed))
 
 
 @torch.library.custom_op("dnal_tests::product", mutates_args=())

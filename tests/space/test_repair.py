@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import EXAMPLES, Attention, attending
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
-from dnal.space.sizes import Argument, Attribute
+from dnal.space.repair import Rewrites
+from dnal.space.sizes import Argument, Attribute, Change
 from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
 
 
@@ -279,3 +282,135 @@ def test_channels_that_no_parameter_reads_are_gated_where_they_are_written() -> 
     space = dnal.Space.of(build(), inputs())
     assert {("q.weight", 0), ("q.bias", 0), ("k.weight", 0), ("k.bias", 0)} <= set(space.gates)
     assert space.readers == [("last.weight", 1)]
+
+
+def one_less(space: dnal.Space, seed: int) -> dnal.Architecture:
+    """Without one channel of every group."""
+    is_open = torch.ones(space.num_variables, dtype=torch.bool)
+    for group in space.groups:
+        if group.width > 2:
+            is_open[group.variables[seed % group.width]] = False
+    return dnal.Architecture.of(space, is_open)
+
+
+HELPED = [
+    "size hard-coded in a view", "size hard-coded in slices", "split by hard-coded sizes", "selective kernels",
+    "attention loses heads", "fused attention loses heads", "nn.MultiheadAttention loses heads",
+    "nn.MultiheadAttention on a stream that narrows",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*HELPED, "window"])
+def test_a_second_and_a_third_round_find_the_groups_of_the_first(name: str) -> None:
+    torch.manual_seed(0)
+    if name == "window":
+        network, _, example = window()
+    else:
+        build, _, inputs = EXAMPLES[name]
+        network, example = randomise(build()).eval(), inputs()
+    space = dnal.Space.of(network, example)
+    assert space.helped
+    names = [group.name for group in space.groups]
+    for round_ in range(3):
+        assert [group.name for group in space.groups] == names
+        before = [group.width for group in space.groups]
+        small = assert_exact(network, example, space, one_less(space, round_))
+        twin = copy.deepcopy(small)
+        with torch.no_grad():
+            for parameter in twin.parameters():
+                parameter.mul_(1.5)
+        assert difference(run(small, example), run(twin, example)) > 0
+        twin.load_state_dict(small.state_dict())
+        assert torch.equal(run(small, example)[0], run(twin, example)[0])
+        if name == "window":  # the others hold lambdas
+            restored = pickle.loads(pickle.dumps(twin))
+            assert torch.equal(run(small, example)[0], run(restored, example)[0])
+        network, space = small, dnal.Space.of(small, example)
+        assert [group.width for group in space.groups] == [w - (w > 2) for w in before]
+
+
+def test_corrections_follow_one_another() -> None:
+    """One call, and each call of a kind, in every order."""
+    one, every = Argument("view", 2, 1, 0), Argument("view", 2, 1, -1)
+    for first, second, expected in (
+        (one, one, {one: 3}), (every, every, {every: 3}), (every, one, {every: 5, one: 3}),
+        (one, every, {one: 3, every: 5}),
+    ):  # fmt: skip
+        rewrites = Rewrites()
+        rewrites.add(Change("", first, 8, 5))
+        rewrites.add(Change("", second, 5, 3))
+        numbers = {argument: rewrites.number(argument, 8) for argument in expected}
+        if (first, second) == (one, every):
+            assert numbers[one] == 3
+            assert rewrites.number(Argument("view", 2, 1, 1), 5) == 3  # the other calls had 5 from the start
+        else:
+            assert numbers == expected
+
+
+class Literal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(1, 6, 3), nn.Linear(6 * 36, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.conv(x).relu().reshape(-1, 216))
+
+
+def test_what_reads_the_code_is_told_what_sees_the_sizes() -> None:
+    torch.manual_seed(0)
+    network, images = randomise(Literal()).eval(), torch.randn(2, 1, 8, 8)
+    space = dnal.Space.of(network, images)
+    small = dnal.compact(network, one_less(space, 0))
+    assert space.helped
+    for reading in (torch.jit.script, torch.fx.symbolic_trace):
+        with pytest.raises(
+            dnal.UserError, match=r"in a Literal.*torch\.export\.export\(network\.eval\(\), \(example,\)\)"
+        ):
+            reading(small)
+    expected = small(images)
+    graph = torch.export.export(small, (images,)).module()
+    assert isinstance(graph, torch.fx.GraphModule)
+    assert torch.allclose(graph(images), expected)
+    assert torch.allclose(torch.jit.trace(small, images)(images), expected)
+    assert torch.allclose(torch.compile(small, backend="eager", fullgraph=True)(images), expected)
+    torch.fx.symbolic_trace(network)  # the original stays as it was
+    torch.jit.script(network)
+
+
+def test_learning_twice_on_a_helped_network() -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(32, 1, 8, 8), torch.randint(0, 3, (32,))
+    loader = DataLoader(TensorDataset(images, labels), 8)
+    first = dnal.learn(Literal(), loader, loader, budget="macs<=70%", epochs=(1, 1, 1))
+    second = dnal.learn(first.network, loader, loader, budget="macs<=70%", epochs=(1, 1, 1))
+    assert first.network is not second.network
+    assert second.compact["macs"] <= 0.7 * first.compact["macs"]
+    assert second.constraints[0]["holds"]
+
+
+class HalfBiased(nn.Module):
+    """Heads whose number is a literal; the values' part of one bias is set to zero at places computed from its size, as
+    in torchvision's Swin V2. With half the heads twice the new length is the old one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed, self.last = nn.Linear(8, 3 * 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.packed.bias.clone()
+        length = bias.numel() // 3
+        bias[length : 2 * length].zero_()
+        q, v, k = F.linear(x, self.packed.weight, bias).reshape(len(x), x.size(1), 3, 4, -1).permute(2, 0, 3, 1, 4)
+        out = (q @ k.transpose(-1, -2)).softmax(-1) @ v
+        return self.last(out.transpose(1, 2).flatten(2))
+
+
+def test_a_place_that_is_computed_is_not_corrected_again() -> None:
+    torch.manual_seed(0)
+    network, inputs = randomise(HalfBiased()).eval(), torch.randn(2, 6, 8)
+    space = dnal.Space.of(network, inputs)
+    assert [group.width for group in space.groups] == [4]
+    for heads in ([0, 1], [1, 2], [3], [0, 2, 3]):
+        is_open = torch.zeros(4, dtype=torch.bool)
+        is_open[heads] = True
+        assert_exact(network, inputs, space, dnal.Architecture.of(space, is_open))

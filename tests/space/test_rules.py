@@ -66,7 +66,7 @@ def test_wide_groups_keep_the_number_of_groups_and_narrow_ones_their_width() -> 
 
 @pytest.mark.parametrize(
     ("name", "operation"),
-    [("Fourier transform", "_fft"), ("cumulated over channels", "cumsum"), ("written into a canvas", "copy_")],
+    [("Fourier transform", "_fft"), ("cumulated over channels", "cummax"), ("written into a canvas", "copy_")],
 )
 def test_an_unknown_operation_is_listed(name: str, operation: str) -> None:
     build, _, inputs = EXAMPLES[name]

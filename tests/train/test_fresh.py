@@ -29,3 +29,10 @@ def test_a_module_that_does_not_say_how_is_named() -> None:
 
     with pytest.raises(dnal.UserError, match=r"'1' \(Scale\) has no reset_parameters"):
         reset(nn.Sequential(nn.Linear(3, 3), Scale()), 0)
+
+
+def test_attention_of_torch_is_drawn_anew_too() -> None:
+    network = nn.TransformerEncoderLayer(8, 2, 16)
+    before = network.self_attn.in_proj_weight.clone()
+    reset(network, 1)
+    assert not torch.equal(before, network.self_attn.in_proj_weight)

@@ -57,6 +57,28 @@ def test_two_examples_of_inputs_and_whatever_targets(given: int) -> None:
     assert cut["classes"] == 7
 
 
+def test_a_loss_sees_outputs_and_targets_of_the_same_examples() -> None:
+    """As many of both, whatever the targets are: a row each, an entry each, or all of them in another way."""
+    seen: list[tuple[int, int]] = []
+
+    def loss(outputs: Tensor, targets: Any) -> Tensor:
+        boxes = targets if isinstance(targets, Tensor) else torch.cat([t["boxes"] for t in targets])
+        of = boxes[:, 0].long() if isinstance(targets, Tensor) else torch.arange(len(targets))
+        assert int(of.max()) == len(outputs) - 1
+        seen.append((len(outputs), len(boxes)))
+        return outputs.sum() + boxes.sum()
+
+    network, x = nn.Linear(3, 2), torch.randn(5, 3)
+    stacked = torch.tensor([[0.0, 1.0], [0.0, 2.0], [2.0, 3.0], [4.0, 4.0], [1.0, 2.0], [3.0, 2.0]])
+    listed = [{"boxes": torch.randn(n, 2)} for n in (1, 2, 0, 3, 1)]
+    for targets, expected in ((stacked, (5, 6)), (listed, (2, 3)), (tuple(listed), (2, 3))):
+        seen.clear()
+        check(network, (x, targets), loss, lambda network, loader: 0.0, distil=False)
+        assert seen == [expected]
+        step(network, *examples((x, targets)), loss, torch.contiguous_format)
+        assert seen == [expected] * 2
+
+
 def test_what_the_network_itself_raises_is_left_to_the_training() -> None:
     class Picky(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from dnal.base.atomic import open_to_append, write_text
 from dnal.base.errors import UserError
+
+LOCK = "lock"
+"""A file in a folder in which a process works; it goes when that ends, unless it was killed."""
 
 
 def lock(file: IO[Any], *, wait: bool) -> bool:
@@ -58,3 +63,106 @@ def claimed(folder: Path, name: str, text: str, command: str) -> Iterator[None]:
         if not lock(file, wait=False):
             raise UserError(f"another `{command}` works in '{folder}'; wait for its end, or stop it.")
         yield
+
+
+@dataclass
+class _Held:
+    """The open lock of a folder, and how often this process holds it."""
+
+    file: IO[Any]
+    times: int = 1
+
+
+_held: dict[str, _Held] = {}
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A folder, which is there, for this process alone; it may hold it several times.
+
+    Processes that it starts or forks do not inherit it: when this one is killed, the folder is free.
+
+    Raises:
+        UserError: it cannot be written, or another process works in it.
+    """
+    key = str(folder.absolute())
+    if key in _held:
+        _held[key].times += 1
+    else:
+        _held[key] = _Held(_taken(folder))
+    try:
+        yield
+    finally:
+        own = _held.get(key)  # none in a process that was forked meanwhile
+        if own is not None:
+            own.times -= 1
+            if not own.times:
+                del _held[key]
+                if _stands(folder, own.file):
+                    with suppress(OSError):
+                        (folder / LOCK).unlink()
+                own.file.close()
+
+
+def check_nobody_works(folder: Path) -> None:
+    """Refuses a folder in which another process works.
+
+    Raises:
+        UserError: saying so.
+    """
+    path = folder / LOCK
+    if str(folder.absolute()) in _held or not os.path.lexists(path):
+        return
+    with open_to_append(path) as file:
+        if not lock(file, wait=False):
+            raise _occupied(folder)
+
+
+def check_still_held(folder: Path) -> None:
+    """Refuses to go on in a folder that this process held and that was taken away under it. One that it never held is
+    not looked at.
+
+    Raises:
+        UserError: it was removed or moved, and perhaps another stands there now.
+    """
+    own = _held.get(str(folder.absolute()))
+    if own is not None and not _stands(folder, own.file):
+        raise UserError(
+            f"the folder '{folder}' was removed, moved or replaced while this job worked in it; nothing more is "
+            "written there."
+        )
+
+
+def _taken(folder: Path) -> IO[Any]:
+    while True:
+        file = open_to_append(folder / LOCK)
+        if not lock(file, wait=False):
+            file.close()
+            raise _occupied(folder)
+        if _stands(folder, file):
+            return file
+        file.close()  # its holder, who just ended, removed it between
+
+
+def _stands(folder: Path, file: IO[Any]) -> bool:
+    """Whether the lock of a folder is this file."""
+    try:
+        return os.path.samestat((folder / LOCK).lstat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
+
+
+def _occupied(folder: Path) -> UserError:
+    return UserError(f"another `dnal` works in '{folder}'; wait for its end, or stop it.")
+
+
+def _forget() -> None:
+    """A forked process has nothing of it: closed here, the lock is its holder's alone, and ends with that."""
+    for own in _held.values():
+        with suppress(OSError):
+            own.file.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

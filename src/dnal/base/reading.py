@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import stat
 from io import BufferedReader
 from pathlib import Path
@@ -16,6 +18,13 @@ from dnal.base.errors import UserError
 REMEDY = "restore it or run `dnal learn` again"
 DEEPEST = 8
 """Lists in lists, in a file of YAML."""
+LONGEST = 2**12
+"""Characters of a text in a file of YAML: some of what looks like a number takes time that grows with its square."""
+MOST = 2**17
+"""Values in a file of YAML: two bytes of it may be one, which takes some hundred times as much memory."""
+
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML brings it, is ten times as fast
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def ordinary(path: Path, largest: int | None = None, *, remedy: str = REMEDY) -> int:
@@ -85,32 +94,65 @@ def json_of(path: Path, largest: int, *, remedy: str = REMEDY) -> Any:
     """
     text = text_of(path, largest, remedy=remedy)
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        return plain_json(text)
+    except ValueError:
         raise UserError(f"'{path}' cannot be read as JSON; {remedy}.") from None
+
+
+def plain_json(text: str, *, finite: bool = True) -> Any:
+    """What a text of JSON holds.
+
+    Args:
+        finite: NaN and infinities, which Python writes and JSON does not have, are refused.
+
+    Raises:
+        ValueError: it is no JSON, or holds half of a character.
+    """
+    kinds: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _finite} if finite else {}
+    try:
+        found = json.loads(text, **kinds)
+        if _SURROGATE.search(text):  # two of them make a character, one alone cannot be written anywhere
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("its lists stand too deep in each other") from error
+    return found
 
 
 def plain_yaml(text: str) -> Any:
     """What a text of YAML holds: plain values, lists and names.
 
     Raises:
-        ValueError: it is no YAML, or such as makes a large document of a small file: aliases, tags, deep nesting.
+        ValueError: it is no YAML, or such as makes a large document of a small file: aliases, tags, deep nesting, more
+            values or longer texts than anybody writes; or a text in it is none that can be written.
     """
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for number, event in enumerate(yaml.parse(text, Loader=_Parser)):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
                 raise ValueError("anchors, aliases and tags are not read")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise ValueError(f"more than {DEEPEST} lists in each other are not read")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, OverflowError, RecursionError, TypeError) as error:
+            if number > MOST:
+                raise ValueError(f"more than {MOST:,} values are not read")
+            if isinstance(event, yaml.ScalarEvent):
+                if len(event.value) > LONGEST:
+                    raise ValueError(f"texts of more than {LONGEST:,} characters are not read")
+                event.value.encode()  # half of a character, which an escape may name, is none
+        return yaml.load(text, Loader=_Parser)
+    except (yaml.YAMLError, OverflowError, RecursionError, TypeError, AttributeError) as error:
         raise ValueError(" ".join(str(error).split())) from None
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is larger than any number")
+    return value
 
 
 def _unreadable(path: Path, error: Exception, remedy: str) -> UserError:

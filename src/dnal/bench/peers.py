@@ -25,6 +25,7 @@ from dnal.methods.task import Task
 from dnal.space.space import macs
 from dnal.train.loop import Stopped, run_epochs
 from dnal.train.schedule import cosine
+from dnal.train.setup import set_up
 from dnal.train.weights import set_lr, sgd, taught_loss
 
 REG = {"tp-bn-scale": 1e-5, "tp-group-norm": 5e-4}
@@ -182,7 +183,7 @@ def _sparsity_learning(name: str, task: Task, example: Tensor, classes: int) -> 
     """The training of README, "Sparse Training", over the epochs of choosing."""
     network = task.network
     own = sgd(network, task.lr, weight_decay=0.0)  # as reproduce/main.py: the penalty takes its place
-    module, optimizer = task.fabric.setup(network, own)
+    module, optimizer = set_up(task.fabric, network, own)
     objective = taught_loss(task.loss, task.teacher)
     pruner = _pruner(name, network, example, classes, [0.5])
     module.train()

@@ -68,9 +68,10 @@ def teller(*, quiet: bool, as_json: bool) -> Callable[[str], None]:
 
 def table(columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """A table of (heading, whether its values are numbers) columns."""
-    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    title_text = None if title is None else Text(printable(title))
+    grid = Table(title=title_text, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading, number in columns:
-        grid.add_column(heading, justify="right" if number else "left", overflow="fold")
+        grid.add_column(Text(printable(heading)), justify="right" if number else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     console().print(grid)

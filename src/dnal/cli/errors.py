@@ -7,11 +7,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import ParamSpec, TextIO
 
 import typer
 
 from dnal.base.errors import UserError, one_line
+from dnal.base.names import possible
 from dnal.cli.display import document_alone
 from dnal.cli.failures import sentence_of
 
@@ -40,6 +42,10 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
         try:
             with warnings.catch_warnings(), document_alone() if kwargs.get("as_json") else nullcontext():
                 warnings.showwarning = _told_warning
+                for value in kwargs.values():
+                    for path in value if isinstance(value, list | tuple) else (value,):
+                        if isinstance(path, Path):
+                            possible(path)
                 command(*args, **kwargs)
         except UserError as error:
             say(str(error))

@@ -62,7 +62,8 @@ def export(
         if quiet:
             line(str(exported.path))
             return
-        line(f"{exported.path}: {_size(exported.path.stat().st_size)}, a batch of any size")
+        free = " and ".join(["a batch", *exported.sizes])
+        line(f"{exported.path}: {_size(exported.path.stat().st_size)}, {free} of any size")
         line(_checked(exported, runtime))
         return
     made = quantize_run(run, out=out, data=data, root=root, trust=trust or ())
@@ -91,7 +92,8 @@ def export(
 def described(exported: Exported, to: str) -> dict[str, Any]:
     """The check in plain values; ``differences``: by batch, the largest one in shares of the largest output."""
     size = exported.path.stat().st_size if exported.path.exists() else None
-    return {"path": str(exported.path), "format": to, "bytes": size, "differences": exported.differences}
+    return {"path": str(exported.path), "format": to, "bytes": size, "differences": exported.differences,
+            "free_sizes": list(exported.sizes)}  # fmt: skip
 
 
 def _checked(exported: Exported, runtime: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnal.base.errors import UserError
+from dnal.base.names import possible
 from dnal.budget import Budget
 from dnal.cli import options
 from dnal.plan import DEFAULT_BUDGET, INITS, PRECISIONS, RECIPES
@@ -89,18 +90,22 @@ class Job:
         options.one_of("recipe", self.recipe, RECIPES)
         options.one_of("precision", self.precision, ("auto", *PRECISIONS))
         options.one_of("backend", self.backend, options.BACKENDS)
-        options.whole("--classes", self.classes, 2)
+        options.whole("--classes", self.classes, 2, options.MOST_CLASSES)
         options.whole("--batch-size", self.batch_size)
-        options.whole("--workers", self.workers, 0)
-        options.whole("--seed", self.seed, 0)
+        options.whole("--workers", self.workers, 0, options.MOST_WORKERS)
+        options.whole("--seed", self.seed, 0, options.MOST_SEED)
         options.whole("--limit-train", self.limit_train)
-        options.whole("--deploy-batch", self.deploy_batch)
+        options.whole("--deploy-batch", self.deploy_batch, most=options.MOST_DEPLOY_BATCH)
         options.whole("--checkpoint-every", self.checkpoint_every)
         options.positive("--lr", self.lr)
         options.positive("--lambda", self.lambda_)
         if self.lambda_ is not None and self.recipe != "paper":
             raise UserError("--lambda belongs to --recipe paper; the recipe budget follows --budget alone.")
-        if self.weights is not None and self.weights != "pretrained" and not Path(self.weights).is_file():
+        if (
+            self.weights is not None
+            and self.weights != "pretrained"
+            and not possible(self.weights, "path of the weights").is_file()
+        ):
             raise UserError(f"there is no weights file '{self.weights}'; give 'pretrained' or a .safetensors file.")
         for budget in self.budgets:
             Budget.parse(budget)

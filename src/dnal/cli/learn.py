@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dnal.train.listener import Listener
 
 BATCH_SIZE = 64
+LONGEST_PART = 80
+"""Of the name of a run: three of them are a name that every file system takes."""
 NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths", "Learning", "Processes", "The run"
 """Headings of the options in the help."""
 
@@ -195,11 +197,10 @@ def learn(
 
     names = [job.recipe if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
     input_of(job.model, job.input)  # an unknown model is told before anything is started
-    fabric = launched(devices, nodes, strategy, job.precision)
     folders = _folders(job, names, out, overwrite=overwrite)
-    if fabric is None or fabric.is_global_zero:
-        for folder in folders:
-            check_free(folder, overwrite=overwrite)
+    for folder in folders:
+        check_free(folder, overwrite=overwrite)
+    fabric = launched(devices, nodes, strategy, job.precision, job.batch_size)
     if fabric is not None:
         folders = fabric.broadcast(folders)
     run(
@@ -218,14 +219,18 @@ def learn(
 def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
     """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget."""
     from dnal.run.files import CONFIG
+    from dnal.run.trade_off import check_not_begun
 
+    slugs = [] if len(names) == 1 else list(map(_slug, names))
     name = names[0] if len(names) == 1 else "trade_off"
-    folder = out or _default_out((job.model, job.data, name), job.seed, free=not overwrite)
+    folder = out or _default_out((job.model, job.data, name), job.seed, slugs, free=not overwrite)
     if len(names) == 1:
         return [folder]
     if (folder / CONFIG).exists():
         raise UserError(f"'{folder}' is a run, and several budgets make a run each; choose another folder with --out.")
-    return [folder / _slug(name) for name in names]
+    if not overwrite:
+        check_not_begun(folder)
+    return [folder / slug for slug in slugs]
 
 
 def _slug(text: str) -> str:
@@ -234,15 +239,30 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.")
 
 
-def _default_out(parts: tuple[str, str, str], seed: int, *, free: bool) -> Path:
-    """runs/MODEL-DATA-BUDGET-sSEED; if it must be free, with -2, -3, ... where that is taken."""
+def _default_out(parts: tuple[str, str, str], seed: int, slugs: list[str], *, free: bool) -> Path:
+    """runs/MODEL-DATA-BUDGET-sSEED; if it must be free, with -2, -3, ... where that is taken.
+
+    Args:
+        slugs: the folders in it, of a trade-off.
+    """
     from dnal.run.files import RUNS
 
     model, data, budget = parts
     data = Path(data).stem if data.endswith(".npz") else Path(data).name
-    name = "-".join(map(_slug, (model, data, budget))) + f"-s{seed}"
+    name = "-".join(_slug(part)[:LONGEST_PART] for part in (model, data, budget)) + f"-s{seed}"
     folder, number = RUNS / name, 1
-    while free and (folder.exists() or folder.is_symlink()):
+    while free and _taken(folder, slugs):
         number += 1
         folder = RUNS / f"{name}-{number}"
     return folder
+
+
+def _taken(folder: Path, slugs: list[str]) -> bool:
+    """Whether more stands there than what starts left that were killed before anything was begun."""
+    from dnal.run.writer import vacant
+
+    if not folder.is_dir() or folder.is_symlink():
+        return folder.exists() or folder.is_symlink()
+    if not slugs:
+        return not vacant(folder)
+    return not all(entry.name in slugs and vacant(entry) for entry in folder.iterdir())

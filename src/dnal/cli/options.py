@@ -37,6 +37,13 @@ BACKENDS = ("auto", "torch-cpu", "torch-cuda", "onnxruntime-cpu")
 BACKEND = f"Where the compact network will run: {', '.join(BACKENDS[1:])}; auto: on the GPU, if there is one."
 PRECISION = f"Numbers to compute with: {', '.join(PRECISIONS)}; auto: what is clearly fastest."
 
+MOST = 2**31 - 1
+MOST_SEED = 2**63 - 1
+MOST_WORKERS = 1024
+MOST_CLASSES = 2**22
+MOST_DEPLOY_BATCH = 2**16
+MOST_REAL = 1e30
+
 
 def input_shape(text: str | None) -> Shape | None:
     """ "3,224,224" as (C, H, W)."""
@@ -87,16 +94,20 @@ def multiple(text: str | None) -> int | Literal["auto"] | None:
     return numbers[0]
 
 
-def whole(option: str, value: int | None, least: int = 1) -> None:
-    """Refuses a number below ``least``."""
+def whole(option: str, value: int | None, least: int = 1, most: int = MOST) -> None:
+    """Refuses a number below ``least`` or above ``most``."""
     if value is not None and value < least:
         raise UserError(f"{option} is {least} or more, not {value}.")
+    if value is not None and value > most:
+        raise UserError(f"{option} is {most} or less, not {value}.")
 
 
 def positive(option: str, value: float | None) -> None:
-    """Refuses a number that is not finite and above zero."""
+    """Refuses a number that is not finite and above zero, or of which float32 makes infinity."""
     if value is not None and not (math.isfinite(value) and value > 0):
         raise UserError(f"{option} is a number above zero, not {value:g}.")
+    if value is not None and value > MOST_REAL:
+        raise UserError(f"{option} is {MOST_REAL:g} or less, not {value:g}.")
 
 
 def one_of(option: str, value: str, known: Sequence[str]) -> None:
@@ -106,6 +117,10 @@ def one_of(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _whole_numbers(text: str) -> list[int] | None:
+    """The numbers, none of them above ``MOST``; None for anything else."""
     parts = [part.strip() for part in text.split(",")]
     # Only digits: int() would also take "1_0" and other scripts' numerals.
-    return [int(part) for part in parts] if all(re.fullmatch(r"[-+]?[0-9]+", part) for part in parts) else None
+    if not all(re.fullmatch(r"[-+]?[0-9]{1,18}", part) for part in parts):
+        return None
+    numbers = [int(part) for part in parts]
+    return numbers if max(numbers) <= MOST else None

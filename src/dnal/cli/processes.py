@@ -15,22 +15,32 @@ from dnal.cli.failures import lost_peer
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+LEAST = 2
+"""Images of a batch for each of several processes: batch norm cannot train on one."""
 
-def launched(devices: int | None, nodes: int | None, strategy: str, precision: str) -> Fabric | None:
+
+def launched(devices: int | None, nodes: int | None, strategy: str, precision: str, batch_size: int) -> Fabric | None:
     """One process per device, all of them started: by Fabric itself, by torchrun or by SLURM. None: this one alone.
 
     From here on every line of the command runs in each of them.
 
     Args:
         devices, nodes: per machine, and machines; None is what the launcher says, else 1.
+        batch_size: which all of them share.
 
     Raises:
-        UserError: what this machine or Fabric does not have.
+        UserError: what this machine or Fabric does not have, or a batch that is too small.
     """
     started = devices_and_nodes(os.environ)
     devices, nodes = devices or started[0], nodes or started[1]
     if devices * nodes == 1 and strategy == "auto":
         return None
+    processes = devices * nodes
+    if processes > 1 and batch_size < LEAST * processes:  # here one process tells it, and nothing is begun
+        raise UserError(
+            f"a batch of {batch_size} is too small for {processes} processes, which need {LEAST} images each; give "
+            f"fewer --devices, or a --batch-size of {LEAST * processes} or more."
+        )
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import STRATEGY_REGISTRY
 

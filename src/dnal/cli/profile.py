@@ -38,8 +38,8 @@ def profile(
 ) -> None:
     """Time the layers of a network over widths on this machine, and compare predicted with measured milliseconds."""
     asked = options.input_shape(input_)
-    options.whole("--classes", classes)
-    options.whole("--batch", batch)
+    options.whole("--classes", classes, most=options.MOST_CLASSES)
+    options.whole("--batch", batch, most=options.MOST_DEPLOY_BATCH)
     options.whole("--multiple", multiple)
     options.whole("--architectures", architectures, least=2)
 

@@ -54,9 +54,9 @@ class ProgressBars(Listener):
     def __init__(self, *, shown: bool = True) -> None:
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description:12}"),
+            TextColumn("{task.description:12}", markup=False),
             *((BarColumn(bar_width=None),) if console.width >= ROOMY else ()),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         self._bars = Progress(*columns, console=console, expand=True, disable=not (shown and console.is_terminal))

@@ -1,4 +1,4 @@
-"""`dnal report`: finished runs as one HTML file; and how `dnal learn` writes it at its end."""
+"""`dnal report`: runs as one HTML file; and how `dnal learn` writes it at its end."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from dnal.cli.errors import say, told
 
 @told
 def report(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", help="Folders of finished runs, or of the runs of a trade-off.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, or of the runs of a trade-off.")],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Default: report.html in the folder that is given, or here for several."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write finished runs as one HTML file, which opens without a network; several are shown as a trade-off."""
+    """Write runs as one HTML file, which opens without a network; several are shown as a trade-off."""
     from dnal.report import write_report
     from dnal.run.files import REPORT
 
-    folders = list(dict.fromkeys(folder for run in runs for folder in _finished_in(run)))
+    folders = list(dict.fromkeys(folder for run in runs for folder in _runs_in(run)))
     if out is None and len(runs) == 1:
         out = runs[0] / REPORT
     file = write_report(folders, out)
@@ -53,15 +51,11 @@ def report_at_the_end(folders: Sequence[Path], out: Path) -> Path | None:
         return None
 
 
-def _finished_in(path: Path) -> list[Path]:
-    """The run folder itself, or the finished runs in a folder."""
-    from dnal.run.files import RESULT, runs_in
+def _runs_in(path: Path) -> list[Path]:
+    """The run folder itself, or the runs in a folder."""
+    from dnal.run.files import runs_in
 
     found = runs_in(path)
-    if found == [path] or not path.is_dir():
-        return [path]
-    finished = [folder for folder in found if (folder / RESULT).exists()]
-    if not finished:
-        what = "its runs are not finished: `dnal resume` goes on with them" if found else "it is no run and holds none"
-        raise UserError(f"there is nothing to report in '{path}': {what}.")
-    return finished
+    if not found and path.is_dir():
+        raise UserError(f"there is nothing to report in '{path}': it is no run and holds none.")
+    return found or [path]  # what is not there is told when it is read

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dnal.base.claim import LOCK, held
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import line
 from dnal.cli.errors import told
+from dnal.cli.job import Job
+
+if TYPE_CHECKING:
+    from dnal.run.repeat import Recorded
 
 
 @told
@@ -26,44 +33,111 @@ def resume(
     as_json: options.Json = False,
 ) -> None:
     """Go on with a run that was stopped or killed, as if it had never stopped; one that is finished says so."""
-    from dnal.cli.like import job_of
     from dnal.cli.processes import launched
     from dnal.cli.running import run as do
-    from dnal.cli.running import tell
-    from dnal.run.files import RESULT, runs_in
+    from dnal.run.files import runs_in
     from dnal.run.repeat import Differences, recorded
+    from dnal.run.trade_off import complete
 
     options.whole("--checkpoint-every", checkpoint_every)
     options.whole("--devices", devices)
     options.whole("--nodes", nodes)
-    folders = runs_in(run) or [run]  # what is no run is told as such when it is read
+    complete(run)
+    folders = runs_in(run) or [run]
+    _check_begun(folders)
     documents = {folder: recorded(folder) for folder in folders}
-    left = [folder for folder in folders if not (folder / RESULT).is_file()]
+    left = _left(folders)
     if not left:
-        if quiet or as_json:
-            tell(folders, as_json=as_json)
-        else:
-            line(f"'{run}' is finished.")
+        _end(run, folders, report=report, quiet=quiet, as_json=as_json)
         return
-    first, jobs = documents[left[0]], [job_of(documents[folder], folder) for folder in left]
-    if any(replace(job, budgets=[], latency=None) != replace(jobs[0], budgets=[], latency=None) for job in jobs):
+    job = replace(job_of_runs(run, {folder: documents[folder] for folder in left}), checkpoint_every=checkpoint_every)
+    fabric = launched(devices, nodes, strategy, job.precision, job.batch_size)
+    with ExitStack() as claims:
+        if fabric is None or fabric.is_global_zero:
+            _claim(claims, run, left)
+            for folder in folders:
+                if folder not in left:
+                    _tidy(folder)
+        first = documents[left[0]]
+        do(
+            job,
+            left,
+            fabric,
+            resume=True,
+            data_sha256=first.data_sha256,
+            watchers=[Differences(left[0], first, everything=len(left) == 1)],
+            report=report,
+            quiet=quiet,
+            as_json=as_json,
+            finished=folders,
+        )
+
+
+def _check_begun(folders: list[Path]) -> None:
+    """Refuses a folder in which a start was killed before it was a run. What else is no run is told when it is read."""
+    from dnal.run.writer import vacant
+
+    for folder in folders:
+        starts = [folder, *(path.parent for path in folder.glob(f"*/{LOCK}"))]
+        if any(map(vacant, starts)):
+            raise UserError(f"nothing was begun in '{folder}' yet; the same `dnal learn` as before begins it.")
+
+
+def _left(folders: list[Path]) -> list[Path]:
+    from dnal.run.files import RESULT
+
+    return [folder for folder in folders if not (folder / RESULT).is_file()]
+
+
+def job_of_runs(run: Path, documents: dict[Path, Recorded]) -> Job:
+    """The job of the runs that are not finished, which share their base.
+
+    Raises:
+        UserError: they are no runs of one job.
+    """
+    from dnal.cli.like import job_of
+
+    jobs = [job_of(document, folder) for folder, document in documents.items()]
+    # Where nobody chose a multiple, a bound on the latency did for its own run; if nobody does, it is decided so again.
+    timed = any("latency" in (document.budget or "") for document in documents.values())
+    shared = [replace(job, budgets=[], latency=None) for job in jobs]
+    if timed and len({job.multiple for job in jobs}) > 1:
+        shared = [replace(job, multiple=None) for job in shared]
+    if any(job != shared[0] for job in shared):
         raise UserError(f"the runs in '{run}' differ in more than their budgets; resume each by itself.")
-    job = replace(
-        jobs[0],
-        budgets=[document.budget for folder in left if (document := documents[folder]).budget is not None],
+    return replace(
+        shared[0],
+        budgets=[document.budget for document in documents.values() if document.budget is not None],
         latency=next((job.latency for job in jobs if job.latency is not None), None),
-        checkpoint_every=checkpoint_every,
     )
-    fabric = launched(devices, nodes, strategy, job.precision)
-    do(
-        job,
-        left,
-        fabric,
-        resume=True,
-        data_sha256=first.data_sha256,
-        watchers=[Differences(left[0], first, everything=len(left) == 1)],
-        report=report,
-        quiet=quiet,
-        as_json=as_json,
-        finished=folders,
-    )
+
+
+def _claim(claims: ExitStack, run: Path, left: list[Path]) -> None:
+    """Holds the folders, before their checkpoints are read."""
+    for folder in left:
+        claims.enter_context(held(folder))
+    if _left(left) != left:
+        raise UserError(f"another `dnal` just worked in '{run}'; call this one again.")
+
+
+def _end(run: Path, folders: list[Path], *, report: bool, quiet: bool, as_json: bool) -> None:
+    """Makes what finished runs lack because a kill came between, and says that they are finished."""
+    from dnal.cli.running import reported, tell
+
+    for folder in folders:
+        _tidy(folder)
+    page = reported([], folders) if report else None
+    if quiet or as_json:
+        tell(folders, as_json=as_json)
+        return
+    line(f"'{run}' is finished.")
+    if page is not None:
+        line(f"see:  {page}")
+
+
+def _tidy(folder: Path) -> None:
+    from dnal.run.writer import leftovers, tidy
+
+    if leftovers(folder) or os.path.lexists(folder / LOCK):
+        with held(folder):  # nobody else is writing them now
+            tidy(folder)

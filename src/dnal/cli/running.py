@@ -19,7 +19,9 @@ from dnal.cli.job import Job
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+    from dnal.data import Dataset
     from dnal.learned import Learned
+    from dnal.run import RunWriter
     from dnal.train.listener import Listener
 
 
@@ -54,12 +56,11 @@ def run(
     import torch
 
     from dnal import data as data_sets
-    from dnal import learning, loggers
+    from dnal import learning
     from dnal.cli.failures import sentence_of
     from dnal.cli.network import created, input_of
     from dnal.cli.progress import ProgressBars, SpaceTold
     from dnal.cli.stopping import Stopping, Terminated
-    from dnal.run import RunWriter
     from dnal.train.checkpoint import Checkpoints
     from dnal.train.listener import Chorus
     from dnal.train.loop import Diverged, Stopped
@@ -84,38 +85,18 @@ def run(
         )
     loaders = data_sets.loaders(dataset, job.batch_size, seed=job.seed, workers=job.workers)
     network, trained = created(job.model, dataset.classes, dataset.input_shape, weights=job.weights, seed=job.seed)
-    written: dict[str, Any] = {
-        "model": job.model,
-        "weights": job.weights,
-        "input": list(dataset.input_shape),
-        "classes": dataset.classes,
-        "data": job.data,
-        "data_sha256": found,
-        "class_names": list(dataset.class_names),
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
-        "root": job.root,
-        "limit_train": job.limit_train,
-        "batch_size": job.batch_size,
-        "workers": job.workers,
-        "seed": job.seed,
-    }
+    writers: list[RunWriter] = []
     try:
-        with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as logs:
+        with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as opened:
             each: list[list[Listener]] = [[stopping] for _ in folders]
             if leads:
                 told: list[Listener] = [] if quiet or as_json else [SpaceTold()]
                 common = [*told, *watchers, bars, stopping]
+                written = _written(job, dataset, found)
+                writers = _writers(folders, written, overwrite=overwrite, resume=resume, log_to=log_to)
                 each = [
-                    [
-                        *common,
-                        RunWriter(folder, written, overwrite=overwrite, resume=resume),
-                        *(  # after the writer, who makes the folder
-                            logs.enter_context(loggers.log_to(name, folder, config=written, anew=not resume))
-                            for name in (loggers.logs_of(folder) if resume else log_to)
-                        ),
-                    ]
-                    for folder in folders
+                    [*common, opened.enter_context(writer), *_logs(opened, writer, written, resume, log_to)]
+                    for writer in writers
                 ]
             results = learning.trade_off(
                 network,
@@ -134,27 +115,72 @@ def run(
     except Diverged as error:
         raise UserError(_diverged(str(error), folders)) from error
     except UserError as error:
-        if not _begun(folders):
+        if not _begun(folders, writers, leads=leads):
             raise
-        raise UserError(f"{error} {_go_on(folders)}.") from error
+        raise UserError(f"{error} {_go_on(folders, begun=True)}.") from error
     except Stopped as stopped:
         # With several processes the signal may have come to another one.
         raise Ended(
-            stopping.signal or signal.SIGTERM, f"stopped {stopped}; {_go_on(folders)}." if leads else ""
+            stopping.signal or signal.SIGTERM, f"stopped {stopped}; {_go_on(folders, begun=True)}." if leads else ""
         ) from None
     except Terminated as terminated:
-        raise Ended(terminated.number, f"interrupted; {_go_on(folders)}.") from None
+        begun = _begun(folders, writers, leads=leads)
+        raise Ended(terminated.number, f"interrupted; {_go_on(folders, begun=begun)}.") from None
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
             raise
-        raise UserError(f"{sentence} {_go_on(folders)}.") from error
+        begun = _begun(folders, writers, leads=leads)
+        raise UserError(f"{sentence} {_go_on(folders, begun=begun)}.") from error
     if leads:
-        page = _reported(folders, list(finished) or folders) if report else None
+        page = reported(folders, list(finished) or folders) if report else None
         if quiet or as_json:
             tell(list(finished) or folders, as_json=as_json)
         else:
             _tell(job, results, folders, page)
+
+
+def _written(job: Job, dataset: Dataset, sha256: str) -> dict[str, Any]:
+    """What the run's config.yaml says of network and data."""
+    return {
+        "model": job.model,
+        "weights": job.weights,
+        "input": list(dataset.input_shape),
+        "classes": dataset.classes,
+        "data": job.data,
+        "data_sha256": sha256,
+        "class_names": list(dataset.class_names),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "root": job.root,
+        "limit_train": job.limit_train,
+        "batch_size": job.batch_size,
+        "workers": job.workers,
+        "seed": job.seed,
+    }
+
+
+def _writers(
+    folders: list[Path], written: dict[str, Any], *, overwrite: bool, resume: bool, log_to: Sequence[str]
+) -> list[RunWriter]:
+    from dnal.run import RunWriter
+    from dnal.run.trade_off import TradeOff
+
+    together = TradeOff(folders[0].parent, len(folders)) if len(folders) > 1 else None
+    return [
+        RunWriter(folder, written, overwrite=overwrite, resume=resume, log_to=log_to, together=together)
+        for folder in folders
+    ]
+
+
+def _logs(
+    opened: ExitStack, writer: RunWriter, written: dict[str, Any], resume: bool, log_to: Sequence[str]
+) -> list[Listener]:
+    """The loggers of a run, after its writer, who makes the folder."""
+    from dnal import loggers
+
+    names = loggers.logs_of(writer.path) if resume else log_to
+    return [opened.enter_context(loggers.log_to(name, writer.path, config=written, anew=not resume)) for name in names]
 
 
 def tell(folders: list[Path], *, as_json: bool) -> None:
@@ -177,15 +203,20 @@ def tell(folders: list[Path], *, as_json: bool) -> None:
         line(str(folder))
 
 
-def _reported(folders: list[Path], together: list[Path]) -> Path | None:
-    """The report of every run, of those too that were finished before a job was killed, and where there are several of
-    all ``together``, beside them; that one is returned."""
+def reported(folders: list[Path], together: list[Path]) -> Path | None:
+    """The report of every run in ``folders``, of those too that were finished before a job was killed, and where there
+    are several of all ``together``, beside them; that one is returned."""
     from dnal.cli.report import report_at_the_end
     from dnal.run.files import REPORT
 
     lacking = [folder for folder in together if folder in folders or not (folder / REPORT).exists()]
+    common = together[0].parent / REPORT
+    # The one of all comes first: once none of the others is lacking, it is of all of them as they are.
+    page = None
+    if len(together) > 1 and (lacking or not common.exists()):
+        page = report_at_the_end(together, common)
     made = [report_at_the_end([folder], folder / REPORT) for folder in lacking]
-    return report_at_the_end(together, together[0].parent / REPORT) if len(together) > 1 else made[0]
+    return page if len(together) > 1 or not made else made[0]
 
 
 def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | None) -> None:
@@ -222,15 +253,21 @@ def _evaluating(job: Job, folder: Path) -> str:
     return f"dnal eval {shlex.quote(str(folder))}{trust}"
 
 
-def _begun(folders: list[Path]) -> bool:
-    from dnal.run.files import LAST
+def _begun(folders: list[Path], writers: list[RunWriter], *, leads: bool) -> bool:
+    """Whether there is a run of this job to go on with."""
+    from dnal.run.files import CONFIG, LAST, TRADE_OFF
 
-    return any((folder / LAST).exists() for folder in folders)  # those that are finished have none any more
+    if not leads:
+        return any((folder / LAST).exists() for folder in folders)  # those that are finished have none any more
+    return any(
+        writer.begun and ((writer.path / CONFIG).exists() or (writer.path.parent / TRADE_OFF).exists())
+        for writer in writers
+    )
 
 
-def _go_on(folders: list[Path]) -> str:
+def _go_on(folders: list[Path], *, begun: bool) -> str:
     """The command that goes on, where there is something to go on from."""
-    if not _begun(folders):
+    if not begun:
         return "nothing was begun"
     folder = folders[0] if len(folders) == 1 else folders[0].parent
     return f"`dnal resume {shlex.quote(str(folder))}` goes on"

@@ -39,9 +39,9 @@ def space(
 ) -> None:
     """Show every group of channels, its share of the MACs, what is fixed and why, and what the network can cost."""
     asked = options.input_shape(input_)
-    options.whole("--classes", classes)
+    options.whole("--classes", classes, most=options.MOST_CLASSES)
     options.whole("--multiple", multiple)
-    options.whole("--deploy-batch", deploy_batch)
+    options.whole("--deploy-batch", deploy_batch, most=options.MOST_DEPLOY_BATCH)
     narrowest = options.least(least)
 
     import torch

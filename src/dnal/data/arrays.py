@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dnal.base.errors import UserError
 from dnal.data.augmentation import Augmentation, augment
 from dnal.data.dataset import Batch, Dataset, Shape
-from dnal.data.labels import check_labels
+from dnal.data.labels import check_labels, classes_told
 from dnal.data.resize import in_chunks, match_channels, resize
 from dnal.data.splits import stratified_sample, validation_split
 
@@ -82,7 +82,7 @@ def from_arrays(
         name: how to call it.
         raw: the arrays.
         input_shape: (C, H, W) asked for; grey becomes colour and colour grey.
-        classes: number of classes; None means the largest label plus one.
+        classes: number of classes; None means the largest label plus one, if every label below it occurs.
         limit_train: a stratified subset of so many training images, drawn from ``seed``.
         seed: of that subset; validation and test parts do not depend on it.
         augment: whether training batches are augmented.
@@ -100,7 +100,7 @@ def from_arrays(
     y_train = check_labels(raw.y_train, images=len(x_train), classes=classes, what="y_train")
     y_test = check_labels(raw.y_test, images=len(x_test), classes=classes, what="y_test")
     if classes is None:
-        classes = int(max(y_train.max(), y_test.max())) + 1
+        classes = classes_told(y_train, y_test)
     names = raw.class_names or ()
     names += tuple(str(c) for c in range(len(names), classes))
     if len(y_train) < 2:
@@ -180,7 +180,10 @@ def as_images(array: NDArray[np.generic], what: str) -> Tensor:
         UserError: another type or shape, no images, or a value that is not finite.
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise UserError(f"{what} must be uint8 or floating point, not {array.dtype}; convert it with astype")
+        raise UserError(
+            f"{what} must be uint8 or floating point, not {array.dtype}; give numbers from 0 to 255 as uint8, or "
+            "from 0 to 1 as float32"
+        )
     if array.ndim not in (3, 4):
         raise UserError(f"{what} must be images of shape (N, H, W), (N, H, W, C) or (N, C, H, W), not {array.shape}")
     if array.size == 0:

@@ -15,10 +15,10 @@ TEST_IMAGES = 540
 TEST_SEED = 1797
 
 
-def read_digits(root: Path | None) -> RawArrays:
+def read_digits(root: Path | None, download: bool = True) -> RawArrays:
     """Images in 0 to 1 (the set counts 0 to 16); 540 of them, stratified and always the same, are the test set.
 
-    Shifts by one pixel, no flips: a mirrored digit is none. ``root`` is not needed.
+    Shifts by one pixel, no flips: a mirrored digit is none. ``root`` and ``download`` are not needed.
     """
     from sklearn.datasets import load_digits
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, printable
+from dnal.base.names import possible
 from dnal.data.arrays import limited, mean_and_std
 from dnal.data.dataset import Batch, Dataset, Shape
+from dnal.data.image_file import ENDINGS, MOST_PIXELS, read_image, unreadable
 from dnal.data.labels import check_labels
 from dnal.data.splits import stratified_sample, validation_split
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 DEFAULT_INPUT: Shape = (3, 224, 224)
-STATISTICS_IMAGES = 256
+STATISTICS_IMAGES, STATISTICS_VALUES = 256, 2**28
 # Resize before the centre crop by the field's ratio, 256 / 224.
 RESIZE_RATIO = 256 / 224
 
 
 @dataclass(frozen=True, eq=False)
 class FolderPart:
-    """Image files and their labels; every image is read, transformed to (C, H, W) in 0 to 1, and normalised."""
+    """Image files below ``root`` and their labels; every image is read, transformed to (C, H, W) in 0 to 1, and
+    normalised."""
 
+    root: Path
     files: tuple[Path, ...]
     y: Tensor
     transform: Callable[[Image.Image], Tensor]
@@ -42,7 +46,7 @@ class FolderPart:
         # Only the CPU's: torch.manual_seed would reset the accelerators' too, and fork_rng would not restore those.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            images = [self.transform(read_image(self.files[index], self.mode)) for index in indices.tolist()]
+            images = [_pixels(self.files[index], self.mode, self.transform) for index in indices.tolist()]
         return ((torch.stack(images) - self.mean) / self.std), self.y[indices]
 
 
@@ -57,14 +61,17 @@ def load_folder(
 ) -> Dataset:
     """A data set from a folder of images.
 
-    The class folders of train/ are the classes, in alphabetical order. With test/, val/ is the validation part;
-    without, val/ is the test set and 10 % of train/, stratified and the same in every run, are the validation part.
-    Training images get RandomResizedCrop and flips, the others Resize and CenterCrop. The mean and standard deviation
-    are those of at most 256 training images.
+    The class folders of train/ are the classes, in alphabetical order; one without images is asked about, unless the
+    number of classes is given. Grey images of 16 bits keep them: 0 to 65535 are 0 to 1, as 0 to 255 of 8 bits.
+
+    With test/, val/ is the validation part; without, val/ is the test set and 10 % of train/, stratified and the same
+    in every run, are the validation part. Training images get RandomResizedCrop and flips, the others Resize and
+    CenterCrop. The mean and standard deviation are those of at most 256 training images, fewer of large ones.
 
     Raises:
         UserError: folders or images that are missing or cannot be read, with what should be there.
     """
+    path = possible(path, "path of the data")
     for needed in ("train", "val"):
         if not (path / needed).is_dir():
             raise UserError(
@@ -79,9 +86,10 @@ def load_folder(
             f"{str(path / 'train')!r} has {len(names)} class folders, more than {classes} classes; "
             f"say at least {len(names)}"
         )
-    classes = classes or len(names)
-
     files, y = _files(path / "train", names)
+    if classes is None:
+        _check_none_is_empty(path / "train", names, y)
+    classes = classes or len(names)
     others = _files(path / "val", names)
     if (path / "test").is_dir():
         train, val, test = torch.arange(len(files)), others, _files(path / "test", names)
@@ -94,40 +102,60 @@ def load_folder(
 
     mode = "L" if shape[0] == 1 else "RGB"
     plain = _plain_transform((shape[1], shape[2]))
-    few = train[stratified_sample(y[train], min(STATISTICS_IMAGES, len(train)), seed=0)]
-    mean, std = mean_and_std(torch.stack([plain(read_image(file, mode)) for file in _pick(files, few)]))
+    enough = max(1, min(STATISTICS_IMAGES, len(train), STATISTICS_VALUES // math.prod(shape)))
+    few = train[stratified_sample(y[train], enough, seed=0)]
+    mean, std = mean_and_std(torch.stack([_pixels(file, mode, plain) for file in _pick(files, few)]))
     training = _training_transform((shape[1], shape[2])) if augment else plain
     return Dataset(
         name=str(path),
         classes=classes,
         class_names=names + tuple(str(c) for c in range(len(names), classes)),
         input_shape=shape,
-        train=FolderPart(_pick(files, train), y[train], training, mode, mean, std),
-        val=FolderPart(*val, plain, mode, mean, std),
-        test=FolderPart(*test, plain, mode, mean, std),
+        train=FolderPart(path, _pick(files, train), y[train], training, mode, mean, std),
+        val=FolderPart(path, *val, plain, mode, mean, std),
+        test=FolderPart(path, *test, plain, mode, mean, std),
         mean=tuple(mean.flatten().tolist()),
         std=tuple(std.flatten().tolist()),
     )
 
 
-def read_image(path: Path, mode: str) -> Image.Image:
-    """An image file as Pillow's ``mode`` ("RGB" or "L").
-
-    Raises:
-        UserError: the file cannot be read as an image.
-    """
+def _pixels(file: Path, mode: str, transform: Callable[[Image.Image], Tensor]) -> Tensor:
+    """The transformed image; one of mode "F" is grey, whatever is asked for."""
+    image = read_image(file, mode)
     try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{str(path)!r} cannot be read as an image ({error}); remove or replace it") from error
+        return transform(image).expand(1 if mode == "L" else 3, -1, -1)
+    except ValueError as error:
+        raise unreadable(file, str(error)) from None
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
-    if not names:
+    try:
+        found = [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{str(folder)!r} cannot be read ({error.strerror}); let its files be read") from None
+    if not found:
         raise UserError(f"{str(folder)!r} has no class folders; put the images of each class into a folder of its own")
-    return names
+    for name in found:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise UserError(
+                f"the class folder '{printable(name)}' in {str(folder)!r} has a name that is no UTF-8; rename it"
+            )
+    return tuple(sorted(found))
+
+
+def _check_none_is_empty(folder: Path, names: tuple[str, ...], y: Tensor) -> None:
+    """Refuses a class without images: it is a mistake, or the number of classes is known.
+
+    Raises:
+        UserError: naming the first.
+    """
+    counts = torch.bincount(y, minlength=len(names)).tolist()
+    if 0 in counts:
+        empty = folder / names[counts.index(0)]
+        raise UserError(
+            f"the class folder {str(empty)!r} holds no images ({_endings()}); put some into it, remove it, or say "
+            f"that there are {len(names)} classes"
+        )
 
 
 def _files(folder: Path, names: tuple[str, ...]) -> tuple[tuple[Path, ...], Tensor]:
@@ -144,9 +172,12 @@ def _files(folder: Path, names: tuple[str, ...]) -> tuple[tuple[Path, ...], Tens
         files += found
         labels += [label] * len(found)
     if not files:
-        endings = ", ".join(sorted(ENDINGS))
-        raise UserError(f"{str(folder)!r} holds no images; put files ending in {endings} into its class folders")
+        raise UserError(f"{str(folder)!r} holds no images; put files ending in {_endings()} into its class folders")
     return tuple(files), check_labels(torch.tensor(labels), images=len(files), classes=len(names), what=str(folder))
+
+
+def _endings() -> str:
+    return ", ".join(sorted(ENDINGS))
 
 
 def _pick(files: tuple[Path, ...], indices: Tensor) -> tuple[Path, ...]:
@@ -162,6 +193,19 @@ def _training_transform(size: tuple[int, int]) -> Callable[[Image.Image], Tensor
     return transform
 
 
+@dataclass(frozen=True)
+class _NotTooLong:
+    """Passes an image whose shorter side shall become so many pixels, unless its longer one would fill the memory."""
+
+    shorter: int
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        least, most = sorted(image.size)
+        if most / least * self.shorter**2 > MOST_PIXELS:
+            raise ValueError(f"with {image.width}x{image.height} pixels it is too long for such an input")
+        return image
+
+
 def _plain_transform(size: tuple[int, int]) -> Callable[[Image.Image], Tensor]:
     from torchvision import transforms
 
@@ -170,6 +214,11 @@ def _plain_transform(size: tuple[int, int]) -> Callable[[Image.Image], Tensor]:
     if size[0] != size[1]:
         before = (round(size[0] * RESIZE_RATIO), round(size[1] * RESIZE_RATIO))
     transform: Callable[[Image.Image], Tensor] = transforms.Compose(
-        [transforms.Resize(before), transforms.CenterCrop(size), transforms.ToTensor()]
+        [
+            _NotTooLong(round(size[0] * RESIZE_RATIO)),
+            transforms.Resize(before),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+        ]
     )
     return transform

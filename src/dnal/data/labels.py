@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dnal.base.errors import UserError
 
+LARGEST = 2**31 - 1
+
 
 def check_labels(
     labels: ArrayLike | Tensor, *, images: int, classes: int | None = None, what: str = "labels"
@@ -22,7 +24,7 @@ def check_labels(
         what: how to call them in a message.
 
     Raises:
-        UserError: not whole numbers, not one per image, negative, or not below ``classes``.
+        UserError: not whole numbers, not one per image, negative, or not below ``classes``, or 2**31 and more.
     """
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
@@ -33,9 +35,35 @@ def check_labels(
         raise UserError(f"{what} has {len(array)} labels for {images} images; there must be one per image")
     if len(array) and array.min() < 0:
         raise UserError(f"{what} has the negative label {array.min()}; labels count from 0")
+    if len(array) and array.max() > LARGEST:
+        raise UserError(
+            f"{what} has the label {array.max()}, and labels are small numbers that count the classes from 0"
+        )
     if classes is not None and len(array) and array.max() >= classes:
         raise UserError(
             f"{what} has the label {array.max()}, but {classes} classes go from 0 to {classes - 1}; "
             f"say at least {int(array.max()) + 1} classes"
         )
     return torch.from_numpy(array.astype(np.int64))
+
+
+def classes_told(*labels: Tensor) -> int:
+    """The number of classes that labels, each int64 (N,), tell: all classes from 0 to the largest label occur.
+
+    Raises:
+        UserError: one does not, as when the labels begin at 1, or one of them is wrong; it asks for the number.
+    """
+    found = torch.cat([one.unique() for one in labels]).unique()
+    classes = int(found[-1]) + 1
+    if len(found) == classes:
+        return classes
+    absent = int((found != torch.arange(len(found))).nonzero()[0])
+    if absent == 0:
+        raise UserError(
+            f"the labels are {int(found[0])} to {classes - 1}, and labels count from 0; subtract {int(found[0])}, or "
+            f"say that there are {classes} classes, of which some have no image"
+        )
+    raise UserError(
+        f"the labels tell no number of classes: the largest is {classes - 1}, and {absent} does not occur; mend a "
+        f"wrong label, or say that there are {classes} classes"
+    )

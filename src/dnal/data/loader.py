@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -93,8 +93,10 @@ class EpochLoader(DataLoader[Batch]):
         self.order.epoch, self.order.start = self._epoch, self._done
         return self._counted(super().__iter__(), self._done)
 
-    def _counted(self, batches: Iterator[Batch], done: int) -> Iterator[Batch]:
+    def _counted(self, batches: Iterator[Batch | UserError], done: int) -> Iterator[Batch]:
         for number, batch in enumerate(batches, start=done + 1):
+            if isinstance(batch, UserError):
+                raise batch
             self._done = number
             yield batch
 
@@ -161,14 +163,18 @@ def mixed_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1
 
 
-class _Batches(TorchDataset[Batch]):
-    """A part, asked for whole batches by key."""
+class _Batches(TorchDataset[Any]):
+    """A part, asked for whole batches by key. What is wrong with an image is handed over like a batch: what a worker
+    raises arrives with its traceback for a sentence."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
 
-    def __getitem__(self, key: BatchKey) -> Batch:
-        batch = self.part.batch(key.indices, key.seed)
+    def __getitem__(self, key: BatchKey) -> Batch | UserError:
+        try:
+            batch = self.part.batch(key.indices, key.seed)
+        except UserError as error:
+            return UserError(str(error))
         if get_worker_info() is not None:
             for tensor in batch:
                 tensor.share_memory_()  # here, where a place that is full ends the job; later it would wait for ever

@@ -21,9 +21,15 @@ def stratified_sample(y: Tensor, count: int, seed: int) -> Tensor:
     leftover = np.argsort(-(exact - quota), kind="stable")[: count - int(quota.sum())]
     quota[leftover] += 1
     # RandomState, because its stream is promised never to change, and these choices should not either.
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState(_small(seed))
     chosen = [random.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(classes, quota, strict=True)]
     return torch.from_numpy(np.sort(np.concatenate(chosen)).astype(np.int64))
+
+
+def _small(seed: int) -> int | list[int]:
+    """A seed as RandomState takes it, who knows 32 bits: a larger one, or a negative one, as two numbers of 32."""
+    seed %= 2**64
+    return seed if seed < 2**32 else [seed % 2**32, seed >> 32]
 
 
 def without(total: int, indices: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A network as a standard file that runs without dnal: ONNX, or a torch.export program.
 
-The batch is free, everything else is as in the example. Every file is checked against the network before it takes its
-place, and says inside what it holds.
+The batch is free, and so are height, width and length where the network allows; everything else is as in the example.
+Every file is checked against the network before it takes its place, and says inside what it holds.
 """
 
 from dnal.export.format import Format

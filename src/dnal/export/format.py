@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from dnal.export.sizes import Free
 from dnal.space.inputs import Inputs
 
 Run = Callable[[Inputs], list[Tensor]]
@@ -29,8 +30,8 @@ class Format(ABC):
     runtime: ClassVar[str]
 
     @abstractmethod
-    def contents(self, program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
-        """The bytes of the file.
+    def contents(self, program: ExportedProgram, metadata: Mapping[str, str], free: Free) -> bytes:
+        """The bytes of the file; ``free``: the names of the sizes that are free beside the batch.
 
         Raises:
             UserError: where PyTorch cannot write this program so.

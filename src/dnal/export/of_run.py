@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,7 @@ from dnal.export.onnx_file import Onnx
 from dnal.export.writing import Exported, check_place, export
 from dnal.latency.measure import medians
 from dnal.run.config import Config, read_config
-from dnal.run.data import data_of
+from dnal.run.data import batch_of, data_of
 from dnal.run.files import ARCHITECTURE
 from dnal.run.loading import load, read_result
 
@@ -98,7 +99,8 @@ def quantize_run(
     run, and measures it beside the one in 32 bits.
 
     Args:
-        data, root: where the data are now, as in :func:`dnal.run.evaluate`; the others as :func:`export_run`.
+        data, root: where the data are now, as in :func:`dnal.run.evaluate`: they are downloaded only where one of these
+            is given. The others are those of :func:`export_run`.
 
     Raises:
         UserError: as :func:`export_run` and :func:`dnal.data.load`.
@@ -109,11 +111,11 @@ def quantize_run(
     # The training images as they are, not augmented; validation and test data are the same either way.
     dataset = data_of(config, data=data, root=root, augment=False)
     with tempfile.TemporaryDirectory() as folder:
-        exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx")
+        exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx", resizable=False)
         quantize_onnx(exported.path, path, calibration_batches(dataset))
         files = {"float32": exported.path, "int8": path}
         runs = {name: Onnx().runner(file.read_bytes()) for name, file in files.items()}
-        test = dnal_data.loaders(dataset, config.batch_size, workers=config.workers).test
+        test = dnal_data.loaders(dataset, batch_of(config), workers=min(config.workers, os.cpu_count() or 1)).test
         images = torch.zeros(config.deploy_batch, *config.input)
         times = medians([_timed(one, images) for one in runs.values()], least=30, warm_up=5)
         accuracies = accuracies_of(list(runs.values()), test)
@@ -159,8 +161,10 @@ def _checked(run: str | Path, to: str, path: Path) -> Config:
     return config
 
 
-def _export(run: str | Path, config: Config, network: nn.Module, to: str, path: Path) -> Exported:
+def _export(
+    run: str | Path, config: Config, network: nn.Module, to: str, path: Path, *, resizable: bool = True
+) -> Exported:
     architecture = Architecture.load(Path(run) / ARCHITECTURE)
     metadata = metadata_of(config, read_result(run), architecture)
     # Normalised images are about standard normal; zeros are replaced by such noise.
-    return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata)
+    return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata, resizable=resizable)

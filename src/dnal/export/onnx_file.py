@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import BATCH, first_line
+from dnal.export.sizes import Free
 from dnal.space.inputs import Inputs
 
 LARGEST = 2_000_000_000
@@ -34,7 +35,7 @@ class Onnx(Format):
             raise UserError(f"the format 'onnx' needs {error.name}; run: pip install 'dnal[onnx]'") from None
         self._onnx, self._runtime = onnx, onnxruntime
 
-    def contents(self, program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+    def contents(self, program: ExportedProgram, metadata: Mapping[str, str], free: Free) -> bytes:
         size = sum(t.numel() * t.element_size() for t in program.state_dict.values() if isinstance(t, Tensor))
         if size > LARGEST:
             raise UserError(
@@ -48,7 +49,7 @@ class Onnx(Format):
             model = exported.model_proto
         except Exception as error:  # whatever the exporter meets in the user's operations
             raise UserError(f"PyTorch cannot write this network as ONNX ({first_line(error)}); use pt2.") from error
-        _tidy(model)
+        _tidy(model, free)
         self._onnx.helper.set_model_props(model, dict(metadata))
         return bytes(model.SerializeToString())
 
@@ -74,17 +75,21 @@ def _with_numbers(graph: Any) -> None:
                 node.attributes[name] = type(attribute)(name, attribute.type, int(attribute.value))
 
 
-def _tidy(model: Any) -> None:
-    """Calls the free dimension by its name, and leaves out what the exporter notes about itself: where the user's code
-    stands, and every intermediate shape."""
+def _tidy(model: Any, free: Free) -> None:
+    """Calls the free dimensions by their names, and leaves out what the exporter notes about itself: where the user's
+    code stands, and every intermediate shape."""
     del model.graph.value_info[:]
     places = [*model.graph.input, *model.graph.output]
-    free = {d.dim_param for place in model.graph.input for d in place.type.tensor_type.shape.dim if d.dim_param}
+    names: dict[str, str] = {}
+    for number, place in enumerate(model.graph.input):
+        for dim, size in enumerate(place.type.tensor_type.shape.dim):
+            own = BATCH if dim == 0 else free.of(number).get(dim, BATCH)
+            if size.dim_param:
+                names.setdefault(size.dim_param, own)
     for place in places:
-        for dim in place.type.tensor_type.shape.dim:
-            for symbol in free:
-                if dim.dim_param:
-                    dim.dim_param = re.sub(rf"\b{re.escape(symbol)}\b", BATCH, dim.dim_param)
+        for size in place.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(r"[A-Za-z_]\w*", lambda found: names.get(found[0], found[0]), size.dim_param)
     for noted in (model, model.graph, *places, *model.graph.initializer):
         del noted.metadata_props[:]
     for nodes in (model.graph.node, *(function.node for function in model.functions)):

@@ -1,7 +1,8 @@
-"""A network as a torch.export program with a free batch: what every format is written from."""
+"""A network as a torch.export program with a free batch, and other free sizes: what every format is written from."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from dnal.base.errors import UserError
 from dnal.export.inputs import varied
+from dnal.export.sizes import Free
 from dnal.space.inputs import Inputs, batch_size
 
 BATCH = "batch"
@@ -24,20 +26,26 @@ EXAMPLES = 2
 """In the batch of the export: PyTorch takes a size of 1 for a constant."""
 
 
-def program_of(network: nn.Module, example: Inputs) -> ExportedProgram:
+def program_of(network: nn.Module, example: Inputs, free: Free) -> ExportedProgram:
     """The network as one graph of PyTorch's own operations, for a batch of any size.
 
     Args:
         network: in eval mode, on the CPU.
         example: its inputs; dimension 0 of every tensor that has the batch size there is free.
+        free: the other sizes that are.
 
     Raises:
         UserError: where PyTorch cannot export it so, with its reason.
     """
     size, batch = batch_size(example), Dim(BATCH, max=LARGEST)
+    numbers = itertools.count()
 
-    def free(leaf: Any) -> dict[int, Dim] | None:
-        return {0: batch} if isinstance(leaf, Tensor) and leaf.dim() and leaf.size(0) == size else None
+    def open_sizes(leaf: Any) -> dict[int, Any] | None:
+        if not isinstance(leaf, Tensor):
+            return None
+        # Sizes may have to be large enough, or multiples of strides: PyTorch finds out, where they have no name.
+        found: dict[int, Any] = dict.fromkeys(free.of(next(numbers)), Dim.AUTO)
+        return found | ({0: batch} if leaf.dim() and leaf.size(0) == size else {}) or None
 
     def arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if isinstance(inputs, Mapping):
@@ -45,7 +53,7 @@ def program_of(network: nn.Module, example: Inputs) -> ExportedProgram:
         return ((inputs,) if isinstance(inputs, Tensor) else tuple(inputs)), {}
 
     args, kwargs = arguments(varied(example, EXAMPLES))
-    shapes = tree_map(free, arguments(example))
+    shapes: Any = tree_map(open_sizes, arguments(example))
     try:
         return torch.export.export(network, args, kwargs, dynamic_shapes=shapes[1] or shapes[0], strict=False)
     except Exception as error:  # whatever the user's forward does under tracing

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import first_line
+from dnal.export.sizes import Free
 from dnal.space.inputs import Inputs
 from dnal.space.running import call
 
@@ -26,7 +27,7 @@ class Pt2(Format):
     suffix = ".pt2"
     runtime = "torch.export"
 
-    def contents(self, program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
+    def contents(self, program: ExportedProgram, metadata: Mapping[str, str], free: Free) -> bytes:
         # Where the user's code stands is nobody's business; the example is a pickle, and large beside a small network.
         program._example_inputs = None
         for module in program.graph_module.modules():

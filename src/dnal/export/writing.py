@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -19,8 +20,11 @@ from dnal.export.formats import format_of
 from dnal.export.inputs import varied
 from dnal.export.program import first_line, program_of
 from dnal.export.quiet import quiet
-from dnal.space.inputs import Inputs
+from dnal.export.sizes import Free, free_sizes
+from dnal.space.inputs import Inputs, batch_size
 from dnal.space.running import call, copied, evaluating, undisturbed
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """Largest difference to the network, relative to the largest number of each output."""
@@ -36,15 +40,18 @@ class Exported:
     Attributes:
         path: the file.
         differences: per batch size the largest difference to the network, relative to the largest output.
+        sizes: the names of the free sizes besides the batch ("height", "width", "length"), at two of which the file was
+            checked too, with the largest difference there.
     """
 
     path: Path
     differences: dict[int, float]
+    sizes: dict[str, float] = field(default_factory=dict)
 
     @property
     def difference(self) -> float:
         """The largest of them."""
-        return max(self.differences.values())
+        return max(*self.differences.values(), *self.sizes.values())
 
 
 def to_onnx(
@@ -63,12 +70,19 @@ def to_pt2(
 
 
 def export(
-    network: nn.Module, example: Inputs, path: str | Path, to: str, *, metadata: Mapping[str, str] | None = None
+    network: nn.Module,
+    example: Inputs,
+    path: str | Path,
+    to: str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    resizable: bool = True,
 ) -> Exported:
     """Writes any network in eval mode as one file with a free batch, and checks the file against the network.
 
-    A file that was there is replaced, once the new one is whole and right; else it stays. The network, its mode and
-    its device stay as they are.
+    Height and width of images, and the length of sequences, are free too where the network computes at other sizes and
+    PyTorch can export it so; the metadata name them under "free_sizes". A file that was there is replaced, once the new
+    one is whole and right; else it stays. The network, its mode and its device stay as they are.
 
     Args:
         network: any nn.Module that torch.export can follow.
@@ -76,6 +90,7 @@ def export(
         path: the file, with the ending of the format.
         to: a name of ``FORMATS``.
         metadata: what the file says about itself, beside the version of dnal.
+        resizable: False leaves the batch free alone; everything else is as in the example.
 
     Raises:
         UserError: an unknown format, packages that are missing, a place that cannot be written, a network that PyTorch
@@ -86,20 +101,46 @@ def export(
     with undisturbed(example), quiet():
         twin = copied(network).cpu()
         with evaluating(twin):
-            contents = kind.contents(program_of(twin, example), {"dnal": dnal.__version__, **(metadata or {})})
-            found = checked(twin, example, kind.runner(contents), kind.runtime)
+            inputs = varied(example, batch_size(example))
+            free = free_sizes(twin, inputs) if resizable else None
+            try:
+                contents, exported = _written(kind, twin, example, path, metadata or {}, free or Free())
+            except UserError as error:
+                if free is None:
+                    raise
+                logger.debug("the sizes stay as in the example: %s", error)
+                contents, exported = _written(kind, twin, example, path, metadata or {}, Free())
     write_bytes(path, contents)
-    return Exported(path, found)
+    return exported
 
 
-def checked(network: nn.Module, example: Inputs, run: Run, runtime: str) -> dict[int, float]:
+def _written(
+    kind: Format, network: nn.Module, example: Inputs, path: Path, metadata: Mapping[str, str], free: Free
+) -> tuple[bytes, Exported]:
+    """The bytes of a file with these sizes free, and their check."""
+    texts = {"dnal": dnal.__version__, **metadata, "free_sizes": ", ".join(["batch", *free.sizes])}
+    contents = kind.contents(program_of(network, example, free), texts, free)
+    run = kind.runner(contents)
+    found = checked(network, example, run, kind.runtime)
+    elsewhere = [
+        checked(network, free.larger(example, which), run, kind.runtime, batches=BATCHES[:2])
+        for which in (0, 1)
+        if free.sizes
+    ]
+    worst = max((value for one in elsewhere for value in one.values()), default=0.0)
+    return contents, Exported(path, found, dict.fromkeys(free.sizes, worst))
+
+
+def checked(
+    network: nn.Module, example: Inputs, run: Run, runtime: str, batches: Sequence[int] = BATCHES
+) -> dict[int, float]:
     """The largest relative difference of a file to its network per batch size.
 
     Raises:
         UserError: above the tolerance, or where the file does not run.
     """
     found = {}
-    for batch in BATCHES:
+    for batch in batches:
         expected = [t for t in tree_leaves(call(network, varied(example, batch))) if isinstance(t, Tensor)]
         try:
             got = run(varied(example, batch))

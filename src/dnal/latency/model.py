@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,18 @@ from torch import Tensor
 
 from dnal.base.atomic import write_text
 from dnal.base.errors import UserError
+from dnal.base.reading import content, plain_json
 from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
 from dnal.latency.layers import KINDS
 from dnal.space.cost import Cost, CostFunction, Side
 from dnal.space.space import Space
 
 FORMAT = 3
+LARGEST_FILE = 2**24
+"""Bytes of a latency.json."""
+MOST_KNOTS = 64
+"""Of an axis of a table."""
+MOST_MULTIPLE = 2**12
 
 
 @dataclass(frozen=True)
@@ -120,9 +128,15 @@ class LatencyModel:
         """Writes latency.json.
 
         Raises:
-            UserError: where the disk refuses.
+            UserError: where the disk refuses, or it would be larger than is read.
         """
-        write_text(Path(path), json.dumps(self.document(), separators=(",", ":")) + "\n")
+        text = json.dumps(self.document(), separators=(",", ":")) + "\n"
+        if len(text) > LARGEST_FILE:
+            raise UserError(
+                f"the latency model of this network has {len(text):,} bytes, and at most {LARGEST_FILE:,} are read; "
+                "bound its MACs or parameters."
+            )
+        write_text(Path(path), text)
 
     @staticmethod
     def of(document: Mapping[str, Any]) -> LatencyModel:
@@ -133,7 +147,7 @@ class LatencyModel:
         """
         try:
             return _parsed(document)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(f"no latency model: it lacks or garbles {error}.") from None
 
     @staticmethod
@@ -145,10 +159,10 @@ class LatencyModel:
         """
         path = Path(path)
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"cannot read the latency model '{path}': {error.strerror}.") from None
-        except (ValueError, RecursionError):
+            document = plain_json(content(path.resolve(), LARGEST_FILE, remedy="give another file").decode())
+        except UserError as error:
+            raise UserError(f"cannot read the latency model: {error}") from None
+        except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
             raise UserError(f"'{path}' is no latency model: it is no JSON.") from None
         try:
             return LatencyModel.of(document)
@@ -160,14 +174,18 @@ class Latency:
     """The cost function of a latency model on a Space."""
 
     def __init__(self, model: LatencyModel, space: Space) -> None:
+        another = UserError("the latency model was measured on another network; profile this one.")
         if [operation.name for operation in space.operations] != model.operations:
-            raise UserError("the latency model was measured on another network; profile this one.")
+            raise another
         self.terms = model.terms
         products: list[tuple[float, Sequence[Side]]] = []
         target: list[int] = []
         for number, term in enumerate(model.terms):
             for axis, sums in enumerate(term.axes):
-                products += _products(space, term, sums)
+                try:
+                    products += _products(space, term, sums)
+                except IndexError:
+                    raise another from None
                 target += [2 * number + axis] * len(sums)
         self._sizes = Cost(products)
         self._target = torch.tensor(target, dtype=torch.long)
@@ -241,39 +259,66 @@ def _products(
     return found
 
 
-def _numbers(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(map(float, row)) for row in rows)
-
-
 def _parsed(document: Mapping[str, Any]) -> LatencyModel:
     if document["format"] != FORMAT:
         raise ValueError(f"its format {document['format']}")
-    tables = [
-        Table(_numbers(t["knots"]), np.asarray(t["ms"], dtype=np.float64), _numbers(t["penalties"]))
-        for t in document["tables"]
-    ]
+    tables = [_table(entry) for entry in document["tables"]]
+    operations = [_text(name) for name in document["operations"]]
     terms = []
     for operation, name, path, kind, family, table, axes in document["terms"]:
-        if kind not in KINDS or not 0 <= table < len(tables) or not 0 <= operation < len(document["operations"]):
+        if kind not in KINDS or not 0 <= table < len(tables) or not 0 <= operation < len(operations) or len(axes) > 2:
             raise ValueError(f"its term of '{path}'")
-        plain = [[(float(f), [(int(o), int(d)) for o, d in places]) for f, places in sums] for sums in axes]
-        terms.append(Term(operation, str(name), str(path), kind, str(family), table, plain))
-    factors = {str(family): float(factor) for family, factor in document["factors"].items()}
+        plain = [[(_number(f), [(int(o), int(d)) for o, d in places]) for f, places in sums] for sums in axes]
+        terms.append(Term(operation, _text(name), _text(path), kind, _text(family), table, plain))
+    factors = {_text(family): _number(factor) for family, factor in document["factors"].items()}
     for term in terms:
         if term.family not in factors:
             raise ValueError(f"the factor of '{term.family}'")
+    measured = [{_text(what): _number(value) for what, value in row.items()} for row in document["measured"]]
+    if not measured or not all(row["ms"] > 0 for row in measured):
+        raise ValueError("what was measured")
     return LatencyModel(
-        backend=str(document["backend"]),
-        batch=int(document["batch"]),
-        device=str(document["device"]),
-        versions=dict(document["versions"]),
-        threads=int(document["threads"]),
-        multiple=int(document["multiple"]),
+        backend=_text(document["backend"]),
+        batch=_whole(document["batch"], "batch", 2**31),
+        device=_text(document["device"]),
+        versions={_text(name): _text(version) for name, version in document["versions"].items()},
+        threads=_whole(document["threads"], "threads", 2**31),
+        multiple=_whole(document["multiple"], "multiple", MOST_MULTIPLE),
         terms=terms,
         tables=tables,
         factors=factors,
-        constant=float(document["constant"]),
-        operations=list(document["operations"]),
-        measured=list(document["measured"]),
-        seconds=float(document["seconds"]),
+        constant=_number(document["constant"]),
+        operations=operations,
+        measured=measured,
+        seconds=_number(document["seconds"]),
     )
+
+
+def _table(entry: Mapping[str, Any]) -> Table:
+    knots = tuple(tuple(map(_number, axis)) for axis in entry["knots"])
+    penalties = tuple(tuple(map(_number, axis)) for axis in entry["penalties"])
+    ms = np.asarray(entry["ms"], dtype=np.float64)
+    fits = len(knots) <= 2 and ms.shape == tuple(map(len, knots)) and len(penalties) in (0, len(knots))
+    fits = fits and all(0 < len(axis) <= MOST_KNOTS and all(a < b for a, b in pairwise(axis)) for axis in knots)
+    fits = fits and all(len(axis) == len(DIVISORS) and min(axis) > 0 for axis in penalties)
+    if not fits or not np.isfinite(ms).all() or (ms < 0).any():
+        raise ValueError("a table")
+    return Table(knots, ms, penalties)
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("a number")
+    return float(value)
+
+
+def _whole(value: Any, what: str, largest: int) -> int:
+    if type(value) is not int or not 1 <= value <= largest:
+        raise ValueError(what)
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a name")
+    return value

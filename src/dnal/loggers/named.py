@@ -70,7 +70,7 @@ class NamedLog(Log):
         self._config = dict(config or {})
         self._epochs = 0
         self._name, self._folder = name, folder
-        self._before = None if anew else _known(folder).get(name)
+        self._before = None if anew else _known(folder).get(name) or None  # none yet where a start was killed
         self._opened: Opened | None = None
 
     def space(self, space: object, ranges: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
+from dnal.base.errors import UserError
 from dnal.loggers.names import BOARD
 from dnal.loggers.opened import Opened
 
@@ -41,7 +42,13 @@ class Board(TensorBoardLogger):
 
 
 def opened(folder: Path, known: str | None) -> Opened:
-    """The files in ``folder``; a log that goes on has another file there."""
+    """The files in ``folder``; a log that goes on has another file there.
+
+    Raises:
+        UserError: their folder is a link, through which they would be written elsewhere.
+    """
+    if (folder / BOARD).is_symlink():
+        raise UserError(f"'{folder / BOARD}' is a link; remove it, and the log is written into the run.")
     board = Board(folder, name="", version=BOARD)
     return Opened(board, BOARD, board.cut)
 

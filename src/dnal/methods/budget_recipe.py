@@ -18,6 +18,7 @@ The budget of the moment starts at the whole network and tightens geometrically;
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from dnal.base.errors import UserError
 from dnal.gates import Gated, hard_gates
@@ -33,10 +35,12 @@ from dnal.methods.ranking import Order, Ranking
 from dnal.methods.selection import check_limits, filled, fits, least_costs, longest, unreachable
 from dnal.methods.widths import Widths
 from dnal.space.space import Space
+from dnal.train.enough import enough
 from dnal.train.keeper import Keeper, Stateful
 from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
 from dnal.train.place import Loader, Place
+from dnal.train.scaling import overflowed, scaler_of
 from dnal.train.weights import Loss, set_lr, sgd, taught_loss
 
 START = 1.0
@@ -112,6 +116,14 @@ class BudgetSearch:
             search.step()
             gated.zero_grad()
 
+    With a gradient scaler of torch, the step of s stands between that of the weights and ``scaler.update()``::
+
+            scaler.scale(loss(gated(inputs), targets)).backward()
+            scaler.step(weight_optimizer)
+            search.step(scaler)
+            scaler.update()
+            gated.zero_grad()
+
     Args:
         limits: cost name -> bound in its own unit. steps: length of the search.
         lr: of s; by default 20 / steps, so that a gate can cross its range many times.
@@ -143,11 +155,30 @@ class BudgetSearch:
         gated.delta = delta_at(0.0)
         self._project()
 
-    def step(self) -> None:
-        """After the task's backward pass: one step of s, whose gradient is consumed."""
+    def step(self, scaler: GradScaler | None = None) -> bool:
+        """After the task's backward pass: one step of s, whose gradient is consumed.
+
+        Args:
+            scaler: what the loss was scaled by. Where its step of the weights overflowed, or this one would, nothing
+                moves: not s, no multiplier, and not the budget of the moment.
+
+        Returns:
+            whether it was a step.
+        """
         s = self.gated.s
         if s.grad is None:
             raise RuntimeError("run the gated network and its backward pass before the step of s")
+        if scaler is not None and scaler.is_enabled() and overflowed(scaler, self.optimizer):
+            s.grad = None
+            return False
+        if not bool(torch.isfinite(s.grad).all()):
+            warnings.warn(
+                "the gradient of s is not finite, and this step of the search was left out; with a gradient scaler "
+                "say search.step(scaler), between scaler.step(weight_optimizer) and scaler.update().",
+                stacklevel=2,
+            )
+            s.grad = None
+            return False
         s.grad.add_(self._cost_gradient(s.grad))
         late = max(0.0, (self.progress - TIGHT) / (1 - TIGHT))
         for group in self.optimizer.param_groups:
@@ -158,6 +189,7 @@ class BudgetSearch:
         self.gated.delta = delta_at(self.progress)
         if self.done % self._every == 0 or self.done == self.steps:
             self._project()
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`step` changes beside the gated network, for a checkpoint."""
@@ -262,12 +294,12 @@ def search(
     """
     own = sgd(gated.network, lr)
     module, weight_optimizer = fabric.setup(gated, own)
-    objective = taught_loss(loss, teacher)
+    objective, scaler = taught_loss(loss, teacher), scaler_of(fabric)
     state = BudgetSearch(gated, space, limits, epochs * len(loader), widths=widths)
     parts: dict[str, Stateful] = {"gated": gated, "optimizer": own, "search": state}
     others = None
     if held_out is not None:
-        parts["held_out"] = place = Place(held_out, alone=False)
+        parts["held_out"] = place = Place(enough(held_out, gated.network), alone=False)
         others = _endless(place)
     module.train()
 
@@ -276,12 +308,18 @@ def search(
         gated.zero_grad(set_to_none=True)
         value = objective(module(inputs), targets, inputs)
         fabric.backward(value)
+        if others is None:
+            if scaler is not None:
+                scaler.unscale_(own)
+            state.step(scaler)  # first: the weights' step ends with the scaler's update
         weight_optimizer.step()
         if others is not None:
             gated.zero_grad(set_to_none=True)
             inputs, targets = fabric.to_device(next(others))
             fabric.backward(objective(module(inputs), targets, inputs))
-        state.step()
+            state.step(scaler)
+            if scaler is not None:
+                scaler.update()
         return value.detach()
 
     def describe() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dnal.methods.task import Task
 from dnal.methods.widths import Widths
 
 
-@register("dnal", trains=True)
+@register("dnal", trains=True, gates=True)
 def dnal(task: Task) -> Tensor:
     """Learns the gates of all channels by gradient, by the recipe "budget" or the published one ("paper")."""
     space = task.space

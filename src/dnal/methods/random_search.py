@@ -26,8 +26,10 @@ from dnal.compaction import compact
 from dnal.methods.registry import register
 from dnal.methods.task import Task
 from dnal.methods.uniform import random_scores, uniform_scores
+from dnal.space.inputs import batch_size
 from dnal.space.space import Space
-from dnal.train.place import Loader
+from dnal.train.place import Loader, pair
+from dnal.train.rows import to_device
 from dnal.train.weights import Loss
 
 CANDIDATES = 200
@@ -66,7 +68,7 @@ def random_search(
     best, losses = torch.empty(0), []
     for number in range(candidates):
         # No candidate is the one of method "random" with this seed: that is the control.
-        order = random_scores(space, 1 + number + candidates * seed)
+        order = random_scores(space, (1 + number + candidates * seed) % 2**64)
         chosen = select(uniform_scores(space, order))
         losses.append(_mean_loss(compact(network, Architecture.of(space, chosen), check=False), held, loss))
         if losses[-1] <= min(losses):
@@ -83,9 +85,9 @@ def searched(task: Task) -> Tensor:
 
 def _first(batches: Loader, samples: int, device: torch.device) -> list[tuple[Any, Any]]:
     held: list[tuple[Any, Any]] = []
-    for inputs, targets in batches:
-        held.append((inputs.to(device), targets.to(device)))
-        if sum(len(x) for x, _ in held) >= samples:
+    for batch in batches:
+        held.append(to_device(pair(batch), device))
+        if sum(batch_size(inputs) for inputs, _ in held) >= samples:
             break
     return held
 
@@ -94,5 +96,5 @@ def _first(batches: Loader, samples: int, device: torch.device) -> list[tuple[An
 def _mean_loss(network: nn.Module, held: list[tuple[Any, Any]], loss: Loss) -> float:
     """Over all samples, in eval mode and full precision: the differences are smaller than the noise of a batch."""
     network.eval()
-    total = sum(float(loss(network(inputs), targets)) * len(inputs) for inputs, targets in held)
-    return total / sum(len(inputs) for inputs, _ in held)
+    total = sum(float(loss(network(inputs), targets)) * batch_size(inputs) for inputs, targets in held)
+    return total / sum(batch_size(inputs) for inputs, _ in held)

@@ -22,24 +22,28 @@ class Method:
         trains: whether it uses the epochs of the architecture phase; otherwise they lengthen the retraining, so that
             every method sees equally many images.
         fresh: whether what it chose is trained from new weights, where nobody says.
+        gates: whether it trains the network with gates in it.
     """
 
     name: str
     choose: Choose
     trains: bool
     fresh: bool
+    gates: bool
 
 
 _METHODS: dict[str, Method] = {}
 
 
-def register(name: str, *, trains: bool = False, fresh: bool = False) -> Callable[[Choose], Choose]:
+def register(
+    name: str, *, trains: bool = False, fresh: bool = False, gates: bool = False
+) -> Callable[[Choose], Choose]:
     """Registers a method under ``name``."""
 
     def add(choose: Choose) -> Choose:
         if name in _METHODS:
             raise RuntimeError(f"two methods are registered as {name!r}; give one of them another name")
-        _METHODS[name] = Method(name, choose, trains, fresh)
+        _METHODS[name] = Method(name, choose, trains, fresh, gates)
         return choose
 
     return add

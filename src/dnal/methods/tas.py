@@ -30,8 +30,8 @@ A step costs a training step and a validation step of the same size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -49,11 +49,14 @@ from dnal.methods.registry import register
 from dnal.methods.task import Task
 from dnal.methods.width_norms import Candidates, in_place_of, plain_norms
 from dnal.methods.widths import Widths
+from dnal.space.lasting import lasting
 from dnal.space.space import Group, Space
+from dnal.train.enough import enough
 from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
 from dnal.train.place import Loader, Place
+from dnal.train.scaling import scaler_of
 from dnal.train.schedule import cosine
 from dnal.train.weights import Loss, set_lr, sgd, taught_loss
 
@@ -195,13 +198,14 @@ class Supernet(Gated):
         # what the norms have mixed already is only cut off behind them
         self._gates = torch.cat((torch.where(self._normed[self._row], held > 0, held), kept))
         rows = choices.tolist()
+        hooks = []
+        for norm, candidates in zip(self._plain, self.norms, strict=True):
+            assert isinstance(candidates, Candidates)
+            gate = kept[norm.branches].prod()
+            hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
+            hooks.append((norm.module, hook))
         try:
-            with ExitStack() as stack:
-                for norm, candidates in zip(self._plain, self.norms, strict=True):
-                    assert isinstance(candidates, Candidates)
-                    gate = kept[norm.branches].prod()
-                    hook = partial(in_place_of, candidates, rows[norm.row], shares[norm.row], gate)
-                    stack.callback(norm.module.register_forward_hook(hook).remove)
+            with lasting(partial(_hooked, hooks)):
                 return super().forward(*args, **kwargs)
         finally:
             self._gates = None
@@ -307,6 +311,14 @@ class Supernet(Gated):
         return share.where(self._row >= 0, 1)
 
 
+@contextmanager
+def _hooked(hooks: Sequence[tuple[nn.Module, Callable[..., Tensor]]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module, hook in hooks:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield
+
+
 def search(
     fabric: Fabric,
     supernet: Supernet,
@@ -339,8 +351,8 @@ def search(
     own = sgd(nn.ModuleList([supernet.network, supernet.norms]), lr)
     adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
     module, weights, distributions = fabric.setup(supernet, own, adam)
-    objective = taught_loss(loss, teacher)
-    place = Place(held_out, alone=False)
+    objective, scaler = taught_loss(loss, teacher), scaler_of(fabric)
+    place = Place(enough(held_out, supernet.network), alone=False)
     others: Iterator[Any] = chain.from_iterable(repeat(place))
     module.train()
 
@@ -354,6 +366,8 @@ def search(
         supernet.zero_grad(set_to_none=True)
         inputs, targets = fabric.to_device(next(others))
         fabric.backward(objective(module(inputs), targets, inputs))
+        if scaler is not None:
+            scaler.unscale_(adam)
         supernet.add_cost_gradient(limits)
         set_lr(distributions, rate_at(progress, steps))
         distributions.step()
@@ -386,7 +400,7 @@ def rate_at(progress: float, steps: int) -> float:
     return min(max(10 / steps, 1e-3), 0.05) * (1 - 0.9 * progress)
 
 
-@register("tas", trains=True, fresh=True)
+@register("tas", trains=True, fresh=True, gates=True)
 def tas(task: Task) -> Tensor:
     """Learns distributions over widths and branches (TAS), and scales the most likely widths by one factor to the
     budget."""

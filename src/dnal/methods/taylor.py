@@ -8,12 +8,14 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.gates import Gated
 from dnal.methods.registry import register
 from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
-from dnal.train.place import Loader
+from dnal.train.place import Loader, pair
+from dnal.train.scaling import scaler_of
 from dnal.train.weights import Loss
 
 BATCHES = 50
@@ -28,27 +30,41 @@ def taylor_scores(
     square is the importance of Molchanov et al., arXiv 1906.10771, eq. 8. Statistics of batch norm are not moved.
 
     Args:
-        most: so many batches, at most one pass.
+        most: so many batches, at most one pass. With a gradient scaler those whose gradients overflow do not count.
+
+    Raises:
+        UserError: if those of all do.
     """
     gated = Gated(network, space, start=1.0).to(fabric.device)
     gated.hard = True
     module = fabric.setup(gated)
+    scaler, counted = scaler_of(fabric), 0
     total = torch.zeros(space.num_gates, dtype=torch.float64)
     training = network.training
     network.eval()
-    for inputs, targets in itertools.islice(batches, most):
-        inputs, targets = fabric.to_device((inputs, targets))
+    for batch in itertools.islice(batches, most):
+        inputs, targets = fabric.to_device(pair(batch))
         gated.zero_grad(set_to_none=True)
         fabric.backward(loss(module(inputs), targets))
         assert gated.s.grad is not None
         # All gates have the same slope d g / d s, which orders nothing.
-        total += gated.s.grad.detach().double().cpu().square()
+        gradient = gated.s.grad.detach().double().cpu()
+        if scaler is not None:
+            scale = scaler.get_scale()
+            if not bool(gradient.isfinite().all()):
+                scaler.update(scale * scaler.get_backoff_factor())
+                continue
+            gradient /= scale
+        counted += 1
+        total += gradient.square()
     gated.zero_grad(set_to_none=True)
     network.train(training)
+    if scaler is not None and not counted:
+        raise UserError("the gradients of every batch overflow in half precision; choose another precision.")
     return total
 
 
-@register("taylor")
+@register("taylor", gates=True)
 def taylor(task: Task) -> Tensor:
     """Keeps the channels of the whole network without which the loss on the training data would change most.
 

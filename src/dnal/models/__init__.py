@@ -4,7 +4,7 @@
 from dnal.models import cifar_mobilenet_v2, cifar_resnet, supernets, vgg
 from dnal.models.create import create, default_input, names, names_code, own_names
 from dnal.models.registry import register
-from dnal.models.skeleton import skeleton
+from dnal.models.skeleton import memory_of, outline, skeleton
 from dnal.models.weights import load_weights, tensor_shapes
 
 __all__ = [
@@ -13,8 +13,10 @@ __all__ = [
     "create",
     "default_input",
     "load_weights",
+    "memory_of",
     "names",
     "names_code",
+    "outline",
     "own_names",
     "register",
     "skeleton",

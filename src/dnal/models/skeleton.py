@@ -25,6 +25,26 @@ SMALL = 2**14
 ELSEWHERE = "build the network yourself and give it as network="
 
 
+def outline(name: str, *, classes: int, input_shape: Shape) -> nn.Module:
+    """The network of :func:`dnal.models.create` for its names and shapes alone: everything is on the meta device,
+    except for small tensors with whose numbers a network reckons while it is built. The random state stays as it is.
+
+    Args:
+        name: no function of a user's: those make tensors as they like.
+
+    Raises:
+        UserError: as ``create``, or where the network cannot be built so.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _on_meta(name, classes, input_shape)
+
+
+def memory_of(network: nn.Module) -> int:
+    """Bytes of all tensors of a network, with those that its ``state_dict`` does not hold, on whatever device."""
+    tensors = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers(), *_unwritten(network)]}
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
 def skeleton(name: str, *, classes: int, input_shape: Shape, largest: int) -> nn.Module:
     """The network of :func:`dnal.models.create`, its parameters on the meta device. The random state stays as it is.
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from dnal.base.errors import UserError
+from dnal.models.downloaded import check_kept, weights_only
 
 Shape = tuple[int, int, int]
 
@@ -52,8 +53,14 @@ def create_timm(name: str, *, classes: int | None, input_shape: Shape | None, pr
         # Only models with a size-dependent part (position tables, windows) know img_size; the others take any size.
         if config.fixed_input_size and tuple(config.input_size[1:]) != input_shape[1:]:
             options["img_size"] = input_shape[1:]
+    if pretrained:
+        timm.models.set_pretrained_check_hash(True)  # of what it downloads
+        source = _config(name)
+        if isinstance(source.url, str) and not source.hf_hub_id:
+            check_kept(source.url)
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
+        with weights_only():
+            network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # timm and its downloader raise whatever fits them; the name itself is known to be right
         what = "with pretrained weights " if pretrained else ""
         remedy = (

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, one_line
+from dnal.models.downloaded import check_kept, weights_only
 
 Shape = tuple[int, int, int]
 CHECKPOINT_CLASSES = 1000
@@ -61,11 +62,15 @@ def _pretrained(name: str, classes: int | None, shape: Shape) -> nn.Module:
             f"the pretrained weights of 'torchvision/{name}' are for 3x224x224 images only; "
             "ask for --input 3,224,224, or take a model from timm/"
         )
+    weights = models.get_model_weights(name)["DEFAULT"]
+    check_kept(weights.url)
     try:
-        network: nn.Module = models.get_model(name, weights="DEFAULT")
-    except OSError as error:
+        with weights_only():
+            network: nn.Module = models.get_model(name, weights=weights)
+    except Exception as error:  # of the disk, of the network, of a damaged file
+        reason = one_line(str(error), 200) or type(error).__name__
         raise UserError(
-            f"the pretrained weights of 'torchvision/{name}' could not be downloaded ({error}); "
+            f"the pretrained weights of 'torchvision/{name}' could not be had ({reason}); "
             "check the network connection or give a safetensors file of weights"
         ) from error
     if name in ("googlenet", "inception_v3"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, one_line
 
 Shape = tuple[int, int, int]
 
@@ -26,7 +26,8 @@ def create_from_function(name: str, *, classes: int | None, input_shape: Shape |
     ``in_channels``/``in_chans``) and only if it was asked for. What the function itself raises is passed on.
 
     Raises:
-        UserError: the module or function is not there, needs other arguments, or returns no nn.Module.
+        UserError: the module or function is not there, needs other arguments, is a network itself, or returns no
+            nn.Module.
     """
     module_name, _, function_name = name.partition(":")
     function = _find(module_name, function_name, name)
@@ -45,6 +46,8 @@ def _find(module_name: str, function_name: str, name: str) -> Any:
         # It stays there: the function may import more of the user's modules when it is called, or in a forward pass.
         sys.path.insert(0, here)
     importlib.invalidate_caches()
+    if "\0" in name or not all((*module_name.split("."), *function_name.split("."))):
+        raise UserError(f"{one_line(name, 80)!r} is no name of a function; write the model as package.module:function")
     try:
         target: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -63,6 +66,12 @@ def _find(module_name: str, function_name: str, name: str) -> Any:
         if inspect.ismodule(target):
             # Who trusts a module does not trust whatever else it happens to import.
             raise UserError(f"{part!r} of {name!r} is a module of its own; write the model as package.module:function")
+    if isinstance(target, nn.Module):
+        # It would be the same one, trained or not, however often it is asked for, and know no seed.
+        raise UserError(
+            f"{name!r} is a network, and not a function that makes one; write `def build(): return ...` and give "
+            f"{module_name}:build"
+        )
     if not callable(target):
         raise UserError(f"{name!r} is a {type(target).__name__}, not a function that returns a network")
     return target
@@ -71,7 +80,12 @@ def _find(module_name: str, function_name: str, name: str) -> Any:
 def _arguments(
     function: Any, name: str, classes: int | None, input_shape: Shape | None, pretrained: bool
 ) -> dict[str, Any]:
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{name!r} does not tell which arguments it takes; write a function of your own that returns the network"
+        ) from None
     known = {
         key
         for key, parameter in signature.parameters.items()

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
+from dnal.base.names import possible
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
@@ -24,7 +25,7 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     Raises:
         UserError: no such file, not a safetensors file, or the first tensor (in the network's order) that differs.
     """
-    path = Path(path)
+    path = possible(path, "path of the weights")
     with _opened(path) as file:
         _compare(network.state_dict(), _shapes(file), path)
         _give_memory(network)

@@ -86,7 +86,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
         "holds": None if not kept else all(kept),
         "cards": cards,
         "costs": [] if costs_chart is None else [costs_chart],
-        "figures": _figures(source),
+        "figures": _figures(source) if source.finished else [],
         "constraints": [
             (
                 c.bound,

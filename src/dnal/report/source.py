@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a finished run, which may be anybody's.
+"""What a report is made of: the files of a run, which may be anybody's. One that is not finished has its log.
 
 Nothing that the folder names is imported or run. What an older run did not write, or what is damaged, is missing from
 its report, and the report says so; only config.yaml and result.json must be whole.
@@ -6,8 +6,9 @@ its report, and the report says so; only config.yaml and result.json must be who
 
 from __future__ import annotations
 
-import json
 import math
+import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,14 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError
-from dnal.base.reading import REMEDY, content, ordinary
+from dnal.base.reading import REMEDY, content, ordinary, plain_json
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.details import Details, read_details
 from dnal.run.files import ARCHITECTURE, DETAILS, LOG, RESULT
+from dnal.run.limits import LARGEST, MOST_EPOCHS, MOST_NUMBERS, MOST_PHASES
 from dnal.run.loading import read_result
 
-LARGEST = 2**26
-"""Bytes of a log.jsonl or an architecture.json that are read."""
+LONGEST_LINE = 2**14
+"""Bytes of a line of log.jsonl."""
 
 Value = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -65,10 +67,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Source:
-    """A finished run.
+    """A run.
 
     Attributes:
         folder: as it was given. config, settings: config.yaml, what every run has and all of it.
+        result: without figures where the run is not ``finished``.
         log: empty where it cannot be read. architecture, details: None where they are missing.
         missing: a sentence for everything that cannot be shown.
     """
@@ -81,6 +84,7 @@ class Source:
     architecture: Architecture | None
     details: Details | None
     missing: list[str]
+    finished: bool = True
 
     @property
     def name(self) -> str:
@@ -102,10 +106,13 @@ def read_source(run: str | Path) -> Source:
     """The run in a folder.
 
     Raises:
-        UserError: no folder, no run, an unfinished one, or one whose config.yaml or result.json is damaged.
+        UserError: no folder, no run, or one whose config.yaml or result.json is damaged.
     """
     path = Path(run)
     config, document = read_config(path), read_yaml(path)
+    settings = document if isinstance(document, dict) else {}
+    if not os.path.lexists(path / RESULT):
+        return _unfinished(path, config, settings)
     try:
         result = Result.model_validate(read_result(path))
     except ValidationError:
@@ -119,7 +126,7 @@ def read_source(run: str | Path) -> Source:
     except UserError as error:
         missing.append(f"The curves are not shown: {error}")
     try:
-        ordinary(path / ARCHITECTURE, LARGEST)
+        ordinary(path / ARCHITECTURE, LARGEST[ARCHITECTURE])
         architecture = Architecture.load(path / ARCHITECTURE)
     except UserError as error:
         missing.append(f"The widths are not shown: {error}")
@@ -129,8 +136,28 @@ def read_source(run: str | Path) -> Source:
         old = not (path / DETAILS).exists()
         why = "this run was made by an older version, which did not write them down." if old else str(error)
         missing.append(f"MACs per layer, reasons of what stays, and classes are not shown: {why}")
-    settings = document if isinstance(document, dict) else {}
     return Source(path, config, settings, result, log, architecture, details, missing)
+
+
+def _unfinished(path: Path, config: Config, settings: dict[str, Any]) -> Source:
+    """A run that is under way, or was stopped or killed: what its log says, and no figures."""
+    missing: list[str] = []
+    log: list[Epoch] = []
+    try:
+        log = _log(path, torn=True) if os.path.lexists(path / LOG) else []
+    except UserError as error:
+        missing.append(f"The curves are not shown: {error}")
+    epochs = settings.get("epochs")
+    planned = sum(epochs) if isinstance(epochs, list) and all(type(number) is int for number in epochs) else None
+    reached = f"{len(log)}{'' if planned is None else f' of {planned}'} epochs are done"
+    phase = f", the last one of phase {log[-1].phase}" if log else ""
+    going_on = shlex.join(["dnal", "resume", str(path)])
+    missing.insert(
+        0, f"This run is not finished: {reached}{phase}. It has no figures yet; `{going_on}` goes on with it."
+    )
+    said = {key: value for key in ("budget", "method", "recipe") if isinstance(value := settings.get(key), str)}
+    result = Result.model_validate({"base": {}, "compact": {}, **said})
+    return Source(path, config, settings, result, log, None, None, missing, finished=False)
 
 
 def finite(value: float | None) -> float | None:
@@ -138,22 +165,41 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _log(path: Path) -> list[Epoch]:
+def _log(path: Path, *, torn: bool = False) -> list[Epoch]:
+    """The epochs of log.jsonl; ``torn``: a line at its end that was not written to its end counts for nothing."""
     wrong = UserError(f"'{path / LOG}' is not as a run writes it; {REMEDY}.")
     try:
-        lines = [json.loads(line) for line in content(path / LOG, LARGEST).decode().splitlines() if line]
-    except (ValueError, RecursionError) as error:
+        text = content(path / LOG, LARGEST[LOG]).decode(errors="ignore" if torn else "strict")
+        lines = (text[: text.rfind("\n") + 1] if torn else text).splitlines()
+        if len(lines) > MOST_EPOCHS:
+            raise UserError(f"'{path / LOG}' tells of {len(lines):,} epochs, and {MOST_EPOCHS:,} can be drawn.")
+        found = [_epoch(plain_json(line, finite=False)) for line in lines if len(line) <= LONGEST_LINE]
+    except ValueError as error:
         raise (error if isinstance(error, UserError) else wrong) from None
-    found = []
-    for line in lines:
-        if not isinstance(line, dict) or not isinstance(line.get("phase"), str) or type(line.get("epoch")) is not int:
-            raise wrong
-        numbers = {
-            name: float(value)
-            for name, value in line.items()
-            if type(value) in (int, float) and abs(value) < 1e300 and name != "epoch"
-        }
-        gates = line.get("gates")
-        counts = isinstance(gates, list) and len(gates) > 1 and all(type(n) is int and 0 <= n < 2**53 for n in gates)
-        found.append(Epoch(line["phase"], line["epoch"], numbers, gates if counts else None))
-    return found
+    if len(found) < len(lines) or None in found:
+        raise wrong
+    epochs = [epoch for epoch in found if epoch is not None]
+    if len({epoch.phase for epoch in epochs}) > MOST_PHASES:
+        raise UserError(f"'{path / LOG}' tells of more than {MOST_PHASES} phases, which no run has; {REMEDY}.")
+    return epochs
+
+
+def _epoch(line: Any) -> Epoch | None:
+    """What a line tells; None if it is not as a run writes it."""
+    if not isinstance(line, dict) or not isinstance(line.get("phase"), str) or type(line.get("epoch")) is not int:
+        return None
+    if len(line) > MOST_NUMBERS:
+        return None
+    numbers = {
+        name: float(value)
+        for name, value in line.items()
+        if type(value) in (int, float) and abs(value) < 1e300 and name != "epoch"
+    }
+    return Epoch(line["phase"], line["epoch"], numbers, _counts(line.get("gates")))
+
+
+def _counts(gates: Any) -> list[int] | None:
+    """How many gates were in each part, if that is told."""
+    if not isinstance(gates, list) or not 1 < len(gates) <= MOST_NUMBERS:
+        return None
+    return gates if all(type(n) is int and 0 <= n < 2**53 for n in gates) else None

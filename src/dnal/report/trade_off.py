@@ -18,11 +18,12 @@ SYMBOLS = ("diamond", "circle", "square", "triangle-up", "x")
 
 
 def trade_off_figures(sources: Sequence[Source]) -> list[Figure]:
-    """Accuracy against every cost that all runs know."""
-    if any(None in source.accuracy for source in sources):
+    """Accuracy against every cost that all runs know, as far as they are finished."""
+    numbered = [(number, source) for number, source in enumerate(sources, start=1) if source.finished]
+    if not numbered or any(None in source.accuracy for _, source in numbered):
         return []
-    common = [cost for cost in NAMES if all(cost in known_costs(source) for source in sources)]
-    return [_against(cost, sources) for cost in common]
+    common = [cost for cost in NAMES if all(cost in known_costs(source) for _, source in numbered)]
+    return [_against(cost, numbered) for cost in common]
 
 
 def family(source: Source) -> str:
@@ -31,11 +32,12 @@ def family(source: Source) -> str:
     return f"{source.config.model} on {source.config.data}, {how}"
 
 
-def _against(cost: str, sources: Sequence[Source]) -> Figure:
+def _against(cost: str, numbered: Sequence[tuple[int, Source]]) -> Figure:
+    sources = [source for _, source in numbered]
     families = list(dict.fromkeys(family(source) for source in sources))
     traces, rows = [], []
     for number, name in enumerate(families):
-        own = [(i, source) for i, source in enumerate(sources, start=1) if family(source) == name]
+        own = [(i, source) for i, source in numbered if family(source) == name]
         found = []
         for i, source in own:
             base, compact = known_costs(source)[cost]

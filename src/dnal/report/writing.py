@@ -1,4 +1,4 @@
-"""Writing the report of finished runs."""
+"""Writing the report of runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from dnal.run.files import REPORT
 
 
 def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
-    """Writes one HTML file about finished runs, which opens from the disk without a network.
+    """Writes one HTML file about runs, which opens from the disk without a network.
 
-    The folders may be anybody's: nothing that they name is imported or run.
+    Of a run that is not finished it shows how far it is and its curves, and no figures. The folders may be anybody's:
+    nothing that they name is imported or run.
 
     Args:
         runs: the folder of a run, or several.
@@ -25,7 +26,7 @@ def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
         The file.
 
     Raises:
-        UserError: no run, an unfinished or a damaged one; a file at ``out`` that is no report; a full disk.
+        UserError: no run, or a damaged one; a file at ``out`` that is no report; a full disk.
     """
     from dnal.report.page import page
     from dnal.report.source import read_source

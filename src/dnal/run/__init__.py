@@ -1,7 +1,8 @@
 """The Run: a folder that holds everything of one job, and needs no pickle.
 
-    config.yaml              what was asked for and what was decided automatically; written first
-    latency.json             the latency model, if the latency is bounded; before the first step too
+    lock                     held by the process that works here, as long as it does
+    latency.json             the latency model, if the latency is bounded; written before the first step
+    config.yaml              what was asked for and what was decided automatically; it makes a run of the folder
     log.jsonl                one line per epoch
     checkpoint.safetensors   the last good state, until the run is finished, and the one before it
     architecture.json        which channels stay

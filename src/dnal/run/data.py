@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from dnal import data as dnal_data
 from dnal.run.config import Config
+from dnal.run.limits import LARGEST_IMAGE
 
 
 def data_of(
     config: Config, *, data: str | None = None, root: str | Path | None = None, augment: bool = True
 ) -> dnal_data.Dataset:
-    """The data with which a run worked, normalised as they were there.
+    """The data with which a run worked, normalised as they were there. They are downloaded only where ``data`` or
+    ``root`` is given: a folder that may be anybody's asks for no download.
 
     Args:
         data: where the data are now, if they moved; None means as recorded.
@@ -30,4 +33,10 @@ def data_of(
         limit_train=config.limit_train,
         seed=config.seed,
         augment=augment,
+        download=data is not None or root is not None,
     )
+
+
+def batch_of(config: Config) -> int:
+    """How many images are measured at once: as many as a step had, or fewer, where these are large."""
+    return min(config.batch_size, max(1, LARGEST_IMAGE // math.prod(config.input)))

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dnal.base.errors import UserError
 from dnal.base.reading import REMEDY, content
 from dnal.run.files import DETAILS
+from dnal.run.limits import LARGEST, MOST_OBJECTS, MOST_VALUES
 from dnal.space.cost import Cost
 from dnal.space.explain import explained
 from dnal.space.roles import makers
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from dnal.learned import Learned
 
 FORMAT = 1
-LARGEST = 2**26
-"""Bytes of a details.json: room for two matrices of a thousand classes."""
 NAMED = 6
 """So many places are named where there are many."""
 
@@ -47,8 +46,8 @@ class Group(_Part):
     name: str
     width: Count
     left: Count
-    written_by: list[str]
-    read_by: list[str]
+    written_by: Annotated[list[str], Field(max_length=NAMED + 1)]
+    read_by: Annotated[list[str], Field(max_length=NAMED + 1)]
 
 
 class Side(_Part):
@@ -65,7 +64,7 @@ class Weight(_Part):
     """A parameter of a layer; its first dimensions, as far as they are channels: those that it makes or reads."""
 
     name: str
-    sides: list[Side]
+    sides: Annotated[list[Side], Field(max_length=2)]
 
 
 class Layer(_Part):
@@ -106,8 +105,15 @@ def details_of(learned: Learned, latency: LatencyModel | None = None) -> Details
 
 
 def written(details: Details) -> str:
-    """The text of details.json. No time, no path."""
-    return json.dumps(details.model_dump(mode="json", exclude_none=True), separators=(",", ":")) + "\n"
+    """The text of details.json. No time, no path.
+
+    Raises:
+        UserError: it would be longer than is read.
+    """
+    text = json.dumps(details.model_dump(mode="json", exclude_none=True), separators=(",", ":")) + "\n"
+    if len(text) > LARGEST[DETAILS] or not _few(text.encode()):
+        raise UserError(f"its {len(text):,} bytes are more than are read")
+    return text
 
 
 def read_details(run: Path) -> Details:
@@ -117,17 +123,25 @@ def read_details(run: Path) -> Details:
         UserError: there is none, or it is not as a run writes it.
     """
     path = run / DETAILS
-    text = content(path, LARGEST)
+    wrong = UserError(f"'{path}' is not as a run writes it; {REMEDY}.")
+    text = content(path, LARGEST[DETAILS])
+    if not _few(text):
+        raise wrong
     try:
         found = Details.model_validate_json(text)
     except (ValidationError, RecursionError):
-        raise UserError(f"'{path}' is not as a run writes it; {REMEDY}.") from None
+        raise wrong from None
     groups, classes = len(found.groups), found.classes
     sides = [side for layer in found.layers for weight in layer.weights for side in weight.sides]
     entries = [entry for matrix in found.confusion.values() for entry in matrix]
     if any(max(s.groups, default=-1) >= groups for s in sides) or any(max(e[:2]) >= classes for e in entries):
         raise UserError(f"'{path}' speaks of groups or classes that it does not have; {REMEDY}.")
     return found
+
+
+def _few(text: bytes) -> bool:
+    """Whether a document has no more values than may be taken into memory."""
+    return text.count(b",") <= MOST_VALUES and text.count(b"{") <= MOST_OBJECTS
 
 
 def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 
 from dnal import data as dnal_data
 from dnal.run.config import read_config
-from dnal.run.data import data_of
+from dnal.run.data import batch_of, data_of
 from dnal.run.files import RESULT
 from dnal.run.loading import base_network, load, read_result
 from dnal.space.space import macs
@@ -23,7 +23,8 @@ def evaluate(
     """Recomputes a run's figures from its saved network, and compares them with result.json.
 
     Of the base network only what its name tells is recomputed (MACs and parameters); its weights are not kept. The data
-    are read from where the run says, wherever that is.
+    are read from where the run says, wherever that is. They are downloaded only where ``data`` or ``root`` is given: a
+    folder that may be anybody's asks for no download.
 
     Args:
         run: the folder.
@@ -45,16 +46,16 @@ def evaluate(
     from dnal.train.evaluate import accuracy
 
     config, result = read_config(run), read_result(run)
-    network, base = load(run, trust=trust), base_network(config, trust=trust)
+    network, base = load(run, trust=trust), base_network(run, config, trust=trust)
     dataset = data_of(config, data=data, root=root)
-    test = dnal_data.loaders(dataset, config.batch_size, workers=min(config.workers, os.cpu_count() or 1)).test
+    test = dnal_data.loaders(dataset, batch_of(config), workers=min(config.workers, os.cpu_count() or 1)).test
     device = fabric_of("32-true").device  # where `learn` measured
     example = torch.zeros(1, *config.input, device=device)
     network.to(device)
     deployment = Deployment.of(config.deploy_batch, config.backend)
     (compact,) = deployment.figures([network], example, result["compact"])
     found: dict[str, Any] = {
-        "base": {"macs": macs(base, example.cpu()), "params": params(base)},
+        "base": {"macs": macs(base, example.to(next(base.parameters(), example.cpu()).device)), "params": params(base)},
         "compact": {**compact, "accuracy": accuracy(network, test)},
     }
     # Another device or library version may round two nearly equal logits the other way: one image, never many.

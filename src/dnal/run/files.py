@@ -9,6 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnal.base.atomic import write_bytes
+from dnal.base.claim import LOCK as LOCK
 from dnal.base.tensors import apart
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.train.checkpoint import BEFORE as BEFORE
@@ -26,11 +27,13 @@ SHAPE = "shape.txt"
 DETAILS = "details.json"
 RESULT = "result.json"
 REPORT = "report.html"
+TRADE_OFF = "trade_off.json"
+"""In the folder of a trade-off, until all its runs are begun."""
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 """Made from a finished run when somebody asks; they go with it when another takes its place."""
 FILES = (
     CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS, LOGGERS,
-    RESULT,
+    RESULT, LOCK,
 )  # fmt: skip
 FOLDERS = (BOARD,)
 

@@ -2,12 +2,13 @@
 
 Loading imports and runs nothing that the folder names, opens no file outside it, and takes no more memory than the
 file of tensors has bytes for: the network is built without memory, cut, and held against the tensors' shapes first.
+A list of shapes has no tensors: the network of one takes what its lines tell of, and only when all of them fit.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,24 @@ from torch import nn
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError, one_line
-from dnal.base.reading import REMEDY, content, ordinary
+from dnal.base.names import possible
+from dnal.base.reading import REMEDY, ordinary, plain_json, text_of
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
+from dnal.run.limits import LARGEST, SPARE_TEXT, TIMES_TEXT
 from dnal.run.manifest import verify
-from dnal.run.shape import built, read_shape
+from dnal.run.shape import Model, Shape, built, cut, numbers_of, read_shape
 from dnal.space.bake import plain
 from dnal.space.remove import Kept, removed
 
 SPARE = 2**26
 """Bytes that loading may take in any case for values that no file holds (position tables), and ..."""
 TIMES = 4
-"""... for each byte of model.safetensors; a file of text may be as many times as large, beside a little."""
-SPARE_TEXT = 2**22
-LARGEST_IMAGE = 2**28
-"""Numbers in one image."""
+"""... for each byte of model.safetensors, or of the tensors that a list of shapes tells of."""
+SPARE_BASE = 2**30
+"""The same for the network before removal, which is counted without memory."""
 LEAST_DIMENSION = 1024
 """So many classes or channels are believed of any run."""
-LARGEST_RESULT = 2**20
 LONGEST = 600
 
 
@@ -56,7 +57,7 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
         UserError: no folder, no run, an unfinished one, damaged files or such that do not fit each other (naming the
             first tensor), or a model that is nobody's who is trusted.
     """
-    path = Path(run)
+    path = possible(run, "path of the run")
     try:
         return _of_shapes(path, network, trust) if path.is_file() else _loaded(path, network, trust)
     except UserError as error:
@@ -72,9 +73,9 @@ def read_result(run: str | Path) -> dict[str, Any]:
     path = Path(run)
     read_config(path)
     check_finished(path, RESULT)
-    try:
-        result = json.loads(content(path / RESULT, LARGEST_RESULT))
-    except (ValueError, RecursionError) as error:
+    try:  # a metric may have said NaN
+        result = plain_json(text_of(path / RESULT, LARGEST[RESULT]), finite=False)
+    except ValueError as error:
         if isinstance(error, UserError):
             raise
         result = None
@@ -83,16 +84,26 @@ def read_result(run: str | Path) -> dict[str, Any]:
     return result
 
 
-def base_network(config: Config, *, trust: Sequence[str] = ()) -> nn.Module:
-    """The network of a run before removal, with new weights.
+def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) -> nn.Module:
+    """The network of a run before removal, for counting: without memory, except for a user's function.
 
     Raises:
-        UserError: as :func:`dnal.models.create`, or a model that is nobody's who is trusted.
+        UserError: as :func:`dnal.models.create`; a model that is nobody's who is trusted, or one that is too large to
+            come from such a file.
     """
     check_trust(config.model, trust)
-    # The fresh weights are overwritten or not looked at; the user's random state is not theirs to move.
+    # The fresh weights are not looked at; the user's random state is not theirs to move.
     with torch.random.fork_rng(devices=[]):
-        return models.create(config.model, classes=config.classes, input_shape=config.input)
+        if models.names_code(config.model):
+            return models.create(config.model, classes=config.classes, input_shape=config.input)
+        network = models.outline(config.model, classes=config.classes, input_shape=config.input)
+    needed, allowed = models.memory_of(network), SPARE_BASE + TIMES * ordinary(Path(run) / MODEL)
+    if needed > allowed:  # counting it takes time
+        raise UserError(
+            f"the run's model '{config.model}' would take {needed:,} bytes, more than the {allowed:,} that are "
+            f"believed of a network from which '{Path(run) / MODEL}' was made; {REMEDY}."
+        )
+    return network
 
 
 def check_trust(model: str, trust: Sequence[str]) -> None:
@@ -123,15 +134,19 @@ def check_finished(path: Path, *names: str) -> None:
         UserError: naming the first.
     """
     for name in names:
-        if not os.path.lexists(path / name):
-            raise UserError(f"the run '{path}' is not finished: it has no {name}; run `dnal learn` again.")
+        if os.path.lexists(path / name):
+            continue
+        if os.path.lexists(path / RESULT):  # which is written last
+            raise UserError(f"the run '{path}' has no {name}, which a finished run has; {REMEDY}.")
+        going_on = shlex.join(["dnal", "resume", str(path)])
+        raise UserError(f"the run '{path}' is not finished: it has no {name}; `{going_on}` goes on with it.")
 
 
 def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:
     if not os.path.lexists(path / CONFIG):
         read_yaml(path)  # says so
     check_finished(path, ARCHITECTURE, MODEL, MANIFEST)
-    ordinary(path / ARCHITECTURE, SPARE_TEXT + TIMES * ordinary(path / MODEL))
+    ordinary(path / ARCHITECTURE, SPARE_TEXT + TIMES_TEXT * ordinary(path / MODEL))
     verify(path)
     config = read_config(path)
     if network is None:
@@ -151,20 +166,34 @@ def _of_shapes(path: Path, network: nn.Module | None, trust: Sequence[str]) -> n
             raise UserError(f"'{path}' names no model; give the network before removal as network=.")
         name, classes, images = shape.model
         check_trust(name, trust)
+        if not models.names_code(name):
+            _check_told(shape, shape.model, path)
         network = models.create(name, classes=classes, input_shape=images)
     return built(shape, network)
+
+
+def _check_told(shape: Shape, model: Model, path: Path) -> None:
+    """Refuses shapes of another network, and a network much larger than its shapes tell of, before it takes memory."""
+    network = models.outline(model.name, classes=model.classes, input_shape=model.input_shape)
+    needed = models.memory_of(network)
+    _bake(network, shape.plain, SPARE)
+    cut(shape._replace(plain=[]), network)
+    allowed = SPARE + TIMES * 4 * numbers_of(shape)
+    if needed > allowed:
+        raise UserError(
+            f"'{model.name}' takes {needed:,} bytes, more than the {allowed:,} that shapes such as those in '{path}' "
+            "may ask for; build the network yourself and give it as network=."
+        )
 
 
 def _base(config: Config, path: Path) -> nn.Module:
     """The network before removal: without memory, but for a user's function, which is trusted by now."""
     largest = max((size for shape in models.tensor_shapes(path / MODEL).values() for size in shape), default=0)
-    channels, height, width = config.input
+    channels = config.input[0]
     # Classes and the channels of the input never leave, so they are dimensions of tensors in the file.
     for what, size in (("classes", config.classes), ("channels", channels)):
         if size > max(largest, LEAST_DIMENSION):
             raise UserError(f"'{path / CONFIG}' tells of {size} {what}, but no tensor of {MODEL} is as wide; {REMEDY}.")
-    if channels * height * width > LARGEST_IMAGE:
-        raise UserError(f"'{path / CONFIG}' tells of images of {channels},{height},{width}; {REMEDY}.")
     if models.names_code(config.model):
         with torch.random.fork_rng(devices=[]):
             return models.create(config.model, classes=config.classes, input_shape=config.input)
@@ -195,7 +224,10 @@ def _compact(network: nn.Module, architecture: Architecture, allowed: int) -> nn
 def _bake(network: nn.Module, paths: Sequence[str], allowed: int) -> None:
     """Makes the layers at ``paths`` plain, in place, one after the other: each has memory for that moment only."""
     for path in paths:
-        layer = network.get_submodule(path)
+        try:
+            layer = network.get_submodule(path)
+        except AttributeError:
+            raise UserError(f"the architecture belongs to another network: no module '{path}'.") from None
         parameters = list(layer.named_parameters(recurse=False))
         needed = sum(parameter.nbytes for _, parameter in parameters)
         if needed > allowed:

@@ -19,12 +19,11 @@ from dnal.base.errors import UserError
 from dnal.base.reading import REMEDY, content, opened, ordinary
 from dnal.base.tensors import raw
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL
+from dnal.run.limits import LARGEST, MOST_ENTRIES
 
 FORMAT = 1
 SEALED = (CONFIG, ARCHITECTURE, MODEL)
 """What loading reads. result.json is not among it: `dnal eval` holds it against the network itself."""
-LARGEST = 2**24
-"""Bytes of a manifest: room for a hundred thousand tensors."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -72,11 +71,14 @@ def read_manifest(run: Path) -> Manifest:
         UserError: it is none, or not as it was written.
     """
     path = run / MANIFEST
-    text = content(path, LARGEST)
+    wrong = UserError(f"'{path}' is not a run's manifest; {REMEDY}.")
+    text = content(path, LARGEST[MANIFEST])
+    if text.count(b",") > MOST_ENTRIES + 100:  # a tensor each, and the rest
+        raise wrong
     try:
         found = Manifest.model_validate_json(text)
-    except ValidationError:
-        raise UserError(f"'{path}' is not a run's manifest; {REMEDY}.") from None
+    except (ValidationError, RecursionError):
+        raise wrong from None
     files = found.model_dump(exclude_none=True)["files"]
     if set(files) != set(SEALED) or written(files).encode() != text:
         raise UserError(f"'{path}' is not as the run wrote it; {REMEDY}.")

@@ -11,12 +11,15 @@ from pydantic import ConfigDict, Field
 
 import dnal
 from dnal.base.errors import UserError
-from dnal.run.config import Config, Size, read_yaml, validated
+from dnal.run.config import Config, Size, Text, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
 from dnal.train.listener import Listener
 
 Epochs = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+MOST_THREADS = 2**10
+"""More of them end torch itself."""
 
 PLACE = ("dnal", "torch", "device", "processes")
 """What belongs to the machine and its software, not to the job."""
@@ -27,13 +30,13 @@ class Recorded(Config):
 
     model_config = ConfigDict(extra="forbid")
 
-    budget: str | None
-    method: str
+    budget: Text | None
+    method: Text
     init: Literal["trained", "fresh"]
     recipe: Literal["budget", "paper"]
     epochs: Annotated[list[Epochs], Field(min_length=3, max_length=3)]
     lr: Rate
-    rates: list[Rate]
+    rates: Annotated[list[Rate], Field(max_length=3)]
     lambda_: Annotated[float, Field(ge=0)] | None = Field(alias="lambda")
     base_is_trained: bool
     distil: bool
@@ -41,12 +44,13 @@ class Recorded(Config):
     least: int | float
     multiple: Size
     depth: bool
-    precision: str
+    precision: Text
     memory_format: Literal["channels_last", "contiguous"]
-    threads: Size
-    device: str
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)]
+    device: Text
     processes: Size
-    input_shape: list[Size]
+    input_shape: Annotated[list[Size], Field(max_length=8)]
+    code: str | None = None
     variables: int
     branches: int
 
@@ -79,7 +83,9 @@ class Differences(Listener):
 
     def start(self, settings: dict[str, Any]) -> None:
         now = {"dnal": dnal.__version__, "torch": str(torch.__version__), **settings}
-        keys = tuple(self._recorded) if self._everything else PLACE
+        keys = [
+            key for key in (self._recorded if self._everything else PLACE) if key != "code"
+        ]  # a resumed job says it
         other = [
             f"{key} {now[key]} instead of {self._recorded[key]}"
             for key in keys

@@ -24,6 +24,8 @@ Only how many channels stay is told, not which: a network without weights has no
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -35,9 +37,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from dnal.architecture import Architecture
+from dnal.architecture import LONGEST, Architecture
 from dnal.base.errors import UserError
 from dnal.base.reading import content
+from dnal.run.files import SHAPE
+from dnal.run.limits import LARGEST, LARGEST_IMAGE, MOST_CLASSES, MOST_ENTRIES
 from dnal.space.bake import baked
 from dnal.space.bypass import Bypass, Replacement
 from dnal.space.remove import Kept, removed
@@ -46,10 +50,8 @@ from dnal.space.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.tensors import named_tensors
 
 HEAD = "dnal shape 1"
-LARGEST = 2**24
-"""Bytes of a shape.txt."""
-MOST_CLASSES, LARGEST_IMAGE = 2**16, 2**22
-"""So many classes, and numbers in an image, are believed of a file that may be anybody's."""
+SMALL_IMAGE = 2**19
+"""Numbers in an image on which a network is run that is known from a text only."""
 
 _PATH = r"[\w.~%-]+"
 _MODEL = re.compile(r"model (\S+), (\d{1,9}) classes, images (\d{1,9}(?:x\d{1,9}){2})")
@@ -60,7 +62,7 @@ _NUMBER = re.compile(
     r" (multiples of )?(-?\d{1,18}) -> (-?\d{1,18})"
 )
 _LAYER = re.compile(rf"({_PATH}): (.+)")
-_SIZES = r"\d{1,18}(?:x\d{1,18})*"
+_SIZES = r"\d{1,18}(?:x\d{1,18}){0,63}"
 _TENSORS = re.compile(rf"({_PATH}(?: {_PATH})*) = ({_SIZES})(?: of ({_SIZES}))?")
 
 
@@ -132,26 +134,53 @@ def read_shape(path: str | Path) -> Shape:
     """
     path = Path(path)
     try:
-        first, *lines = content(path, LARGEST).decode().splitlines() or [""]
+        first, *lines = content(path, LARGEST[SHAPE]).decode().splitlines() or [""]
     except UnicodeDecodeError:
         first, lines = "", []
     if first.partition("#")[0].strip() != HEAD:
         raise UserError(f"'{path}' is no list of shapes: its first line is not '{HEAD}'.")
     shape = Shape(None, [], [], [], {})
+    gone: set[str] = set()
     for number, line in enumerate(lines, start=2):
         text = line.partition("#")[0].strip()
         if not text:
             continue
         try:
             shape = _with_line(shape, text)
+            if len(shape.closed) > len(gone):
+                gone.add(shape.closed[-1].path)
+                if len(shape.closed) > len(gone):  # each would stand for the other
+                    raise ValueError(f"'{shape.closed[-1].path}' is gone already")
+            if len(shape.closed) + len(shape.plain) + len(shape.numbers) + len(shape.tensors) > MOST_ENTRIES:
+                raise ValueError(f"no network has more than {MOST_ENTRIES:,} tensors and changes")
         except ValueError as error:
             reason = str(error) or "it is no line of a list of shapes"
             raise UserError(f"line {number} of '{path}', '{text[:80]}', cannot be read: {reason}.") from None
     return shape
 
 
+def numbers_of(shape: Shape) -> int:
+    """Numbers in the tensors of the network before removal, as far as the lines tell of them."""
+    return sum(math.prod(whole) for _, whole in shape.tensors.values())
+
+
 def built(shape: Shape, network: nn.Module) -> nn.Module:
     """The network of a shape: a copy of the whole ``network``, cut to it, with the first of its weights.
+
+    Raises:
+        UserError: the shape is of another network, or its sizes do not fit each other.
+    """
+    small = cut(shape, network)
+    if shape.model is not None:
+        try:
+            _run(small, shape.model)
+        except Exception as error:  # shapes that nobody's method found may ask anything of the network's modules
+            raise _misfit(error) from error
+    return small
+
+
+def cut(shape: Shape, network: nn.Module) -> nn.Module:
+    """The same, of a network that may be without memory, and without trying whether it runs.
 
     Raises:
         UserError: the shape is of another network, or its sizes do not fit each other.
@@ -177,15 +206,16 @@ def built(shape: Shape, network: nn.Module) -> nn.Module:
             for dim, (size, full) in enumerate(zip(left, whole, strict=True))
         )
     try:
-        small = removed(network, kept)
-        if shape.model is not None:
-            _run(small, shape.model)
+        return removed(network, kept)
     except UserError:
         raise
-    except Exception as error:  # shapes that nobody's method found may ask anything of the network's modules
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"the sizes do not fit each other, the network does not run with them: {reason}.") from error
-    return small
+    except Exception as error:
+        raise _misfit(error) from error
+
+
+def _misfit(error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(f"the sizes do not fit each other, the network does not run with them: {reason}.")
 
 
 def _first(module: nn.Module, name: str, dim: int, size: int, whole: int) -> Tensor:
@@ -201,7 +231,16 @@ def _first(module: nn.Module, name: str, dim: int, size: int, whole: int) -> Ten
 
 
 def _run(network: nn.Module, model: Model) -> None:
-    """One forward pass that leaves the network as it is."""
+    """One forward pass that leaves the network as it is: without memory, since the size of the image is the file's;
+    with it only where the network cannot run so, and the image is small."""
+    try:
+        with torch.device("meta"), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            copy.deepcopy(network).to("meta").eval()(torch.zeros(1, *model.input_shape))
+    except Exception:  # either the sizes do not fit each other, or it reckons with numbers in a tensor
+        if math.prod(model.input_shape) > SMALL_IMAGE:
+            raise
+    else:
+        return
     modes = {module: module.training for module in network.modules()}
     try:
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
@@ -314,6 +353,8 @@ def _quoted(path: str) -> str:
 
 
 def _unquoted(path: str) -> str:
+    if len(path) > LONGEST:
+        raise ValueError(f"a name has at most {LONGEST:,} characters")
     return "" if path == "." else unquote(path)
 
 

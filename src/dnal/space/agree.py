@@ -16,10 +16,12 @@ from torch.utils._pytree import tree_map_only
 
 from dnal.space.bake import baked
 from dnal.space.example import Draw, Example, made
+from dnal.space.fast_path import may_take_it
 from dnal.space.inputs import cloned
-from dnal.space.probe import HALF, close
+from dnal.space.probe import HALF, agree_where_sure
 from dnal.space.remove import Kept, zeroed
 from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
+from dnal.space.selections import Recorded, all_close, repeats
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
 
@@ -64,6 +66,8 @@ def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -
             compared = True
             if not _agree(network, small, both, kept, inputs, reference):
                 return False
+            if may_take_it(network) and not _agree_as_run(network, small, kept, inputs):
+                return False
     if not compared:
         raise Unusable(complaints[0])
     return True
@@ -84,26 +88,59 @@ Pair = tuple[nn.Module, nn.Module]
 
 
 def _agree(network: nn.Module, small: nn.Module, both: Pair, kept: Kept, inputs: Any, reference: list[Tensor]) -> bool:
-    """A difference in single precision may be rounding (in a network that amplifies it, in TF32); double precision
-    decides."""
+    """A difference in single precision may be rounding (in a network that amplifies it, in TF32), or another choice
+    among detections that are nearly equal; double precision decides, with the same choices made."""
     if _same(reference, both[1], inputs, torch.float32):
         return True
     double = _copies(network, small, kept, torch.float64)
-    try:
-        reference = _outputs(double[0], kept, inputs, torch.float64)
-    except Exception as error:  # a network that insists on single precision
-        logger.debug("the network does not run in double precision: %s", error)
-        return False
-    return _same(reference, double[1], inputs, torch.float64)
+    for (original, twin), dtype in ((both, torch.float32), (double, torch.float64)):
+        recorded = Recorded()
+        try:
+            with recorded:
+                reference = _outputs(original, kept, inputs, dtype)
+        except Exception as error:  # a network that insists on single precision
+            logger.debug("the network does not run in double precision: %s", error)
+            return False
+        if dtype == torch.float64 and _same(reference, twin, inputs, dtype):
+            return True
+        if _same(reference, twin, inputs, dtype, recorded):
+            return True
+    return False
 
 
-def _same(reference: list[Tensor], small: nn.Module, inputs: Any, dtype: torch.dtype) -> bool:
+def _agree_as_run(network: nn.Module, small: nn.Module, kept: Kept, inputs: Any) -> bool:
+    """The same where torch takes its fast path, wherever that gives the original's usual results."""
+    for dtype in (torch.float32, torch.float64):
+        original, compact = _copies(network, small, kept, dtype)
+        try:
+            usual = _outputs(original, kept, inputs, dtype)
+            reference = _outputs(original, kept, inputs, dtype, fast_path=True)
+        except Exception as error:  # the original itself does not run in this way
+            logger.debug("the network does not take torch's fast path: %s", error)
+            return dtype == torch.float32
+        try:
+            result = _outputs(compact, None, inputs, dtype, fast_path=True)
+        except Exception as error:  # the original ran
+            logger.debug("the compact network fails on torch's fast path: %s", error)
+            return False
+        if agree_where_sure(usual, reference, result):
+            return True
+    return False
+
+
+def _same(
+    reference: list[Tensor], small: nn.Module, inputs: Any, dtype: torch.dtype, recorded: Recorded | None = None
+) -> bool:
+    def run() -> list[Tensor]:
+        return _outputs(small, None, inputs, dtype)
+
     try:
-        result = _outputs(small, None, inputs, dtype)
+        if recorded is not None:
+            return repeats(reference, recorded.selections, run)
+        return all_close(reference, run())
     except Exception as error:  # the original ran
         logger.debug("the compact network fails: %s", error)
         return False
-    return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
 
 
 def _copies(network: nn.Module, small: nn.Module, kept: Kept, dtype: torch.dtype) -> Pair:
@@ -119,7 +156,9 @@ def _copies(network: nn.Module, small: nn.Module, kept: Kept, dtype: torch.dtype
     return pair
 
 
-def _outputs(network: nn.Module, kept: Kept | None, inputs: Any, dtype: torch.dtype) -> list[Tensor]:
+def _outputs(
+    network: nn.Module, kept: Kept | None, inputs: Any, dtype: torch.dtype, *, fast_path: bool = False
+) -> list[Tensor]:
     """The outputs; with ``kept`` those of the network whose closed slices are zero."""
     wide = dtype == torch.float64
 
@@ -127,7 +166,7 @@ def _outputs(network: nn.Module, kept: Kept | None, inputs: Any, dtype: torch.dt
         return tensor.to(dtype) if tensor.is_floating_point() and (wide or tensor.dtype in HALF) else tensor
 
     inputs = tree_map_only(Tensor, widened, cloned(inputs))
-    with evaluating(network):
+    with evaluating(network, fast_path=fast_path):
         torch.manual_seed(1)  # a network may draw numbers, the same ones in both
         if kept is None:
             return held_tensors(call(network, inputs))

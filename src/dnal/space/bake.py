@@ -6,7 +6,6 @@ the weight it has computed. Making it plain does not change what the network com
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -16,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
 from dnal.base.errors import UserError
+from dnal.space.copying import deep_copy
 
 logger = logging.getLogger(__name__)
 
@@ -136,10 +137,27 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool((one - other).abs().max() <= CLOSE * one.abs().max())
 
 
+def normed(module: nn.Module, name: str = "weight") -> bool:
+    """Whether a tensor of a module is computed by torch's weight norm, as a length times a direction, and by nothing
+    else: such a layer loses channels as it stands."""
+    if not parametrize.is_parametrized(module, name):
+        return False
+    steps = module.parametrizations[name]  # type: ignore[index]
+    return [type(step).__qualname__ for step in steps] == ["_WeightNorm"]
+
+
+DIRECTION, LENGTH = "original1", "original0"
+
+
 def remedy(layer: nn.Module) -> str | None:
     """The call after which a layer whose weight torch's own utilities compute is a plain one; None for others."""
+    if normed(layer):
+        return None
     if parametrize.is_parametrized(layer, "weight"):
         return "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+    for hook in layer._forward_pre_hooks.values():
+        if isinstance(hook, BasePruningMethod):
+            return f"torch.nn.utils.prune.remove(layer, '{hook._tensor_name}')"
     hooks = [type(hook) for hook in layer._forward_pre_hooks.values()]
     for kind, name in ((WeightNorm, "remove_weight_norm"), (SpectralNorm, "remove_spectral_norm")):
         if kind in hooks:
@@ -160,7 +178,7 @@ def baked(network: nn.Module, paths: Iterable[str]) -> nn.Module:
     Raises:
         UserError: if a path is no layer that computes its weight.
     """
-    twin = copy.deepcopy(network)
+    twin = deep_copy(network)
     for path in paths:
         try:
             module = twin.get_submodule(path)

@@ -91,11 +91,13 @@ def candidates(trace: Trace, edges: Collection[str] = (), *, depth: bool = True)
         if not places:
             continue
         ways = [w for w in (graph.whole_module(index, region), graph.inner_modules(index, region)) if w]
-        name = graph.name(region, ways)
-        bypasses = [Bypass(name, tuple(sorted(places)), way) for way in ways]
+        named = [(graph.name(region, ways), way) for way in ways]
+        apart = graph.on_the_way(index, region)
+        named += [(graph.name(region, [apart]), apart)] if apart else []
+        bypasses = [Bypass(name, tuple(sorted(places)), way) for name, way in named]
         bypasses = [b for b in bypasses if graph.own(b, region)]
         if bypasses:
-            found.append(Candidate(name, bypasses))
+            found.append(Candidate(bypasses[0].name, bypasses))
     return found
 
 
@@ -260,6 +262,39 @@ class _Graph:
             Replacement(child, "zero" if n == 0 else "first", results=0 if n == 0 else self.trace.results_of[child])
             for n, child in enumerate(children)
         )
+
+    def on_the_way(self, end: int, region: _Region) -> tuple[Replacement, ...] | None:
+        """The modules, wherever they stand, through which the input of the block reaches the sum in the branch pass it
+        on, and the last of them gives zeros. What comes in from the side (an embedding of time) still runs."""
+        others = [given for given in self.operations[end].inputs if given.number != region.term.number]
+        reached = {given.number for given in others}.union(*(self.enters(self.region(o, end)) for o in others))
+        on_way: set[int] = set()
+        for i in sorted(region.operations):
+            if any(given.number in reached for given in self.operations[i].inputs):
+                on_way.add(i)
+                reached |= {made.number for made in self.operations[i].outputs}
+        paths = self._private(region.operations, on_way)
+        last = next((path for path in reversed(paths) if not self.trace.results_of.get(path)), None)
+        if last is None:
+            return None
+        return tuple(
+            Replacement(path, "zero" if path == last else "first", results=self.trace.results_of.get(path, 0))
+            for path in paths
+        )
+
+    def _private(self, region: frozenset[int], wanted: set[int]) -> list[str]:
+        """The largest modules that run in a region alone, once, and do some of the ``wanted`` operations; in the order
+        in which they run."""
+        running: dict[str, set[int]] = {}
+        for i in self.working:
+            parts = self.operations[i].path.split(".") if self.operations[i].path else []
+            for depth in range(1, len(parts) + 1):
+                running.setdefault(".".join(parts[:depth]), set()).add(i)
+        fitting = [
+            path for path, own in running.items() if own <= region and own & wanted and self.trace.calls_of[path] == 1
+        ]
+        largest = [p for p in fitting if not any(p != other and within(p, other) for other in fitting)]
+        return sorted(largest, key=lambda path: min(running[path]))
 
     def name(self, region: _Region, ways: Sequence[tuple[Replacement, ...]]) -> str:
         """The module that goes as a whole, or that with the branch's first product."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.space.edge import MixedEdge
+from dnal.space.unscriptable import refuse_scripting
 
 
 def within(path: str, module: str) -> bool:
@@ -17,21 +18,33 @@ def within(path: str, module: str) -> bool:
     return path == module or path.startswith(f"{module}.")
 
 
-class Zero(nn.Module):
-    """Zeros like its first argument, in new memory."""
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The first argument, which may have been given by name."""
+    return args[0] if args else next(iter(kwargs.values()))
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return torch.zeros_like(x)
+
+class Zero(nn.Module):
+    """Zeros like its first argument, in new memory. Like :class:`First` it has the settings of the module in whose
+    place it stands, and None for each of its tensors: code that runs a module may ask it (torch's encoder asks its
+    attention for ``batch_first``)."""
+
+    __prepare_scriptable__ = refuse_scripting
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return torch.zeros_like(_first(args, kwargs))
 
 
 class First(nn.Module):
     """Its first argument; with ``results`` > 0 as the first of so many results, the others None."""
 
+    __prepare_scriptable__ = refuse_scripting
+
     def __init__(self, results: int = 0) -> None:
         super().__init__()
         self.results = results
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        x = _first(args, kwargs)
         return (x, *[None] * (self.results - 1)) if self.results else x
 
     def extra_repr(self) -> str:
@@ -55,6 +68,9 @@ KINDS = ("chain", "zero", "first", "absent")
 HELPERS = ("zero", "first")
 """Those that put a class of dnal there."""
 
+SETTINGS = (bool, int, float, str, tuple, type(None))
+"""The attributes of a module that its place keeps."""
+
 
 class Bypass(NamedTuple):
     """How a network runs without a branch.
@@ -74,14 +90,35 @@ class Bypass(NamedTuple):
         return False
 
 
+class Gone:
+    """What goes with several bypasses: a path is looked for by the modules around it, however many there are."""
+
+    def __init__(self, bypasses: Iterable[Bypass]) -> None:
+        self._at: dict[str, list[tuple[int, frozenset[str]]]] = {}
+        for number, one in enumerate(bypasses):
+            for path, _, children, _ in one.modules:
+                self._at.setdefault(path, []).append((number, frozenset(children)))
+
+    def removers(self, path: str) -> Iterator[int]:
+        """The numbers of the bypasses that remove the module or tensor at ``path``."""
+        outer, child = path, ""
+        while outer:
+            for number, children in self._at.get(outer, ()):
+                if child not in children:
+                    yield number
+            outer, _, child = outer.rpartition(".")
+
+
 def outermost(bypasses: Iterable[Bypass]) -> list[Bypass]:
     """Without those whose modules are gone already with another one's."""
     bypasses = list(bypasses)
-    return [
-        one
-        for one in bypasses
-        if not any(o is not one and all(o.removes(r.path) for r in one.modules) for o in bypasses)
-    ]
+    gone = Gone(bypasses)
+
+    def remains(number: int, one: Bypass) -> bool:
+        others = [set(gone.removers(r.path)) - {number} for r in one.modules]
+        return bool(others) and not set.intersection(*others)
+
+    return [one for number, one in enumerate(bypasses) if remains(number, one)]
 
 
 def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
@@ -105,7 +142,7 @@ def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
             if replacement.kind == "absent":
                 edges.add(_without(network, parent, name))
                 continue
-            made = _made(replacement, kept)
+            made = _made(replacement, kept, module)
             made.training = module.training
             setattr(network.get_submodule(parent), name, made)
 
@@ -130,11 +167,15 @@ def _without(network: nn.Module, parent: str, name: str) -> str:
     return edge
 
 
-def _made(replacement: Replacement, kept: list[nn.Module]) -> nn.Module:
-    if replacement.kind == "zero":
-        return Zero()
-    if replacement.kind == "first":
-        return First(replacement.results)
+def _made(replacement: Replacement, kept: list[nn.Module], original: nn.Module) -> nn.Module:
+    if replacement.kind in HELPERS:
+        made = Zero() if replacement.kind == "zero" else First(replacement.results)
+        for name, value in vars(original).items():
+            if name not in vars(made) and isinstance(value, SETTINGS):
+                setattr(made, name, value)
+        for name in (*original._parameters, *original._buffers):
+            made.register_parameter(name, None)
+        return made
     _leave_alone(kept)
     if not kept:
         return nn.Identity()

@@ -22,6 +22,9 @@ and {"value": a plain constant}."""
 LARGEST = 2**28
 """Numbers in one tensor of an example; a file that asks for more is not believed."""
 
+DIMENSIONS = 64
+"""As many as a tensor of torch has."""
+
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -83,7 +86,7 @@ def parsed(document: Any) -> Example:
 
 def _tensor(document: dict[str, Any]) -> Example:
     shape, dtype = document.get("shape"), document.get("dtype")
-    sizes = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    sizes = isinstance(shape, list) and len(shape) <= DIMENSIONS and all(type(n) is int and n >= 0 for n in shape)
     if not sizes or math.prod(shape or []) > LARGEST or dtype not in DTYPES:
         raise UserError("its example inputs hold a tensor without a shape or type that can be made.")
     extra = set(document) - {"shape", "dtype"}

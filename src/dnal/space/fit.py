@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.repair import Rewrites
-from dnal.space.sizes import Argument, Attribute, Seen, SizeRule, agreed
+from dnal.space.sizes import Argument, Attribute, Seen, SizeRule, agreed, numbers
 
 Target = tuple[str, Any]
 Trial = Callable[[Sequence[SizeRule]], set[Target] | None]
@@ -46,10 +46,12 @@ def fit(
     needed = trial([*accepted, *rules]) if accepted or rules else set()
     if not needed:
         return accepted if needed is not None else [*accepted, *rules]
-    candidates = _attributes(network, [r for r in rules if (r.path, r.target) in needed], variables)
-    kinds = sorted({_kind(network, rule) for rule in candidates})
-    for chosen in [kinds, *([kind] for kind in kinds)] if kinds else []:
-        more = [rule for rule in candidates if _kind(network, rule) in chosen]
+    done = {(rule.path, rule.target) for rule in accepted}
+    candidates = attributes(network, [r for r in rules if (r.path, r.target) in needed], variables)
+    candidates = [rule for rule in candidates if (rule.path, rule.target) not in done]
+    kinds = sorted({kind(network, rule) for rule in candidates})
+    for chosen in [kinds, *([one] for one in kinds)] if kinds else []:
+        more = [rule for rule in candidates if kind(network, rule) in chosen]
         left = trial([*accepted, *more, *rules])
         if left is not None and left < needed:
             accepted, needed = [*accepted, *more], left
@@ -58,7 +60,14 @@ def fit(
     if not needed:
         return accepted
     paths = {path for path, _ in needed}
-    general = [rule for rule in agreed(elsewhere()) if rule.path in paths]
+    calls = {(path, _any_call(target)) for path, target in needed}
+    pinned = {(rule.path, _any_call(rule.target)) for rule in rules if rule.pinned}
+    general = [
+        replace(rule, pinned=(rule.path, _any_call(rule.target)) in pinned and not rule.multiple)
+        for rule in agreed(elsewhere())
+        # A multiple of what an attribute has made right already would be taken for one that is wrong still.
+        if rule.path in paths and (not rule.multiple or (rule.path, _any_call(rule.target)) in calls)
+    ]
     needed = trial([*accepted, *general])
     if needed is None:
         return [*accepted, *general]
@@ -72,7 +81,8 @@ def _any_call(target: Attribute | Argument) -> Attribute | Argument:
     return target._replace(which=-1) if isinstance(target, Argument) else target
 
 
-def _kind(network: nn.Module, rule: SizeRule) -> tuple[str, str]:
+def kind(network: nn.Module, rule: SizeRule) -> tuple[str, str]:
+    """What attributes are tried together: those of one class and name."""
     return type(network.get_submodule(rule.path)).__qualname__, rule.target[0]
 
 
@@ -83,7 +93,7 @@ def _draws(variables: int) -> list[Tensor]:
     return [torch.rand(variables, generator=generator) < share for share in (0.2, 0.35, 0.5, 0.65, 0.8) * 5]
 
 
-def _attributes(network: nn.Module, needed: Sequence[SizeRule], variables: int) -> list[SizeRule]:
+def attributes(network: nn.Module, needed: Sequence[SizeRule], variables: int) -> list[SizeRule]:
     """For every needed rule the attributes of its module that have its number; where two rules give a number different
     meanings, none."""
     masks = _draws(variables)
@@ -91,12 +101,12 @@ def _attributes(network: nn.Module, needed: Sequence[SizeRule], variables: int) 
     for rule in needed:
         module = network.get_submodule(rule.path)
         for name, value in vars(module).items():
-            if name == "training" or name.startswith("__"):
+            if name in ("training", "rewritten_sizes") or name.startswith("__"):
                 continue
-            items = list(enumerate(value)) if type(value) in (list, tuple) else [(-1, value)]
-            for item, held in items:
-                other_piece = item >= 0 and isinstance(rule.target, Argument) and rule.target.position != item
-                if type(held) is int and held == rule.old and rule.sign > 0 and not other_piece:
+            plain = type(value) in (list, tuple) and all(type(item) is int for item in value)
+            for item, held in [(-1, value)] if type(value) is int else enumerate(numbers(value)):
+                other_piece = plain and isinstance(rule.target, Argument) and rule.target.position != item
+                if held == rule.old and rule.sign > 0 and not other_piece:
                     key = (rule.path, name, item)
                     candidate = replace(rule, target=Attribute(name, item))
                     other = found.get(key, candidate)

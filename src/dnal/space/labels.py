@@ -9,10 +9,14 @@ end, so the order of the trace does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+SHARED = "what may leave (heads) shares it"
+"""The reason of channels of a table, or of keys and values, that all heads use."""
 
 
 class Ledger:
@@ -24,6 +28,8 @@ class Ledger:
         self._ties: list[tuple[Tensor, Tensor]] = []  # not yet in _root
         self._frozen: list[tuple[Tensor, str]] = []
         self._better: list[tuple[Tensor, str]] = []  # reasons of what may be frozen
+        # Not yet settled: labels, those of what varies along fewer dimensions, and along which it does not.
+        self._shared: list[tuple[Tensor, Tensor, tuple[int, ...]]] = []
 
     def fresh(self, count: int) -> Tensor:
         """``count`` consecutive labels nobody owns yet, as an int64 tensor of shape (count,)."""
@@ -41,18 +47,41 @@ class Ledger:
         if labels is not None and labels.numel():
             self._frozen.append((compressed(labels).unique(), reason))
 
+    def pair(self, one: Tensor, two: Tensor) -> None:
+        """The labels of two values that meet elementwise, of equal shape, leave together. Where one of them varies
+        along more dimensions (the channels of all heads beside a table for one), :meth:`settle_shared` decides."""
+        ones, twos = set(signature(one)), set(signature(two))
+        if ones < twos:
+            self._shared.append((two, one, tuple(twos - ones)))
+        elif twos < ones:
+            self._shared.append((one, two, tuple(ones - twos)))
+        else:
+            self.tie(one, two)
+
+    def settle_shared(self) -> None:
+        """Decides, by the ties so far, what :meth:`pair` left open: where whole heads leave, what they share stays;
+        where the same channels of every head leave, it loses them too."""
+        pending, self._shared = self._shared, []
+        for fine, coarse, apart in pending:
+            root = self.roots()[fine]
+            if all(bool((root == root.narrow(d, 0, 1)).all()) for d in apart):
+                self.tie(fine, coarse)
+            else:
+                self.freeze(coarse, SHARED)
+
     def explain(self, labels: Tensor | None, reason: str) -> None:
         """The reason to report where ``labels`` are frozen for any; freezes nothing."""
         if labels is not None and labels.numel():
             self._better.append((compressed(labels).unique(), reason))
 
-    def written(self) -> tuple[int, int]:
-        """How many ties and freezes are written down, for :meth:`forget`."""
-        return len(self._ties), len(self._frozen)
+    def written(self) -> tuple[int, int, int]:
+        """How many ties, freezes and open questions are written down, for :meth:`forget`."""
+        return len(self._ties), len(self._frozen), len(self._shared)
 
-    def forget(self, written: tuple[int, int]) -> None:
+    def forget(self, written: tuple[int, int, int]) -> None:
         """Leaves out what was written down since, if nobody has asked for classes in between."""
-        del self._ties[written[0] :], self._frozen[written[1] :]
+        ties, frozen, shared = written
+        del self._ties[ties:], self._frozen[frozen:], self._shared[shared:]
 
     def roots(self) -> Tensor:
         """The class of every label under the ties so far: its smallest member, shape (size,)."""
@@ -74,6 +103,12 @@ class Ledger:
             self._ties = []
         self._root = root
         return root
+
+    def owned(self, first: int) -> Callable[[Tensor], Tensor]:
+        """A function that replaces the labels from ``first`` on by the smallest ones that they are tied to so far;
+        settles nothing."""
+        root = copy.copy(self).roots()
+        return lambda labels: torch.where(labels < first, labels, root[labels])
 
     def solve(self) -> tuple[Tensor, dict[int, str]]:
         """Returns the class of every label (see :meth:`roots`) and, for frozen classes, the reason."""
@@ -107,6 +142,25 @@ def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
     return layer
 
 
+def rows(layers: Sequence[Tensor], dim: int) -> Tensor | None:
+    """The labels along a dimension, a row for each index, shape (size, any), or None; as many columns as the
+    layer has entries along its other dimensions."""
+    for layer in layers:
+        dims = signature(layer)
+        if dim in dims:
+            return core(layer, dims).movedim(dims.index(dim), 0).reshape(layer.size(dim), -1)
+    return None
+
+
+def per_index(rows: Tensor) -> Tensor | None:
+    """One variable for each index, of the variables in its row, -1 = fixed. A dimension whose indices all hold the same
+    variables (the positions beside heads that leave) keeps its size, None; an index that holds a fixed channel
+    stays."""
+    if bool((rows < 0).all()) or (rows.size(1) > 1 and bool((rows == rows[:1]).all())):
+        return None
+    return torch.where((rows < 0).any(1), -1, rows[:, 0])
+
+
 def compressed(layer: Tensor) -> Tensor:
     """The same labels with stride 0 along every dimension where they are constant."""
     if layer.numel() == 0:
@@ -131,7 +185,8 @@ def carried(layer: Tensor, shape: Sequence[int], touched: Sequence[int]) -> Tens
 
 
 def matched(ledger: Ledger, layers: Sequence[Tensor]) -> list[Tensor]:
-    """Layers of equal shape that meet elementwise: those that share a dimension are tied, the finest one stays."""
+    """Layers of equal shape that meet elementwise: those that share a dimension are tied, or, where one varies along
+    more of them (the channels of all heads, beside a table for one head), shared; the finest one stays."""
     result: list[Tensor] = []
     for layer in layers:
         varying = set(signature(layer))
@@ -140,7 +195,7 @@ def matched(ledger: Ledger, layers: Sequence[Tensor]) -> list[Tensor]:
             other_varying = set(signature(other))
             if varying & other_varying:
                 dims = sorted(varying | other_varying)
-                ledger.tie(core(layer, dims), core(other, dims))
+                ledger.pair(core(layer, dims), core(other, dims))
                 if other_varying < varying and not kept:
                     result[position] = layer
                 kept = kept or other_varying <= varying or varying <= other_varying

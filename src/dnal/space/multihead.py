@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnal.space.unscriptable import refuse_scripting
+
 
 class _FewerHeads(nn.MultiheadAttention):
     """The heads that are left, each of the original width ``head_dim``."""
@@ -125,7 +127,8 @@ _MADE: dict[type[nn.Module], type[nn.Module]] = {}
 def _adapted(kind: type[nn.Module]) -> type[nn.Module]:
     if kind not in _MADE:
         bases = (_FewerHeads, kind) if kind is nn.MultiheadAttention else (kind, _FewerHeads)
-        members = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce_ex__": _reduce, "original": kind}
+        members: dict[str, Any] = {"__module__": kind.__module__, "__doc__": kind.__doc__, "original": kind}
+        members |= {"__reduce_ex__": _reduce, "__prepare_scriptable__": refuse_scripting}
         _MADE[kind] = type(kind.__name__, bases, members)
     return _MADE[kind]
 

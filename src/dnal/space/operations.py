@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from dnal.space.labels import core, signature
+from dnal.space.labels import per_index, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +50,16 @@ class Operation:
 
 def operand(number: int, tensor: Tensor, layers: Sequence[Tensor], parameter: str | None) -> Operand:
     """What is known of a tensor while tracing: its sides are labels, a row for each index, shape (size, any)."""
-    sides: list[Tensor | None] = [None] * tensor.dim()
-    for layer in layers:
-        dims = signature(layer)
-        for d in dims:
-            if sides[d] is None:
-                sides[d] = core(layer, dims).movedim(dims.index(d), 0).reshape(layer.size(d), -1)
-    return Operand(number, tuple(tensor.shape), tuple(sides), tensor.element_size(), parameter)
+    sides = tuple(rows(layers, d) for d in range(tensor.dim()))
+    return Operand(number, tuple(tensor.shape), sides, tensor.element_size(), parameter)
 
 
 def with_variables(operations: Sequence[Operation], of_label: Tensor) -> list[Operation]:
     """The same operations with the variables of the labels in their sides."""
 
     def settled(known: Operand) -> Operand:
-        return replace(known, sides=tuple(None if rows is None else _ids(of_label[rows]) for rows in known.sides))
+        return replace(known, sides=tuple(None if side is None else per_index(of_label[side]) for side in known.sides))
 
     return [
         replace(o, inputs=tuple(map(settled, o.inputs)), outputs=tuple(map(settled, o.outputs))) for o in operations
     ]
-
-
-def _ids(rows: Tensor) -> Tensor | None:
-    """One variable per index. A dimension whose indices all hold the same variables (the positions beside heads that
-    leave) keeps its size; an index that holds a fixed channel stays."""
-    if bool((rows < 0).all()) or (rows.size(1) > 1 and bool((rows == rows[:1]).all())):
-        return None
-    return torch.where((rows < 0).any(1), -1, rows[:, 0])

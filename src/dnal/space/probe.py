@@ -19,19 +19,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from dnal.space.bypass import Bypass
+from dnal.space.fast_path import may_take_it
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
+from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)
-
-TOLERANCE = 1e-4
-"""Largest allowed difference, relative to the largest output."""
 
 REMEMBERED = 4
 """Outputs with zeroed slices that are kept, since the same channels are tried with several corrections."""
@@ -44,6 +43,7 @@ class Probe:
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self._references: dict[int, list[Tensor]] = {}
+        self._selects = True  # as far as is known
         with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
             twin = randomised(network)
@@ -109,6 +109,21 @@ class Probe:
             trains = runs_in_training(copied(self.network), self.inputs) is None
         return self._failing(runs, len(groups)) if trains else []
 
+    def failing_as_run(
+        self,
+        sources: Sources,
+        sizes: Sequence[SizeRule],
+        groups: Sequence[Tensor],
+        off: Sequence[Tensor],
+        variables: int,
+    ) -> list[int]:
+        """The groups from which removing the variables ``off`` is not exact where torch takes its fast path."""
+
+        def exact(chosen: Sequence[int]) -> bool:
+            return self._exact_as_run(kept_indices(sources, _open_without(off, chosen, variables), sizes))
+
+        return self._failing(exact, len(groups)) if may_take_it(self.network) else []
+
     def failing_bypasses(
         self, sources: Sources, sizes: Sequence[SizeRule], bypasses: Sequence[Bypass], open_variables: Tensor
     ) -> list[int]:
@@ -117,10 +132,11 @@ class Probe:
 
         def exact(chosen: Sequence[int]) -> bool:
             kept = kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen])
-            if not self._exact(kept):
+            if not self._exact(kept) or (fast and not self._exact_as_run(kept)):
                 return False
             return not trains or runs_in_training(removed(self.network, kept), self.inputs, gradients=True) is None
 
+        fast = may_take_it(self.network)
         # A candidate that is gone, and zeros, are nothing to write into.
         passing = any(replacement.kind in ("chain", "first") for one in bypasses for replacement in one.modules)
         with comparable(self.inputs):
@@ -171,14 +187,51 @@ class Probe:
             reference = self._reference(kept)
             try:
                 small = removed(self.network, kept)
-                torch.manual_seed(1)  # a network may draw numbers, the same ones in both passes
-                result = held_tensors(call(small, cloned(self.inputs)))
+                result = self._run(small)
                 if used is not None:
                     used |= used_rewrites(small)
+                return all_close(reference, result) or self._repeats(kept, small)
             except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
                 logger.debug("a probe failed: %s", error)
                 return False
-        return len(reference) == len(result) and all(close(a, b) for a, b in zip(reference, result, strict=True))
+
+    def _run(self, network: Callable[..., Any]) -> list[Tensor]:
+        torch.manual_seed(1)  # a network may draw numbers, the same ones in every pass
+        return held_tensors(call(network, cloned(self.inputs)))
+
+    def _repeats(self, kept: Kept, small: nn.Module) -> bool:
+        """Whether the compact network is exact where it makes the same choices among detections."""
+        if not self._selects:
+            return False
+        recorded = Recorded()
+        with recorded:
+            reference = self._zeroed(kept)
+        self._selects = bool(recorded.selections)
+        return repeats(reference, recorded.selections, lambda: self._run(small))
+
+    def _zeroed(self, kept: Kept) -> list[Tensor]:
+        zero = zeroed(self.network, kept)
+        places = slots(self.network, zero)
+        return self._run(lambda *a, **k: call_with(self.network, zero, places, a, k))
+
+    def _exact_as_run(self, kept: Kept) -> bool:
+        """The same where torch takes its fast path, as far as that gives the original's own results: where it leaves
+        out what is padding, the two may differ."""
+        with evaluating(self.network):
+            usual = self._reference(kept)
+        with evaluating(self.network, fast_path=True):
+            try:
+                reference = self._zeroed(kept)
+            except Exception as error:  # the original itself does not run in this way
+                logger.debug("the network does not take torch's fast path: %s", error)
+                return True
+            try:
+                torch.manual_seed(1)
+                result = held_tensors(call(removed(self.network, kept), cloned(self.inputs)))
+            except Exception as error:  # whatever code that asks a module for what it no longer has raises
+                logger.debug("a probe failed on torch's fast path: %s", error)
+                return False
+        return agree_where_sure(usual, reference, result)
 
     def _reference(self, kept: Kept) -> list[Tensor]:
         """The outputs with zeroed slices; those of the latest channels asked for are remembered."""
@@ -189,13 +242,10 @@ class Probe:
             )
         )
         if key not in self._references:
-            zero = zeroed(self.network, kept)
-            places = slots(self.network, zero)
-            torch.manual_seed(1)
-            out = call(lambda *a, **k: call_with(self.network, zero, places, a, k), cloned(self.inputs))
+            outputs = self._zeroed(kept)
             while len(self._references) >= REMEMBERED:
                 del self._references[next(iter(self._references))]
-            self._references[key] = held_tensors(out)
+            self._references[key] = outputs
         return self._references[key]
 
 
@@ -223,24 +273,31 @@ def all_but_one(groups: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _bisect(exact: Callable[[Sequence[int]], bool], failing: Sequence[int]) -> list[int]:
-    """The members of a failing set that fail alone; the whole set where only their combination fails."""
+    """Members of a failing set without which the others do not fail: those of a half that fails, else those of the
+    second half that fail beside the first."""
     if len(failing) == 1:
         return list(failing)
-    halves = failing[: len(failing) // 2], failing[len(failing) // 2 :]
-    culprits = [g for half in halves if not exact(half) for g in _bisect(exact, half)]
-    return culprits or list(failing)
+    first, second = failing[: len(failing) // 2], failing[len(failing) // 2 :]
+    culprits = [] if exact(first) else _bisect(exact, first)
+    left = [g for g in first if g not in culprits]
+    if exact([*left, *second]):
+        return culprits
+    return culprits + _bisect(lambda chosen: exact([*left, *chosen]), second)
 
 
-def close(reference: Tensor, result: Tensor) -> bool:
-    """max|difference| <= 1e-4 * max|reference|, for equal shapes; NaN is never close. Half precision: 8 units in the
-    last place."""
-    if reference.shape != result.shape:
+def agree_where_sure(usual: Sequence[Tensor], reference: Sequence[Tensor], result: Sequence[Tensor]) -> bool:
+    """:func:`close` for each reference and result, where the reference is as usual."""
+    if not len(usual) == len(reference) == len(result):
         return False
-    if not reference.is_floating_point():
-        return bool(torch.equal(reference, result))
-    tolerance = max(TOLERANCE, 8 * torch.finfo(reference.dtype).eps)  # coarse only where the network insists on it
-    bound = tolerance * reference.abs().amax() if reference.numel() else reference.new_zeros(())
-    return bool(((reference - result).abs() <= bound).all())
+    for one, other, made in zip(usual, reference, result, strict=True):
+        if one.shape != other.shape or other.shape != made.shape:
+            return False
+        sure = one == other
+        if one.is_floating_point() and one.numel():
+            sure |= (one - other).abs() <= TOLERANCE * one.abs().amax()
+        if not close(other.masked_fill(~sure, 0), made.masked_fill(~sure, 0)):
+            return False
+    return True
 
 
 def randomised(network: nn.Module) -> nn.Module:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from dnal.space.bake import baked
-from dnal.space.bypass import Bypass, bypass
+from dnal.space.bake import DIRECTION, LENGTH, baked, normed
+from dnal.space.bypass import Bypass, Gone, bypass
+from dnal.space.copying import deep_copy
+from dnal.space.fast_path import leave_it
 from dnal.space.multihead import fewer_heads
 from dnal.space.repair import repair
 from dnal.space.sizes import Change, SizeRule, changes
@@ -35,10 +37,11 @@ class Kept(dict[str, tuple[Tensor | None, ...]]):
         self.sizes = list(sizes)
         self.baked = list(baked)
         self.bypasses = list(bypasses)
+        self._gone = Gone(self.bypasses)
 
     def removes(self, path: str) -> bool:
         """Whether the module or tensor at ``path`` goes with a branch."""
-        return any(one.removes(path) for one in self.bypasses)
+        return any(True for _ in self._gone.removers(path))
 
     def left(self, name: str, shape: Sequence[int]) -> tuple[int, ...]:
         """The sizes of tensor ``name`` after removal, whose sizes are ``shape`` before; zeros where it goes with a
@@ -91,15 +94,17 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
         if isinstance(tensor, nn.Parameter):
             piece = nn.Parameter(piece, requires_grad=tensor.requires_grad)
         smaller[id(tensor)] = piece
-    small = copy.deepcopy(network, dict(smaller))
+    small = deep_copy(network, dict(smaller))
     for path, module in small.named_modules():
-        _correct_sizes(module, kept.get(f"{path}.weight" if path else "weight"))
+        weight = f"parametrizations.weight.{DIRECTION}" if normed(module) else "weight"
+        _correct_sizes(module, kept.get(f"{path}.{weight}" if path else weight))
     repair(small, kept.sizes)
     small.train()  # modules that cache tensors drop them on a change of mode
     small.train(network.training)
     for ours, original in zip(small.modules(), network.modules(), strict=True):
         ours.training = original.training
     bypass(small, kept.bypasses)
+    leave_it(small)
     return small
 
 
@@ -107,16 +112,19 @@ def _correct_sizes(module: nn.Module, kept_of_weight: tuple[Tensor | None, ...] 
     for kind, correct in SIZES.items():
         if isinstance(module, kind):
             correct(module, kept_of_weight)
+    for known in type(module).__mro__:
+        if f"{known.__module__}.{known.__qualname__}" in SIZES_ELSEWHERE:
+            SIZES_ELSEWHERE[f"{known.__module__}.{known.__qualname__}"](module, kept_of_weight)
 
 
-def _convolution(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
-    assert isinstance(module, _ConvNd)
+def _convolution(module: Any, kept: tuple[Tensor | None, ...] | None) -> None:
+    transposed = isinstance(module, _ConvTransposeNd)
     channels = kept[0] if kept is not None else None  # the outputs, of a transposed one the inputs
     if channels is not None and module.groups > 1:
-        before = module.in_channels if module.transposed else module.out_channels
+        before = module.in_channels if transposed else module.out_channels
         module.groups = int((channels.cpu() // (before // module.groups)).unique().numel())
     into, out_of = (module.weight.size(0), module.weight.size(1) * module.groups)
-    if module.transposed:
+    if transposed:
         into, out_of = module.weight.size(1) * module.groups, module.weight.size(0)
     module.out_channels, module.in_channels = into, out_of
 
@@ -148,7 +156,12 @@ def _group_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> No
 
 def _recurrent(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, nn.RNNBase)
-    module.input_size = module.get_parameter("weight_ih_l0").size(1)  # its forward compares with that
+    names = ("ih", "hh", "hr") if module.proj_size else ("ih", "hh")
+    shape = {name: getattr(module, f"weight_{name}_l0").shape for name in names}
+    module.input_size = shape["ih"][1]
+    module.hidden_size = shape.get("hr", shape["hh"])[1]
+    module.proj_size = shape["hr"][0] if module.proj_size else 0
+    module.flatten_parameters()  # on a GPU they are one block of memory
 
 
 def _recurrent_cell(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
@@ -174,6 +187,21 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
 }
 """Which remembered sizes a kind of module has: to add one, write a function of (module, kept indices of its weight)."""
 
+SIZES_ELSEWHERE: dict[str, Callable[[Any, tuple[Tensor | None, ...] | None], None]] = {
+    "torchvision.ops.deform_conv.DeformConv2d": _convolution,
+}
+"""The same for classes of packages that take seconds to import."""
+
+
+def _length_of(network: nn.Module, name: str) -> Tensor | None:
+    """The lengths that the directions of weight norm are scaled by. Where a length is zero its direction stays: one of
+    zeros would be no direction, and the weight no number."""
+    path, _, last = name.rpartition(".")
+    layer, _, of = path.rpartition(".parametrizations.")
+    if last != DIRECTION or not of or not normed(network.get_submodule(layer), of):
+        return None
+    return network.get_parameter(f"{path}.{LENGTH}")
+
 
 def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
     """The network's parameters with every slice of a closed channel, and what scales a closed branch, set to zero
@@ -185,8 +213,9 @@ def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
     silent = {place for one in kept.bypasses for place in one.places}
     for name, parameter in network.named_parameters():
         value = parameter.detach()
+        scale = _length_of(network, name)
         for dim, indices in enumerate(kept.get(name, ())):
-            if indices is not None:
+            if indices is not None and (scale is None or scale.size(dim) == 1):
                 mask = torch.zeros(value.size(dim), dtype=value.dtype)
                 mask[indices.cpu()] = 1
                 value = value * mask.to(value.device).view([-1 if d == dim else 1 for d in range(value.dim())])

@@ -30,12 +30,14 @@ def written_places(trace: Trace, readers: Iterable[Place]) -> list[Place]:
     for name, dims in trace.owners.items():
         if id(dims) in multiplied:
             places = [(name, dim) for dim, own in enumerate(dims) if own is not None]
-            found += [place for place in places if place not in reads] or places
+            found += [p for p in places if p not in reads and trace.lengths.get(p) not in reads] or places
     return sorted(found)
 
 
 def unread_places(trace: Trace, of_label: Tensor, sources: Sources, readers: Iterable[Place]) -> list[Place]:
-    """The parameter dimensions of the variables that no parameter reads, or that also meet another value unread."""
+    """The parameter dimensions of the variables that no parameter reads, or that also meet another value unread; and
+    the dimensions over which a norm runs that the weight is divided by."""
+    readers = set(readers)
     unread = torch.ones(int(of_label.max()) + 2 if of_label.numel() else 1, dtype=torch.bool)
     for name, dim in readers:
         ids = sources[name][dim]
@@ -44,9 +46,13 @@ def unread_places(trace: Trace, of_label: Tensor, sources: Sources, readers: Ite
     for labels in trace.contracted:
         unread[of_label[labels]] = True
     unread[-1] = False  # answers for source -1
+    directions = {name for name, _ in trace.lengths}
     found = []
     for name in trace.parameters:
-        found += [(name, d) for d, ids in enumerate(sources[name]) if ids is not None and bool(unread[ids].any())]
+        for dim, ids in enumerate(sources[name]):
+            place = (name, dim)
+            if ids is not None and place not in trace.lengths and (name in directions or bool(unread[ids].any())):
+                found.append(place)
     return found
 
 

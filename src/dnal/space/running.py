@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+import io
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from dnal.base.errors import UserError
 from dnal.space.bake import remedy
+from dnal.space.copying import deep_copy
 from dnal.space.inputs import Inputs, at_batch, batch_size, cloned
 from dnal.space.tensors import held_tensors
 
@@ -31,19 +33,29 @@ def call(network: Callable[..., Any], inputs: Inputs) -> Any:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in eval mode without gradients; each module's own mode is restored afterwards."""
+def evaluating(network: nn.Module, *, fast_path: bool = False) -> Iterator[None]:
+    """The network in eval mode without gradients; each module's own mode is restored afterwards. ``fast_path``: as the
+    user runs it; otherwise without torch's fused attention, one operation that no rule could look into."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is one fused operation that no rule could look into
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled and fast_path)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quiet(network):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+        torch.backends.mha.set_fastpath_enabled(enabled)
+        network.train(modes[network])  # some exchange their code, such as torchvision's feature extractors
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def quiet(network: nn.Module) -> Iterator[None]:
+    """A graph of torch.fx prints what it raises, which may be meant to be tried only."""
+    graphs = any(isinstance(module, GraphModule) for module in network.modules())
+    with redirect_stderr(io.StringIO()) if graphs else nullcontext():
+        yield
 
 
 def runs_in_training(network: nn.Module, inputs: Inputs, *, gradients: bool = False) -> Exception | None:
@@ -53,7 +65,7 @@ def runs_in_training(network: nn.Module, inputs: Inputs, *, gradients: bool = Fa
     if batch_size(inputs) == 1:  # batch norm over one position refuses a single example
         inputs = at_batch(inputs, 2)
     try:
-        with torch.set_grad_enabled(gradients):
+        with torch.set_grad_enabled(gradients), quiet(network):
             outputs = call(network.train(), cloned(inputs))
             sums = [out.float().sum() for out in held_tensors(outputs) if out.requires_grad] if gradients else []
             if sums:
@@ -110,13 +122,18 @@ def check_changeable(network: nn.Module) -> None:
     """Refuses networks of which no smaller copy can be made, or not yet.
 
     Raises:
-        UserError: on wrappers, compiled and scripted modules and lazy parameters, saying what to pass.
+        UserError: on wrappers, compiled, scripted and exported modules and lazy parameters, saying what to pass.
     """
     for module in network.modules():
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             raise UserError(f"unwrap the network first: pass the .module of the {type(module).__name__}.")
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError("TorchScript networks cannot be changed; pass the network from before torch.jit.")
+        if isinstance(module, GraphModule) and "eval" in vars(module):
+            raise UserError(
+                "what torch.export returns has neither training nor eval mode; pass the network from before it, and "
+                "export the one that comes out."
+            )
         if isinstance(getattr(module, "_orig_mod", None), nn.Module):  # asking for its class would import the compiler
             raise UserError(
                 "what torch.compile returns runs code made for the sizes it has; pass the network from before it, and "
@@ -135,13 +152,14 @@ def copied(network: nn.Module) -> nn.Module:
     """
     check_changeable(network)
     try:
-        return copy.deepcopy(network)
+        return deep_copy(network)
     except Exception as error:  # whatever the user's own objects raise
         for path, module in network.named_modules():
-            weight = vars(module).get("weight")  # in the place of a parameter, with a gradient
-            if isinstance(weight, Tensor) and not weight.is_leaf and remedy(module) is not None:
+            held = [name for name, x in vars(module).items() if isinstance(x, Tensor) and not x.is_leaf]
+            call = remedy(module) if held else None  # in the place of a parameter, with a gradient
+            if call is not None:
                 raise UserError(
-                    f"the network cannot be copied as long as '{path}' computes its weight; call {remedy(module)} "
-                    "first, for every layer that does."
+                    f"the network cannot be copied as long as '{path}' computes its {held[0]}; call {call} first, for "
+                    "every layer that does."
                 ) from error
         raise UserError(f"the network cannot be copied (copy.deepcopy: {error}).") from error

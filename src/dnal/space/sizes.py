@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +21,41 @@ from torch.utils.hooks import RemovableHandle
 from dnal.space.bake import PLAIN, computes_its_weight
 from dnal.space.labels import core, signature
 
-SIZED = {"view", "reshape", "expand", "unflatten", "split", "split_with_sizes", "narrow", "__getitem__"}
+if TYPE_CHECKING:
+    from dnal.space.graphs import Graphs
+
+MAKERS = {"zeros", "new_zeros"}
+"""Those that make a tensor of the size that they are given."""
+
+SIZED = {
+    *("view", "reshape", "expand", "repeat", "repeat_interleave", "unflatten"),
+    *("split", "split_with_sizes", "narrow", "__getitem__", "__setitem__", *MAKERS),
+}
 """The functions whose numbers are sizes of their result or places in their source."""
 
 
+PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__"}
+"""Those whose numbers are places in their source, or lengths of parts of it."""
+
+
+def function_name(function: Any) -> str:
+    """By which a function is known: that of an operation of ATen ("view.default") without its overload."""
+    known_by = function.overloadpacket if isinstance(function, torch._ops.OpOverload) else function
+    return getattr(known_by, "__name__", "")  # no more than torch.compile follows: a repaired network asks as it runs
+
+
+def sized(name: str, args: tuple[Any, ...]) -> int | None:
+    """How many arguments stand before the numbers of a call (the tensor that it is called on); None if it has none."""
+    if name not in SIZED:
+        return None
+    if args and isinstance(args[0], Tensor):
+        return 1
+    return 0 if name in MAKERS else None
+
+
 class Attribute(NamedTuple):
-    """A number that a module remembers: ``item`` of a list, or -1 for the attribute itself."""
+    """A number that a module remembers: the ``item``-th in a list, tuple or dict, or -1 for the attribute itself. In a
+    graph of torch.fx, the ``item``-th number in the arguments of the node of this name, without the first argument."""
 
     name: str
     item: int
@@ -43,7 +73,7 @@ class Argument(NamedTuple):
 
 class Change(NamedTuple):
     """A number that is another one in the compact network. ``multiple``: it comes in multiples of ``old`` (a batch of
-    heads)."""
+    heads). Where ``old`` is ``new``, it is this one whatever the code computes from the sizes that are left."""
 
     path: str
     target: Attribute | Argument
@@ -57,7 +87,8 @@ class SizeRule:
     """A number in the code of module ``path`` and the channels it counts.
 
     ``channels``: labels, later variable ids, shape (old, any); a row stays if one of its variables does. ``sign``: -1
-    where the code counts from the end.
+    where the code counts from the end. ``pinned``: the code computes it from other sizes, and it is the count of its
+    channels whatever comes out there.
     """
 
     path: str
@@ -65,6 +96,7 @@ class SizeRule:
     channels: Tensor
     sign: int = 1
     multiple: bool = False
+    pinned: bool = False
 
     @property
     def old(self) -> int:
@@ -109,9 +141,17 @@ class Seen:
     numbers: tuple[int, ...]
     rules: tuple[SizeRule, ...] = ()
 
+    def with_labels(self, function: Callable[[Tensor], Tensor]) -> Seen:
+        """The same with other labels."""
+        return replace(self, rules=tuple(replace(rule, channels=function(rule.channels)) for rule in self.rules))
+
     def with_variables(self, of_label: Tensor) -> Seen:
         """The same in terms of variables."""
         return replace(self, rules=tuple(with_variables(self.rules, of_label)))
+
+    def renamed(self, names: Tensor) -> Seen:
+        """The same with other labels for its channels, ``names`` by label."""
+        return replace(self, rules=tuple(replace(rule, channels=names[rule.channels]) for rule in self.rules))
 
     def rule(self, position: int) -> SizeRule | None:
         """What the number at ``position`` counts."""
@@ -135,8 +175,8 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
         for position in range(length):
             rows = [[call.rule(position) for call in run] for run in runs.values()]
             columns = [[row[which] for row in rows if which < len(row)] for which in range(max(map(len, rows)))]
-            merged = [_one(column) for column in columns]
-            every = _one([rule for row in rows for rule in row])
+            merged = [_one(function, column) for column in columns]
+            every = _one(function, [rule for row in rows for rule in row])
             whole = all(rule is not None or not any(column) for rule, column in zip(merged, columns, strict=True))
             more = len({len(row) for row in rows}) > 1  # a loop over positions: other inputs may have more yet
             # a multiple may be anything else elsewhere
@@ -148,9 +188,11 @@ def agreed(calls: Iterable[Seen]) -> list[SizeRule]:
     return found
 
 
-def _one(rules: Sequence[SizeRule | None]) -> SizeRule | None:
-    """The rule that all of these are, for one repeat of its channels; None where two differ or one is missing."""
-    single = [rule.per_repeat() for rule in rules if rule is not None]
+def _one(function: str, rules: Sequence[SizeRule | None]) -> SizeRule | None:
+    """The rule that all of these are, None where two differ or one is missing. A size is one for each repeat of its
+    channels (the examples of a batch); a place in a tensor (the end of the second of three equal parts) stays that."""
+    repeats = function not in PLACES
+    single = [rule.per_repeat() if repeats else rule for rule in rules if rule is not None]
     same = len(single) == len(rules) and all(
         rule.sign == single[0].sign and torch.equal(rule.channels, single[0].channels) for rule in single
     )
@@ -158,8 +200,10 @@ def _one(rules: Sequence[SizeRule | None]) -> SizeRule | None:
 
 
 def changes(rules: Iterable[SizeRule], open_variables: Tensor) -> list[Change]:
-    """The numbers that change where exactly ``open_variables`` stay."""
-    return [c for c in (rule.change(open_variables) for rule in rules) if c.old != c.new]
+    """The numbers that change where exactly ``open_variables`` stay, and those that must not. What counts channels
+    that are all gone, with the branch that held them, counts none of them any more."""
+    known = [(rule, rule.change(open_variables)) for rule in rules]
+    return [change for rule, change in known if change.new and (change.old != change.new or rule.pinned)]
 
 
 def numbers(tree: Any) -> list[int]:
@@ -203,11 +247,20 @@ Layers = Callable[[Tensor], Sequence[Tensor]]
 
 
 class Recorder(TorchFunctionMode):
-    """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value, ``runs`` numbers the runs of
-    modules."""
+    """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value, ``loose`` those of what it
+    only repeats, ``runs`` numbers the runs of modules, ``run`` runs a function."""
 
-    def __init__(self, network: nn.Module, layers: Layers, runs: Iterator[int]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Layers,
+        loose: Layers,
+        runs: Iterator[int],
+        run: Callable[[Any, Any, Any], Any],
+        graphs: Graphs,
+    ) -> None:
         super().__init__()
+        self._run = run
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
         self.counting = False
@@ -215,7 +268,9 @@ class Recorder(TorchFunctionMode):
         self.results_of: dict[str, int] = {}
         self._network = network
         self._layers = layers
+        self._loose = loose
         self._runs = runs
+        self._graphs = graphs
         # The modules that run, with the number of their run and their calls so far.
         self._running: list[tuple[str, int, Counter[tuple[str, int]]]] = []
         self._hooks: list[RemovableHandle] = []
@@ -232,7 +287,17 @@ class Recorder(TorchFunctionMode):
     def module(self) -> nn.Module:
         return self._network.get_submodule(self.path)
 
+    @contextmanager
+    def moving_labels(self) -> Iterator[None]:
+        """What runs within moves labels, not data."""
+        self.counting = True
+        try:
+            yield
+        finally:
+            self.counting = False
+
     def close(self) -> None:
+        self._graphs.close()
         for hook in self._hooks:
             hook.remove()
 
@@ -250,35 +315,35 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
+        out = self._run(func, args, kwargs)
+        name = function_name(func)
         if name in PLAIN and self._running and len(args) > 1:
             path = self._running[-1][0]
             if computes_its_weight(self._network.get_submodule(path), args[1]) and path not in self.computed:
                 self.computed.append(path)
-        if name in SIZED and args and isinstance(args[0], Tensor) and self._running:
-            given = tuple(numbers((args[1:], kwargs)))
+        first = sized(name, args)
+        if first is not None and self._running:
+            given = tuple(numbers((args[first:], kwargs)))
             kind = (name, len(given))
-            self.counting = True  # what follows moves labels, not data
-            counted = self._counted(name, args, kwargs, out)
-            self.counting = False
+            with self.moving_labels():
+                counted = [
+                    (position, rows, sign)
+                    for position, rows, sign in self._counted(name, args, kwargs, out)
+                    if rows is not None and rows.size(0) == abs(given[position]) > 0
+                ]
             innermost = self._running[-1][1]
             for path, run, count in self._running:
-                rules = tuple(
-                    SizeRule(path, Argument(*kind, position, count[kind]), labels, sign)
-                    for position, labels, sign in counted
-                    if run == innermost
-                    and labels is not None
-                    and labels.size(0)
-                    and labels.size(0) == abs(given[position])
-                )
-                self.calls.append(Seen(path, run, name, count[kind], given, rules))
+                which = count[kind]
+                rules = self._graphs.rules(self.module, path, given, counted) if run == innermost else ()
+                if rules is None:
+                    rules = tuple(SizeRule(path, Argument(*kind, p, which), rows, sign) for p, rows, sign in counted)
+                self.calls.append(Seen(path, run, name, which, given, rules))
                 count[kind] += 1
         return out
 
-    def _rows(self, tensor: Tensor, dim: int) -> Tensor | None:
-        """The labels along a dimension, one row per index."""
-        for layer in self._layers(tensor):
+    def _rows(self, tensor: Tensor, dim: int, *, repeated: bool = False) -> Tensor | None:
+        """The labels along a dimension, one row per index; ``repeated``: of what the value only repeats."""
+        for layer in [*(() if repeated else self._layers(tensor)), *self._loose(tensor)]:
             dims = signature(layer)
             if dim in dims:
                 return core(layer, dims).movedim(dims.index(dim), 0).reshape(layer.size(dim), -1)
@@ -288,11 +353,24 @@ class Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> list[tuple[int, Tensor | None, int]]:
         """(position of the number, rows of the channels it counts, sign) for each number of a call."""
+        if name in MAKERS:
+            given = numbers((args[sized(name, args) :], kwargs))
+            return [(d, self._rows(out, d), 1) for d in range(out.dim())] if len(given) >= out.dim() else []
         source, given = args[0], numbers((args[1:], kwargs))
         if name in ("view", "reshape", "expand"):
             if not isinstance(out, Tensor) or len(given) != out.dim():
                 return []
             return [(d, self._rows(out, d), 1) for d, size in enumerate(given) if size >= 0]
+        if name == "repeat":
+            new = out.dim() - source.dim()
+            single = [d for d in range(out.dim()) if d < new or source.size(d - new) == 1]
+            return [(d, self._rows(out, d, repeated=True), 1) for d in single if len(given) == out.dim()]
+        if name == "repeat_interleave":
+            if len(args) < 2 or type(args[1]) is not int:
+                return []
+            dim = args[2] if len(args) > 2 else kwargs.get("dim")
+            rows = None if dim is None else self._rows(out, dim % out.dim(), repeated=True)
+            return [] if rows is None else [(0, rows[: args[1]], 1)]
         if name == "unflatten":
             return [(1 + i, self._rows(out, given[0] % source.dim() + i), 1) for i, n in enumerate(given[1:]) if n > 0]
         if name in ("split", "split_with_sizes"):

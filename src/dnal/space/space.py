@@ -30,6 +30,7 @@ from dnal.space.sizes import Argument, Seen, SizeRule, with_variables
 from dnal.space.tensors import named_tensors
 from dnal.space.trace import Trace, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
+from dnal.space.ways import Ways
 
 COUNTED = ("macs", "params")
 """The costs that are whole numbers."""
@@ -160,12 +161,13 @@ class Space:
             trace = traced(network, example_inputs, RULES)
         _explain_computed(trace, network)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
-        sizes = with_variables(trace.sizes, found.of_label)
+        sizes = with_variables([rule for rule in trace.sizes if not rule.pinned], found.of_label)
         edges = {path: module for path, module in network.named_modules() if isinstance(module, MixedEdge)}
         tested = Probe(network, example_inputs) if (probe and found.groups) or depth or edges else None
         if tested is not None and probe and found.groups:
-            found = _probed(trace, found, tested)
-            found, sizes = _fitted(trace, found, tested, partial(trace.elsewhere, network, example_inputs))
+            ways = Ways(network, trace)
+            found = _probed(trace, found, tested, ways)
+            found, sizes = _fitted(trace, found, tested, ways, partial(trace.elsewhere, network, example_inputs))
         sources = found.sources(trace)
         branches: list[Branch] = []
         if (depth or edges) and tested is not None:
@@ -185,7 +187,7 @@ class Space:
                 (
                     m.factor,
                     [
-                        *(side if isinstance(side, int) else of_label[side] for side in m.sides),
+                        *m.counts(of_label),
                         *gates_of(branches, m.path),
                     ],
                 )
@@ -297,14 +299,25 @@ def _explain_computed(trace: Trace, network: nn.Module) -> None:
                 )
 
 
-def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
-    """Freezes what is not exact: whole groups where removing a part is not, and the last channel but one where only
-    removing all but one is not."""
+def _probed(trace: Trace, found: Variables, probe: Probe, ways: Ways) -> Variables:
+    """Freezes what is not exact in any way of correcting the code's numbers: whole groups where removing a part is not,
+    and the last channel but one where only removing all but one is not."""
     other = partial(uneven, phase=0.5)  # one choice of shares may fit a computed size by chance
     for chosen, whole in ((uneven, True), (other, True), (all_but_one, False), (all_but_one, True)):
-        groups = found.groups
-        sizes = with_variables(trace.sizes, found.of_label)
-        bad = probe.failing_groups(found.sources(trace), sizes, groups, chosen(groups), len(found.names))
+        groups, sources, off = found.groups, found.sources(trace), chosen(found.groups)
+
+        def fails(
+            some: Sequence[int],
+            rules: Sequence[SizeRule],
+            groups: list[Tensor] = groups,
+            sources: Sources = sources,
+            off: list[Tensor] = off,
+            variables: int = len(found.names),
+        ) -> list[int]:
+            failing = probe.failing_groups(sources, rules, [groups[i] for i in some], [off[i] for i in some], variables)
+            return [some[i] for i in failing]
+
+        bad = ways.failing(found, fails(range(len(groups)), ways.rules(found)), fails)
         if not bad and chosen is all_but_one:
             break
         for group in bad:
@@ -317,21 +330,22 @@ def _probed(trace: Trace, found: Variables, probe: Probe) -> Variables:
 
 
 def _fitted(
-    trace: Trace, found: Variables, probe: Probe, elsewhere: Callable[[], list[Seen]]
+    trace: Trace, found: Variables, probe: Probe, ways: Ways, elsewhere: Callable[[], list[Seen]]
 ) -> tuple[Variables, list[SizeRule]]:
     """The numbers of the code that are corrected, and what may vary with them: the corrections that were chosen are
     held against channels that had no part in the choice and against inputs of another batch and size, and the groups
     for which they are wrong are frozen, as are those without which the network does not train."""
     while found.groups:
         of_label, sources, variables = found.of_label, found.sources(trace), len(found.names)
-        rules = with_variables(trace.sizes, of_label)
+        rules = ways.rules(found)
 
         def seen(of_label: Tensor = of_label) -> list[Seen]:
             return [call.with_variables(of_label) for call in elsewhere()]
 
         sizes = probe.fitted(sources, rules, found.groups, variables, seen)
         reasons: dict[int, str] = {}
-        choices = [every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
+        tried = [uneven(found.groups), uneven(found.groups, 0.5)]  # nothing may have fitted all of them
+        choices = [*tried, every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
         for off in choices if sizes else []:
             for group in probe.failing_groups(sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
@@ -346,6 +360,8 @@ def _fitted(
             off = uneven(found.groups, 0.25)
             for group in probe.failing_in_training(sources, sizes, found.groups, off, variables):
                 reasons[group] = "without it training mode fails, in code that runs only there (probe)"
+            for group in probe.failing_as_run(sources, sizes, found.groups, off, variables):
+                reasons[group] = "its removal changes the output where torch takes its fast path (numeric probe)"
         if not reasons:
             return found, sizes
         for group, reason in reasons.items():
@@ -380,7 +396,7 @@ def _branches(
             bad = set(probe.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
             for n in bad:
                 del good[chosen[n]]
-    return [Branch(found[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
+    return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
 
 
 def _helped(
@@ -431,7 +447,7 @@ def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
 def _counted(trace: Trace) -> int:
     total = 0.0
     for m in trace.multiplications:
-        total += m.factor * math.prod(side if isinstance(side, int) else side.numel() for side in m.sides)
+        total += m.factor * math.prod(side if isinstance(side, int) else side.size(0) for side in m.sides)
     return round(total)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
+
+from dnal.space.lasting import lasting
 
 
 def slots(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
@@ -41,16 +42,49 @@ def call_with(
     """network(*args, **kwargs) with ``substitutes`` (by name) in all their ``places`` (of :func:`slots`).
 
     ``gates``: by layer and dimension of its weight, what a layer that computes its weight has its inputs (1) or
-    outputs (0) multiplied with instead.
+    outputs (0) multiplied with instead. Parts of the network that torch.utils.checkpoint computes again for the
+    backward pass find all of these there too.
+
+    Raises:
+        UserError: where something else than torch.utils.checkpoint would run a part of it again.
     """
     spread = {place: tensor for name, tensor in substitutes.items() for place in places[name]}
+    with lasting(lambda: _substituted(network, spread, gates or {})):
+        return network(*args, **kwargs)
+
+
+@contextmanager
+def _substituted(
+    network: nn.Module, spread: Mapping[str, Tensor], gates: Mapping[str, Mapping[int, Tensor]]
+) -> Iterator[None]:
     with ExitStack() as stack:
-        for path, of_layer in (gates or {}).items():
+        for path, of_layer in gates.items():
             layer = network.get_submodule(path)
             for dim, gate in of_layer.items():
                 handle = _multiplied(layer, gate, inputs=dim == 1)
                 stack.callback(handle.remove)
-        return functional_call(network, spread, args, kwargs, tie_weights=False)
+        held, found = [], {"": network}
+        for place, tensor in spread.items():
+            path, _, name = place.rpartition(".")
+            module = found.get(path) or _module(found, path)
+            tensors: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
+            held.append((tensors, name, tensors[name]))
+            tensors[name] = tensor
+        try:
+            yield
+        finally:
+            for tensors, name, own in held:
+                tensors[name] = own
+
+
+def _module(found: dict[str, nn.Module], path: str) -> nn.Module:
+    """The module at ``path``, and all on the way to it, noted in ``found``: every step of a training asks for it."""
+    if path not in found:
+        parent, _, name = path.rpartition(".")
+        module = _module(found, parent)._modules[name]
+        assert module is not None
+        found[path] = module
+    return found[path]
 
 
 def _multiplied(layer: nn.Module, gate: Tensor, inputs: bool) -> RemovableHandle:

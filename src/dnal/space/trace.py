@@ -11,8 +11,10 @@ import itertools
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -21,10 +23,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from dnal.space.graphs import Graphs
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
-from dnal.space.labels import Ledger, along, core, matched, signature
+from dnal.space.labels import Ledger, along, compressed, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
-from dnal.space.running import call, copied, evaluating, undisturbed
+from dnal.space.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.sizes import Recorder, Seen, SizeRule
 from dnal.space.tensors import held_tensors, named_tensors, tensors_of
 
@@ -32,6 +35,22 @@ logger = logging.getLogger(__name__)
 
 KERNEL = "it runs along a kernel"
 """The reason of dimensions that are no channels at all; not worth listing."""
+
+NOTES = (
+    "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
+    "multiplied", "parts", "joint", "computed", "uncounted",
+)  # fmt: skip
+"""What a trace writes down beside its ledger."""
+
+
+PREPARED = "which a preparation for quantisation put there: remove channels first, and prepare what comes out"
+HINTS = {
+    "_fused_moving_avg_obs_fq_helper": PREPARED,
+    "fake_quantize_per_channel_affine_cachemask": PREPARED,
+    "_fake_quantize_learnable_per_tensor_affine": PREPARED,
+    "_fake_quantize_learnable_per_channel_affine": PREPARED,
+}
+"""What to do about operations that have no rule, and need none."""
 
 
 @dataclass(slots=True)
@@ -41,23 +60,36 @@ class Value:
     layers: list[Tensor] = field(default_factory=list)
     origin: str = "a value whose size is fixed"
     parameter: str | None = None  # set while the tensor IS this parameter or a view of it
-    debts: list[tuple[Tensor, str]] = field(default_factory=list)  # what freezes if anybody looks at this value
+    debts: list[Callable[[], None]] = field(default_factory=list)  # what is noted if anybody looks at this value
+    loose: list[Tensor] = field(default_factory=list)  # where it only repeats itself: it follows what it meets there
 
 
 @dataclass(frozen=True, slots=True)
 class Multiplication:
     """Multiply-accumulates of one convolution or matrix product: ``factor`` times the product of its ``sides``
-    (outputs, inputs, for a matrix product also rows); a side is labels (n,), or a count where it has no labels."""
+    (outputs, inputs, for a matrix product also rows); a side is labels, (n,) or a row for each index, (n, any), or a
+    count where it has no labels."""
 
     name: str
     factor: float
     sides: tuple[Tensor | int, ...]
     path: str = ""  # the module that ran it
 
+    def counts(self, of_label: Tensor) -> list[Tensor | int]:
+        """The sides in terms of variables: ids, (n,), or a count."""
+        found: list[Tensor | int] = []
+        for side in self.sides:
+            ids = of_label[side] if isinstance(side, Tensor) else None
+            if ids is not None and ids.dim() == 2:
+                ids = per_index(ids)
+            found.append(ids if ids is not None else side if isinstance(side, int) else side.size(0))
+        return found
+
 
 @dataclass(slots=True)
 class Call:
-    """One dispatched operation: its name without overload and in-place mark, its arguments and its results."""
+    """One dispatched operation: its name without overload and in-place mark, its arguments and its results. Of a
+    function of torch that has a rule as a whole, ``func`` is the name."""
 
     name: str
     func: Any
@@ -96,6 +128,9 @@ class Trace(TorchDispatchMode):
         self.sizes: list[SizeRule] = []
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
+        self.lengths: dict[tuple[str, int], tuple[str, int]] = {}  # of weight norm: (direction, dim) -> (length, dim)
+        self.widths = _widths(network)
+        self.within: list[Tensor] = []  # what the function was given that runs as a whole
         self.parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
         self.multiplications: list[Multiplication] = []
         self.operations: list[Operation] = []
@@ -135,7 +170,14 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-        recorder = self._recorder = Recorder(network, lambda tensor: self.value(tensor).layers, self._runs)
+        recorder = self._recorder = Recorder(
+            network,
+            self.layers_of,
+            lambda tensor: self.value(tensor).loose,
+            self._runs,
+            self._called,
+            Graphs(network),
+        )
         try:
             with recorder, self:
                 out = call(network, inputs)
@@ -168,27 +210,33 @@ class Trace(TorchDispatchMode):
 
     def _takes(self, network: nn.Module, inputs: Inputs) -> bool:
         """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
-        notes = (
-            "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
-            "multiplied", "parts", "joint", "computed", "uncounted",
-        )  # fmt: skip
-        known = {name: copy.copy(getattr(self, name)) for name in notes}
-        calls, written = len(self.calls), self.ledger.written()
+        calls, labels = len(self.calls), self.ledger.size
         try:
-            with undisturbed(inputs), evaluating(network):
+            with self._aside(), undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
                 outputs = self.run(twin, cloned(inputs))
+                owned = self.ledger.owned(labels)  # what this pass ties is forgotten
+                self.calls[calls:] = [call.with_labels(owned) for call in self.calls[calls:]]
             taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises
             logger.debug("the network takes no other input: %s", error)
             taken = False
-        for name, value in known.items():
-            setattr(self, name, value)
-        self.ledger.forget(written)
         if not taken:
             del self.calls[calls:]
         return taken
+
+    @contextmanager
+    def _aside(self, *kept: str) -> Iterator[None]:
+        """What is written down within is forgotten, ``kept`` excepted."""
+        known = {name: copy.copy(getattr(self, name)) for name in NOTES if name not in kept}
+        written = self.ledger.written()
+        try:
+            yield
+        finally:
+            for name, value in known.items():
+                setattr(self, name, value)
+            self.ledger.forget(written)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -211,19 +259,43 @@ class Trace(TorchDispatchMode):
         elif rule is None and func.is_view:
             rule = self.rules["view"]
         if rule is not None:
-            try:
-                rule(self, step)
-            except Exception as error:  # a case its rule did not foresee: as if there were no rule
-                logger.debug("the rule of %s failed: %s", func, error)
-                self._count(step, given)
-                self._give_up(step, labelled, "an operation whose rule failed")
+            self._apply(rule, step, given)
         else:
             self._count(step, given)
             if labelled:
-                self._give_up(step, labelled, "an operation without a rule")
+                self._give_up(step, labelled, HINTS.get(step.name, "an operation without a rule"))
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
+        return out
+
+    def _apply(self, rule: Rule, step: Call, given: list[Tensor]) -> None:
+        labelled = [t for t in given if self.value(t).layers]
+        try:
+            rule(self, step)
+        except Exception as error:  # a case its rule did not foresee: as if there were no rule
+            logger.debug("the rule of %s failed: %s", step.func, error)
+            self._count(step, given)
+            self._give_up(step, labelled, "an operation whose rule failed")
+
+    def _called(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a function of torch. One that different devices make different operations of has a rule as a whole
+        ("torch.lstm"), so that the channels do not depend on the device; what its operations make has labels only for
+        the sake of their sizes."""
+        name = f"torch.{func.__name__}" if isinstance(func, BuiltinFunctionType) else ""
+        if name not in self.rules:
+            return func(*args, **kwargs)
+        given = tensors_of((args, kwargs))
+        assert self._recorder is not None
+        with self._recorder.moving_labels():
+            for tensor in given:
+                self._pay(tensor)
+        self.within = given
+        with self._aside("operations"):
+            out = func(*args, **kwargs)
+        self.within = []
+        with self._recorder.moving_labels():
+            self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
         return out
 
     def _operand(self, tensor: Tensor, *, new: bool) -> Operand:
@@ -245,7 +317,7 @@ class Trace(TorchDispatchMode):
         """What an operation without a rule multiplies, if torch has a formula for it: its sizes are fixed. Else it is
         noted if it may multiply a weight with a value. What writes into its argument (indexed assignment, scattering)
         moves values, and what takes parameters alone computes one of them."""
-        formula = flop_registry.get(step.func.overloadpacket)
+        formula = flop_registry.get(getattr(step.func, "overloadpacket", None))
         if formula is not None:
             try:
                 flops = formula(*step.args, **step.kwargs, out_val=step.out)
@@ -256,7 +328,7 @@ class Trace(TorchDispatchMode):
                 return
         weights = [t for t in given if self.value(t).parameter and sum(size > 1 for size in t.shape) > 1]
         values = [t for t in given if not self.value(t).parameter and (t.is_floating_point() or t.is_complex())]
-        if formula is not None or (weights and values and not step.func._schema.is_mutable):
+        if formula is not None or (weights and values and not _is_mutable(step)):
             self.uncounted[str(step.func), self.path] += 1
 
     @property
@@ -279,14 +351,16 @@ class Trace(TorchDispatchMode):
     def value(self, tensor: Tensor) -> Value:
         return self._values.get(id(tensor)) or Value()
 
-    def owe(self, tensor: Tensor, debts: list[tuple[Tensor, str]]) -> None:
-        """Freezes labels only once anything looks at the value."""
-        if debts:
-            self.value(tensor).debts.extend(debts)
+    def layers_of(self, tensor: Tensor) -> list[Tensor]:
+        return self.value(tensor).layers
+
+    def owe(self, tensor: Tensor, debts: Iterable[Callable[[], None]]) -> None:
+        """Calls these only once anything looks at the value."""
+        self.value(tensor).debts.extend(debts)
 
     def _pay(self, tensor: Tensor) -> None:
-        for labels, reason in self.value(tensor).debts:
-            self.ledger.freeze(labels, reason)
+        for debt in self.value(tensor).debts:
+            debt()
         self.value(tensor).debts.clear()
 
     def freeze(self, tensor: Tensor, reason: str) -> None:
@@ -340,8 +414,9 @@ class Trace(TorchDispatchMode):
         return self.settled(tensor, set(range(tensor.dim())) - set(dims), reason)
 
     def contract(self, labels: Tensor) -> None:
-        """Notes channels over which two computed values are multiplied: no parameter reads them there."""
-        self.contracted.append(labels.reshape(-1))
+        """Notes channels over which two computed values are multiplied, or one is summed: no parameter reads them
+        there."""
+        self.contracted.append(compressed(labels).unique())
 
     def tie_or_freeze(self, left: Tensor | None, right: Tensor | None, reason: str) -> None:
         if left is not None and right is not None:
@@ -378,14 +453,61 @@ class Trace(TorchDispatchMode):
                 covered = {d + len(shape) - tensor.dim() for x in self.value(tensor).layers for d in signature(x)}
                 for d in signature(layer):
                     own = d - (len(shape) - tensor.dim())
-                    if own < 0 or tensor.size(own) <= 1 or d in covered:
+                    if own < 0 or tensor.size(own) <= 1 or d in covered or self._follows(tensor, shape, d, layer):
                         continue
+                    if tensor.stride(own) == 0:
+                        continue  # it is one number along d, whether expanded or not
                     if len(signature(layer)) > 1:  # it keeps its size along d, and may lose channels along the others
                         dims = signature(layer)
                         self.ledger.tie(core(layer, dims), core(layer.narrow(d, 0, 1).expand(layer.shape), dims))
                     else:
                         self.ledger.freeze(layer, f"it meets {self.value(tensor).origin}")
         return matched(self.ledger, layers)
+
+    def _follows(self, tensor: Tensor, shape: torch.Size, dim: int, layer: Tensor) -> bool:
+        """Ties a value that only repeats itself along a dimension to what it meets there; whether it does."""
+        found = [loose for loose in self._spread_loose(tensor, shape) if dim in signature(loose)]
+        for loose in found:
+            dims = sorted({*signature(loose), *signature(layer)})
+            self.ledger.tie(core(loose, dims), core(layer, dims))
+        return bool(found)
+
+    def _spread_loose(self, tensor: Tensor, shape: torch.Size) -> list[Tensor]:
+        return [loose[(None,) * (len(shape) - loose.dim())].expand(shape) for loose in self.value(tensor).loose]
+
+    def follow(self, tensor: Tensor, dim: int, labels: Tensor | None) -> Tensor | None:
+        """The labels along a dimension; where there are none, and the value only repeats itself along it, the
+        ``labels`` it meets, to which it is tied then."""
+        own = self.axis(tensor, dim)
+        if own is not None or labels is None:
+            return own
+        layer = along(labels, dim % tensor.dim(), tensor.shape)
+        return labels if self._follows(tensor, tensor.shape, dim % tensor.dim(), layer) else None
+
+    def loosen(self, tensor: Tensor, loose: Iterable[Tensor]) -> None:
+        """Notes where a value only repeats itself, but for where it holds channels."""
+        value = self.value(tensor)
+        held = {d for layer in value.layers for d in signature(layer)}
+        value.loose = [layer for layer in loose if signature(layer) and not held & set(signature(layer))]
+        if value.loose:
+            self._remember(tensor, value)
+
+    def loose_in(self, shape: torch.Size, tensors: list[Tensor]) -> list[Tensor]:
+        """Where an elementwise result of ``shape`` only repeats itself: where all of ``tensors`` do, or have one
+        entry."""
+        found: list[Tensor] = []
+        for tensor in tensors:
+            for layer in self._spread_loose(tensor, shape):
+                others = [self._repeats(other, shape, d) for other in tensors for d in signature(layer)]
+                if all(others):
+                    found.append(layer)
+        return matched(self.ledger, found)
+
+    def _repeats(self, tensor: Tensor, shape: torch.Size, dim: int) -> bool:
+        own = dim - (len(shape) - tensor.dim())
+        if own < 0 or tensor.size(own) == 1:
+            return True
+        return any(dim in signature(loose) for loose in self._spread_loose(tensor, shape))
 
     def read(self, labels: Tensor | None) -> None:
         """Notes that a product reads its input channels through the parameter dimension that owns ``labels``."""
@@ -402,8 +524,13 @@ class Trace(TorchDispatchMode):
             if own is not None and int(own[0]) in wanted
         ]
 
+    def side(self, tensor: Tensor, dim: int) -> Side:
+        """The side of a product that counts the indices of a dimension, whatever their labels; ties nothing."""
+        return tensor, dim, rows(self.value(tensor).layers, dim)
+
     def multiply(self, name: str | None, factor: float, *sides: Side) -> None:
-        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None)."""
+        """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None), for
+        which :meth:`side` finds those that nobody has asked for."""
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
         self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path))
@@ -423,11 +550,30 @@ class Trace(TorchDispatchMode):
         self._values[id(tensor)] = value
 
 
+def _is_mutable(step: Call) -> bool:
+    schema = getattr(step.func, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _widths(network: nn.Module) -> set[int]:
+    """How many channels the layers of a network make and read, and the states of recurrent ones have."""
+    found = {size for p in network.parameters() if p.dim() > 1 for size in p.shape[:2]}
+    for module in network.modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            found |= {module.hidden_size, getattr(module, "proj_size", 0)}
+    return {size for size in found if size > 1}
+
+
 def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:
     """Labels of a whole network: one pass in eval mode and, if that leaves parameters (auxiliary classifiers) or
     buffers (a moving average of each channel) unused, one in training mode. Both run on copies, so that nothing a
     forward pass leaves behind stays in the network; the network itself is in eval mode too, for the sake of a copy that
-    still calls into it."""
+    still calls into it.
+
+    Raises:
+        UserError: as :func:`check_changeable`.
+    """
+    check_changeable(network)
     with undisturbed(inputs), evaluating(network):
         twin = copied(network)
         twin.train()

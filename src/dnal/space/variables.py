@@ -47,6 +47,7 @@ class Variables:
 def variables_of(trace: Trace) -> Variables:
     """Solves the ties of a trace: classes of labels that nothing froze become variables."""
     _resolve_joint(trace)
+    trace.ledger.settle_shared()
     root, reasons = trace.ledger.solve()
     owned = [(name, dim, own) for name, dims in trace.owners.items() for dim, own in enumerate(dims) if own is not None]
     profile = _profiles(root, [own for _, _, own in owned] + [layer.reshape(-1) for layer in trace.parts])

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnal.base.atomic import open_to_append, temporary_files
+from dnal.base.atomic import open_to_append
 from dnal.base.claim import lock
 from dnal.base.reading import content
 
@@ -60,12 +60,7 @@ def attempt(task: Task) -> bool:
     """
     with open_to_append(Path(task.log)) as log:
         lock(log, wait=True)  # a process of an earlier attempt, whose worker is gone, may still be on its way out
-        if Path(task.finished).is_file():
-            return True
-        begun = Path(task.begun).is_file()
-        if not begun:
-            for left in temporary_files(Path(task.run), [Path(task.begun).name]):  # killed in its first write
-                left.unlink(missing_ok=True)
+        finished, begun = Path(task.finished).is_file(), Path(task.begun).is_file()
         arguments = ["resume", task.run, *task.resume] if begun else ["learn", *task.learn, "--out", task.run]
         log.write(f"{MARK}{command_line(arguments, task.threads)}\n")
         log.flush()
@@ -74,7 +69,7 @@ def attempt(task: Task) -> bool:
             log.flush()
             if status < 0 or not last_words(Path(task.log)):
                 log.write(f"dnal: ended {f'by signal {-status}' if status < 0 else f'with status {status}'}.\n")
-    if status == 0:
+    if status == 0 or finished:  # then it only removed what the end had left
         return True
     if status == BAD_INPUT and not Path(task.begun).is_file():
         return False

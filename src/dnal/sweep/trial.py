@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnal.run.config import Config, Size, read_yaml, validated
-from dnal.run.files import CONFIG, RESULT
+from dnal.run.files import CONFIG, LAST, RESULT
 from dnal.sweep.attempt import Task, command_line
 from dnal.sweep.configuration import Value
 from dnal.sweep.table import Row, row_of
@@ -44,7 +44,8 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        return (self.run / RESULT).is_file()
+        """Whether nothing is left to do: not where a kill came between the result and the end of its checkpoint."""
+        return (self.run / RESULT).is_file() and not (self.run / LAST).exists()
 
     @property
     def log(self) -> Path:

@@ -20,6 +20,7 @@ from dnal.plan import PRECISIONS
 from dnal.space.inputs import cloned
 from dnal.space.running import undisturbed
 from dnal.train.rehearsal import answer, step, twins
+from dnal.train.setup import set_up
 from dnal.train.weights import Loss
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -179,7 +180,7 @@ def _step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidat
     precision, order = candidate
     fabric = fabric_of(precision)
     own, loss = twins(network, loss)
-    module = fabric.setup(own.train().to(fabric.device).to(memory_format=ORDERS[order]))
+    module = set_up(fabric, own.train().to(fabric.device).to(memory_format=ORDERS[order]))
     inputs, targets = fabric.to_device((cloned(inputs), cloned(targets)))
 
     def step() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.train.place import Loader
+from dnal.train.place import Loader, pair
+from dnal.train.rows import has_nan, is_finite, to_device
 
 Metric = Callable[[nn.Module, Loader], float]
 
@@ -20,18 +22,18 @@ IGNORED = -100
 """The target that cross entropy leaves out by default, and so does the accuracy."""
 
 
-def measured(metric: Metric, network: nn.Module, loader: Loader) -> float:
+def measured(metric: Metric, network: nn.Module, loader: Loader, data: str = "given") -> float:
     """What a metric says of a network, which goes on as before: the mode of each module, its device and which
-    parameters are trained are restored, whatever a user's metric does to them.
+    parameters are trained are restored, whatever a user's metric does to them; ``data``: what it loads, for a message.
 
     Raises:
-        UserError: it says no number.
+        UserError: it says no number, NaN or an infinity.
     """
     modes = {module: module.training for module in network.modules()}
     trained = {parameter: parameter.requires_grad for parameter in network.parameters()}
     device = next((p.device for p in network.parameters()), None)
     try:
-        value: Any = metric(network, loader)
+        value: Any = accuracy(network, loader, data) if metric is accuracy else metric(network, loader)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -40,27 +42,35 @@ def measured(metric: Metric, network: nn.Module, loader: Loader) -> float:
         if device is not None:
             network.to(device)
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"the metric must return one number, higher is better, not {described(value)}.") from None
+    if not math.isfinite(number):
+        for place, batch in enumerate(loader, start=1):
+            check_finite(pair(batch)[0], place, data)
+        raise UserError(f"the metric gave {number} on the {data} data; it must return a number, higher is better.")
+    return number
 
 
-def accuracy(network: nn.Module, loader: Loader) -> float:
+def accuracy(network: nn.Module, loader: Loader, data: str = "given") -> float:
     """Top-1 accuracy, 0 to 1, in eval mode; the network's mode is restored. Targets of ``IGNORED`` do not
     count.
 
     Outputs: logits (N, classes), or (N, classes, ...) for dense predictions; targets: class numbers (N, ...).
 
+    ``data``: what the loader loads, for a message.
+
     Raises:
-        UserError: as :func:`check_classified`.
+        UserError: as :func:`check_classified`, or there are inputs that are not finite and of which the network makes
+            NaN.
     """
-    return _classified(network, loader, most=0)[0]
+    return _classified(network, loader, data, most=0)[0]
 
 
-def accuracy_and_confusion(network: nn.Module, loader: Loader) -> tuple[float, Tensor | None]:
+def accuracy_and_confusion(network: nn.Module, loader: Loader, data: str = "given") -> tuple[float, Tensor | None]:
     """:func:`accuracy`, and from the same pass how often each class (row) was taken for each (column), int64 (classes,
     classes) on the CPU; None for more than ``MOST_CLASSES`` classes, or without data."""
-    return _classified(network, loader, most=MOST_CLASSES)
+    return _classified(network, loader, data, most=MOST_CLASSES)
 
 
 def check_classified(outputs: Any, targets: Any) -> None:
@@ -80,20 +90,29 @@ def check_classified(outputs: Any, targets: Any) -> None:
             f"{described(outputs)} and {described(targets)}; give a metric: a function of network and loader that "
             "returns a number, higher is better."
         )
-    classes, numbers = outputs.shape[1], targets.long()  # unsigned ones would take IGNORED for another number
-    strange = numbers[(numbers != IGNORED) & ((numbers < 0) | (numbers >= classes))]
-    if strange.numel():
+    classes = outputs.shape[1]
+    strange = strange_target(targets, classes)
+    if strange is not None:
         raise UserError(
-            f"a target is {int(strange[0])}, where the network tells the classes 0 to {classes - 1} apart and "
+            f"a target is {strange}, where the network tells the classes 0 to {classes - 1} apart and "
             f"{IGNORED} is left out; give it as many outputs as there are classes, or a metric that knows such targets."
         )
+
+
+def strange_target(targets: Tensor, classes: int, ignored: int = IGNORED) -> int | None:
+    """The first of class numbers (N, ...) that is neither from 0 to ``classes`` - 1 nor ``ignored``."""
+    numbers = targets.long()  # unsigned ones would take IGNORED for another number
+    if not numbers.numel() or (int(numbers.min()) >= 0 and int(numbers.max()) < classes):
+        return None
+    strange = numbers[(numbers != ignored) & ((numbers < 0) | (numbers >= classes))]
+    return int(strange[0]) if strange.numel() else None
 
 
 def _logits(outputs: Any) -> bool:
     return isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() > 1 and outputs.shape[1] > 1
 
 
-def _classified(network: nn.Module, loader: Loader, most: int) -> tuple[float, Tensor | None]:
+def _classified(network: nn.Module, loader: Loader, data: str, most: int) -> tuple[float, Tensor | None]:
     # Imported here: it takes seconds, and a run is read without it.
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
@@ -113,22 +132,42 @@ def _classified(network: nn.Module, loader: Loader, most: int) -> tuple[float, T
                 matrix = MulticlassConfusionMatrix(num_classes=classes, **how).to(output.device)
             matrix.update(output, target)
 
-    over_batches(network, loader, update)
+    over_batches(network, loader, update, data)
     return (
         float(meter.compute()) if meter is not None else float("nan"),
         matrix.compute().cpu() if matrix is not None else None,
     )
 
 
-def over_batches(network: nn.Module, loader: Loader, update: Callable[[Any, Any], None]) -> None:
-    """Calls ``update(output, target)`` for every batch, in eval mode and without gradients."""
+def check_finite(inputs: Any, number: int, data: str) -> None:
+    """Refuses inputs of a batch that hold NaN or an infinity.
+
+    Raises:
+        UserError: naming the data and the number of the batch.
+    """
+    if not is_finite(inputs):
+        raise UserError(
+            f"the inputs of the {data} data have NaN or infinite values, first in batch {number}; remove or mend them."
+        )
+
+
+def over_batches(network: nn.Module, loader: Loader, update: Callable[[Any, Any], None], data: str = "given") -> None:
+    """Calls ``update(output, target)`` for every batch, in eval mode and without gradients.
+
+    Raises:
+        UserError: of inputs that are not finite the network made NaN; it names the ``data``.
+    """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.inference_mode():
-            for inputs, targets in loader:
-                update(network(inputs.to(device)), targets.to(device))
+            for number, batch in enumerate(loader, start=1):
+                inputs, targets = to_device(pair(batch), device)
+                output = network(inputs)
+                if has_nan(output):
+                    check_finite(inputs, number, data)
+                update(output, targets)
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from dnal.base.errors import UserError
+
+
+def check_resettable(network: nn.Module) -> None:
+    """Refuses a network of which :func:`reset` could not draw all weights.
+
+    Raises:
+        UserError: naming the module that owns parameters and does not say how they are drawn.
+    """
+    for path, module in network.named_modules():
+        own = next((name for name, _ in module.named_parameters(recurse=False)), None)
+        if own is not None and _renewal(module) is None:
+            where = f"'{path}' ({type(module).__name__})" if path else f"the network itself ({type(module).__name__})"
+            raise UserError(
+                f"{where} has no reset_parameters, so its '{own}' cannot be drawn anew; give its class one, or retrain "
+                "with init='trained'."
+            )
 
 
 def reset(network: nn.Module, seed: int) -> None:
@@ -13,15 +31,19 @@ def reset(network: nn.Module, seed: int) -> None:
     statistics back to their start. The global random state stays as it was.
 
     Raises:
-        UserError: for a module that owns parameters and does not say how they are drawn.
+        UserError: as :func:`check_resettable`.
     """
+    check_resettable(network)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for path, module in network.named_modules():
-            renew = getattr(module, "reset_parameters", None)
-            if callable(renew):
+        for module in network.modules():
+            renew = _renewal(module)
+            if renew is not None:
                 renew()
-            elif any(True for _ in module.parameters(recurse=False)):
-                raise UserError(
-                    f"'{path}' ({type(module).__name__}) has no reset_parameters, so its weights cannot be drawn anew."
-                )
+
+
+def _renewal(module: nn.Module) -> Callable[[], None] | None:
+    renew = getattr(module, "reset_parameters", None)
+    if isinstance(module, nn.MultiheadAttention):  # torch calls it so there alone
+        renew = module._reset_parameters
+    return renew if callable(renew) else None

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 
-from dnal.base.errors import UserError
-from dnal.train.checkpoint import Checkpoints, Tree
+from dnal.base.errors import UserError, one_line
+from dnal.train.checkpoint import Checkpoints, Tree, damage
 from dnal.train.random_state import put_back, random_state
+
+KINDS: dict[str, type] = {
+    "phase": str, "job": dict, "carried": dict, "position": dict, "parts": dict, "history": list, "random": dict,
+}  # fmt: skip
+"""What is kept of a job."""
+LONGEST = 200
 
 
 class Stateful(Protocol):
@@ -50,7 +57,7 @@ class Keeper:
     ) -> None:
         self._loaders, self._checkpoints, self._writes = list(loaders), checkpoints, writes
         self.stop = stop or (lambda: False)
-        self.tree: Tree | None = None if checkpoints is None else checkpoints.load()
+        self.tree: Tree | None = None if checkpoints is None else checkpoints.load(_check)
         self.resumed = self.tree is not None
         """Whether the job goes on from a checkpoint, until somebody was told."""
         self._since = 0
@@ -71,9 +78,31 @@ class Keeper:
         return {} if self.tree is None else dict(self.tree["job"])
 
     def carried(self, name: str) -> Any:
-        """What an earlier phase left for this one."""
+        """What an earlier phase left for this one.
+
+        Raises:
+            UserError: it left no such thing.
+        """
         assert self.tree is not None
-        return self.tree["carried"][name]
+        with self.believed():
+            return self.tree["carried"][name]
+
+    @contextmanager
+    def believed(self) -> Iterator[None]:
+        """While what was kept is put back: what does not fit there is a damaged checkpoint, whoever made it.
+
+        Raises:
+            UserError: for whatever went wrong.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if self._checkpoints is None:
+                raise
+            what = one_line(f"{type(error).__name__}: {error}", LONGEST)
+            raise damage(self._checkpoints.folder, what) from error
 
     def check(self, job: Mapping[str, Any]) -> None:
         """Refuses to go on with another job than the one that was kept.
@@ -82,7 +111,9 @@ class Keeper:
             UserError: naming the first setting that differs.
         """
         for name, value in job.items():
-            if self.tree is not None and self.job.get(name) != value:
+            with self.believed():
+                same = self.tree is None or bool(self.job.get(name) == value)
+            if not same:
                 raise UserError(
                     f"the checkpoint belongs to another job: its {name} is {self.job.get(name)}, this one's {value}; "
                     "go on with the settings it began with, or choose another folder."
@@ -106,13 +137,14 @@ class Keeper:
         if self.tree is None or self.tree["phase"] != phase:
             return Position()
         kept = self.tree["parts"]
-        for name, part in parts.items():
-            if name in kept:
-                part.load_state_dict(kept[name])
-                if isinstance(part, torch.optim.Optimizer):
-                    _ordered_as_parameters(part)
-        history[:] = self.tree["history"]
-        put_back(self.tree["random"], self._loaders)
+        with self.believed():
+            for name, part in parts.items():
+                if name in kept:
+                    part.load_state_dict(kept[name])
+                    if isinstance(part, torch.optim.Optimizer):
+                        _ordered_as_parameters(part)
+            history[:] = self.tree["history"]
+            put_back(self.tree["random"], self._loaders)
         return Position(**self.tree["position"])
 
     def due(self) -> bool:
@@ -136,6 +168,26 @@ class Keeper:
         }
         if self._checkpoints is not None and self._writes:
             self._checkpoints.save(self.tree)
+
+
+def _check(tree: Tree) -> None:
+    """Refuses a tree that no job has kept.
+
+    Raises:
+        ValueError: naming what it lacks.
+    """
+    for name, kind in KINDS.items():
+        if not isinstance(tree.get(name), kind):
+            raise ValueError(f"no {name}")
+    for record in tree["history"]:
+        # What is summed up and told of a phase at the end.
+        if not isinstance(record["phase"], str) or not isinstance(record["seconds"], int | float):
+            raise ValueError("an epoch without a phase or seconds")
+    position = asdict(Position(**tree["position"]))
+    if not all(type(position[name]) is int and position[name] >= 0 for name in ("epoch", "step")):
+        raise ValueError("no position")
+    if not all(isinstance(position[name], int | float) for name in ("losses", "seconds")):
+        raise ValueError("no position")
 
 
 def _ordered_as_parameters(optimizer: torch.optim.Optimizer) -> None:

@@ -23,11 +23,11 @@ class Listener:
         does not bound it.
         """
 
+    def latency(self, model: LatencyModel) -> None:
+        """The latency model by which a bound on the latency is kept; just before ``start``."""
+
     def start(self, settings: dict[str, Any]) -> None:
         """All input has been checked and nothing trained yet; ``settings``: everything decided, as plain values."""
-
-    def latency(self, model: LatencyModel) -> None:
-        """The latency model by which a bound on the latency is kept; after ``start``."""
 
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         """A phase begins: "base", "architecture" or "retrain"."""
@@ -59,13 +59,13 @@ class Chorus(Listener):
         for listener in self.listeners:
             listener.space(space, ranges)
 
-    def start(self, settings: dict[str, Any]) -> None:
-        for listener in self.listeners:
-            listener.start(settings)
-
     def latency(self, model: LatencyModel) -> None:
         for listener in self.listeners:
             listener.latency(model)
+
+    def start(self, settings: dict[str, Any]) -> None:
+        for listener in self.listeners:
+            listener.start(settings)
 
     def phase(self, name: str, epochs: int, steps_per_epoch: int) -> None:
         for listener in self.listeners:

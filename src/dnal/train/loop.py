@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
+from dnal.train.evaluate import check_finite
 from dnal.train.keeper import Keeper, Position, Stateful
 from dnal.train.listener import Listener
 from dnal.train.place import Loader, Place, pair
@@ -92,6 +93,7 @@ def run_epochs(
             own = float(step(inputs, targets, (at.epoch + at.step / total) / epochs))
             loss, stop = together(fabric, own, keeper.stop())
             if not math.isfinite(loss):
+                check_finite(inputs, at.step, "training")
                 raise diverged(loss)
             at.losses += loss
             at.seconds = before + time.perf_counter() - begun

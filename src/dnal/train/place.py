@@ -52,6 +52,7 @@ class Place:
         for batch in batches:
             self._done += 1
             yield batch
+        self._done = len(self.loader)  # the epoch is over, even if it gave fewer
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, as plain values and tensors."""
@@ -123,3 +124,22 @@ def first_batch(loader: Loader, data: str = "given") -> Any:
         loader.load_state_dict(at)
     put_back(now, [loader])
     return batch
+
+
+class InFront:
+    """A loader whose batches go through this one; all else that it has, such as a generator or a place to go on from,
+    is its own."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.behind = loader
+
+    def __len__(self) -> int:
+        return len(self.behind)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.behind
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "behind":  # not there yet, as in a copy
+            raise AttributeError(name)
+        return getattr(self.behind, name)

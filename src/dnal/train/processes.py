@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
+from dnal.base.errors import UserError
+from dnal.space.inputs import batch_size
 from dnal.train.place import Loader, pair
+from dnal.train.rows import is_of_examples, of_each
 
 
 def together(fabric: Fabric, loss: float, stop: bool) -> tuple[float, bool]:
@@ -59,9 +62,13 @@ class _Share:
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
             inputs, targets = pair(batch)
-            count = len(inputs) - len(inputs) % self._processes
+            size = batch_size(inputs)
+            if not is_of_examples(targets, size):
+                raise UserError(
+                    "several processes share the examples of a batch, and its targets have no row or entry for each of "
+                    "them; give a loader with share(rank, processes), or train in one process."
+                )
+            count = size - size % self._processes
             if count:
-                yield self._own(inputs, count), self._own(targets, count)
-
-    def _own(self, batch: Tensor, count: int) -> Tensor:
-        return batch[self._rank : count : self._processes]
+                own = slice(self._rank, count, self._processes)
+                yield of_each(inputs, size, own), of_each(targets, size, own)

@@ -4,9 +4,10 @@ random and what a loss remembers stay as they were."""
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,11 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.space.inputs import at_batch, cloned
+from dnal.space.inputs import at_batch, batch_size, cloned
+from dnal.space.lasting import lasting
 from dnal.space.running import undisturbed
 from dnal.train.distillation import check_logits
 from dnal.train.evaluate import Metric, accuracy, check_classified
+from dnal.train.rows import is_of_examples, of_each
 from dnal.train.weights import Loss
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = 2
 """Batch norm wants more than one, and two are no work for any network."""
@@ -26,8 +31,16 @@ ASK = "give a loss: a function of outputs and targets that returns a scalar."
 
 
 def examples(batch: tuple[Tensor, Any]) -> tuple[Tensor, Any]:
-    """The first two examples of a batch of inputs (N, ...) and targets; of targets, whatever has N rows is cut."""
-    return at_batch(batch, EXAMPLES)  # type: ignore[return-value]
+    """The first two examples of a batch of inputs (N, ...) and targets; the whole batch, where it is not known which
+    targets are theirs (:func:`dnal.train.rows.is_of_examples`)."""
+    inputs, targets = batch
+    size = batch_size(inputs)
+    if not is_of_examples(targets, size):
+        return batch
+    if size < EXAMPLES:
+        return at_batch(batch, EXAMPLES)  # type: ignore[return-value]
+    few = slice(EXAMPLES)
+    return cloned((of_each(inputs, size, few), of_each(targets, size, few)))  # type: ignore[return-value]
 
 
 def outputs(network: nn.Module, inputs: Tensor, *, training: bool) -> Any:
@@ -138,6 +151,21 @@ def step(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, order: to
         trained = [p for p in own.parameters() if p.requires_grad]
         # and not backward(), which would add to the gradients of whatever else the loss looks at
         torch.autograd.grad(loss(own(cloned(inputs)), cloned(targets)), trained, allow_unused=True)
+
+
+def check_gateable(network: nn.Module, inputs: Tensor) -> None:
+    """Refuses a network of which something else than torch.utils.checkpoint runs parts again for the backward pass.
+
+    Raises:
+        UserError: naming it.
+    """
+    with _aside(inputs), torch.enable_grad(), lasting(nullcontext):
+        try:
+            copy.deepcopy(network).train()(cloned(inputs))
+        except UserError:
+            raise
+        except Exception as error:  # whatever the user's own network raises
+            logger.debug("the network fails in training mode: %s", error)
 
 
 def answer(network: nn.Module, inputs: Tensor, order: torch.memory_format) -> None:

@@ -15,6 +15,7 @@ from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
 from dnal.train.place import Loader
 from dnal.train.schedule import cosine
+from dnal.train.setup import set_up
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -82,7 +83,7 @@ def train_weights(
             keeper.resume(name, {"network": network}, history if history is not None else [])
         return
     own = sgd(network, lr, weight_decay)
-    module, optimizer = fabric.setup(network, own)
+    module, optimizer = set_up(fabric, network, own)
     objective = taught_loss(loss, teacher)
     module.train()
 

@@ -5,7 +5,7 @@ names (without overload and without the in-place underscore) and read ``t.axis``
 has no rule is frozen, so a missing rule costs removable channels, never correctness.
 """
 
-from dnal.space.rules import attention, movement, norms, pointwise, positions, products, whole
+from dnal.space.rules import attention, movement, norms, pointwise, positions, products, recurrent, whole
 from dnal.space.rules.registry import RULES
 
-__all__ = ["RULES", "attention", "movement", "norms", "pointwise", "positions", "products", "whole"]
+__all__ = ["RULES", "attention", "movement", "norms", "pointwise", "positions", "products", "recurrent", "whole"]

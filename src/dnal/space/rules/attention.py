@@ -6,7 +6,7 @@ with what reads its result. The channels inside a head are variables of their ow
 
 from __future__ import annotations
 
-from dnal.space.labels import carried, core, signature
+from dnal.space.labels import SHARED, carried, compressed, core, signature
 from dnal.space.rules.registry import rule
 from dnal.space.tensors import tensors_of
 from dnal.space.trace import Call, Trace
@@ -17,12 +17,13 @@ def batched_product(t: Trace, c: Call) -> None:
     """(b, n, k) times (b, k, m): both sides' k leave together, and both sides' b."""
     left, right = c.args[-2:]
     batch = t.axis(left, 0), t.axis(right, 0)  # a joint layer is tied along its other dimensions: whole heads
+    batch = t.follow(left, 0, batch[1]), t.follow(right, 0, batch[0])  # keys that all heads share
     t.tie_or_freeze(*batch, f"{c.func} multiplies it with a value of fixed size")
     across = [core(x, [0, 2]) for x in t.value(left).layers if 2 in signature(x)]
     down = [core(x, [0, 1]) for x in t.value(right).layers if 1 in signature(x)]
     for one in across:
         for other in down:
-            t.ledger.tie(one, other)
+            t.ledger.pair(one, other)
     for labels in (across if not down else []) + (down if not across else []):
         t.ledger.freeze(labels, f"{c.func} multiplies it with a value of fixed size")
     names = [t.value(x).parameter for x in (left, right)]
@@ -34,15 +35,18 @@ def batched_product(t: Trace, c: Call) -> None:
     layers = [core(x, [0, 1]).unsqueeze(2).expand(c.out.shape) for x in t.value(left).layers if 1 in signature(x)]
     layers += [core(y, [0, 2]).unsqueeze(1).expand(c.out.shape) for y in t.value(right).layers if 2 in signature(y)]
     heads = batch[0] if batch[0] is not None else batch[1]
+    if heads is not None:  # of the values that all heads share no channel leaves
+        for layer in [x for x in layers if 0 not in signature(x)]:
+            t.ledger.freeze(layer, SHARED)
+        layers = [x for x in layers if 0 in signature(x)]
     if heads is not None and not any(0 in signature(x) for x in layers):
         layers.append(heads.view(-1, 1, 1).expand(c.out.shape))
     t.put(c.out, layers)
     if c.name == "baddbmm":
         t.put(c.out, t.meet(c.out.shape, [c.out, c.args[0]]))
     name = names[0] or names[1] if (names[0] is None) != (names[1] is None) else None
-    if heads is not None:  # whole heads leave, so that the other sides count as they are
-        sizes = left.size(1) * left.size(2) * right.size(2)
-        t.multiply(name, sizes / t.batch, (left, 0, heads))
+    if heads is not None:
+        t.multiply(name, 1 / t.batch, (left, 0, heads), t.side(left, 1), t.side(right, 2), t.side(right, 1))
     else:
         sides = (left, 1, t.axis(left, 1)), (right, 2, t.axis(right, 2)), (right, 1, t.axis(right, 1))
         t.multiply(name, left.size(0) / t.batch, *sides)
@@ -65,20 +69,27 @@ def attention(t: Trace, c: Call) -> None:
         t.settled(tensor, (-2, -1), reason)
     t.settled(value, (-2,), reason)
     heads = [t.axis(x, 1) for x in (query, key, value)]
-    if any(x is not None for x in heads):
-        same = all(x is not None and x.numel() == query.size(1) for x in heads)
-        for labels in heads:
+    batches = [t.axis(x, 0) for x in (query, key, value)]
+    if any(x is not None for x in batches):
+        same = all(x is not None and x.numel() == query.size(0) for x in batches)
+        for labels in batches:
             if same and labels is not None:
-                t.ledger.tie(labels, heads[0])  # type: ignore[arg-type]
+                t.ledger.tie(labels, batches[0])  # type: ignore[arg-type]
             else:
                 t.ledger.freeze(labels, reason)
+    for tensor, labels in zip((key, value), heads[1:], strict=True):
+        # Grouped queries: those that share a head of the keys and values leave with it.
+        shared = query.size(1) // tensor.size(1)
+        t.tie_or_freeze(heads[0], None if labels is None else labels.repeat_interleave(shared), reason)
     for mask in operands[3:]:
         t.settled_except(mask, (mask.dim() - 3,), reason)
         if mask.dim() >= 3 and mask.size(-3) > 1:
-            t.tie_or_freeze(t.axis(mask, mask.dim() - 3), heads[0], f"it is a mask of {t.value(query).origin}")
+            of_mask = t.follow(mask, mask.dim() - 3, heads[0])
+            t.tie_or_freeze(of_mask, heads[0], f"it is a mask of {t.value(query).origin}")
     out = c.out[0]
-    touched = {2} if value.size(1) == out.size(1) else {1, 2}  # grouped queries: several share a head of the values
-    t.put(out, [carried(x, out.shape, sorted(touched)) for x in t.value(value).layers if not touched & {*signature(x)}])
-    pairs = query.size(0) * query.size(2) * key.size(2) / t.batch
-    for width in (query.size(3), value.size(3)):
-        t.multiply(None, pairs * width, (query, 1, heads[0]))
+    layers = [carried(x, (*x.shape[:2], *out.shape[2:]), [2]) for x in t.value(value).layers if 2 not in signature(x)]
+    shared = out.size(1) // value.size(1)
+    t.put(out, layers if shared == 1 else [compressed(x.repeat_interleave(shared, 1)) for x in layers])
+    for wide in (query, value):
+        sides = [t.side(query, 0), t.side(query, 1), t.side(query, 2), t.side(key, 2), t.side(wide, 3)]
+        t.multiply(None, 1 / t.batch, *sides)

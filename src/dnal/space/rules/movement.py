@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,17 +19,31 @@ def view(t: Trace, c: Call) -> None:
     source = c.args[0]
     value = t.value(source)
     results = tensors_of(c.out)
-    moved: list[list[Tensor]] = [[] for _ in results]
-    for layer in value.layers:
-        for position, out in enumerate(_moved(c, layer)):
-            moved[position].append(out)
-    for out, layers in zip(results, moved, strict=True):
+    layers = [_moved(c, layer) for layer in value.layers]
+    loose = [_moved(c, layer) for layer in value.loose]
+    for position, out in enumerate(results):
         whole = len(results) == 1 and out.numel() == source.numel()
-        t.put(out, layers, value, value.parameter if whole else None)
+        t.put(out, [pieces[position] for pieces in layers], value, value.parameter if whole else None)
+        t.loosen(out, [pieces[position] for pieces in loose])
 
 
-RULES.update(dict.fromkeys(("_unsafe_view", "_reshape_copy", "flip", "roll", "repeat", "pixel_unshuffle"), view))
+RULES.update(dict.fromkeys(("_unsafe_view", "_reshape_copy", "flip", "roll", "pixel_unshuffle"), view))
 RULES.update(dict.fromkeys(("pixel_shuffle", "channel_shuffle", "native_channel_shuffle", "unfold"), view))
+
+
+MOST = 2**16
+"""Entries of what is repeated that may follow others: masks for each head, not maps of positions."""
+
+
+@rule("expand", "repeat")
+def repeat(t: Trace, c: Call) -> None:
+    """A value of one entry that is repeated along a dimension has as many there as what it meets."""
+    view(t, c)
+    source, out = c.args[0], c.out
+    new = out.dim() - source.dim()
+    sizes = [n if d < new or source.size(d - new) == 1 else 1 for d, n in enumerate(out.shape)]
+    if 1 < math.prod(sizes) <= MOST:
+        t.loosen(out, [*t.value(out).loose, t.ledger.fresh(math.prod(sizes)).view(sizes).expand(out.shape)])
 
 
 def _moved(c: Call, layer: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dnal.space.labels import along, signature
 from dnal.space.rules.registry import rule
 from dnal.space.sizes import Attribute, SizeRule
 from dnal.space.tensors import tensors_of
@@ -83,3 +84,23 @@ def softmax(t: Trace, c: Call) -> None:
     source = c.args[0]
     t.settled(source, (c.args[1],), f"{c.func} normalises over it")
     t.put(c.out, t.value(source).layers, t.value(source))
+
+
+@rule("torch._weight_norm")
+def weight_norm(t: Trace, c: Call) -> None:
+    """A weight computed as g v / |v|, whose norm runs over all dimensions except for one. Zeros add nothing to a norm:
+    the channels of v are those of the weight. Along the one dimension those of g stand for them: a direction of zeros
+    would be none."""
+    direction, length = c.args[:2]
+    value, dim = t.value(direction), c.argument(2, "dim", 0)
+    layers = list(value.layers)
+    if dim != -1:
+        dim %= direction.dim()
+        lengths, own = t.axis(length, dim), t.axis(direction, dim)
+        t.tie_or_freeze(own, lengths, "it has a length of fixed size")
+        names = value.parameter, t.value(length).parameter
+        if lengths is not None and own is not None and names[0] is not None and names[1] is not None:
+            layers = [layer for layer in layers if dim not in signature(layer)]
+            layers.append(along(lengths, dim, direction.shape))
+            t.lengths[names[0], dim] = names[1], dim
+    t.put(c.out, layers, value, value.parameter)

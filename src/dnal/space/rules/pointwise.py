@@ -42,7 +42,9 @@ def pointwise(t: Trace, c: Call) -> None:
                 if set(signature(layer)) - before:
                     t.ledger.freeze(layer, f"{c.func} writes it into a part of another tensor")
         first = t.value(operands[0]) if operands else None
+        loose = t.loose_in(out.shape, operands)
         t.put(out, layers, first, first.parameter if first and c.name in ("clone", "_to_copy") else None)
+        t.loosen(out, loose)
 
 
 @rule("copy")
@@ -58,10 +60,12 @@ def copy(t: Trace, c: Call) -> None:
         t.meet(target.shape, [target, source])
     else:
         extra = target.dim() - source.dim()
+        loose = t.loose_in(target.shape, [source])
         t.put(target, [x[(None,) * extra].expand(target.shape) for x in t.value(source).layers], t.value(source))
+        t.loosen(target, loose)
 
 
-@rule("new_empty", "new_zeros", "new_ones", "new_full")
+@rule("new_empty", "new_ones", "new_full")
 def fresh(t: Trace, c: Call) -> None:
     """A dimension of the size that the source has there is one of its channels: noise and paddings are made so. Where
     the size was a number of its own, the probe finds out."""

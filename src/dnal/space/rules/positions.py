@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -90,6 +92,9 @@ REDUCTIONS = {"linalg_vector_norm": 2, "norm": 2}
 AVERAGES = {"mean", "var", "var_mean", "std", "std_mean"}
 """What divides by the number of channels: without some of them it is another number even where these are zero."""
 
+SPARING = {"sum", "amax", "linalg_vector_norm", "norm"}
+"""What channels of zeros add nothing to (to the largest: where none is below zero, as behind a ReLU, by the probe)."""
+
 
 @rule(
     "mean",
@@ -111,7 +116,7 @@ AVERAGES = {"mean", "var", "var_mean", "std", "std_mean"}
     "norm",
 )
 def reduce(t: Trace, c: Call) -> None:
-    """Reducing over positions keeps the channels; reducing over channels needs all of them.
+    """Reducing over positions keeps the channels; reducing over channels reads them, and mostly needs all.
 
     Global response normalisation (ConvNeXt V2) is written with such a mean; what would make its channels removable is
     said beside layer normalisation (``norms.layer_norm``).
@@ -134,8 +139,18 @@ def reduce(t: Trace, c: Call) -> None:
                 layer = layer.narrow(d, 0, 1) if out.dim() == source.dim() else layer.select(d, 0)
             layers.append(layer)
         t.put(out, layers, t.value(source))
-        t.owe(out, debts)  # the mean attention of the heads is often computed and thrown away
+        if c.name in SPARING:
+            t.owe(out, [partial(t.contract, labels) for labels, _ in debts])
+        else:  # the mean attention of the heads is often computed and thrown away
+            t.owe(out, [partial(t.ledger.freeze, *debt) for debt in debts])
     return None
+
+
+@rule("cumsum", "cumprod", "logcumsumexp")
+def cumulate(t: Trace, c: Call) -> None:
+    """Along positions the channels pass; along channels it needs all of them."""
+    source = c.args[0]
+    t.put(c.out, t.settled(source, (c.argument(1, "dim"),), f"{c.func} runs along it"), t.value(source))
 
 
 @rule("im2col")

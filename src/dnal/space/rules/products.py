@@ -36,7 +36,29 @@ def convolution(t: Trace, c: Call) -> None:
         reason = "its reader computes its weight" if name is None else "a transposed convolution has groups"
         for labels in (written, read, channels):
             t.ledger.freeze(labels, reason)
-    elif groups == 1:
+    else:
+        _grouped(t, weight, groups, written, read, channels, origin)
+    if bias is not None and transposed and groups > 1:  # its channels run through all groups, the weight's through one
+        t.freeze(bias, "a transposed convolution has groups")
+    elif bias is not None:
+        t.tie_or_freeze(t.axis(bias, 0), written, "it is the bias of a fixed output")
+    grouped_output = transposed and groups > 1  # its labels repeat in every group; frozen above
+    t.put(c.out, [] if written is None or grouped_output else [along(written, 1, c.out.shape)])
+    positions = math.prod((source if transposed else c.out).shape[2:]) * source.size(0) / t.batch
+    t.multiply(name, positions * math.prod(weight.shape[2:]), (weight, into, written), (weight, out_of, read))
+
+
+def _grouped(
+    t: Trace,
+    weight: Tensor,
+    groups: int,
+    written: Tensor | None,
+    read: Tensor | None,
+    channels: Tensor | None,
+    origin: str,
+) -> None:
+    """What a convolution with groups does to the channels that it reads and writes."""
+    if groups == 1:
         t.tie_or_freeze(read, channels, origin)
         t.read(read)
     elif written is None or channels is None:
@@ -54,14 +76,34 @@ def convolution(t: Trace, c: Call) -> None:
         t.ledger.tie(outputs, outputs[:1])
         t.tie_or_freeze(inputs[0], read, origin)
         t.read(read)
-    if bias is not None and transposed and groups > 1:  # its channels run through all groups, the weight's through one
-        t.freeze(bias, "a transposed convolution has groups")
-    elif bias is not None:
+
+
+@rule("deform_conv2d")
+def deformed_convolution(t: Trace, c: Call) -> None:
+    """torchvision's convolution at places that are computed. As resizing is not, taking values between pixels is not
+    counted. The channels of a group of offsets are shifted alike: as many leave every such group."""
+    source, weight, offset, mask, bias = c.args[:5]
+    groups, offset_groups, masked = c.args[11:14]
+    t.settled_except(source, (1,), f"{c.func} slides over it")
+    for tensor in (offset, *([mask] if masked else [])):
+        t.freeze(tensor, f"{c.func} takes a value from it for every place of its kernel")
+    for layer in t.value(weight).layers:
+        if set(signature(layer)) - {0, 1}:
+            t.ledger.freeze(layer, KERNEL)
+    written, read, channels = t.axis(weight, 0), t.axis(weight, 1), t.axis(source, 1)
+    name = t.value(weight).parameter
+    if name is None:
+        for labels in (written, read, channels):
+            t.ledger.freeze(labels, "its reader computes its weight")
+    else:
+        _grouped(t, weight, groups, written, read, channels, f"it reads {t.value(source).origin}")
+    if channels is not None and offset_groups > 1:
+        t.ledger.tie(channels.view(offset_groups, -1), channels.view(offset_groups, -1)[:1])
+    if t.value(bias).parameter:
         t.tie_or_freeze(t.axis(bias, 0), written, "it is the bias of a fixed output")
-    grouped_output = transposed and groups > 1  # its labels repeat in every group; frozen above
-    t.put(c.out, [] if written is None or grouped_output else [along(written, 1, c.out.shape)])
-    positions = math.prod((source if transposed else c.out).shape[2:]) * source.size(0) / t.batch
-    t.multiply(name, positions * math.prod(weight.shape[2:]), (weight, into, written), (weight, out_of, read))
+    t.put(c.out, [] if written is None else [along(written, 1, c.out.shape)])
+    positions = c.out.size(0) * math.prod(c.out.shape[2:]) / t.batch
+    t.multiply(name, positions * math.prod(weight.shape[2:]), (weight, 0, written), (weight, 1, read))
 
 
 def _transposed_groups(t: Trace, c: Call) -> None:
@@ -124,3 +166,35 @@ def _multiply_rows(t: Trace, name: str | None, rows: Side, outputs: Side, inputs
         t.multiply(name, 1, (tensor, dim, labels.view(t.batch, -1)[0]), outputs, inputs)  # every example has the same
     else:
         t.multiply(name, 1 / t.batch, rows, outputs, inputs)
+
+
+ALIGNED = 8
+"""Numbers of half precision in 16 bytes."""
+
+
+@rule("_grouped_mm", "grouped_mm_fallback")
+def experts(t: Trace, c: Call) -> None:
+    """Rows (n, k), each times the matrix of its expert of (experts, k, m): a mixture of experts. All experts have the
+    same channels, and all stay. The kernel wants rows of a multiple of 16 bytes, also in half precision: neighbours
+    leave by the eight."""
+    rows, weights = c.args[:2]
+    if rows.dim() != 2 or weights.dim() != 3:
+        raise NotImplementedError("a product of other shapes, as in a backward pass")
+    t.ledger.freeze(t.axis(weights, 0), f"{c.func} looks experts up by number")
+    t.settled_except(rows, (1,), f"{c.func} sorts it by expert")
+    inner, read, written = t.axis(rows, 1), t.axis(weights, 1), t.axis(weights, 2)
+    for labels in (read, written):
+        if labels is not None:
+            blocks = labels.view(-1, math.gcd(labels.numel(), ALIGNED))
+            t.ledger.tie(blocks, blocks[:, :1])
+    t.tie_or_freeze(inner, read, f"it reads {t.value(rows).origin}")
+    name = t.value(weights).parameter
+    if name is not None:
+        t.read(read)
+    elif read is not None:
+        t.contract(read)
+    for given in c.args[2:]:
+        if isinstance(given, Tensor):
+            t.freeze(given, f"{c.func} takes all of it")
+    t.put(c.out, [] if written is None else [along(written, 1, c.out.shape)])
+    t.multiply(name, rows.size(0) / t.batch, (weights, 2, written), (weights, 1, read))

@@ -21,22 +21,6 @@ def _stays(t: Trace, c: Call) -> None:
             t.put(out, [])
 
 
-@rule("mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn")
-def recurrence(t: Trace, c: Call) -> None:
-    """Recurrent layers that run as one operation: LSTMs on the CPU, all kinds on a GPU. The others run step by step.
-
-    At every step each matrix (of the inputs, of the hidden state, of the projection, per layer and direction) is
-    multiplied once; biases have one dimension. The steps of packed sequences are the rows that there are.
-    """
-    source = c.args[0]
-    weights = c.args[1:3] if c.name == "mkldnn_rnn_layer" else c.args[1]
-    _stays(t, c)
-    steps = source.numel() // source.size(-1)
-    for weight in weights:
-        if weight.dim() == 2:
-            t.multiply(t.value(weight).parameter, steps / t.batch, (weight, 0, None), (weight, 1, None))
-
-
 @rule("_trilinear")
 def trilinear(t: Trace, c: Call) -> None:
     """Bilinear layers: the sum over products of three tensors, each expanded along some of the common dimensions. As
@@ -52,16 +36,6 @@ def trilinear(t: Trace, c: Call) -> None:
     left = [1 if dim in c.args[6] and dim in c.args[5] else size for dim, size in enumerate(pair)]
     products = math.prod(pair) + math.prod(torch.broadcast_shapes(left, shapes[2]))
     t.multiply(t.value(c.args[1]).parameter, products / t.batch)
-
-
-@rule("deform_conv2d")
-def deformed_convolution(t: Trace, c: Call) -> None:
-    """torchvision's convolution at places that are computed. As resizing is not, taking values between pixels is not
-    counted."""
-    weight = c.args[1]
-    _stays(t, c)
-    positions = c.out.size(0) * math.prod(c.out.shape[2:]) / t.batch
-    t.multiply(t.value(weight).parameter, positions * math.prod(weight.shape[2:]), (weight, 0, None), (weight, 1, None))
 
 
 @rule("mv", "addmv")
