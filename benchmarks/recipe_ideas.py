@@ -35,8 +35,8 @@ from dnal.methods.magnitude import l1_scores
 from dnal.methods.task import Task
 from dnal.plan import LONG_SEARCH
 from dnal.space.space import Space
-from dnal.train import weights
 from dnal.techniques.distillation import distillation_loss
+from dnal.train import weights
 from result_file import append_rows, read_rows
 
 FIELDS = ("network", "share", "seed", "idea", "rates", "rate", "epochs", "accuracy", "base_accuracy", "macs",
