@@ -6,7 +6,8 @@
 not the accuracy. The same settings for every budget and network. Residual branches stay: with one closed, the memory
 that is stated is an upper bound.
 
-* one: 80, 50, 25, 10 and 5 % of the MACs, with every width (multiple 1) and with multiples of 8.
+* one: 80, 50, 25, 10 and 5 % of the MACs, with every width (divisor 1; `multiple` in the result file) and with
+  multiples of 8.
 * several: two and three bounds at once (memory: bytes of live activations at batch 1).
 * impossible: less than the narrowest network has; refused before any training, and what the refusal says.
 
@@ -25,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import nn
 
 import dnal
 from dnal import data, models
-from dnal.train.weights import train_weights
+from dnal.settings import Widths
 from result_file import append_rows, read_rows
+from separate_phases import train
 
 MODELS = ("cifar/vgg16_bn", "cifar/resnet56", "cifar/mobilenet_v2")
 ONE = [f"macs<={share}%" for share in (80, 50, 25, 10, 5)]
@@ -56,18 +57,15 @@ class Bench:
         torch.manual_seed(0)
         self.base = models.create(model, classes=dataset.classes, input_shape=dataset.input_shape)
         self.base.to(memory_format=torch.channels_last)
-        train_weights(
-            Fabric(accelerator="auto", devices=1), self.base, self.train,
-            name="base", epochs=options.epochs[0], lr=0.1, warmup=0.1, loss=F.cross_entropy,
-        )  # fmt: skip
+        train(Fabric(accelerator="auto", devices=1), self.base, self.train, options.epochs[0], 0.1, warmup=0.1)
 
-    def row(self, budget: str, multiple: int) -> dict[str, Any]:
+    def row(self, budget: str, divisor: int) -> dict[str, Any]:
         begun = time.perf_counter()
         network: nn.Module = copy.deepcopy(self.base)
         try:
             learned = dnal.learn(
-                network, self.train, self.val, self.test, budget, base_is_trained=True, distil=False,
-                epochs=(0, *self.options.epochs[1:]), multiple=multiple, depth=False,
+                network, self.train, self.val, self.test, budget, base_is_trained=True, without=["distillation"],
+                epochs=(0, *self.options.epochs[1:]), widths=Widths(divisor=divisor, prune_blocks=False),
             )  # fmt: skip
         except dnal.UserError as error:
             return {"refused": str(error)}

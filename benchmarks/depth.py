@@ -19,21 +19,19 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import nn
 
 import dnal
 from dnal import data, models
-from dnal.gates import Gated
 from dnal.latency import measured_ms
-from dnal.methods import budget_recipe
 from dnal.methods.selection import select
 from dnal.methods.widths import WidthRule
-from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
+from dnal.plan import RETRAIN_RATE
+from dnal.settings import DEFAULT_LR
 from dnal.train.evaluate import accuracy
-from dnal.train.weights import train_weights
 from result_file import append_rows, read_rows
+from separate_phases import search, train
 
 SIZE = (3, 32, 32)
 TIMED = [("torch-cpu", 1), ("torch-cpu", 32), ("onnxruntime-cpu", 1), ("onnxruntime-cpu", 32)]
@@ -50,9 +48,8 @@ def run_seed(options: argparse.Namespace, seed: int) -> list[dict[str, object]]:
     fabric = Fabric(accelerator="cpu", devices=1, precision=options.precision)
     dataset = data.load(options.data, root=options.root, input_shape=SIZE, limit_train=options.images, seed=0)
 
-    def train(network: nn.Module, epochs: int, lr: float, **more: float) -> None:
-        loader = data.loaders(dataset, options.batch_size, seed=seed).train
-        train_weights(fabric, network, loader, name="weights", epochs=epochs, lr=lr, loss=F.cross_entropy, **more)
+    def loader() -> data.EpochLoader:
+        return data.loaders(dataset, options.batch_size, seed=seed).train
 
     def test(network: nn.Module) -> float:
         return accuracy(network, data.loaders(dataset, 500, seed=0).test)
@@ -60,7 +57,7 @@ def run_seed(options: argparse.Namespace, seed: int) -> list[dict[str, object]]:
     torch.manual_seed(seed)
     base = models.create(options.model, classes=dataset.classes, input_shape=SIZE)
     base.to(memory_format=torch.channels_last)
-    train(base, options.epochs[0], DEFAULT_LR, warmup=0.1)
+    train(fabric, base, loader(), options.epochs[0], DEFAULT_LR, warmup=0.1)
     base.eval()
     rows, results = [], []
     for depth in (False, True):
@@ -69,21 +66,17 @@ def run_seed(options: argparse.Namespace, seed: int) -> list[dict[str, object]]:
         network = copy.deepcopy(base)
         space = dnal.Space.of(network, torch.zeros(2, *SIZE), depth=depth)
         limits = {"macs": space.full_cost["macs"] * options.budget / 100}
-        scores = budget_recipe.search(
-            fabric, Gated(network, space, start=budget_recipe.START), space, limits,
-            data.loaders(dataset, options.batch_size, seed=seed).train,
-            epochs=options.epochs[1], lr=ARCHITECTURE_RATE * DEFAULT_LR, loss=F.cross_entropy,
-            widths=WidthRule(divisor=options.multiple),
-        )  # fmt: skip
-        chosen = select(space, scores, limits, WidthRule(divisor=options.multiple))
+        widths = WidthRule(divisor=options.divisor)
+        scores = search(fabric, network, space, limits, loader(), options.epochs[1], widths=widths)
+        chosen = select(space, scores, limits, widths)
         architecture = dnal.Architecture.of(space, chosen)
         small = dnal.compact(network, architecture).to(memory_format=torch.channels_last)
-        train(small, options.epochs[2], RETRAIN_RATE * DEFAULT_LR)
+        train(fabric, small, loader(), options.epochs[2], RETRAIN_RATE * DEFAULT_LR)
         results.append(small.eval())
         rows.append(
             {
                 "model": options.model,
-                "multiple": options.multiple,
+                "multiple": options.divisor,
                 "depth": int(depth),
                 "seed": seed,
                 "accuracy": f"{test(small):.4f}",
@@ -152,7 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(options.out)
     for seed in [] if options.report else options.seeds:
-        if (str(seed), str(options.multiple)) in {(row["seed"], row["multiple"]) for row in rows}:
+        if (str(seed), str(options.divisor)) in {(row["seed"], row["multiple"]) for row in rows}:
             continue
         rows += append_rows(options.out, FIELDS, run_seed(options, seed))
     print(report(rows))

@@ -71,7 +71,7 @@ def kinds(latency: Path) -> list[Kind]:
     curve = ["--budget", "macs<=50%", "--budget", "macs<=25%", "--budget", "params<=40%"]
     return [
         Kind("default", COMMON),
-        Kind("paper", [*COMMON, "--recipe", "paper", "--lambda", "0.01"]),
+        Kind("paper", [*COMMON, "--method", "paper:penalty=0.01"]),
         Kind("tas", [*COMMON, "--method", "tas", "--budget", "macs<=50%"]),
         Kind("latency", ["--like", str(latency), "--checkpoint-every", "1"]),
         Kind("trade-off", [*COMMON, *curve], runs=["macs50pct", "macs25pct", "params40pct"]),

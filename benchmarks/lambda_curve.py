@@ -1,4 +1,4 @@
-"""Does lambda trace the trade-off in the paper's recipe?
+"""Does lambda trace the trade-off of the method `paper`?
 
     python benchmarks/lambda_curve.py --out benchmarks/lambda_curve.csv
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 import dnal
+from dnal.methods.paper import Paper
 from result_file import append_rows, read_rows
 
 LAMBDAS = (1e-5, 5e-5, 1e-4, 2e-4, 3e-4, 4e-4, 5e-4)
@@ -44,7 +45,7 @@ def main() -> None:
             network = copy.deepcopy(base)
             first, second, third = options.epochs
             learned = dnal.learn(
-                network, train, val, test, recipe="paper", lambda_=lambda_, base_is_trained=trained, seed=seed,
+                network, train, val, test, method=Paper(penalty=lambda_), base_is_trained=trained, seed=seed,
                 epochs=(first, second, third), lr=1.0 if trained else 0.1,  # a tenth of it after a trained base
             )  # fmt: skip
             base, trained = network, True

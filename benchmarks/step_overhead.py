@@ -3,7 +3,7 @@
     python benchmarks/step_overhead.py --out benchmarks/step_overhead.csv
 
 Three steps on the same batch, in turn within one run, each with its own copy of the network: a plain training step; a
-joint step of the budget recipe (gates at the readers, task and cost gradients, SGD on weights, Adam on s, the
+joint step of the method `dnal` (gates at the readers, task and cost gradients, SGD on weights, Adam on s, the
 projection onto the budget); and the paper's explicit scale layer after every batch norm (arXiv 2103.02126),
 trained jointly with the weights. Reported: the median time of the second and third over the first. One thread by
 default.
@@ -27,7 +27,7 @@ import dnal
 from dnal import models
 from dnal.gates import Gated
 from dnal.methods import budget_recipe
-from dnal.train.weights import sgd
+from dnal.train.optimizers import sgd
 
 NETWORKS = (
     ("cifar/resnet20", (3, 32, 32)),

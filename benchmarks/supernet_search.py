@@ -6,7 +6,7 @@
 the space's uniform choice costs: 3x3 of expansion 3 on every edge, all widths whole. Every row sees the same number of
 training images in all; nobody distils. Rows:
 
-* learnt: so many epochs of the base, of the architecture phase (recipe "budget"), and of retraining what is left. Of
+* learnt: so many epochs of the base, of the architecture phase (method `dnal`), and of retraining what is left. Of
   the shares that are tried, the other seeds get the one that is best on the first seed's validation images.
 * learnt 4+2+6, new weights: the same architecture (of the first shares) from new weights for all epochs: what it is
   worth alone.
@@ -32,22 +32,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dnal
 from dnal import data, models
 from dnal.bench.run import machine
-from dnal.gates import Gated
-from dnal.methods import budget_recipe
 from dnal.methods.ranking import ranks
 from dnal.methods.selection import select
 from dnal.models.kaiming import kaiming_init
-from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR
+from dnal.settings import DEFAULT_LR
 from dnal.train.arrangement import fabric_of
 from dnal.train.evaluate import accuracy
-from dnal.train.weights import train_weights
 from result_file import append_rows, read_rows
+from separate_phases import search, train
 
 CUDA = torch.cuda.is_available()
 MODEL = "supernet/small"
@@ -163,7 +160,7 @@ class Job:
         """The supernet after so many epochs, and their seconds."""
         if epochs not in self._base:
             network, begun = self.fresh(), clock()
-            self.train(network, epochs, DEFAULT_LR, warmup=0.1)
+            train(self.fabric, network, self.loader(), epochs, DEFAULT_LR, warmup=0.1)
             self._base[epochs] = network, clock() - begun
             print(f"seed {self.seed}: base {self.accuracy(network, 'val'):.4f}", flush=True)
         return self._base[epochs]
@@ -174,11 +171,7 @@ class Job:
             first, second, _ = self.setting.shares[name]
             network = copy.deepcopy(self.base(first)[0])
             begun = clock()
-            gated = Gated(network, self.space, start=budget_recipe.START)
-            s = budget_recipe.search(
-                self.fabric, gated, self.space, self.limits, self.loader(), epochs=second,
-                lr=ARCHITECTURE_RATE * DEFAULT_LR, loss=F.cross_entropy,
-            )  # fmt: skip
+            s = search(self.fabric, network, self.space, self.limits, self.loader(), second)
             architecture = dnal.Architecture.of(self.space, select(self.space, s, self.limits))
             self._learnt[name] = network, architecture, clock() - begun
             print(*dnal.supernet.blocks(network, architecture), sep="\n", flush=True)
@@ -189,11 +182,6 @@ class Job:
 
     def accuracy(self, network: nn.Module, part: str) -> float:
         return accuracy(network, getattr(data.loaders(self.dataset, 500, seed=0), part))
-
-    def train(self, network: nn.Module, epochs: int, lr: float, **more: float) -> None:
-        train_weights(
-            self.fabric, network, self.loader(), name="weights", epochs=epochs, lr=lr, loss=F.cross_entropy, **more
-        )
 
     def start(self, name: str) -> tuple[nn.Module, dnal.Architecture, int]:
         """The compact network as its training finds it, its architecture, and the epochs left."""
@@ -233,7 +221,8 @@ class Job:
         for rate in setting.rates if known is None else (known,):
             small = copy.deepcopy(network).to(memory_format=torch.channels_last)
             begun = clock()
-            self.train(small, epochs, rate, warmup=0.0 if setting.inherits(name) else 0.1)
+            warmup = 0.0 if setting.inherits(name) else 0.1
+            train(self.fabric, small, self.loader(), epochs, rate, warmup=warmup)
             seconds = clock() - begun
             rows.append((self.accuracy(small, "val"), rate, seconds, small))
         validation, rate, seconds, small = max(rows, key=lambda row: row[0])

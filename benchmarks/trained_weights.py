@@ -17,12 +17,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from safetensors.torch import save_file
 
 from dnal import data, models
-from dnal.train.weights import train_weights
+from separate_phases import train
 
 MODEL = "cifar/resnet20"
 
@@ -42,7 +41,7 @@ def main() -> None:
     network.to(memory_format=torch.channels_last)
     loader = data.loaders(dataset, 64, seed=0).train
     fabric = Fabric(accelerator="auto", devices=1)
-    train_weights(fabric, network, loader, name="base", epochs=options.epochs, lr=0.1, warmup=0.1, loss=F.cross_entropy)
+    train(fabric, network, loader, options.epochs, 0.1, warmup=0.1)
     with tempfile.TemporaryDirectory() as folder:
         weights, run = Path(folder) / "base.safetensors", Path(folder) / "run"
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, weights)

@@ -5,7 +5,7 @@
 VGG16's proportions at a quarter width on CIFAR-10 at 16x16. Every method sees the same number of images: the epochs of
 the base plus what follows. Two tables: nobody is taught by the base, and everybody is (same teacher, loss and weight).
 
-* dnal: recipe "budget". paper: recipe "paper", lambda by bisection on the first seed, then the ranking of its s cut to
+* dnal: the method of that name. paper: so too, lambda by bisection on the first seed, then the ranking of its s cut to
   the budget.
 * uniform: the same share of every group, best by L1. magnitude: L1 over the whole network. random: the same share at
   random positions. All three are retrained for the epochs that the learning methods spend on architecture as well.
@@ -24,21 +24,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import dnal
 from dnal import data, models
-from dnal.gates import Gated
-from dnal.methods import budget_recipe, paper_recipe
 from dnal.methods.magnitude import l1_scores
+from dnal.methods.paper import chosen
 from dnal.methods.selection import select
 from dnal.methods.uniform import random_scores, uniform_scores
-from dnal.plan import ARCHITECTURE_RATE, DEFAULT_LR, RETRAIN_RATE
+from dnal.plan import RETRAIN_RATE
+from dnal.settings import DEFAULT_LR
 from dnal.train.evaluate import accuracy
-from dnal.train.weights import train_weights
 from result_file import append_rows, read_rows
+from separate_phases import search, search_by_paper, train
 
 MODEL, SIZE, BUDGET = "cifar/vgg16_bn_quarter", (3, 16, 16), 15
 METHODS = ("dnal", "paper", "uniform", "magnitude", "random", "scratch")
@@ -61,7 +60,7 @@ class Bench:
         self.example = torch.zeros(2, *SIZE)
         self.space = dnal.Space.of(self.base, self.example)
         self.limits = {"macs": self.space.full_cost["macs"] * BUDGET / 100}
-        self.train(self.base, self.base_epochs, DEFAULT_LR, warmup=0.1)
+        train(self.fabric, self.base, self.loader(), self.base_epochs, DEFAULT_LR, warmup=0.1)
         self.base.eval()
         self.base_accuracy = self.test(self.base)
 
@@ -75,11 +74,6 @@ class Bench:
     def test(self, network: nn.Module) -> float:
         return accuracy(network, data.loaders(self.dataset, 500, seed=0).test)
 
-    def train(self, network: nn.Module, epochs: int, lr: float, **more: object) -> None:
-        train_weights(
-            self.fabric, network, self.loader(), name="weights", epochs=epochs, lr=lr, loss=F.cross_entropy, **more
-        )
-
     def run(self, method: str, taught: bool, lambda_: float) -> dict[str, object]:
         begun = time.perf_counter()
         torch.manual_seed(1000 + self.seed)
@@ -87,11 +81,9 @@ class Bench:
         network = copy.deepcopy(self.base)
         later, rate = self.search_epochs + self.retrain_epochs, RETRAIN_RATE * DEFAULT_LR
         if method == "dnal":
-            gated = Gated(network, self.space, start=budget_recipe.START)
-            scores = budget_recipe.search(
-                self.fabric, gated, self.space, self.limits, self.loader(), epochs=self.search_epochs,
-                lr=ARCHITECTURE_RATE * DEFAULT_LR, loss=F.cross_entropy, teacher=teacher,
-            )  # fmt: skip
+            scores = search(
+                self.fabric, network, self.space, self.limits, self.loader(), self.search_epochs, teacher=teacher
+            )
             later = self.retrain_epochs
         elif method == "paper":
             scores = self.paper_scores(network, lambda_, teacher)
@@ -109,7 +101,8 @@ class Bench:
         architecture = dnal.Architecture.of(self.space, select(self.space, scores, self.limits))
         small = dnal.compact(network, architecture)
         small.to(memory_format=torch.channels_last)
-        self.train(small, later, rate, warmup=0.1 if method == "scratch" else 0.0, teacher=teacher)
+        warmup = 0.1 if method == "scratch" else 0.0
+        train(self.fabric, small, self.loader(), later, rate, warmup=warmup, teacher=teacher)
         macs = dnal.macs(small, self.example)
         epochs = self.base_epochs + self.search_epochs + self.retrain_epochs
         return {
@@ -129,11 +122,9 @@ class Bench:
         }
 
     def paper_scores(self, network: nn.Module, lambda_: float, teacher: nn.Module | None) -> Tensor:
-        gated = Gated(network, self.space)
-        return paper_recipe.search(
-            self.fabric, gated, self.space, self.loader(),
-            epochs=self.search_epochs, lambda_=lambda_, loss=F.cross_entropy, teacher=teacher,
-        )  # fmt: skip
+        return search_by_paper(
+            self.fabric, network, self.space, self.loader(), self.search_epochs, lambda_, teacher=teacher
+        )
 
     def find_lambda(self, taught: bool) -> float:
         """The penalty whose thresholded architecture comes nearest the budget: bisection on its logarithm."""
@@ -141,7 +132,7 @@ class Bench:
         for _ in range(self.options.bisections):
             middle = (low * high) ** 0.5
             s = self.paper_scores(copy.deepcopy(self.base), middle, self.base if taught else None)
-            share = float(self.space.costs["macs"](paper_recipe.chosen(self.space, s, 1e4))) / self.limits["macs"]
+            share = float(self.space.costs["macs"](chosen(self.space, s, 1e4))) / self.limits["macs"]
             print(f"  lambda {middle:.3g}: {share:.3f} of the budget", flush=True)
             best = min(best, (abs(share - 1), middle))
             low, high = (middle, high) if share > 1 else (low, middle)

@@ -16,7 +16,7 @@ SHOWING = ("eval", "export", "report", "like", "resume")
 def _(run: Path, other: Path, draw: random.Random) -> None:
     much = draw.choice(
         (
-            {"deploy_batch": draw.choice((5000, 2 * 10**5, 2**62, -1, 0))},
+            {"deploy_batch_size": draw.choice((5000, 2 * 10**5, 2**62, -1, 0))},
             {"input": draw.choice(([1, 4096, 4096], [1, 2**40, 8], [1, 1, 10**9], [0, 8, 8], [1, 2**21, 3]))},
             {"batch_size": draw.choice((10**9, 2**62, 0))},
             {"workers": draw.choice((10**6, 2**40, -1))},
