@@ -39,7 +39,7 @@ def evaluate(
     if as_json:
         json_document(found)
     elif not quiet:
-        print_figures(found["base"], found["compact"], found["deploy_batch"], found["backend"])
+        print_figures(found["base"], found["compact"], found["deploy_batch_size"], found["backend"])
         line()
         if not found["differs"]:
             line(f"as {run / RESULT} says (latency is measured anew and not compared)")

@@ -8,7 +8,7 @@ What differs from the paper, whose algorithm is only described in words:
 
 * There the network is at its initialisation, and the weights that were searched are those trained afterwards. In
   :func:`dnal.learn` that is ``epochs=(0, ..., ...)``; else it is the trained base that is searched. With
-  ``init="fresh"`` the sub-network gets other weights than those that were searched.
+  ``reinitialize=True`` the sub-network gets other weights than those that were searched.
 * Convolutions too: a node is a channel variable. Branches all stay where the budget lets them.
 * N = 200, and 1,000 validation samples or all there are, are ours.
 """

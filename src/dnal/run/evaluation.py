@@ -34,7 +34,7 @@ def evaluate(
 
     Returns:
         "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data), latency_ms (of the run's
-        deploy_batch on its backend), and memory (bytes) if the run bounded it; "input_shape"; "deploy_batch",
+        deploy_batch_size on its backend), and memory (bytes) if the run bounded it; "input_shape"; "deploy_batch_size",
         "backend"; "differs": a sentence per figure that is not result.json's (empty: all agree; latency is measured
         anew and not compared).
 
@@ -69,7 +69,7 @@ def evaluate(
     return {
         **found,
         "input_shape": list(config.input),
-        "deploy_batch": deployment.batch,
+        "deploy_batch_size": deployment.batch,
         "backend": deployment.backend,
         "differs": differs,
     }

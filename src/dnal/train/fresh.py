@@ -22,7 +22,7 @@ def check_resettable(network: nn.Module) -> None:
             where = f"'{path}' ({type(module).__name__})" if path else f"the network itself ({type(module).__name__})"
             raise UserError(
                 f"{where} has no reset_parameters, so its '{own}' cannot be drawn anew; give its class one, or retrain "
-                "with init='trained'."
+                "with reinitialize=False."
             )
 
 
