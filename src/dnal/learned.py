@@ -22,7 +22,8 @@ class Learned:
         change, space: what became of the network, and what might have. architecture: which channels stay.
         history: one record per epoch of all phases.
         base, compact: macs, params, accuracy (the metric on the test data, or on the validation data where there are
-            no test data), latency_ms (of a batch of ``deploy_batch_size`` on ``backend``); memory (bytes) if it was bounded.
+            no test data), latency_ms (of a batch of ``deploy_batch_size`` on ``backend``); memory (bytes) if it was
+            bounded.
         constraints: per bound: cost, bound, asked and got (in the cost's unit), holds; for the latency, which is
             measured, also what was predicted, and it holds up to 5 %.
         settings: everything decided, as plain values. seconds: per phase, that of its epochs, and of measuring.

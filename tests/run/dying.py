@@ -16,6 +16,7 @@ from benchmark_script import script
 from dnal import compact, models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError
+from dnal.changes.removal import Removal
 from dnal.latency import LatencyModel
 from dnal.learned import Learned
 from dnal.run import RunWriter
@@ -38,7 +39,9 @@ def learned() -> Learned:
     architecture = Architecture.random(space, 0.5, seed=1)
     figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
     small = compact(network, architecture).eval()
-    return Learned(small, architecture, space, [], figures, figures, [], {"budget": "macs<=50%"}, {"base": 1.0})
+    return Learned(
+        small, Removal(architecture), space, [], figures, figures, [], {"budget": "macs<=50%"}, {"base": 1.0}
+    )
 
 
 def begin(folder: Path, *, overwrite: bool = False) -> RunWriter:

@@ -15,6 +15,7 @@ from cli_program import SHORT, Program
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError
+from dnal.changes.removal import Removal
 from dnal.learned import Learned
 from dnal.run import RunWriter, evaluate, load, read_config
 from dnal.run.config import written
@@ -59,7 +60,7 @@ def test_a_run_of_long_class_names_ends_and_loads(tmp_path: Path) -> None:
     writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
     writer.finish(
         Learned(
-            dnal.compact(network, architecture).eval(), architecture, space, [], figures, figures, [],
+            dnal.compact(network, architecture).eval(), Removal(architecture), space, [], figures, figures, [],
             {"budget": "macs<=50%"}, {"base": 1.0},
         )
     )  # fmt: skip

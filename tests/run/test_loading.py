@@ -18,6 +18,7 @@ import dnal
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError
+from dnal.changes.removal import Removal
 from dnal.learned import Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
@@ -56,7 +57,7 @@ def written(path: Path, model: str, network: nn.Module, shape: tuple[int, int, i
     settings = {"budget": "macs<=50%"}
     writer = RunWriter(path, {**JOB, "model": model, "input": list(shape), "classes": classes})
     writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
-    writer.finish(Learned(compact, architecture, space, [], figures, figures, [], settings, {"base": 1.0}))
+    writer.finish(Learned(compact, Removal(architecture), space, [], figures, figures, [], settings, {"base": 1.0}))
     return compact
 
 

@@ -24,6 +24,7 @@ from cli_program import SHORT, Program
 from dnal import models
 from dnal.architecture import Architecture
 from dnal.base.errors import UserError
+from dnal.changes.removal import Removal
 from dnal.learned import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
 from dnal.run.files import (
@@ -65,7 +66,9 @@ def learned_by_hand(network: nn.Module) -> Learned:
         if name.endswith("running_mean"):
             buffer.uniform_(-1, 1)
     figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
-    return Learned(compact, architecture, space, [], figures, figures, [], {"budget": "macs<=50%"}, {"base": 1.0})
+    return Learned(
+        compact, Removal(architecture), space, [], figures, figures, [], {"budget": "macs<=50%"}, {"base": 1.0}
+    )
 
 
 def write(path: Path, job: dict[str, Any] | None = None, network: nn.Module | None = None) -> Learned:
@@ -324,7 +327,7 @@ def test_a_larger_network_survives_the_way_to_the_disk(tmp_path: Path) -> None:
     space = Space.of(network, torch.rand(1, 3, 64, 64))
     architecture = Architecture.random(space, 0.5, seed=0)
     compact = package.compact(network, architecture).eval()
-    learned = Learned(compact, architecture, space, [], {}, {}, [], {}, {})
+    learned = Learned(compact, Removal(architecture), space, [], {}, {}, [], {}, {})
     writer = RunWriter(
         tmp_path / "run", {**JOB, "model": "timm/mobilenetv3_small_050", "classes": 5, "input": [3, 64, 64]}
     )

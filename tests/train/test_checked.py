@@ -60,7 +60,13 @@ def learned(part: str, form: str, x: Tensor, y: Tensor, **options: Any) -> int:
     good = DataLoader(Lazy(X, Y), 8)
     loaders = {name: FORMS[form](x, y) if name == part else good for name in PARTS}
     watcher = Steps()
-    options = {"epochs": (1, 1, 1), "listener": watcher, "without": ["distillation"], "budget": "macs<=90%", **options}
+    options = {
+        "epochs": (1, 1, 1),
+        "listener": watcher,
+        "without": () if options.get("loss") else ["distillation"],
+        "budget": "macs<=90%",
+        **options,
+    }
     try:
         dnal.learn(network(), **loaders, **options)
     except UserError as error:

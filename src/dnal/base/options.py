@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dnal.base.errors import UserError, suggestion
+from dnal.base.errors import UserError, all_names, suggestion
 
 T = TypeVar("T", bound="Options")
 _KEY = "option"
@@ -309,7 +309,7 @@ def _check_range(one: Option, value: Any) -> None:
         if isinstance(each, int | float) and not isinstance(each, bool) and not one.range.holds(each):
             raise UserError(f"{one.name} is {one.range}, not {word_of(value)}.")
         if isinstance(each, str) and one.known and each not in one.known:
-            raise UserError(f"{one.name} is {' or '.join(one.known)}, not '{each}'; {suggestion(each, one.known, '')}")
+            raise UserError(f"unknown {one.name} '{each}'{all_names(each, one.known)}")
 
 
 def _listed(value: Any) -> bool:
