@@ -232,6 +232,8 @@ def loss_of(network: nn.Module, inputs: Inputs) -> Tensor:
     """A sum of everything that a network returns, each number with a random weight."""
     seeded()
     outputs = [out for out in exact.tensors_in(exact.called(network, inputs)) if out.requires_grad]
+    if not outputs:
+        raise Fails("no output depends on a parameter")
     noise = torch.Generator().manual_seed(9)
     return torch.stack([(out * torch.randn(out.shape, generator=noise)).sum() / out.numel() for out in outputs]).sum()
 
