@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import dnal
 from dnal.gates import sigmoid_gates
-from dnal.methods.budget_recipe import TIGHT, WAIT, limits_at
+from dnal.methods.budget_recipe import MET, WAIT, limits_at
 
 SCHEMES = {"light": "#333333", "dark": "#dddddd"}
 IMAGE = re.compile(r"!\[([^\]]*)\]\(figures/(\w+)\.svg\)")
@@ -182,7 +182,7 @@ def gates() -> Figure:
     below.plot(progress, asked, color=COLOURS[0], label="budget of the moment", linewidth=3)
     below.plot(progress, macs, color=COLOURS[3], label="MACs of {s > 0}")
     below.set(xlabel="progress of the phase", ylabel="share of the MACs", ylim=(0, 1.05), xlim=(0, 1))
-    for moment, what in ((WAIT, "the budget begins\nto tighten"), (TIGHT, "the budget is met,\ndelta grows to 1,000")):
+    for moment, what in ((WAIT, "the budget begins\nto tighten"), (MET, "the budget is met,\ndelta grows to 1,000")):
         for axes in (above, below):
             axes.axvline(moment, color=matplotlib.rcParams["text.color"], linestyle=":", linewidth=1)
         below.annotate(what, (moment, 0.08), (4, 0), textcoords="offset points", fontsize=9)
