@@ -1,6 +1,6 @@
 """Are the trials of a sweep those that their commands make, if one of them is killed?
 
-The sweep of README.md, six trials over Ray on this machine, two at once. When a trial is half way its process is killed
+Six trials over Ray on this machine, two at once. When a trial is half way its process is killed
 with SIGKILL. Then every command of the table is typed into a shell, with another folder; a row per trial: how often it
 was begun or gone on with, and whether architecture.json and model.safetensors equal those that the command makes, byte
 for byte.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,22 +23,24 @@ from result_file import append_rows
 PROGRAM = [sys.executable, "-c", "from dnal.cli import main; main()"]
 FIGURES = ("trial", "budget", "seed", "status", "attempts", "compact_macs", "compact_accuracy", "holds")
 FIELDS = (*FIGURES, "killed_after_epochs", "architecture_equal", "weights_equal", "command")
-HALF = 15
-"""Epochs, of the 30 in README.md."""
+SWEEP = """\
+job: {model: vgg_small, data: digits, epochs: "%(each)d,%(each)d,%(each)d"}
+grid: {budget: ["macs<=50%%", "macs<=25%%"], seed: [0, 1, 2]}
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     parser.add_argument("--victim", type=int, default=1, help="number of the trial that is killed")
+    parser.add_argument("--epochs", type=int, default=10, help="of each of the three phases")
     options = parser.parse_args()
     out = options.out.absolute()
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
-        Path("sweep.yaml").write_text(re.findall(r"```yaml\n(.*?)```", readme, flags=re.S)[0])
+        Path("sweep.yaml").write_text(SWEEP % {"each": options.epochs})
         sweep = subprocess.Popen([*PROGRAM, "sweep", "sweep.yaml", "--out", "study", "--trials-at-once", "2"])
-        killed_after = kill_half_way(Path("study") / f"trial-{options.victim}")
+        killed_after = kill_half_way(Path("study") / f"trial-{options.victim}", 3 * options.epochs // 2)
         assert sweep.wait() == 0
         with Path("study/trials.csv").open() as file:
             trials = list(csv.DictReader(file))
@@ -63,12 +64,12 @@ def main() -> None:
             print(*append_rows(out, FIELDS, [row])[0].values())
 
 
-def kill_half_way(run: Path) -> int:
-    """Kills the process of a trial once it has logged half of its epochs; how many it had."""
+def kill_half_way(run: Path, half: int) -> int:
+    """Kills the process of a trial once it has logged ``half`` of its epochs; how many it had."""
     log = run / "log.jsonl"
     while True:
         epochs = len(log.read_text().splitlines()) if log.exists() else 0
-        if epochs >= HALF:
+        if epochs >= half:
             os.kill(process_of(run), signal.SIGKILL)
             return epochs
         time.sleep(0.02)

@@ -20,9 +20,13 @@ from safetensors.torch import save_file
 import dnal
 from damaged.kinds import MARKER, MODULE
 from dnal import models
+from dnal.changes import Removal
 from dnal.learned import Learned
+from dnal.methods import METHODS
+from dnal.methods.dnal import DNAL
 from dnal.run import RunWriter
 from dnal.run.files import LAST, LATENCY, REPORT, SHAPE
+from dnal.train.checkpoint import BEFORE
 
 QUICK = ["--data", "digits", "--limit-train", "96", "--epochs", "1,1,1", "--batch-size", "32", "--quiet"]
 NETWORK, IMAGES, CLASSES = "vgg_small", (1, 8, 8), 10
@@ -37,7 +41,7 @@ def honest(path: Path, model: str, shape: tuple[int, int, int], classes: int, se
     architecture = dnal.Architecture.random(space, 0.5, seed=seed)
     figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
     learned = Learned(
-        dnal.compact(network, architecture).eval(), architecture, space, [], figures, figures, [],
+        dnal.compact(network, architecture).eval(), Removal(architecture), space, [], figures, figures, [],
         {"budget": "macs<=50%"}, {"base": 1.0},
     )  # fmt: skip
     job = {
@@ -45,7 +49,7 @@ def honest(path: Path, model: str, shape: tuple[int, int, int], classes: int, se
         "limit_train": None, "batch_size": 8, "workers": 0, "seed": seed,
     }  # fmt: skip
     writer = RunWriter(path, job)
-    writer.start({"budget": "macs<=50%", "recipe": "budget", "epochs": [1, 1, 1]})
+    writer.start({"budget": "macs<=50%", "method": METHODS.values(DNAL()), "epochs": [1, 1, 1]})
     writer.finish(learned)
 
 
@@ -66,34 +70,39 @@ def trained(path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from dnal.cli import main
-from dnal.run.writer import RunWriter
+from pathlib import Path
 
-told = RunWriter.epoch
+from dnal.cli.job import Job
+from dnal.cli.running import run
+from dnal.train.listener import Listener
 
-def epoch(self, record):
-    told(self, record)
-    if record["phase"] == "retrain":
-        os.kill(os.getpid(), signal.SIGKILL)
+class Killer(Listener):
+    def phase(self, name, epochs, steps_per_epoch):
+        self.left = steps_per_epoch + 1 if name == "retrain" else None
 
-RunWriter.epoch = epoch
-main()
+    def step(self, loss):
+        if self.left is not None:
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+job = Job.of({"limit_train": 96, "epochs": (1, 1, 2), "batch_size": 32, "checkpoint_every": 1})
+run(job, [Path(sys.argv[1])], None, watchers=[Killer()], quiet=True)
 """
 
 
 def unfinished(path: Path) -> None:
     """A run that was killed in its third phase: it has two checkpoints and a log."""
-    command = [sys.executable, "-c", KILLED, "learn", *QUICK, "--epochs", "1,1,2", "--checkpoint-every", "1"]
-    assert subprocess.run([*command, "--out", str(path)], check=False).returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED, str(path)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert (path / LAST).exists()
+    assert (path / BEFORE).exists()
 
 
 def latency(path: Path) -> None:
-    """The latency model of the network, by a backend that needs no time."""
-    from dnal.latency import backends, profile, profiling
+    """The latency model of the network."""
+    from dnal.latency import profile
 
-    profiling.MEASURE_SECONDS = 0.02
-    assert backends
     path.mkdir()
     network, space = network_and_space()
     model = profile(network, space, torch.rand(2, *IMAGES), backend="torch-cpu", batch=1, multiple=1)
@@ -157,7 +166,7 @@ def benchmark(path: Path) -> None:
     row = {
         "suite": "smoke", "network": first.network, "model": NETWORK, "data": "digits", "input": "1x8x8",
         "images": "100", "share": str(first.share), "seed": str(first.seed), "taught": str(int(first.taught)),
-        "entry": first.entry, "method": "dnal", "init": "trained", "recipe": "budget", "lambda": "",
+        "entry": first.entry, "method": "dnal", "reinitialize": "0", "lambda": "",
         "epochs": "1+1+1", "batch": "32", "rate": "0.05", "rates_tried": "", "accuracy": "0.9",
         "val_accuracy": "0.9", "base_accuracy": "0.91", "macs": "1000", "base_macs": "3000", "used": "0.99",
         "params": "100", "samples": "100", "choosing_samples": "10", "base_seconds": "1", "choosing_seconds": "1",
