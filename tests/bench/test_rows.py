@@ -17,6 +17,7 @@ from dnal.bench.jobs import Base, Penalty, Run, phases
 from dnal.bench.penalty import following, nearest
 from dnal.bench.run import row_file
 from dnal.bench.suite import FASTNAS, PEERS
+from dnal.methods import METHODS
 from dnal.train.loop import Stopped
 
 ENTRIES = [entry.name for entry in TINY.entries]
@@ -121,6 +122,8 @@ def test_a_base_of_other_data_is_refused(shared: Path) -> None:
 def test_the_paper_knows_no_branches() -> None:
     network = replace(TINY.networks[0], model="cifar/resnet20", data="digits")
     ground = Ground(replace(TINY, networks=(network,)), network, 0, Place())
-    assert ground.space_of("budget").branches
-    assert not ground.space_of("paper").branches
-    assert ground.space_of("paper").full_cost == ground.space_of("budget").full_cost
+    assert METHODS.of("dnal").prunes_blocks
+    assert not METHODS.of("paper").prunes_blocks
+    assert ground.space_with(branches=True).branches
+    assert not ground.space_with(branches=False).branches
+    assert ground.space_with(branches=False).full_cost == ground.space_with(branches=True).full_cost

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def other_of(process: subprocess.Popen[str]) -> int:
     while process.poll() is None:
         for found in Path(f"/proc/{process.pid}/task").glob("*/children"):
             for child in found.read_text().split():
-                if b"dnal.sweep.leash" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return int(child)
+                with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended since
+                    if b"dnal.sweep.leash" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return int(child)
     raise AssertionError(process.communicate())
 
 

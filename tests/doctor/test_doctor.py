@@ -98,7 +98,7 @@ def test_every_extra_of_the_project_has_a_purpose() -> None:
     project = Path(package.__file__).parents[2] / "pyproject.toml"
     extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
     assert installation.PURPOSES.keys() <= extras.keys()
-    assert extras.keys() - installation.PURPOSES.keys() <= {"dev", "docs"}
+    assert extras.keys() - installation.PURPOSES.keys() <= {"dev", "docs", "coverage"}
 
 
 def test_the_machine() -> None:

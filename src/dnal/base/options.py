@@ -43,7 +43,7 @@ class Range:
 
     def holds(self, value: float) -> bool:
         return (
-            math.isfinite(value)
+            (isinstance(value, int) or math.isfinite(value))  # an int may be larger than any float
             and (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
             and (self.most is None or value <= self.most)
@@ -51,10 +51,10 @@ class Range:
         )
 
     def __str__(self) -> str:
-        low = f"{self.least:g} or more" if self.least is not None else ""
-        low = f"more than {self.above:g}" if self.above is not None else low
-        high = f"at most {self.most:g}" if self.most is not None else ""
-        high = f"less than {self.below:g}" if self.below is not None else high
+        low = f"{self.least} or more" if self.least is not None else ""
+        low = f"more than {self.above}" if self.above is not None else low
+        high = f"at most {self.most}" if self.most is not None else ""
+        high = f"less than {self.below}" if self.below is not None else high
         return " and ".join(filter(None, (low, high))) or "a finite number"
 
 

@@ -42,7 +42,7 @@ def given(kind: type[Options], parameters: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for one in options_of(kind):
         said = parameters.get(one.name)
-        if said is None or said == []:
+        if said is None or (isinstance(said, list | tuple) and not said):
             continue
         if isinstance(said, str):
             said = value_of(replace(one, name=flag(one)), said.strip().replace(",", SEPARATOR))
