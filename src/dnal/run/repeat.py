@@ -89,12 +89,15 @@ def recorded(run: str | Path) -> Recorded:
         raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it anew.")
     try:
         method = METHODS.read(decided.method)
-        names = [TECHNIQUES.name_of(TECHNIQUES.read(each)) for each in decided.techniques]
+        techniques = [TECHNIQUES.read(each) for each in decided.techniques]
     except UserError as error:
         raise UserError(f"{what} is not a run's configuration: {error}") from None
+    # With all options, also those that the version that wrote it did not have.
+    whole = {"method": METHODS.values(method), "techniques": [TECHNIQUES.values(each) for each in techniques]}
+    names = [TECHNIQUES.name_of(each) for each in techniques]
     without = [name for name in method.techniques if name not in names]
     return Recorded(
-        document, options, decided.method, decided.techniques, without, decided.budget, decided.threads,
+        {**document, **whole}, options, decided.method, decided.techniques, without, decided.budget, decided.threads,
         decided.data_sha256,
     )  # fmt: skip
 
