@@ -13,6 +13,11 @@ Per room and damage: how often the command refused it and how often it worked; h
 (`other`); how many ran code, started a process, asked another machine (`code`) or wrote outside the folder
 (`outside`: Python's audit events, and the files beside it); the longest, in seconds on a processor; and the worst peak
 of memory of the whole process, over that of the same command with nothing damaged. Linux only.
+
+`--like` does what a run recorded, its model's code included, and is for folders that are trusted (docs/runs.md). So its
+row of `model names code` counts code that was run, and three kinds are not tried with it: the two that ask for a huge
+network, which it trains (more than 4 minutes and 3 GiB, where it was stopped), and `config names other data`, which it
+downloads.
 """
 
 from __future__ import annotations
@@ -145,11 +150,12 @@ def row_of(
         row["worked"] += answer.status in (0, 1)
         row["wrong"] += room == "load" and answer.refused != kind.refused
         row["other"] += not answer.clean
-        row["code"] += bool(code) or (trial.case / MARKER).exists()
+        ran = bool(code) or (trial.case / MARKER).exists()
+        row["code"] += ran
         row["outside"] += touched or any(event.startswith(("write", "os.")) for event in seen)
         row["seconds"] = max(row["seconds"], round(answer.seconds, 1))
         row["memory_ratio"] = max(row["memory_ratio"], round(answer.peak / usual.peak, 2))
-        bad = not answer.clean or seen or touched or answer.seconds > 60 or answer.peak > 1.5 * usual.peak
+        bad = not answer.clean or seen or ran or touched or answer.seconds > 60 or answer.peak > 1.5 * usual.peak
         last = (answer.said.strip().splitlines() or [""])[-1][:300]
         print(
             f"{'BAD ' if bad else ''}{room}: {name} {number}: {answer.status} {answer.seconds:.1f} s "

@@ -16,7 +16,7 @@ from dnal.data.arrays import RawArrays
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 ENCRYPTED = 0x1
 """Of the flags of an entry of a zip file."""
-LARGE, MOST_TIMES = 2**28, 200
+LARGE, MOST_TIMES = 2**26, 200
 """From so many bytes on, an array may not be so many times as large as it is compressed: images hardly ever are."""
 
 

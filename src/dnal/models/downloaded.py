@@ -21,7 +21,7 @@ _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_O
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Whoever calls ``torch.load`` meanwhile reads tensors and plain values: a file of weights is a pickle, and would
+    """Whoever reads a file by torch meanwhile gets tensors and plain values: a file of weights is a pickle, and would
     otherwise run whatever it names."""
     before = {name: os.environ.pop(name, None) for name in (_FORCED, _FORBIDDEN)}
     os.environ[_FORCED] = "1"
