@@ -215,7 +215,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
         ({"lr": math.nan}, "lr is more than 0"),
         ({"techniques": ["emma"]}, "did you mean 'ema'"),
         ({"method": "paper:penalty=-1"}, "penalty is 0 or more"),
-        ({"numerics": "precision=7-bit"}, "precision is auto or 32-true"),
+        ({"numerics": "precision=7-bit"}, "unknown precision '7-bit'"),
         ({"numerics": {"memory_format": "nhwc"}}, "memory_format is auto, channels_last or contiguous"),
     ],
 )

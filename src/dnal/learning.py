@@ -277,6 +277,8 @@ def _prepared(
     plans, latency, numerics = _as_kept(plans, keepers, shared.get("latency"))
     asked = plans[0].asked
     check_length(data.train, "training")
+    if getattr(asked.method, "held_out", False):  # then they move something too
+        check_length(data.val, "validation")
     deployment = Deployed.of(asked.deployment.deploy_batch_size, asked.deployment.backend)
     named = {"validation": data.val} if data.test is data.val else {"validation": data.val, "test": data.test}
     held_out = [pair(first_batch(loader, kind)) for kind, loader in named.items()]

@@ -182,7 +182,11 @@ BAD = {
     "unknown option in grid": ({"grid": {"sede": [0]}}, [], "did you mean 'seed'"),
     "out": ({"grid": {"out": ["a"]}}, [], "names the folders"),
     "a value that cannot work": ({"grid": {"seed": [0, -1]}}, [], "trial-1 (seed=-1): --seed is 0 or more"),
-    "options that do not go together": ({"grid": {"lambda": [None, 1e-4]}}, [], "trial-1 (lambda=0.0001): --lambda"),
+    "options that do not go together": (
+        {"grid": {"method": ["paper:penalty=1e-4", "dnal:penalty=1e-4"]}},
+        [],
+        "has no option 'penalty'",
+    ),
     "too few epochs": ({"job": {"epochs": 2}, "grid": {"seed": [0]}}, [], "at least 3 epochs"),
     "unknown method": ({"grid": {"method": ["dnal", "magnitud"]}}, [], "did you mean 'magnitude'"),
     "two budgets": ({"grid": {"budget": [["macs<=50%", "macs<=25%"]]}}, [], "one budget"),

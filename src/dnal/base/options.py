@@ -11,7 +11,7 @@ files, ``NAME:key=value`` texts, cards, checks.
     Smoothing(amount=0.2)
     >>> Smoothing(amount=2)
     Traceback (most recent call last):
-    dnal.UserError: amount is 0 or more and less than 1, not 2.
+    dnal.UserError: amount is 0 or more and less than 1, not 2.0.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ def _check_range(one: Option, value: Any) -> None:
         if isinstance(each, int | float) and not isinstance(each, bool) and not one.range.holds(each):
             raise UserError(f"{one.name} is {one.range}, not {word_of(value)}.")
         if isinstance(each, str) and one.known and each not in one.known:
-            raise UserError(f"unknown {one.name} '{each}'{all_names(each, one.known)}")
+            raise UserError(f"unknown {one.name.lstrip('-')} '{each}'{all_names(each, one.known)}")
 
 
 def _listed(value: Any) -> bool:

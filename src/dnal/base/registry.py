@@ -23,9 +23,10 @@ class Registry(Generic[T]):
         ours: name -> "module:Class". Nothing is imported before somebody asks for it.
 
     Examples:
-        >>> METHODS = Registry("method", Method, {"tas": "dnal.methods.tas.tas:TAS"})
-        >>> METHODS.read("tas:tau_start=4")
-        TAS(tau_start=4.0)
+        >>> from dnal.methods.method import Method
+        >>> METHODS = Registry("method", Method, {"tas": "dnal.methods.tas:TAS"})
+        >>> METHODS.read("tas:tau_start=4").tau_start
+        4.0
     """
 
     def __init__(self, kind: str, base: type[T], ours: Mapping[str, str]) -> None:
