@@ -162,7 +162,7 @@ def test_every_epoch_logs_the_hard_cost_the_hard_accuracy_and_a_multiplier_per_b
 @pytest.mark.parametrize(("share", "multiple"), [(0.8, 1), (0.25, 1), (0.05, 1), (0.5, 8), (0.1, 8)])
 def test_the_same_settings_serve_every_budget(share: float, multiple: int) -> None:
     # Of three or four epochs the last steps still move some widths, on some processors.
-    space, s, history = learnt(share, multiple=multiple, epochs=5)
+    space, s, history = learnt(share, multiple=multiple, epochs=6)
     limits = {"macs": share * space.full_cost["macs"]}
     hard = s > 0
     assert 0.9 * limits["macs"] <= float(space.costs["macs"](hard)) <= limits["macs"]
