@@ -30,8 +30,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script n
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 
 MOST = 2**31 - 1
-MOST_SEED = 2**63 - 1
-MOST_WORKERS = 1024
 MOST_CLASSES = 2**22
 MOST_DEPLOY_BATCH = 2**16
 MOST_REAL = 1e30
