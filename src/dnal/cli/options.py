@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from dnal.base.errors import UserError, suggestion
+from dnal.base.errors import UserError
 from dnal.loggers.names import NAMES
 
 Shape = tuple[int, int, int]
@@ -61,12 +60,6 @@ def positive(option: str, value: float | None) -> None:
         raise UserError(f"{option} is a number above zero, not {value:g}.")
     if value is not None and value > MOST_REAL:
         raise UserError(f"{option} is {MOST_REAL:g} or less, not {value:g}.")
-
-
-def one_of(option: str, value: str, known: Sequence[str]) -> None:
-    """Refuses an unknown name, with the nearest one that exists."""
-    if value not in known:
-        raise UserError(f"unknown {option} '{value}'; {suggestion(value, known)}")
 
 
 def _whole_numbers(text: str) -> list[int] | None:
