@@ -13,10 +13,10 @@ import torchvision
 from torch import nn
 
 import dnal
-from dnal.gates import Gated
+from dnal.gates.gated import Gated
 from dnal.latency import LatencyModel, measured_ms, profile
 from dnal.latency.sample import open_at, random_shares
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
-from dnal.train.checkpoint import Checkpoints
 from dnal.train.listener import Listener
 from dnal.train.loop import Stopped
+from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)

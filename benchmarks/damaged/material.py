@@ -21,12 +21,12 @@ import dnal
 from damaged.kinds import MARKER, MODULE
 from dnal import models
 from dnal.changes import Removal
-from dnal.learned import Learned
 from dnal.methods import METHODS
-from dnal.methods.dnal import DNAL
+from dnal.methods.dnal.method import DNAL
+from dnal.pipeline.result import Learned
 from dnal.run import RunWriter
 from dnal.run.files import LAST, LATENCY, REPORT, SHAPE
-from dnal.train.checkpoint import BEFORE
+from dnal.train.resume.checkpoint import BEFORE
 
 QUICK = ["--data", "digits", "--limit-train", "96", "--epochs", "1,1,1", "--batch-size", "32", "--quiet"]
 NETWORK, IMAGES, CLASSES = "vgg_small", (1, 8, 8), 10

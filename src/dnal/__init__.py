@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from dnal import loggers as loggers
     from dnal import models as models
     from dnal import supernet as supernet
-    from dnal.architecture import Architecture as Architecture
+    from dnal.architecture.architecture import Architecture as Architecture
+    from dnal.architecture.compact import compact as compact
     from dnal.base.errors import UserError as UserError
-    from dnal.budget import Budget as Budget
-    from dnal.compaction import compact as compact
-    from dnal.gates import Gated as Gated
-    from dnal.gates import gated as gated
-    from dnal.learned import Learned as Learned
-    from dnal.learning import learn as learn
-    from dnal.learning import trade_off as trade_off
-    from dnal.methods.budget_recipe import BudgetSearch as BudgetSearch
-    from dnal.methods.selection import select as select
+    from dnal.costs.budget import Budget as Budget
+    from dnal.gates.gated import Gated as Gated
+    from dnal.gates.gated import gated as gated
+    from dnal.methods.dnal.search import BudgetSearch as BudgetSearch
+    from dnal.pipeline.learn import learn as learn
+    from dnal.pipeline.learn import trade_off as trade_off
+    from dnal.pipeline.result import Learned as Learned
     from dnal.run import load as load
+    from dnal.selection.select import select as select
     from dnal.space.space import Space as Space
     from dnal.space.space import macs as macs
 
@@ -36,20 +36,20 @@ __version__ = "0.1.0"
 telemetry.off()  # here, since whatever imports the packages that have some has come by here first
 
 _HOMES = {
-    "Architecture": "dnal.architecture",
-    "Budget": "dnal.budget",
-    "BudgetSearch": "dnal.methods.budget_recipe",
-    "Gated": "dnal.gates",
-    "Learned": "dnal.learned",
+    "Architecture": "dnal.architecture.architecture",
+    "Budget": "dnal.costs.budget",
+    "BudgetSearch": "dnal.methods.dnal.search",
+    "Gated": "dnal.gates.gated",
+    "Learned": "dnal.pipeline.result",
     "Space": "dnal.space.space",
     "UserError": "dnal.base.errors",
-    "compact": "dnal.compaction",
-    "gated": "dnal.gates",
-    "learn": "dnal.learning",
+    "compact": "dnal.architecture.compact",
+    "gated": "dnal.gates.gated",
+    "learn": "dnal.pipeline.learn",
     "load": "dnal.run",
     "macs": "dnal.space.space",
-    "select": "dnal.methods.selection",
-    "trade_off": "dnal.learning",
+    "select": "dnal.selection.select",
+    "trade_off": "dnal.pipeline.learn",
 }
 _ROOMS = ("data", "export", "loggers", "models", "supernet")
 

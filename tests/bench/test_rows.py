@@ -16,7 +16,7 @@ from dnal.bench.ground import Ground, Place
 from dnal.bench.jobs import Base, Penalty, Run, phases
 from dnal.bench.penalty import following, nearest
 from dnal.bench.run import row_file
-from dnal.bench.suite import FASTNAS, PEERS
+from dnal.bench.suite import BASELINES, FASTNAS
 from dnal.methods import METHODS
 from dnal.train.loop import Stopped
 
@@ -34,7 +34,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_keeps_the_budget_and_the_samples(shared: Path, entry: str) -> None:
-    if entry in PEERS:
+    if entry in BASELINES:
         pytest.importorskip("modelopt" if entry == FASTNAS else "torch_pruning")
     found = row(TINY, Run("small", 30.0, 0, False, entry), shared)
     images = found["images"]

@@ -16,7 +16,7 @@ from dnal.loggers import named
 from dnal.loggers.log import Log, figures_of, metrics_of
 from dnal.loggers.names import LOGGERS
 from dnal.loggers.opened import Opened
-from dnal.train.listener import Chorus
+from dnal.train.listener import Listeners
 from dnal.train.loop import Stopped
 
 
@@ -162,6 +162,6 @@ def test_a_damaged_note_of_the_logs_is_told(tmp_path: Path, text: str) -> None:
 
 def test_several_loggers_hear_the_same() -> None:
     one, other = Book(), Book()
-    learned((1, 1, 1), listener=Chorus([Log(one), Log(other)]))
+    learned((1, 1, 1), listener=Listeners([Log(one), Log(other)]))
     assert one.told == other.told
     assert len(one.told) == 4

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
 from dnal.methods import METHODS
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)

@@ -14,15 +14,15 @@ import torch
 
 from benchmark_script import script
 from dnal import compact, models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
 from dnal.latency import LatencyModel
-from dnal.learned import Learned
+from dnal.pipeline.result import Learned
 from dnal.run import RunWriter
 from dnal.run.trade_off import TradeOff
 from dnal.space.space import Space
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 
 JOB = {
     "model": "vgg_small", "weights": None, "input": [1, 8, 8], "classes": 10, "data": "digits", "root": None,

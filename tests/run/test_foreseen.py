@@ -13,10 +13,10 @@ from torch import nn
 import dnal
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.learned import Learned
+from dnal.pipeline.result import Learned
 from dnal.run import RunWriter, evaluate, load, read_config
 from dnal.run.config import written
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, SHAPE

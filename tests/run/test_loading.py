@@ -16,16 +16,16 @@ from torch import nn
 
 import dnal
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.learned import Learned
+from dnal.pipeline.result import Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
 from dnal.run.loading import check_trust
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
-from dnal.space.tensors import named_tensors
+from dnal.space.surgery.tensors import named_tensors
 
 JOB: dict[str, Any] = {
     "weights": None, "data": "digits", "root": None, "limit_train": None, "batch_size": 8, "workers": 0, "seed": 3,

@@ -22,10 +22,10 @@ from torch import nn
 import dnal as package
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.learned import Learned
+from dnal.pipeline.result import Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
 from dnal.run.files import (
     ARCHITECTURE,
@@ -43,7 +43,7 @@ from dnal.run.files import (
 )
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 
 JOB = {
     "model": "cifar/resnet20", "weights": None, "input": [3, 16, 16], "classes": 4, "data": "digits", "root": None,

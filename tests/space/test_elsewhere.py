@@ -10,7 +10,7 @@ from networks import Net, conv
 from torch import Tensor, nn
 
 import dnal
-from dnal.space.sizes import Argument
+from dnal.space.surgery.sizes import Argument
 from independent import coin_flips, difference, randomise, run, zero_twin
 
 

@@ -24,7 +24,7 @@ class Registry(Generic[T]):
 
     Examples:
         >>> from dnal.methods.method import Method
-        >>> METHODS = Registry("method", Method, {"tas": "dnal.methods.tas:TAS"})
+        >>> METHODS = Registry("method", Method, {"tas": "dnal.methods.tas.tas:TAS"})
         >>> METHODS.read("tas:tau_start=4").tau_start
         4.0
     """

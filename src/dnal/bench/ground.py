@@ -14,8 +14,8 @@ from dnal import data, models
 from dnal.bench.suite import Network, Suite
 from dnal.data import Dataset
 from dnal.space.space import Space
-from dnal.train.arrangement import fabric_of
-from dnal.train.place import first_batch
+from dnal.train.loader import first_batch
+from dnal.train.setup.numerics import fabric_of
 
 EVALUATED = 500
 """Images at once where nothing is learnt."""

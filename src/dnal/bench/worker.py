@@ -21,7 +21,7 @@ from dnal.bench.results import LONGEST_REASON, write_failure
 from dnal.bench.run import run_row
 from dnal.bench.suite import Suite
 from dnal.train.loop import Stopped
-from dnal.train.reproducible import reproducible
+from dnal.train.setup.reproducible import reproducible
 
 DONE, STOPPED = "", "stopped"
 

@@ -13,7 +13,7 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, teller
-from dnal.cli.errors import Ended, say, told
+from dnal.cli.errors import Ended, errors_as_sentences, say
 from dnal.cli.stopping import Signals, Terminated
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ FAILURES = 1
 TABLE, PLOT = "table.md", "trade_off.png"
 
 
-@told
+@errors_as_sentences
 def bench(
-    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, rivals, cpu-full or paper.")] = "smoke",
+    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, baselines, cpu-full or paper.")] = "smoke",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of rows and tables; default: in runs/.")
     ] = None,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dnal.budget import FIGURES, NAMES, amount
 from dnal.cli.display import line, percent, table
+from dnal.costs.budget import FIGURES, NAMES, amount
 
 if TYPE_CHECKING:
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
 
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:

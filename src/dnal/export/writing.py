@@ -21,8 +21,8 @@ from dnal.export.inputs import varied
 from dnal.export.program import first_line, program_of
 from dnal.export.quiet import quiet
 from dnal.export.sizes import Free, free_sizes
-from dnal.space.inputs import Inputs, batch_size
-from dnal.space.running import call, copied, evaluating, undisturbed
+from dnal.space.surgery.inputs import Inputs, batch_size
+from dnal.space.surgery.running import call, copied, evaluating, undisturbed
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dnal.train.listener import Listener
 if TYPE_CHECKING:
     from lightning.fabric.loggers.logger import Logger
 
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
 
 
 class Log(Listener):

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
-from dnal.gates import Gated, sigmoid_gates
-from dnal.methods.gate_record import gate_record
+from dnal.gates.gated import Gated, sigmoid_gates
+from dnal.methods.dnal.record import gate_record
 from dnal.methods.method import Method
-from dnal.methods.selection import fits, least_costs
 from dnal.methods.task import Task
-from dnal.methods.widths import WidthRule
+from dnal.selection.select import fits, least_costs
+from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.step import Step

@@ -9,10 +9,10 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from dnal.changes.removal import Removal
-from dnal.methods.widths import WidthRule
+from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
+from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase
-from dnal.train.place import Loader
 
 
 class Select(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from dnal.budget import FIGURES, NAMES
+from dnal.costs.budget import FIGURES, NAMES
 from dnal.report.colours import ASKED, BASE, COMPACT
 from dnal.report.figure import Figure, chart
 from dnal.report.numbers import percent, quantity, ratio

@@ -6,7 +6,7 @@ import math
 
 import plotly.graph_objects as go
 
-from dnal.budget import FIGURES, NAMES
+from dnal.costs.budget import FIGURES, NAMES
 from dnal.report.colours import ASKED, BASE, COMPACT, LEARNT, SCALE
 from dnal.report.curves import Timed, colour_of, epoch_axis, line, thinned, timed
 from dnal.report.figure import Figure, Table, chart, plain

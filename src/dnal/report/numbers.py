@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnal.budget import UNITS, amount
+from dnal.costs.budget import UNITS, amount
 
 
 def quantity(cost: str, value: float | None) -> str:

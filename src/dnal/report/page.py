@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import dnal
-from dnal.budget import NAMES
+from dnal.costs.budget import NAMES
 from dnal.report.classes import class_figures
 from dnal.report.colours import themes
 from dnal.report.command import learn_command, like_command, remarks, versions

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dnal.budget import NAMES
+from dnal.costs.budget import NAMES
 from dnal.report.colours import BASE
 from dnal.report.costs import known_costs
 from dnal.report.curves import colour_of

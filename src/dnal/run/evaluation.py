@@ -41,9 +41,9 @@ def evaluate(
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.
     """
-    from dnal.deployment import Deployed, params
-    from dnal.train.arrangement import fabric_of
+    from dnal.costs.deployment import Deployed, params
     from dnal.train.evaluate import accuracy
+    from dnal.train.setup.numerics import fabric_of
 
     config, result = read_config(run), read_result(run)
     network, base = load(run, trust=trust), base_network(run, config, trust=trust)

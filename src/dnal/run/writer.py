@@ -47,12 +47,12 @@ from dnal.run.files import (
 )
 from dnal.run.foreseen import check_epochs, check_space
 from dnal.run.manifest import manifest_of
-from dnal.train.checkpoint import BEFORE, LAST
 from dnal.train.listener import Listener
+from dnal.train.resume.checkpoint import BEFORE, LAST
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
     from dnal.run.trade_off import TradeOff
     from dnal.space.space import Space
 

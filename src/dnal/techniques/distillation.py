@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
 from dnal.base.options import option
-from dnal.space.running import call
+from dnal.space.surgery.running import call
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 

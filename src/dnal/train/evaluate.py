@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.train.place import Loader, pair
+from dnal.train.loader import Loader, pair
 from dnal.train.rows import has_nan, is_finite, to_device
 
 Metric = Callable[[nn.Module, Loader], float]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from dnal.base.options import Options
-from dnal.train.place import Loader
+from dnal.train.loader import Loader
 
 if TYPE_CHECKING:
     from dnal.train.step import Step
