@@ -22,7 +22,7 @@ EVALUATED = 500
 
 
 @dataclass(frozen=True)
-class Place:
+class DataFolders:
     """Where the data are: ``root`` of downloaded sets, and files or names that stand for a set."""
 
     root: str | None = None
@@ -38,7 +38,7 @@ class Ground:
             of training.
     """
 
-    def __init__(self, suite: Suite, network: Network, seed: int, place: Place) -> None:
+    def __init__(self, suite: Suite, network: Network, seed: int, place: DataFolders) -> None:
         self.suite, self.network, self.seed = suite, network, seed
         self.fabric = fabric_of(suite.precision)
         self.device = self.fabric.device.type

@@ -10,7 +10,7 @@ import plotly.offline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import dnal
+from dnal.base.version import VERSION
 from dnal.costs.budget import NAMES
 from dnal.report.classes import class_figures
 from dnal.report.colours import themes
@@ -49,7 +49,7 @@ def page(sources: Sequence[Source]) -> str:
     several = len(sources) > 1
     return environment.get_template("page.html").render(
         title="dnal: trade-off of " + f"{len(sources)} runs" if several else f"dnal: {sources[0].name}",
-        version=dnal.__version__,
+        version=VERSION,
         plotly=Markup(plotly.offline.get_plotlyjs()),
         themes=themes(),
         trade_off=trade_off_figures(sources) if several else [],

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import EXAMPLES, Attention, attending
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -17,6 +16,7 @@ import dnal
 from dnal.space.surgery.repair import Rewrites
 from dnal.space.surgery.sizes import Argument, Attribute, Change
 from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
+from networks import EXAMPLES, Attention, attending
 
 
 class Split(nn.Module):
