@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dnal.base.version import VERSION
-from dnal.costs.budget import NAMES
+from dnal.costs.cost import COSTS
 from dnal.report.classes import class_figures
 from dnal.report.colours import themes
 from dnal.report.command import learn_command, like_command, remarks, versions
@@ -65,7 +65,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
     base, compact = source.accuracy
     kept = [constraint.holds for constraint in result.constraints]
     cards = [
-        (NAMES[cost], percent(ratio(*pair)), f"{quantity(cost, pair[1])} of {quantity(cost, pair[0])}")
+        (COSTS[cost].words, percent(ratio(*pair)), f"{quantity(cost, pair[1])} of {quantity(cost, pair[0])}")
         for cost, pair in costs.items()
     ]
     if compact is not None:
@@ -115,10 +115,9 @@ def _run(number: int, source: Source) -> dict[str, Any]:
 def _figures(source: Source) -> list[tuple[str, str, str, str]]:
     """Base and compact network in figures: what, base, compact, compact of base."""
     images = "one image" if source.config.deploy_batch_size == 1 else f"{source.config.deploy_batch_size} images"
-    where = {"memory": f" ({images})", "latency": f" ({images}, {source.config.backend})"}
     rows = [
         (
-            f"{NAMES[cost]}{where.get(cost, '')}",
+            COSTS[cost].described(images, source.config.backend),
             quantity(cost, base),
             quantity(cost, compact),
             percent(ratio(base, compact)),
