@@ -226,7 +226,7 @@ def test_the_range_that_is_named_can_be_asked_for(cost: str) -> None:
 
 @pytest.mark.parametrize("text", ["macs<=50%", "macs<=43k", "macs<=100%", "macs<=1M"])
 def test_where_nothing_can_shrink_no_range_is_told(text: str) -> None:
-    with pytest.raises(UserError, match=r"this network has 43.24 k; allow narrower widths \(least, multiple\), or"):
+    with pytest.raises(UserError, match=r"this network has 43.24 k; allow narrower widths \(min_width, divisor\), or"):
         Budget.parse(text).check({"macs": 43_236.0}, {"macs": 43_236.0})
 
 
