@@ -59,9 +59,9 @@ def test_a_row_is_what_learn_gives(shared: Path) -> None:
             numerics="precision=32-true,memory_format=channels_last",
             epochs=phases(TINY.networks[0], TINY.entry(entry), True),
         )  # fmt: skip
-        assert (found["macs"], found["params"]) == (learned.compact["macs"], learned.compact["params"])
-        assert found["accuracy"] == pytest.approx(learned.compact["accuracy"], abs=1e-6)
-        assert found["base_accuracy"] == pytest.approx(learned.base["accuracy"], abs=1e-6)
+        assert (found["macs"], found["params"]) == (learned.figures.compact.macs, learned.figures.compact.params)
+        assert found["accuracy"] == pytest.approx(learned.figures.compact.metric, abs=1e-6)
+        assert found["base_accuracy"] == pytest.approx(learned.figures.base.metric, abs=1e-6)
 
 
 @pytest.mark.parametrize("entry", ["dnal", "taylor", "paper", "tas"])

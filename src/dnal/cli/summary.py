@@ -79,18 +79,18 @@ def print_trade_off(results: Sequence[Learned]) -> None:
     rows = [
         (
             str(each.settings["budget"]),
-            amount("macs", each.compact["macs"]),
-            amount("params", each.compact["params"]),
-            f"{amount('latency', each.compact['latency_ms'])} "
-            f"({compared(each.base['latency_ms'], each.compact['latency_ms'])})",
-            percent2(each.compact["accuracy"]),
+            amount("macs", each.figures.compact.macs),
+            amount("params", each.figures.compact.params),
+            f"{amount('latency', each.figures.compact.latency_ms)} "
+            f"({compared(each.figures.base.latency_ms, each.figures.compact.latency_ms)})",
+            percent2(each.figures.compact.metric),
             "yes" if all(c["holds"] for c in each.constraints) else "NO",
         )
         for each in results
     ]
-    base = results[0].base
-    costs = [amount(cost, base[COSTS[cost].figure]) for cost in ("macs", "params", "latency")]
-    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(base["accuracy"]), ""))
+    before = results[0].figures.base
+    costs = [amount(cost, before.costs[COSTS[cost].figure]) for cost in ("macs", "params", "latency")]
+    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(before.metric), ""))
     names = ("MACs", "parameters", "latency (of base)", "accuracy")
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)
 

@@ -164,8 +164,7 @@ class RunWriter(Listener):
         config = read_config(self.path)
         settings = learned.settings
         result = {
-            "base": learned.base,
-            "compact": learned.compact,
+            **learned.figures.rows(),
             "budget": settings.get("budget", ",".join(c["bound"] for c in learned.constraints)),
             "constraints": learned.constraints,
             "method": learned.method,

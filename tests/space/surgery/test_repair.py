@@ -384,7 +384,7 @@ def test_learning_twice_on_a_helped_network() -> None:
     first = dnal.learn(Literal(), loader, loader, budget="macs<=70%", epochs=(1, 1, 1))
     second = dnal.learn(first.network, loader, loader, budget="macs<=70%", epochs=(1, 1, 1))
     assert first.network is not second.network
-    assert second.compact["macs"] <= 0.7 * first.compact["macs"]
+    assert second.figures.compact.macs <= 0.7 * first.figures.compact.macs
     assert second.constraints[0]["holds"]
 
 
