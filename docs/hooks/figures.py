@@ -25,7 +25,7 @@ from mkdocs.structure.files import File
 from torch import Tensor, nn
 
 import dnal
-from dnal.gates.gated import sigmoid_gates
+from dnal.gates.functions import sigmoid_gates
 from dnal.methods.dnal.search import MET, WAIT, limits_at
 
 SCHEMES = {"light": "#333333", "dark": "#dddddd"}

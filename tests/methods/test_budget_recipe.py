@@ -10,7 +10,8 @@ from scipy.optimize import nnls
 from torch import nn
 
 import dnal
-from dnal.gates.gated import Gated, sigmoid_gates
+from dnal.gates.functions import sigmoid_gates
+from dnal.gates.gated import Gated
 from dnal.methods.dnal.method import learn_gates
 from dnal.methods.dnal.search import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
 from dnal.selection.select import select

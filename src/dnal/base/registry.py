@@ -54,6 +54,17 @@ class Registry(Generic[T]):
             raise UserError(f"'{name}' is no {self.kind}: it must be a class under {_path(self._base)}.")
         return found
 
+    def class_called(self, name: str) -> type[T]:
+        """Ours whose class is called so; for the ``__getattr__`` of a package that offers all of them.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        for key, place in self._ours.items():
+            if place.partition(":")[2] == name:
+                return self.of(key)
+        raise AttributeError(f"there is no {self.kind} whose class is '{name}'")
+
     def name_of(self, thing: T) -> str:
         """The name under which a thing is found again."""
         own = f"{type(thing).__module__}:{type(thing).__qualname__}"

@@ -9,7 +9,7 @@ import torch
 
 from dnal import data, models
 from dnal.architecture.compact import compact
-from dnal.gates.gated import gated
+from dnal.gates.fixed import gated
 from dnal.pipeline.learn import learn
 from dnal.pipeline.result import Learned
 from dnal.space.space import macs

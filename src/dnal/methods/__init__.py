@@ -22,3 +22,7 @@ METHODS = Registry(
 """All methods by name."""
 
 __all__ = ["METHODS", "Method"]
+
+
+def __getattr__(name: str) -> type[Method]:
+    return METHODS.class_called(name)

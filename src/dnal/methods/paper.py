@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
-from dnal.gates.gated import Gated, sigmoid_gates
+from dnal.gates.functions import sigmoid_gates
+from dnal.gates.gated import Gated
 from dnal.methods.dnal.record import gate_record
 from dnal.methods.method import Method
 from dnal.methods.task import Task

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from dnal.gates.gated import Gated, sigmoid_gates
+from dnal.gates.functions import sigmoid_gates
+from dnal.gates.gated import Gated
 from dnal.space.space import Space
 from dnal.train.evaluate import Validate
 

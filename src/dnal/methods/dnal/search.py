@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from dnal.base.errors import UserError
-from dnal.gates.gated import Gated, hard_gates
+from dnal.gates.functions import hard_gates
+from dnal.gates.gated import Gated
 from dnal.selection.ranking import Order, Ranking
 from dnal.selection.select import check_limits, filled, fits, least_costs, longest, unreachable
 from dnal.selection.widths import WidthRule
