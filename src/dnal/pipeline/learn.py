@@ -206,6 +206,12 @@ def trade_off(
     listeners = _one_each("listener", listeners, len(plans), Listener)
     checkpoints = _one_each("folder of checkpoints", checkpoints, len(plans), lambda: None)
     data = _Data(train, val, val if test is None else test)
+    if test is None:
+        warnings.warn(
+            "there are no test data: the figures of base and compact network are of the validation data; give test, "
+            "which decides nothing.",
+            stacklevel=3,
+        )
     asked, given = plans[0].asked, shared.get("fabric")
     precision = asked.numerics.precision
     fabric = fabric_of(precision) if given is None else given
