@@ -22,8 +22,8 @@ from dnal.changes.removal import Removal
 from dnal.learned import Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
-from dnal.run.loading import check_trust
 from dnal.run.manifest import manifest_of
+from dnal.run.trust import check_trust
 from dnal.space.space import Space
 from dnal.space.tensors import named_tensors
 

@@ -54,6 +54,10 @@ class Registry(Generic[T]):
             raise UserError(f"'{name}' is no {self.kind}: it must be a class under {_path(self._base)}.")
         return found
 
+    def names_code(self, name: object) -> bool:
+        """Whether this is no name of ours or of an installed package but says where code is, to be imported."""
+        return isinstance(name, str) and ":" in name and name not in self.names()
+
     def name_of(self, thing: T) -> str:
         """The name under which a thing is found again."""
         own = f"{type(thing).__module__}:{type(thing).__qualname__}"
