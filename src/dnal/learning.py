@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
@@ -155,7 +155,8 @@ def learn(
         fabric: Lightning's, launched, for several processes or a strategy of your own; one process by default. Each
             process is given the same loaders and takes its share of every batch.
         checkpoints: a folder in which the job keeps its state (:class:`dnal.train.checkpoint.Checkpoints` to say how
-            often). If it holds one, the job goes on from there, as if it had never stopped.
+            often). If it holds one, the job goes on from there, as if it had never stopped. No other process may work
+            there meanwhile.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
         listener: hears of everything (:class:`dnal.train.listener.Listener`).
@@ -211,9 +212,8 @@ def trade_off(
     precision = asked.numerics.precision
     fabric = fabric_of(precision) if given is None else given
     stop = shared.get("stop")
-    keepers = [Keeper(data, _folder(place), stop=stop, writes=fabric.is_global_zero) for place in checkpoints]
-    fabric.barrier()  # all have read before one writes
     with (
+        _kept(data, list(map(_folder, checkpoints)), stop, fabric) as keepers,
         torch.inference_mode(False),
         torch.enable_grad(),
         without_fabric(network),
@@ -466,6 +466,20 @@ def _known(keeper: Keeper) -> LatencyModel | None:
 
     document = keeper.carried("latency")
     return None if document is None else LatencyModel.of(document)
+
+
+@contextmanager
+def _kept(
+    data: _Data, folders: list[Checkpoints | None], stop: Callable[[], bool] | None, fabric: Fabric
+) -> Iterator[list[Keeper]]:
+    """A keeper per folder of checkpoints, which are this job's alone until its end."""
+    with ExitStack() as claims:
+        for folder in folders:
+            if folder is not None and fabric.is_global_zero:
+                claims.enter_context(folder.claimed())
+        keepers = [Keeper(data, folder, stop=stop, writes=fabric.is_global_zero) for folder in folders]
+        fabric.barrier()  # all have read before one writes
+        yield keepers
 
 
 def _folder(place: Checkpoints | str | Path | None) -> Checkpoints | None:

@@ -141,7 +141,7 @@ def test_the_users_random_state_stays_and_no_hook_is_left(finished: Path) -> Non
 
 def test_a_users_function_is_not_run_unasked(users: Path, here: Path) -> None:
     with pytest.raises(
-        UserError, match=r"own_network:net.*trust=\('own_network',\).*--trust own_network.*network="
+        UserError, match=r"own_network:net.*--trust own_network \(trust=\('own_network',\)\).*network="
     ) as error:
         load(users)
     assert "\n" not in str(error.value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dnal import models
@@ -56,4 +57,8 @@ def workers_of(config: Config) -> int:
 
 def _tensors(folder: Path) -> int:
     """Bytes of a run's larger file of tensors."""
-    return max((ordinary(folder / name) for name in (MODEL, LAST, BEFORE) if os.path.lexists(folder / name)), default=0)
+    found = [0]
+    for name in (MODEL, LAST, BEFORE):
+        with suppress(UserError):  # what is missing, or no ordinary file, tells of no bytes
+            found.append(ordinary(folder / name))
+    return max(found)
