@@ -47,14 +47,15 @@ def created(
         shape: (C, H, W).
         weights: None, "pretrained", or a safetensors file.
         seed: of the fresh weights.
-        download: whether pretrained weights that are not on this machine may be fetched.
+        download: whether pretrained weights that are not on this machine may be fetched; a user's function does as it
+            likes.
 
     Raises:
         UserError: as :func:`dnal.models.create`, or where the network cannot take such images.
     """
     torch.manual_seed(seed)
     pretrained = weights == "pretrained"
-    with kept_only() if pretrained and not download else nullcontext():
+    with kept_only() if pretrained and not download and not models.names_code(model) else nullcontext():
         network = models.create(model, classes=classes, input_shape=shape, pretrained=pretrained)
     if weights is not None and not pretrained:
         models.load_weights(network, weights)

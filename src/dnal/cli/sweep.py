@@ -149,6 +149,7 @@ def _trials(asked: Sweep, folder: Path) -> list[Trial]:
         UserError: naming the trial that cannot work.
     """
     from dnal.cli.arguments import arguments_of, job_of
+    from dnal.models import names_code
     from dnal.run.trust import trusting
     from dnal.sweep.trial import Trial
 
@@ -166,7 +167,8 @@ def _trials(asked: Sweep, folder: Path) -> list[Trial]:
         trust, source = trusting(job.code()), job.source
         # What the sweep names, its user asked for, on whatever machine a trial goes on.
         resume = ["--checkpoint-every", str(job.checkpoint_every), *trust]
-        resume += [word for name in (source.model, source.data) for word in ("--trust", name)]
+        names = [source.data] if names_code(source.model) else [source.model, source.data]
+        resume += [word for name in names for word in ("--trust", name)]
         trials.append(Trial(name, settings, arguments, resume, _timed(job), folder / name, tuple(trust)))
         jobs.append(job)
     _check_names(jobs)
