@@ -13,11 +13,6 @@ Per room and damage: how often the command refused it and how often it worked; h
 (`other`); how many ran code, started a process, asked another machine (`code`) or wrote outside the folder
 (`outside`: Python's audit events, and the files beside it); the longest, in seconds on a processor; and the worst peak
 of memory of the whole process, over that of the same command with nothing damaged. Linux only.
-
-`--like` does what a run recorded, its model's code included, and is for folders that are trusted (docs/runs.md). So its
-row of `model names code` counts code that was run, and three kinds are not tried with it: the two that ask for a huge
-network, which it trains (more than 4 minutes and 3 GiB, where it was stopped), and `config names other data`, which it
-downloads.
 """
 
 from __future__ import annotations
@@ -72,14 +67,14 @@ def known_latency() -> object:
 
 
 ROOMS: dict[str, Room] = {
-    "load": Room(lambda: dnal.load("run"), "run", 270, ("load",)),
-    "eval": Room(["eval", "run"], "run", 130),
+    "load": Room(lambda: dnal.load("run"), "run", 250, ("load",)),
+    "eval": Room(["eval", "run"], "run", 115),
     "export": Room(["export", "run", "--to", "pt2"], "run", 35),
-    "report": Room(["report", "run"], "run", 165),
-    "like": Room(["learn", "--like", "run", "--no-report", "--quiet", "--out", "new"], "run", 40),
-    "resume": Room(["resume", "run", "--no-report"], "unfinished", 70),
+    "report": Room(["report", "run"], "run", 150),
+    "like": Room(["learn", "--like", "run", "--no-report", "--quiet", "--out", "new"], "run", 80),
+    "resume": Room(["resume", "run", "--no-report"], "unfinished", 100),
     "latency": Room(known_latency, "latency", 30),
-    "shape": Room(lambda: dnal.load("shape.txt"), "shape", 110),
+    "shape": Room(lambda: dnal.load("shape.txt"), "shape", 90),
     "weights": Room([*learnt("--weights", "weights.safetensors"), *QUICK[:4]], "weights", 35),
     "npz": Room(learnt("--data", "arrays.npz", "--batch-size", "16"), "npz", 40),
     "images": Room(learnt("--data", "images", "--input", "1,8,8", "--batch-size", "4"), "images", 30),

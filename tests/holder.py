@@ -19,11 +19,16 @@ CONTEXT = multiprocessing.get_context("forkserver")
 def hold(folder: str, told: Connection, forks: bool) -> None:
     """Holds a folder until it is killed; with ``forks`` a child of its own lives on."""
     with held(Path(folder)):
-        child = os.fork() if forks else 0
-        if forks and child == 0:
-            told.close()
-            while True:
-                signal.pause()
+        child = 0
+        if forks:
+            there, here = os.pipe()
+            child = os.fork()
+            if child == 0:
+                told.close()
+                os.write(here, b".")  # what a fork does in the child is done: the lock is its parent's alone
+                while True:
+                    signal.pause()
+            os.read(there, 1)
         told.send(child)
         while True:
             signal.pause()

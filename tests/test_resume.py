@@ -13,9 +13,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
+from dnal.base.claim import LOCK, lock
+from dnal.base.errors import UserError
 from dnal.train.listener import Listener
 from dnal.train.loop import Stopped
 from dnal.train.resume.checkpoint import Checkpoints
+from holder import holder
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
@@ -151,3 +154,46 @@ def test_the_network_of_another_seed_goes_on_from_the_checkpoint(tmp_path: Path)
     train, val = data("digits")
     found = dnal.learn(network(seed=5), train, val, budget="macs<=40%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path)
     same(found, whole("digits", "dnal"))
+
+
+class Other(Listener):
+    """Another job that would work in the folder, at every step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.refused = folder, 0
+
+    def step(self, loss: float) -> None:
+        with (self.folder / LOCK).open() as file:
+            self.refused += not lock(file, wait=False)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_one_process_at_a_time_works_in_a_folder_of_checkpoints(there: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "states"
+    if there:
+        folder.mkdir()
+        with holder(folder), pytest.raises(UserError, match="another `dnal` works in"):
+            job(checkpoints=folder)
+    other = Other(folder)
+    job(checkpoints=folder, listener=other)
+    assert other.refused == ALL
+    assert not (folder / LOCK).exists()
+
+
+def test_a_job_that_comes_between_is_refused_before_it_writes(tmp_path: Path) -> None:
+    """Both began when there was no folder yet."""
+    folder = tmp_path / "states"
+
+    class Comes(Listener):
+        def space(self, space: object, ranges: object) -> None:
+            folder.mkdir()
+            self.process = holder(folder)
+            self.process.__enter__()
+
+    comes = Comes()
+    try:
+        with pytest.raises(UserError, match="another `dnal` works in"):
+            job(checkpoints=folder, listener=comes)
+        assert [entry.name for entry in folder.iterdir()] == [LOCK]
+    finally:
+        comes.process.__exit__(None, None, None)

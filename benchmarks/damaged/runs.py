@@ -20,8 +20,8 @@ from dnal.run.manifest import SEALED
 
 READ = (CONFIG, ARCHITECTURE, MODEL, MANIFEST)
 UNREAD = (LOG, LATENCY, RESULT)
-READING = ("load", "eval", "export", "report")
-"""Commands that only read a run: `--like` does what it asks for, however much that is."""
+USING = ("eval", "export", "report", "like")
+"""Commands that loading says nothing of: what it does not read may be anything for it."""
 
 
 # Damage: the manifest does not know of it.
@@ -140,7 +140,8 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
     edit(run / ARCHITECTURE, change)
 
 
-@damage("run", "config asks for a huge network", rooms=READING, resealed=True)
+@damage("run", "config asks for a huge network", resealed=True)
+@damage("unfinished", "config asks for a huge network")
 def _(run: Path, other: Path, draw: random.Random) -> None:
     huge = draw.choice(
         (
@@ -157,7 +158,8 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
     edit(run / CONFIG, lambda document: {**document, **huge})
 
 
-@damage("run", "config and architecture agree on a huge network", rooms=READING, resealed=True)
+@damage("run", "config and architecture agree on a huge network", resealed=True)
+@damage("unfinished", "config and architecture agree on a huge network")
 def _(run: Path, other: Path, draw: random.Random) -> None:
     """The shapes of a network that is much larger than the file, all in order, with one channel kept where any."""
     model, classes, shape = draw.choice(
@@ -220,6 +222,7 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
 
 
 @damage("run", "model names code", resealed=True)
+@damage("unfinished", "model names code")
 def _(run: Path, other: Path, draw: random.Random) -> None:
     names = (
         "os:system", "os:abort", f"{MODULE}:net", f"{MODULE}.sub:net", "builtins:exec", f".{MODULE}:net", f"{MODULE}:",
@@ -227,6 +230,25 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
         "timm/hf_hub:somebody/network", "torchvision/../os:system", ":", "dnal.models:create",
     )  # fmt: skip
     edit(run / CONFIG, lambda document: {**document, "model": draw.choice(names)})
+
+
+@damage("run", "method or technique names code", rooms=USING, resealed=True)
+@damage("unfinished", "method or technique names code")
+def _(run: Path, other: Path, draw: random.Random) -> None:
+    name = draw.choice(
+        (
+            f"{MODULE}:net",
+            f"{MODULE}:Method",
+            f"{MODULE}.sub:Method",
+            f"{MODULE}:",
+            "builtins:exec",
+            "os:system",
+            ":net",
+        )
+    )
+    thing = {"name": name, **draw.choice(({}, {"penalty": 0.1}))}
+    change = draw.choice(({"method": thing}, {"techniques": [thing]}, {"method": thing, "techniques": [thing]}))
+    edit(run / CONFIG, lambda document: {**document, **change})
 
 
 @damage("run", "YAML that makes objects", resealed=True)

@@ -45,7 +45,8 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
     edit(run / CONFIG, lambda document: {**document, key: [text] * 10 if key == "class_names" else text})
 
 
-@damage("run", "config names other data", rooms=("eval",), resealed=True)
+@damage("run", "config names other data", rooms=("eval", "like"), resealed=True)
+@damage("unfinished", "config names other data")
 def _(run: Path, other: Path, draw: random.Random) -> None:
     where = draw.choice(
         (
@@ -63,6 +64,14 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
         )
     )
     edit(run / CONFIG, lambda document: {**document, **where})
+
+
+@damage("run", "config names pretrained weights", rooms=("eval", "like"), resealed=True)
+@damage("unfinished", "config names pretrained weights")
+def _(run: Path, other: Path, draw: random.Random) -> None:
+    model = draw.choice(("torchvision/mobilenet_v3_small", "torchvision/squeezenet1_1", "timm/mobilenetv3_small_050"))
+    wish = {"weights": "pretrained", "model": model, "input": [3, 64, 64], "data_sha256": None}
+    edit(run / CONFIG, lambda document: {**document, **wish})
 
 
 @damage("run", "half of a character in config", rooms=SHOWING, resealed=True)

@@ -71,7 +71,7 @@ def test_with_everything_that_was_decided_by_timing(here: Path, dnal: Program, m
     # Another timing would decide otherwise.
     monkeypatch.setattr("dnal.latency.fastest_multiple", None)
     monkeypatch.setattr("dnal.latency.profile", None)
-    answer = dnal("learn", "--like", "run", "--out", "again")
+    answer = dnal("learn", "--like", "run", "--trust", "tiny_network", "--out", "again")
     assert answer.status == 0, answer.err
     assert_same(here / "run", here / "again", (*EXACT, LATENCY))
     rows = json.loads((here / "run" / RESULT).read_text())["constraints"]

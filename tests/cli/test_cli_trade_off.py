@@ -94,7 +94,7 @@ def test_depth_is_on_when_asked_for(here: Path, dnal: Program) -> None:
     assert answer.status == 0, answer.err
     assert "2 branches" in answer.out
     assert dnal("eval", "run", "--trust", "residual_network").status == 0
-    assert dnal("learn", "--like", "run", "--out", "again").status == 0
+    assert dnal("learn", "--like", "run", "--trust", "residual_network", "--out", "again").status == 0
     assert Path("run", MODEL).read_bytes() == Path("again", MODEL).read_bytes()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import dnal
-from dnal.gates.gated import hard_gates, sigmoid_gates
+from dnal.gates.functions import hard_gates, sigmoid_gates
 from independent import coin_flips, difference, randomise, run
 from networks import EXAMPLES, between, conv, image
 

@@ -22,8 +22,8 @@ from dnal.changes.removal import Removal
 from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
-from dnal.run.loading import check_trust
 from dnal.run.manifest import manifest_of
+from dnal.run.trust import check_trust
 from dnal.space.space import Space
 from dnal.space.surgery.tensors import named_tensors
 
@@ -142,7 +142,7 @@ def test_the_users_random_state_stays_and_no_hook_is_left(finished: Path) -> Non
 
 def test_a_users_function_is_not_run_unasked(users: Path, here: Path) -> None:
     with pytest.raises(
-        UserError, match=r"own_network:net.*trust=\('own_network',\).*--trust own_network.*network="
+        UserError, match=r"own_network:net.*--trust own_network \(trust=\('own_network',\)\).*network="
     ) as error:
         load(users)
     assert "\n" not in str(error.value)

@@ -104,6 +104,11 @@ def held(folder: Path) -> Iterator[None]:
                 own.file.close()
 
 
+def holds(folder: Path) -> bool:
+    """Whether this process has a folder for itself."""
+    return str(folder.absolute()) in _held
+
+
 def check_nobody_works(folder: Path) -> None:
     """Refuses a folder in which another process works.
 
@@ -111,7 +116,7 @@ def check_nobody_works(folder: Path) -> None:
         UserError: saying so.
     """
     path = folder / LOCK
-    if str(folder.absolute()) in _held or not os.path.lexists(path):
+    if holds(folder) or not os.path.lexists(path):
         return
     with open_to_append(path) as file:
         if not lock(file, wait=False):

@@ -65,6 +65,10 @@ class Registry(Generic[T]):
                 return self.of(key)
         raise AttributeError(f"there is no {self.kind} whose class is '{name}'")
 
+    def names_code(self, name: object) -> bool:
+        """Whether this is no name of ours or of an installed package but says where code is, to be imported."""
+        return isinstance(name, str) and ":" in name and name not in self.names()
+
     def name_of(self, thing: T) -> str:
         """The name under which a thing is found again."""
         own = f"{type(thing).__module__}:{type(thing).__qualname__}"

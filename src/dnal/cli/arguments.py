@@ -16,6 +16,7 @@ PLACES = {
     "out": "the sweep names the folders of its trials",
     "overwrite": "the sweep names the folders of its trials",
     "like": "write the options themselves",
+    "trust": "it belongs to --like",
     "devices": "a trial is one process, and the sweep says how many run at once",
     "nodes": "a trial is one process, and the sweep says how many run at once",
     "strategy": "a trial is one process, and the sweep says how many run at once",

@@ -30,6 +30,7 @@ class Job:
         techniques: beside the method's own. without: names of the method's own to leave out.
         threads: of torch; None leaves them as they are. latency: the file of a latency model to reuse.
         checkpoint_every: steps between checkpoints.
+        offline: "data", "weights": what is not downloaded where it is not here, because nobody asked for it.
     """
 
     source: Source = field(default_factory=Source)
@@ -44,6 +45,7 @@ class Job:
     threads: int | None = None
     latency: Path | None = None
     checkpoint_every: int = 200
+    offline: tuple[str, ...] = ()
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Job:
@@ -90,6 +92,20 @@ class Job:
             Plan.of(bound, asked)
         return asked
 
+    def code(self) -> list[str]:
+        """The names of the user's own code that it runs: model, method, techniques.
+
+        Raises:
+            UserError: as :meth:`asked`.
+        """
+        from dnal.methods import METHODS
+        from dnal.run.trust import code_in
+        from dnal.techniques import TECHNIQUES
+
+        asked = self.asked()
+        techniques = [TECHNIQUES.values(each) for each in asked.techniques]
+        return code_in({"model": self.source.model, "method": METHODS.values(asked.method), "techniques": techniques})
+
     def learning(self) -> dict[str, Any]:
         """Those options that :func:`dnal.trade_off` takes by name."""
         training = {one.name: getattr(self.training, one.name) for one in options_of(Training)}
@@ -102,7 +118,7 @@ class Job:
 NAMES: dict[type[Options], str] = {
     Source: "source", Widths: "widths", Deployment: "deployment", Training: "training", Numerics: "numerics",
 }  # fmt: skip
-OTHERS = ("budgets", "method", "techniques", "without", "threads", "latency", "checkpoint_every")
+OTHERS = ("budgets", "method", "techniques", "without", "threads", "latency", "checkpoint_every", "offline")
 
 
 def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:

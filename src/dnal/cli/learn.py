@@ -76,6 +76,9 @@ def learn(
             rich_help_panel=RUN,
         ),
     ] = None,
+    trust: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"For --like: {options.TRUST}", rich_help_panel=RUN)
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -104,11 +107,13 @@ def learn(
     check(log_to or [])
     watchers: list[Listener] = []
     if like is None:
+        if trust:
+            raise UserError("--trust says what of --like RUN may be run; without --like leave it out.")
         job = Job.of(values)
     else:
         from dnal.cli.like import repeated
 
-        job, differences = repeated(values, like)
+        job, differences = repeated(values, like, trust or ())
         watchers.append(differences)
     job.check()
     from dnal.cli.network import input_of

@@ -1,12 +1,14 @@
 """`dnal learn --like RUN`: the options that a run was made with.
 
-They are taken as if they had been typed: where the run's model is a function, that is imported from the current
-directory or the Python path and called. Loading a run asks for trust there; repeating one is trust.
+They are taken as if they had been typed, except for what a folder that may be anybody's cannot ask for: code that is
+not trusted, a job that is much larger than the folder's files, and something to be downloaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,33 +33,61 @@ CHANGES_WITH: dict[str, tuple[str, ...]] = {
 """What a run recorded of an option is of no use once one of these is another; then it is as if it were not given."""
 
 
-def repeated(given: Mapping[str, Any], run: Path) -> tuple[Job, Differences]:
+FETCHED: dict[str, tuple[str, ...]] = {"data": ("data", "root"), "weights": ("weights",)}
+"""What may be downloaded, and the options that ask for it."""
+
+
+def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> tuple[Job, Differences]:
     """The job that a run recorded, except for the options ``given`` here, and who tells what else differs.
 
+    Args:
+        trust: packages whose code the folder may name; names of its model, which may be of any size then and fetch
+            its weights, and of its data, which may be fetched.
+
     Raises:
-        UserError: no run, or a config.yaml that no run has written so.
+        UserError: no run, a config.yaml that no run has written so, code that is not trusted, or a job that is much
+            larger than its folder.
     """
+    from dnal.run.believed import check_believed
     from dnal.run.repeat import Differences, recorded
 
-    document = recorded(run)
+    document = recorded(run, trust=trust, given=given.keys() & {"model", "method", "techniques"})
+    if "model" not in given:
+        config = document.config.model_copy(update={"batch_size": given.get("batch_size", document.config.batch_size)})
+        remedy = f"say --model {shlex.quote(config.model)} if that is meant, or a smaller --batch-size or --input"
+        check_believed(config, [run], trust, remedy)
     values = _values(document, run)
     stale = {name for name, others in CHANGES_WITH.items() if given.keys() & set(others)}
     kept = {name: value for name, value in values.items() if name not in stale}
-    return Job.of({**kept, **given}), Differences(run, document, everything=not given.keys() & values.keys())
+    job = _unasked(Job.of({**kept, **given}), trust, given)
+    return job, Differences(run, document, everything=not given.keys() & values.keys())
 
 
-def job_of(document: Recorded, run: Path) -> Job:
-    """The very job that a run recorded."""
-    return Job.of(_values(document, run))
+def job_of(document: Recorded, run: Path, trust: Sequence[str] = ()) -> Job:
+    """The very job that a run recorded; ``trust`` as in :func:`repeated`."""
+    return _unasked(Job.of(_values(document, run)), trust)
+
+
+def _unasked(job: Job, trust: Sequence[str], given: Collection[str] = ()) -> Job:
+    """The same job, which downloads nothing but what somebody asked for: by an option, or by trusting its name."""
+    names = {"data": job.source.data, "weights": job.source.model}
+    return replace(
+        job,
+        offline=tuple(
+            what for what, asking in FETCHED.items() if names[what] not in trust and not set(asking) & set(given)
+        ),
+    )
 
 
 def _values(document: Recorded, run: Path) -> dict[str, Any]:
     """What a run records, by the names of options and of the fields of :class:`Job`."""
+    from dnal.run.believed import workers_of
     from dnal.run.files import LATENCY
 
     latency = run / LATENCY
     return {
         **document.options,
+        "workers": workers_of(document.config),
         "method": document.method,
         "techniques": tuple(document.techniques),
         "without": tuple(document.without),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
 from dnal import models
 from dnal.base.errors import UserError
+from dnal.models.downloaded import kept_only
 
 Shape = tuple[int, int, int]
 
@@ -28,7 +31,13 @@ def input_of(model: str, asked: Shape | None) -> Shape | None:
 
 
 def created(
-    model: str, classes: int | None, shape: Shape, *, weights: str | None = None, seed: int = 0
+    model: str,
+    classes: int | None,
+    shape: Shape,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    download: bool = True,
 ) -> tuple[nn.Module, bool]:
     """The network, its fresh weights drawn from ``seed``, and whether it comes trained for these classes.
 
@@ -38,13 +47,16 @@ def created(
         shape: (C, H, W).
         weights: None, "pretrained", or a safetensors file.
         seed: of the fresh weights.
+        download: whether pretrained weights that are not on this machine may be fetched; a user's function does as it
+            likes.
 
     Raises:
         UserError: as :func:`dnal.models.create`, or where the network cannot take such images.
     """
     torch.manual_seed(seed)
     pretrained = weights == "pretrained"
-    network = models.create(model, classes=classes, input_shape=shape, pretrained=pretrained)
+    with kept_only() if pretrained and not download and not models.names_code(model) else nullcontext():
+        network = models.create(model, classes=classes, input_shape=shape, pretrained=pretrained)
     if weights is not None and not pretrained:
         models.load_weights(network, weights)
     _try(network, model, classes, shape)

@@ -26,6 +26,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 """Every command's; progress is told on stderr then."""
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
 """Of the commands that take their time."""
+TRUST = (
+    "What RUN names and you know: a package, whose code may be run; a model, which may have any size and fetch its "
+    "weights; data, which may be fetched; repeatable."
+)
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 
 MOST = 2**31 - 1

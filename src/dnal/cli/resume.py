@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 @errors_as_sentences
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of the runs of a trade-off.")],
+    trust: Annotated[list[str] | None, typer.Option(metavar="NAME", help=options.TRUST)] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the downloaded sets, if it is another one now, or shall be filled."
+        ),
+    ] = None,
     devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES)] = None,
     nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES)] = None,
     strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY)] = "auto",
@@ -35,6 +43,8 @@ def resume(
     """Go on with a run that was stopped or killed, as if it had never stopped; one that is finished says so."""
     from dnal.cli.processes import launched
     from dnal.cli.running import run as do
+    from dnal.run.believed import check_believed
+    from dnal.run.config import read_config
     from dnal.run.files import runs_in
     from dnal.run.repeat import Differences, recorded
     from dnal.run.trade_off import complete
@@ -44,13 +54,20 @@ def resume(
     options.whole("--nodes", nodes)
     complete(run)
     folders = runs_in(run) or [run]
-    _check_begun(folders)
-    documents = {folder: recorded(folder) for folder in folders}
+    _check_begun(run, folders)
     left = _left(folders)
+    for folder in folders:
+        if folder not in left:
+            read_config(folder)  # no more is needed of what is finished
+    documents = {folder: recorded(folder, trust=trust or ()) for folder in left}
     if not left:
         _end(run, folders, report=report, quiet=quiet, as_json=as_json)
         return
-    job = replace(job_of_runs(run, {folder: documents[folder] for folder in left}), checkpoint_every=checkpoint_every)
+    for document in documents.values():
+        check_believed(document.config, folders, trust or (), f"say --trust {document.config.model} if that is meant")
+    job = replace(job_of_runs(run, documents, trust or ()), checkpoint_every=checkpoint_every)
+    if root is not None:
+        job = replace(job, source=replace(job.source, root=root), offline=tuple(set(job.offline) - {"data"}))
     fabric = launched(devices, nodes, strategy, job.numerics.precision, job.source.batch_size)
     with ExitStack() as claims:
         if fabric is None or fabric.is_global_zero:
@@ -73,11 +90,13 @@ def resume(
         )
 
 
-def _check_begun(folders: list[Path]) -> None:
+def _check_begun(run: Path, folders: list[Path]) -> None:
     """Refuses a folder in which a start was killed before it was a run. What else is no run is told when it is read."""
     from dnal.run.writer import vacant
 
     for folder in folders:
+        if folder != run and folder.is_symlink():
+            raise UserError(f"'{folder}' is a link; resume what it leads to by itself.")
         starts = [folder, *(path.parent for path in folder.glob(f"*/{LOCK}"))]
         if any(map(vacant, starts)):
             raise UserError(f"nothing was begun in '{folder}' yet; the same `dnal learn` as before begins it.")
@@ -89,7 +108,7 @@ def _left(folders: list[Path]) -> list[Path]:
     return [folder for folder in folders if not (folder / RESULT).is_file()]
 
 
-def job_of_runs(run: Path, documents: dict[Path, Recorded]) -> Job:
+def job_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str] = ()) -> Job:
     """The job of the runs that are not finished, which share their base.
 
     Raises:
@@ -97,7 +116,7 @@ def job_of_runs(run: Path, documents: dict[Path, Recorded]) -> Job:
     """
     from dnal.cli.like import job_of
 
-    jobs = [job_of(document, folder) for folder, document in documents.items()]
+    jobs = [job_of(document, folder, trust) for folder, document in documents.items()]
     # Where nobody chose a divisor, a bound on the latency did for its own run; if nobody does, it is decided so again.
     timed = any("latency" in (document.budget or "") for document in documents.values())
     shared = [replace(job, budgets=(), latency=None) for job in jobs]

@@ -77,6 +77,7 @@ def run(
         classes=job.source.classes,
         limit_train=job.source.limit_train,
         seed=job.training.seed,
+        download="data" not in job.offline,
     )
     found = data_sets.fingerprint(dataset)
     if data_sha256 not in (None, found):
@@ -85,7 +86,10 @@ def run(
         )
     source, seed = job.source, job.training.seed
     loaders = data_sets.loaders(dataset, source.batch_size, seed=seed, workers=source.workers)
-    network, trained = created(source.model, dataset.classes, dataset.input_shape, weights=source.weights, seed=seed)
+    network, trained = created(
+        source.model, dataset.classes, dataset.input_shape, weights=source.weights, seed=seed,
+        download="weights" not in job.offline,
+    )  # fmt: skip
     writers: list[RunWriter] = []
     try:
         with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as opened:
@@ -250,10 +254,9 @@ def _tell_next(job: Job, folder: Path, report: Path | None) -> None:
 
 def _evaluating(job: Job, folder: Path) -> str:
     """The command that evaluates a run; it does not run a function that nobody trusts."""
-    from dnal.models import names_code
+    from dnal.run.trust import code_in, trusting
 
-    trust = f" --trust {job.source.model.partition(':')[0].partition('.')[0]}" if names_code(job.source.model) else ""
-    return f"dnal eval {shlex.quote(str(folder))}{trust}"
+    return shlex.join(["dnal", "eval", str(folder), *trusting(code_in({"model": job.source.model}))])
 
 
 def _begun(folders: list[Path], writers: list[RunWriter], *, leads: bool) -> bool:
@@ -272,8 +275,9 @@ def _go_on(folders: list[Path], *, begun: bool) -> str:
     """The command that goes on, where there is something to go on from."""
     if not begun:
         return "nothing was begun"
-    folder = folders[0] if len(folders) == 1 else folders[0].parent
-    return f"`dnal resume {shlex.quote(str(folder))}` goes on"
+    from dnal.run.trust import going_on
+
+    return f"`{going_on(folders[0] if len(folders) == 1 else folders[0].parent)}` goes on"
 
 
 def _diverged(sentence: str, folders: list[Path]) -> str:

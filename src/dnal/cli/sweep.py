@@ -149,6 +149,8 @@ def _trials(asked: Sweep, folder: Path) -> list[Trial]:
         UserError: naming the trial that cannot work.
     """
     from dnal.cli.arguments import arguments_of, job_of
+    from dnal.models import names_code
+    from dnal.run.trust import trusting
     from dnal.sweep.trial import Trial
 
     arguments_of(asked.job)  # what is wrong with all of them is not the first one's fault
@@ -162,8 +164,12 @@ def _trials(asked: Sweep, folder: Path) -> list[Trial]:
             _check(job)
         except UserError as error:
             raise UserError(f"{_called({'trial': name, **settings}, asked.varied)}: {error}") from None
-        resume = ["--checkpoint-every", str(job.checkpoint_every)]
-        trials.append(Trial(name, settings, arguments, resume, _timed(job), folder / name))
+        trust, source = trusting(job.code()), job.source
+        # What the sweep names, its user asked for, on whatever machine a trial goes on.
+        resume = ["--checkpoint-every", str(job.checkpoint_every), *trust]
+        names = [source.data] if names_code(source.model) else [source.model, source.data]
+        resume += [word for name in names for word in ("--trust", name)]
+        trials.append(Trial(name, settings, arguments, resume, _timed(job), folder / name, tuple(trust)))
         jobs.append(job)
     _check_names(jobs)
     return trials

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -17,6 +18,10 @@ from dnal.base.errors import UserError
 _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 """torch.hub's way: the beginning of the SHA-256 in the name of a file."""
 _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+_NOT_HERE = (
+    "they are not on this machine, and are fetched only for who asks: by `dnal learn --weights pretrained`, or "
+    "dnal.models.create(..., pretrained=True)"
+)
 
 
 @contextmanager
@@ -32,6 +37,31 @@ def weights_only() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def kept_only() -> Iterator[None]:
+    """Whoever asks for pretrained weights meanwhile gets those that are on this machine; no other machine is asked.
+
+    Raises:
+        UserError: (from whoever builds the network) they are not here.
+    """
+    import huggingface_hub.constants as hub
+    from timm.models import _hub
+
+    timm_hub: Any = _hub
+
+    def refuse(url: str, *_: object, **__: object) -> None:
+        raise UserError(_NOT_HERE)
+
+    # torch.hub and timm call this for what is not here; the Hugging Face Hub asks whether its own is the newest.
+    before = (torch.hub.download_url_to_file, timm_hub.download_url_to_file, hub.HF_HUB_OFFLINE)
+    torch.hub.download_url_to_file = timm_hub.download_url_to_file = refuse
+    hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file, timm_hub.download_url_to_file, hub.HF_HUB_OFFLINE = before
 
 
 def check_kept(url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
@@ -154,7 +154,8 @@ def learn(
         fabric: Lightning's, launched, for several processes or a strategy of your own; one process by default. Each
             process is given the same loaders and takes its share of every batch.
         checkpoints: a folder in which the job keeps its state, or a :class:`dnal.train.resume.checkpoint.Checkpoints`,
-            which also says how often. If it holds one, the job goes on from there, as if it had never stopped.
+            which also says how often. If it holds one, the job goes on from there, as if it had never stopped. No other
+            process may work there meanwhile.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
         listener: hears of everything (:class:`dnal.train.listener.Listener`).
@@ -216,11 +217,8 @@ def trade_off(
     precision = asked.numerics.precision
     fabric = fabric_of(precision) if given is None else given
     stop = shared.get("stop")
-    checkpointers = [
-        Checkpointer(data, _folder(place), stop=stop, writes=fabric.is_global_zero) for place in checkpoints
-    ]
-    fabric.barrier()  # all have read before one writes
     with (
+        _kept(data, list(map(_folder, checkpoints)), stop, fabric) as checkpointers,
         torch.inference_mode(False),
         torch.enable_grad(),
         without_fabric(network),
@@ -472,6 +470,20 @@ def _known(checkpointer: Checkpointer) -> LatencyModel | None:
 
     document = checkpointer.carried("latency")
     return None if document is None else LatencyModel.of(document)
+
+
+@contextmanager
+def _kept(
+    data: _Data, folders: list[Checkpoints | None], stop: Callable[[], bool] | None, fabric: Fabric
+) -> Iterator[list[Checkpointer]]:
+    """A checkpointer per folder of checkpoints, which are this job's alone until its end."""
+    with ExitStack() as claims:
+        for folder in folders:
+            if folder is not None and fabric.is_global_zero:
+                claims.enter_context(folder.claimed())
+        checkpointers = [Checkpointer(data, folder, stop=stop, writes=fabric.is_global_zero) for folder in folders]
+        fabric.barrier()  # all have read before one writes
+        yield checkpointers
 
 
 def _folder(place: Checkpoints | str | Path | None) -> Checkpoints | None:

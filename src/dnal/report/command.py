@@ -12,6 +12,7 @@ from dnal.base.options import Options, arguments_of, options_of
 from dnal.base.registry import text_of_values
 from dnal.methods import METHODS
 from dnal.report.source import Source
+from dnal.run.trust import code_in, trusting
 from dnal.settings import GROUPS
 
 
@@ -39,7 +40,9 @@ def like_command(source: Source) -> str:
     """What to type where the run's folder is at hand: it repeats what timing decided too."""
     threads = source.settings.get("threads")
     start = f"OMP_NUM_THREADS={threads} " if type(threads) is int else ""
-    return start + _one_line(shlex.join(["dnal", "learn", "--like", str(source.folder)]))
+    return start + _one_line(
+        shlex.join(["dnal", "learn", "--like", str(source.folder), *trusting(code_in(source.settings))])
+    )
 
 
 def remarks(source: Source) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from dnal.run.details import Details, read_details
 from dnal.run.files import ARCHITECTURE, DETAILS, LOG, RESULT
 from dnal.run.limits import LARGEST, MOST_EPOCHS, MOST_NUMBERS, MOST_PHASES
 from dnal.run.loading import read_result
+from dnal.run.trust import going_on
 
 LONGEST_LINE = 2**14
 """Bytes of a line of log.jsonl."""
@@ -150,9 +150,8 @@ def _unfinished(path: Path, config: Config, settings: dict[str, Any]) -> Source:
     planned = sum(epochs) if isinstance(epochs, list) and all(type(number) is int for number in epochs) else None
     reached = f"{len(log)}{'' if planned is None else f' of {planned}'} epochs are done"
     phase = f", the last one of phase {log[-1].phase}" if log else ""
-    going_on = shlex.join(["dnal", "resume", str(path)])
     missing.insert(
-        0, f"This run is not finished: {reached}{phase}. It has no figures yet; `{going_on}` goes on with it."
+        0, f"This run is not finished: {reached}{phase}. It has no figures yet; `{going_on(path)}` goes on with it."
     )
     method = settings.get("method")
     names = {"budget": settings.get("budget"), "method": method.get("name") if isinstance(method, dict) else None}

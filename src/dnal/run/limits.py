@@ -31,6 +31,8 @@ LARGEST_DEPLOYMENT = 2**26
 """Numbers in the images of --deploy-batch: 256 of 3x224x224 are half of it."""
 MOST_DEPLOYED = 2**12
 """Images of --deploy-batch."""
+LARGEST_BATCH = 2**27
+"""Numbers in the images of a step, of a job that a folder asks for: 891 of 3x224x224."""
 MOST_EPOCHS = 2**15
 """Of all phases: lines of log.jsonl, which every checkpoint holds too."""
 MOST_PHASES = 16

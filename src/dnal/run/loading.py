@@ -8,7 +8,6 @@ A list of shapes has no tensors: the network of one takes what its lines tell of
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from dnal.run.limits import LARGEST, SPARE_TEXT, TIMES_TEXT
 from dnal.run.manifest import verify
 from dnal.run.older import result_of
 from dnal.run.shape import Model, Shape, built, cut, numbers_of, read_shape
+from dnal.run.trust import check_trust, going_on
 from dnal.space.surgery.bake import plain
 from dnal.space.surgery.remove import Kept, removed
 
@@ -107,27 +107,6 @@ def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) 
     return network
 
 
-def check_trust(model: str, trust: Sequence[str]) -> None:
-    """Refuses a model that names code of nobody who is trusted. A registry's name is nobody's code.
-
-    Raises:
-        UserError: with what to say where it is trusted.
-    """
-    if isinstance(trust, str):
-        raise UserError(f"trust is a tuple of packages, such as trust=('{trust}',).")
-    if not models.names_code(model):
-        return
-    module = model.partition(":")[0]
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise UserError(f"the run's model '{model}' is no registry's; build it yourself and give it as network=.")
-    if not any(module == package or module.startswith(f"{package}.") for package in trust):
-        package = module.partition(".")[0]
-        raise UserError(
-            f"the run's model '{model}' is code that loading would run; if you trust it, say trust=('{package}',) or "
-            f"`dnal eval --trust {package}`, or give the original network as network=."
-        )
-
-
 def check_finished(path: Path, *names: str) -> None:
     """Refuses a run that lacks one of these files.
 
@@ -139,8 +118,7 @@ def check_finished(path: Path, *names: str) -> None:
             continue
         if os.path.lexists(path / RESULT):  # which is written last
             raise UserError(f"the run '{path}' has no {name}, which a finished run has; {REMEDY}.")
-        going_on = shlex.join(["dnal", "resume", str(path)])
-        raise UserError(f"the run '{path}' is not finished: it has no {name}; `{going_on}` goes on with it.")
+        raise UserError(f"the run '{path}' is not finished: it has no {name}; `{going_on(path)}` goes on with it.")
 
 
 def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from dnal.base.version import VERSION
 from dnal.methods import METHODS
 from dnal.run.config import Config, Size, Text, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
+from dnal.run.trust import check_thing, check_trust
 from dnal.settings import GROUPS
 from dnal.techniques import TECHNIQUES
 from dnal.train.listener import Listener
@@ -60,11 +61,13 @@ class Recorded:
     """config.yaml of a run that `dnal learn` wrote.
 
     Attributes:
-        document: all of it. options: of a job, by name. method, techniques: name and options of each.
+        document: all of it. config: what every run has of it.
+        options: of a job, by name. method, techniques: name and options of each.
         without: names of the techniques that the method has by default and this run has not.
     """
 
     document: Mapping[str, Any]
+    config: Config
     options: dict[str, Any]
     method: dict[str, Any]
     techniques: list[dict[str, Any]]
@@ -74,32 +77,54 @@ class Recorded:
     data_sha256: str | None
 
 
-def recorded(run: str | Path) -> Recorded:
-    """What a run wrote down before its first step. It need not be finished.
+def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[str] = ()) -> Recorded:
+    """What a run wrote down before its first step. It need not be finished, and may be anybody's: no code that it names
+    is imported, unless it is trusted.
+
+    Args:
+        run: the folder.
+        trust: packages whose code may be its model, method and techniques, as in :func:`dnal.load`.
+        given: those of "model", "method" and "techniques" for which something else will be taken: they are not looked
+            at. Another method has techniques of its own.
 
     Raises:
-        UserError: no run, a key that is missing, unknown or garbled, or a bound on the latency without its model.
+        UserError: no run, a key that is missing, unknown or garbled, a bound on the latency without its model, or code
+            that is not trusted.
     """
     document, what = read_yaml(run), f"'{Path(run) / CONFIG}'"
-    validated(Config, document, what)
+    config = validated(Config, document, what)
     assert isinstance(document, dict)
     options, known = _options(document, what)
     decided = validated(Decided, {key: value for key, value in document.items() if key not in known}, what, known)
     if "latency" in (decided.budget or "") and not (Path(run) / LATENCY).is_file():
         raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it anew.")
+    if "model" not in given:
+        check_trust(config.model, trust, otherwise="")
+    whole: dict[str, Any] = {}
+    without: list[str] = []
+    if "method" not in given:
+        whole, without = _chosen(decided, trust, what, techniques="techniques" not in given)
+    return Recorded(
+        {**document, **whole}, config, options, decided.method, decided.techniques, without, decided.budget,
+        decided.threads, decided.data_sha256,
+    )  # fmt: skip
+
+
+def _chosen(decided: Decided, trust: Sequence[str], what: str, *, techniques: bool) -> tuple[dict[str, Any], list[str]]:
+    """Method and techniques with all options, also those that the version that wrote them did not have; and the names
+    of the method's own techniques that are not among them. ``techniques``: whether these are of use."""
+    check_thing(METHODS, decided.method, trust)
+    for each in decided.techniques if techniques else ():
+        check_thing(TECHNIQUES, each, trust)
     try:
         method = METHODS.read(decided.method)
-        techniques = [TECHNIQUES.read(each) for each in decided.techniques]
+        whole: dict[str, Any] = {"method": METHODS.values(method)}
+        if techniques:
+            whole["techniques"] = [TECHNIQUES.values(TECHNIQUES.read(each)) for each in decided.techniques]
     except UserError as error:
         raise UserError(f"{what} is not a run's configuration: {error}") from None
-    # With all options, also those that the version that wrote it did not have.
-    whole = {"method": METHODS.values(method), "techniques": [TECHNIQUES.values(each) for each in techniques]}
-    names = [TECHNIQUES.name_of(each) for each in techniques]
-    without = [name for name in method.techniques if name not in names]
-    return Recorded(
-        {**document, **whole}, options, decided.method, decided.techniques, without, decided.budget, decided.threads,
-        decided.data_sha256,
-    )  # fmt: skip
+    names = [each.get("name") for each in whole.get("techniques", decided.techniques)]
+    return whole, [name for name in method.techniques if name not in names]
 
 
 def _options(document: Mapping[str, Any], what: str) -> tuple[dict[str, Any], set[str]]:

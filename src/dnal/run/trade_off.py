@@ -7,7 +7,6 @@ trade-off that was killed between has its record still, from which :func:`comple
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from dnal.base.atomic import temporary_files, write_text
 from dnal.base.errors import UserError
 from dnal.base.reading import json_of
 from dnal.run.files import CONFIG, TRADE_OFF
+from dnal.run.trust import going_on
 
 if TYPE_CHECKING:
     from dnal.run.writer import RunWriter
@@ -67,7 +67,7 @@ def check_not_begun(folder: Path) -> None:
     """
     if (folder / TRADE_OFF).exists():
         raise UserError(
-            f"a trade-off was begun in '{folder}': `dnal resume {shlex.quote(str(folder))}` goes on with it; choose "
+            f"a trade-off was begun in '{folder}': `{going_on(folder)}` goes on with it; choose "
             "another folder with --out, or replace it with --overwrite."
         )
 
@@ -86,6 +86,10 @@ def complete(folder: Path) -> None:
         raise UserError(f"'{record}' is no record of a trade-off; {REMEDY}.")
     try:
         for name, text in document.items():
+            if (folder / name).is_symlink():
+                raise UserError(
+                    f"'{folder / name}' is a link, through which a run would be written elsewhere; {REMEDY}."
+                )
             if not (folder / name / CONFIG).exists():
                 (folder / name).mkdir(exist_ok=True)
                 write_text(folder / name / CONFIG, text)

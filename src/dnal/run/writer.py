@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +46,7 @@ from dnal.run.files import (
 )
 from dnal.run.foreseen import check_epochs, check_space
 from dnal.run.manifest import manifest_of
+from dnal.run.trust import going_on
 from dnal.train.listener import Listener
 from dnal.train.resume.checkpoint import BEFORE, LAST
 
@@ -311,9 +311,9 @@ def _check_free(path: Path, *, overwrite: bool) -> None:
     if CONFIG not in entries:
         raise UserError(f"the folder '{path}' exists and is no run; choose another with --out.")
     if not overwrite:
-        going_on = "" if RESULT in entries else f" unfinished: `dnal resume {shlex.quote(str(path))}` goes on with it"
+        unfinished = "" if RESULT in entries else f" unfinished: `{going_on(path)}` goes on with it"
         raise UserError(
-            f"the run '{path}' exists{going_on}; choose another folder with --out, or replace it with --overwrite."
+            f"the run '{path}' exists{unfinished}; choose another folder with --out, or replace it with --overwrite."
         )
     foreign = _foreign(entries)
     if foreign:

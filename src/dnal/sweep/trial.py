@@ -33,6 +33,7 @@ class Trial:
         learn: the arguments of `dnal learn`, all but --out. resume: those of `dnal resume` besides the run.
         timed: something of it is decided by timing, so that the arguments alone do not say everything.
         run: the run's folder.
+        trust: what `--like` has to say of it, so that it runs the code that the sweep names.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Trial:
     resume: list[str]
     timed: bool
     run: Path
+    trust: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -75,7 +77,7 @@ class Trial:
         if not (self.run / CONFIG).is_file():
             return command_line(["learn", *self.learn], threads)
         config = validated(Arranged, read_yaml(self.run), f"'{self.run / CONFIG}'")
-        arguments = ["--like", str(self.run)] if self.timed or self._arranged(config) else self.learn
+        arguments = ["--like", str(self.run), *self.trust] if self.timed or self._arranged(config) else self.learn
         return command_line(["learn", *arguments], config.threads)
 
     def _arranged(self, config: Arranged) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnal.base.atomic import temporary_files, write_bytes
-from dnal.base.claim import check_still_held
+from dnal.base.claim import check_still_held, held, holds
 from dnal.base.errors import UserError
 from dnal.base.tensors import apart, raw
 from dnal.train.resume.tree import packed, unpacked
@@ -41,6 +42,20 @@ class Checkpoints:
             raise UserError(f"there must be 1 step or more between checkpoints, not {every}.")
         self.folder, self.every, self._anew = Path(folder), every, anew
         self._there = False
+        self._claims: ExitStack | None = None
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """While a job works here no other process may, from the moment that the folder is there.
+
+        Raises:
+            UserError: (also from :meth:`save`) another one does.
+        """
+        with ExitStack() as self._claims:
+            if self.folder.is_dir() and not self._anew:  # what is replaced is claimed by who replaces it
+                self._claim()
+            yield
+        self._claims = None
 
     def save(self, tree: Tree) -> None:
         """Writes a tree (``dnal.train.resume.tree``) of tensors and plain values, beside the last one and then for it.
@@ -104,6 +119,11 @@ class Checkpoints:
         except OSError as error:
             raise UserError(f"no checkpoint can be written in '{self.folder}' ({error.strerror}).") from None
         self._there = True
+        self._claim()
+
+    def _claim(self) -> None:
+        if self._claims is not None and not holds(self.folder):
+            self._claims.enter_context(held(self.folder))
 
 
 def damage(folder: Path, what: str) -> UserError:

@@ -1,0 +1,96 @@
+"""Whose code may run for a folder that may be anybody's: that of the packages which the user trusts, and no other.
+
+Names of installed things (own, torchvision's, timm's, entry points) are nobody's code; ``package.module:NAME`` is.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dnal import models
+from dnal.base.errors import UserError
+from dnal.base.registry import Registry
+from dnal.methods import METHODS
+from dnal.run.config import read_yaml
+from dnal.run.files import runs_in
+from dnal.techniques import TECHNIQUES
+
+
+def check_trust(model: str, trust: Sequence[str], *, otherwise: str = ", or give the network as network=") -> None:
+    """Refuses a model that names code which is not trusted.
+
+    Args:
+        model: its name, as a folder has it.
+        trust: packages and modules whose functions may be called.
+        otherwise: what else can be done, for the sentence.
+
+    Raises:
+        UserError: with what to say where it is trusted.
+    """
+    _check_packages(trust)
+    if models.names_code(model):
+        _check("model", model, trust, otherwise)
+
+
+def check_thing(registry: Registry[Any], given: Mapping[str, Any], trust: Sequence[str]) -> None:
+    """The same for a method or technique, whose options and ``name`` a folder has.
+
+    Raises:
+        UserError: as :func:`check_trust`.
+    """
+    _check_packages(trust)
+    if registry.names_code(given.get("name")):
+        _check(registry.kind, str(given["name"]), trust, "")
+
+
+def trusting(names: Iterable[str]) -> list[str]:
+    """What a command on a run has to say so that it runs the code of these names (those of :func:`code_in`)."""
+    modules = dict.fromkeys(name.partition(":")[0].partition(".")[0] for name in names if _importable(name))
+    return [word for module in modules for word in ("--trust", module)]
+
+
+def code_in(settings: Mapping[str, Any]) -> list[str]:
+    """The names of code among model, method and techniques of a config.yaml, whoever wrote it."""
+    model, techniques = settings.get("model"), settings.get("techniques")
+    listed = techniques if isinstance(techniques, list | tuple) else []
+    told: list[tuple[Registry[Any], Any]] = [(METHODS, settings.get("method"))]
+    told += [(TECHNIQUES, each) for each in listed]
+    names = [(registry, each.get("name") if isinstance(each, Mapping) else each) for registry, each in told]
+    found = [str(name) for registry, name in names if registry.names_code(name)]
+    return [model, *found] if isinstance(model, str) and models.names_code(model) else found
+
+
+def going_on(run: Path) -> str:
+    """The command that goes on with a run, or with the runs of a trade-off in their folder."""
+    names: list[str] = []
+    for folder in runs_in(run):
+        with suppress(UserError):  # the command itself says what is wrong
+            document = read_yaml(folder)
+            names += code_in(document) if isinstance(document, Mapping) else []
+    return shlex.join(["dnal", "resume", str(run), *trusting(names)])
+
+
+def _check(kind: str, name: str, trust: Sequence[str], otherwise: str) -> None:
+    if not _importable(name):
+        remedy = "build it yourself and give it as network=" if kind == "model" else "give another one yourself"
+        raise UserError(f"the run's {kind} '{name}' is no registry's; {remedy}.")
+    module = name.partition(":")[0]
+    if not any(module == package or module.startswith(f"{package}.") for package in trust):
+        package = module.partition(".")[0]
+        raise UserError(
+            f"the run's {kind} '{name}' is code that would be run; add --trust {package} (trust=('{package}',)) if you "
+            f"know who wrote it{otherwise}."
+        )
+
+
+def _check_packages(trust: Sequence[str]) -> None:
+    if isinstance(trust, str):
+        raise UserError(f"trust is a tuple of packages, such as trust=('{trust}',).")
+
+
+def _importable(name: str) -> bool:
+    return all(part.isidentifier() for part in name.partition(":")[0].split("."))
