@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, lacks_memory
 from dnal.space.bake import baked
 from dnal.space.branches import Branch
 from dnal.space.cost import Cost, CostFunction
@@ -252,6 +252,8 @@ def _observed(network: nn.Module, inputs: Inputs) -> tuple[list[_Storage], list[
                 out = call(twin, inputs)
             seen.bury()
         except Exception as error:  # whatever the user's forward raises
+            if lacks_memory(error):
+                raise
             raise UserError(
                 f"memory cannot be stated for this network: it does not run on a batch of {batch_size(inputs)} "
                 f"({error}); {REMEDY}."

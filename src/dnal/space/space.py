@@ -23,7 +23,8 @@ from dnal.space.inputs import Inputs
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
-from dnal.space.probe import Probe, all_but_one, every_other, uneven
+from dnal.space.probe import Probe, all_but_one, every_other, open_without, uneven
+from dnal.space.remove import Kept, kept_indices
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
 from dnal.space.sizes import Argument, Seen, SizeRule, with_variables
@@ -299,9 +300,24 @@ def _explain_computed(trace: Trace, network: nn.Module) -> None:
                 )
 
 
+def _shown(trace: Trace, found: Variables, probe: Probe) -> Variables:
+    """Freezes the groups that move nothing, so that no number could show whether their removal is exact."""
+    off, sources = all_but_one(found.groups), found.sources(trace)
+
+    def without(chosen: Sequence[int]) -> Kept:
+        return kept_indices(sources, open_without(off, chosen, len(found.names)))
+
+    silent = probe.silent(without, len(found.groups))
+    for group in silent:
+        labels = torch.isin(found.of_label, found.groups[group]).nonzero().squeeze(1)
+        trace.ledger.freeze(labels, "no output moves with it, so that its removal cannot be tried (numeric probe)")
+    return variables_of(trace) if silent else found
+
+
 def _probed(trace: Trace, found: Variables, probe: Probe, ways: Ways) -> Variables:
     """Freezes what is not exact in any way of correcting the code's numbers: whole groups where removing a part is not,
     and the last channel but one where only removing all but one is not."""
+    found = _shown(trace, found, probe)
     other = partial(uneven, phase=0.5)  # one choice of shares may fit a computed size by chance
     for chosen, whole in ((uneven, True), (other, True), (all_but_one, False), (all_but_one, True)):
         groups, sources, off = found.groups, found.sources(trace), chosen(found.groups)
@@ -314,7 +330,8 @@ def _probed(trace: Trace, found: Variables, probe: Probe, ways: Ways) -> Variabl
             off: list[Tensor] = off,
             variables: int = len(found.names),
         ) -> list[int]:
-            failing = probe.failing_groups(sources, rules, [groups[i] for i in some], [off[i] for i in some], variables)
+            chosen, without = [groups[i] for i in some], [off[i] for i in some]
+            failing = probe.failing_groups(probe.exact, sources, rules, chosen, without, variables)
             return [some[i] for i in failing]
 
         bad = ways.failing(found, fails(range(len(groups)), ways.rules(found)), fails)
@@ -347,20 +364,21 @@ def _fitted(
         tried = [uneven(found.groups), uneven(found.groups, 0.5)]  # nothing may have fitted all of them
         choices = [*tried, every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
         for off in choices if sizes else []:
-            for group in probe.failing_groups(sources, sizes, found.groups, off, variables):
+            for group in probe.failing_groups(probe.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
         # Where no number counts channels the network runs as it stands, as it has in every probe before.
         for other in probe.elsewhere if rules and not reasons else []:
-            for group in other.failing_groups(sources, sizes, found.groups, uneven(found.groups, 0.25), variables):
+            off = uneven(found.groups, 0.25)
+            for group in other.failing_groups(other.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = (
                     "no correction of the numbers in the code fits its removal at every batch and input size "
                     "(numeric probe)"
                 )
         if not reasons:
             off = uneven(found.groups, 0.25)
-            for group in probe.failing_in_training(sources, sizes, found.groups, off, variables):
+            for group in probe.failing_groups(probe.trains, sources, sizes, found.groups, off, variables):
                 reasons[group] = "without it training mode fails, in code that runs only there (probe)"
-            for group in probe.failing_as_run(sources, sizes, found.groups, off, variables):
+            for group in probe.failing_groups(probe.exact_as_run, sources, sizes, found.groups, off, variables):
                 reasons[group] = "its removal changes the output where torch takes its fast path (numeric probe)"
         if not reasons:
             return found, sizes
@@ -380,6 +398,12 @@ def _branches(
     some = everything.clone()
     for off in uneven(channels.groups):
         some[off] = False
+    silent = set(
+        probe.silent(
+            lambda chosen: kept_indices(sources, everything, sizes, [found[i].ways[0] for i in chosen]), len(found)
+        )
+    )
+    found = [candidate for i, candidate in enumerate(found) if i not in silent]
     # Candidates of one edge are tried apart: without all of them an edge may have nothing left.
     nth: list[int] = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
     good: dict[int, Bypass] = {}

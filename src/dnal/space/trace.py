@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from dnal.base.errors import lacks_memory
 from dnal.space.graphs import Graphs
 from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.labels import Ledger, along, compressed, core, matched, per_index, rows, signature
@@ -220,6 +221,8 @@ class Trace(TorchDispatchMode):
                 self.calls[calls:] = [call.with_labels(owned) for call in self.calls[calls:]]
             taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises
+            if lacks_memory(error):
+                raise
             logger.debug("the network takes no other input: %s", error)
             taken = False
         if not taken:
@@ -274,6 +277,8 @@ class Trace(TorchDispatchMode):
         try:
             rule(self, step)
         except Exception as error:  # a case its rule did not foresee: as if there were no rule
+            if lacks_memory(error):
+                raise
             logger.debug("the rule of %s failed: %s", step.func, error)
             self._count(step, given)
             self._give_up(step, labelled, "an operation whose rule failed")
@@ -602,6 +607,8 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     try:
         trace.run(twin, inputs)
     except Exception as error:  # whatever the user's forward raises
+        if lacks_memory(error):
+            raise
         warnings.warn(
             f"the network does not run in training mode on the example inputs ({error}): what only training uses stays "
             "whole, and may not fit a smaller network; pass inputs as large as those of training.",
