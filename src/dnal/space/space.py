@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from dnal.space.inputs import Inputs
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
+from dnal.space.per_example import counted, per_example
 from dnal.space.probe import Probe, all_but_one, every_other, open_without, uneven
 from dnal.space.remove import Kept, kept_indices
 from dnal.space.roles import read_places, unread_places, written_places
@@ -160,6 +160,7 @@ class Space:
         if plain:
             network = baked(network, plain)
             trace = traced(network, example_inputs, RULES)
+        per_example(trace, network, example_inputs)
         _explain_computed(trace, network)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
         sizes = with_variables([rule for rule in trace.sizes if not rule.pinned], found.of_label)
@@ -448,7 +449,9 @@ def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list
 
 
 def macs(network: nn.Module, example_inputs: Inputs) -> int:
-    """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products.
+    """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products:
+    those of a pass on a batch of one. What is computed once for all examples (a table of relative positions) counts in
+    full.
 
     Recurrent and bilinear layers and attention are matrix products too. Elementwise operations, normalisation, pooling
     and biases are not counted (see ``dnal.space.cost``). A warning names operations that dnal does not know and that
@@ -458,21 +461,20 @@ def macs(network: nn.Module, example_inputs: Inputs) -> int:
         >>> dnal.macs(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 8, 8))  # 3 x 3 x 3 inputs, 8 outputs, 6 x 6 places
         7776
     """
-    trace = traced(network, example_inputs, RULES)
+    trace = _counting(network, example_inputs)
     _warn_of_uncounted(_uncounted(trace))
-    return _counted(trace)
+    return round(counted(trace.multiplications))
 
 
 def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
     """The same without the warning, for who has been warned when the Space was found."""
-    return _counted(traced(network, example_inputs, RULES))
+    return round(counted(_counting(network, example_inputs).multiplications))
 
 
-def _counted(trace: Trace) -> int:
-    total = 0.0
-    for m in trace.multiplications:
-        total += m.factor * math.prod(side if isinstance(side, int) else side.size(0) for side in m.sides)
-    return round(total)
+def _counting(network: nn.Module, example_inputs: Inputs) -> Trace:
+    trace = traced(network, example_inputs, RULES)
+    per_example(trace, network, example_inputs)
+    return trace
 
 
 def _uncounted(trace: Trace) -> dict[str, list[str]]:
