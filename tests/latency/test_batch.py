@@ -7,7 +7,7 @@ import torch
 from analytic import plain
 
 import dnal
-from dnal.latency.batch import shapes_at
+from dnal.latency.batch import operations_at
 
 
 @pytest.mark.parametrize("traced_at", [1, 2, 5])
@@ -16,6 +16,6 @@ from dnal.latency.batch import shapes_at
 def test_every_batch_leads_to_the_same_shapes(traced_at: int, given: int, batch: int) -> None:
     network, _, example = plain(8)
     space = dnal.Space.of(network, torch.cat([example[:1]] * traced_at))
-    found = shapes_at(network, space, torch.cat([example[:1]] * given), batch)
+    _, found = operations_at(network, space, torch.cat([example[:1]] * given), batch)
     directly = dnal.Space.of(network, torch.cat([example[:1]] * batch)).operations
     assert found == [(tuple(i.shape for i in o.inputs), tuple(i.shape for i in o.outputs)) for o in directly]
