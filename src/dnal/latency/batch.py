@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.latency.layers import Place, Product, Shapes, Use
@@ -67,30 +69,49 @@ def places_in(
     """
     if operations is space.operations:
         return [(number, [] if use is None else use.axes) for number, use in enumerate(uses)]
-    known = [_places(operation) for operation in space.operations]
+    known = [{one.ids: one for one in _sides(operation)} for operation in space.operations]
     found: list[tuple[int, Axes]] = []
     for operation, use in zip(operations, uses, strict=True):
-        own = {place: side for side, place in _places(operation)}
+        own = {one.place: one for one in _sides(operation)}
         axes = [] if use is None else use.axes
-        sides = {own[place] for sums in axes for _, places in sums for place in places}
-        number = next((n for n, other in enumerate(known) if sides <= dict(other).keys()), None)
+        sides = {own[place].ids for sums in axes for _, places in sums for place in places}
+        number = next((n for n, other in enumerate(known) if sides <= other.keys()), None)
         if number is None:
             raise _other_operations(batch)
-        there = dict(known[number])
-        moved = [[(factor, [there[own[place]] for place in places]) for factor, places in sums] for sums in axes]
+        moved: Axes = []
+        for sums in axes:
+            moved.append([])
+            for factor, places in sums:
+                pairs = [(own[place], known[number][own[place].ids]) for place in places]
+                moved[-1].append(
+                    (factor * math.prod(a.times / b.times for a, b in pairs), [other.place for _, other in pairs])
+                )
         found.append((number, moved))
     return found
 
 
-def _places(operation: Operation) -> list[tuple[bytes, Place]]:
-    """The sizes of an operation that vary, as variable ids, and where they are."""
-    operands = (*operation.inputs, *operation.outputs)
-    return [
-        (side.numpy().tobytes(), (number, dim))
-        for number, operand in enumerate(operands)
-        for dim, side in enumerate(operand.sides)
-        if side is not None
-    ]
+class _Side(NamedTuple):
+    """A size of an operation that varies: the ids of its variables, how often they come one after the other (once for
+    each example), and where it is."""
+
+    ids: bytes
+    times: int
+    place: Place
+
+
+def _sides(operation: Operation) -> list[_Side]:
+    found = []
+    for number, operand in enumerate((*operation.inputs, *operation.outputs)):
+        for dim, side in enumerate(operand.sides):
+            if side is not None:
+                times = next(k for k in range(len(side), 0, -1) if _comes(side, k))
+                found.append(_Side(side[: len(side) // times].numpy().tobytes(), times, (number, dim)))
+    return found
+
+
+def _comes(side: Tensor, times: int) -> bool:
+    """Whether the same ids come so often."""
+    return len(side) % times == 0 and bool((side.view(times, -1) == side[: len(side) // times]).all())
 
 
 def _other_operations(batch: int) -> UserError:

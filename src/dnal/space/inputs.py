@@ -53,7 +53,9 @@ def at_batch(inputs: Inputs, batch: int) -> Inputs:
         if size == batch:
             return leaf
         if _is_a_list_of_examples(leaf):
-            return (leaf * -(-batch // size))[:batch] if len(leaf) == size else leaf
+            if len(leaf) != size:  # tensors of whole batches after all
+                return [tree_map(resized, one) for one in leaf]
+            return (leaf * -(-batch // size))[:batch]
         if not isinstance(leaf, Tensor) or not leaf.dim() or leaf.size(0) != size:
             return leaf
         return torch.cat([leaf] * -(-batch // size))[:batch].clone()
