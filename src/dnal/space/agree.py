@@ -19,13 +19,14 @@ from dnal.space.bake import baked
 from dnal.space.example import Draw, Example, made
 from dnal.space.fast_path import may_take_it
 from dnal.space.inputs import cloned
-from dnal.space.probe import HALF, agree_where_sure
+from dnal.space.probe import agree_where_sure
 from dnal.space.remove import Kept, zeroed
 from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.selections import Recorded, all_close, repeats
-from dnal.space.silence import moved, shown, weightless
+from dnal.space.silence import moved, shown
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
+from dnal.space.twins import HALF, weightless
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from dnal.base.errors import lacks_memory
 from dnal.space.bypass import Bypass
@@ -26,10 +25,11 @@ from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, othe
 from dnal.space.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
-from dnal.space.silence import Shown, moved, redrawn, shown
+from dnal.space.silence import Shown, moved, shown
 from dnal.space.sizes import Seen, SizeRule
 from dnal.space.substitute import call_with, slots
 from dnal.space.tensors import held_tensors
+from dnal.space.twins import finite_outputs, noise, randomised, redrawn, tries
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)
@@ -39,13 +39,6 @@ REMEMBERED = 4
 
 DRAWS = (1, 2, 3)
 """Of random weights, where those of the network let nothing show."""
-
-LEAST_SCALE = 0.1
-"""Of the numbers that are added to equal ones. A residual branch that is scaled by zero, or by a millionth, would not
-show."""
-
-HALF = (torch.float16, torch.bfloat16)
-
 
 Check = Callable[[Kept], bool]
 
@@ -60,17 +53,17 @@ class Probe:
         self._inside = False  # whether only what selections are made from shows what was removed
         with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
-            self.network, self.inputs = next(_tries(randomised(network), inputs))
+            self.network, self.inputs = next(tries(randomised(network), inputs))
 
     @cached_property
     def elsewhere(self) -> list[Probe]:
         """The same network on noise of another batch and of another size, as far as it takes those."""
         found = []
         with comparable(self.inputs):
-            first = _outputs(self.network, self.inputs)
+            first = finite_outputs(self.network, self.inputs)
             for candidates in others(self.inputs):
-                for tried in (tried for other in candidates for tried in (_noise(other), other)):
-                    outputs = _outputs(self.network, tried)
+                for tried in (tried for other in candidates for tried in (noise(other), other)):
+                    outputs = finite_outputs(self.network, tried)
                     batches = batch_size(self.inputs), batch_size(tried)
                     if first is None or outputs is None or not for_each_example(first, outputs, batches):
                         continue
@@ -88,20 +81,24 @@ class Probe:
         Args:
             without: what stays without some of the removals.
         """
-        best: list[int] | None = None
+        silent: list[int] | None = None
         with comparable(self.inputs), evaluating(self.network):
             for network, inputs in self._others() if count else ():
                 tried = copy.copy(self)
                 tried.network, tried.inputs, tried._references = network, inputs, {}
-                silent = tried._silent(without, count)
-                if best is None or len(silent) < len(best):
-                    best, self.network, self.inputs = silent, network, inputs
+                if silent is not None and (
+                    finite_outputs(network, inputs) is None or tried._silent(without, silent) == silent
+                ):
+                    continue
+                found = tried._silent(without, range(count))
+                if silent is None or len(found) < len(silent):
+                    silent, self.network, self.inputs = found, network, inputs
                     self._inside, self._references = tried._inside, {}
-                if not best:
+                if not silent:
                     break
-        return best or []
+        return silent or []
 
-    def _silent(self, without: Callable[[Sequence[int]], Kept], count: int) -> list[int]:
+    def _silent(self, without: Callable[[Sequence[int]], Kept], numbers: Sequence[int]) -> list[int]:
         def left(chosen: Sequence[int]) -> Shown | None:
             try:
                 with evaluating(self.network):
@@ -112,11 +109,11 @@ class Probe:
                 logger.debug("the network does not run without some weights: %s", error)
                 return None
 
-        whole, nothing = left(()), left(range(count))
+        whole, nothing = left(()), left(numbers)
         if whole is None or nothing is None or all(moved(whole.outputs, nothing.outputs)):
             return []
         silent = []
-        for number in range(count):  # an output may be none of the channels' business: an anchor, a mask
+        for number in numbers:  # an output may be none of the channels' business: an anchor, a mask
             one = left([number])
             if one is None or any(moved(whole.outputs, one.outputs)):
                 continue
@@ -130,10 +127,10 @@ class Probe:
         """The network and inputs as they are, then others to look at."""
         yield self.network, self.inputs
         network, inputs = self._given
-        yield from _tries(self.network, inputs)
+        yield from tries(self.network, inputs)
         for seed in DRAWS:
             torch.manual_seed(seed)
-            yield from _tries(randomised(redrawn(network)), inputs)
+            yield from tries(randomised(redrawn(network)), inputs)
 
     def failing_groups(
         self,
@@ -344,71 +341,9 @@ def agree_where_sure(usual: Sequence[Tensor], reference: Sequence[Tensor], resul
     return True
 
 
-def randomised(network: nn.Module) -> nn.Module:
-    """A copy whose constant parameters and batch statistics are random: a wrong slice of equal numbers would not
-    show."""
-    twin = copied(network)
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            if (
-                parameter.numel() > 1
-                and parameter.is_floating_point()
-                and bool((parameter == parameter.reshape(-1)[0]).all())
-            ):
-                scale = parameter.reshape(-1)[0].abs().clamp(min=LEAST_SCALE)
-                parameter.add_(scale * (torch.rand_like(parameter) - 0.5))
-        for module in twin.modules():
-            mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-            if isinstance(mean, Tensor) and isinstance(var, Tensor):
-                spread = var.sqrt()
-                mean.add_(0.1 * spread * torch.randn_like(mean))
-                var.mul_(0.5 + torch.rand_like(var))
-    return twin
-
-
-def _noise(inputs: Inputs) -> Inputs:
-    return tree_map_only(  # type: ignore[no-any-return]
-        Tensor, lambda t: torch.randn_like(t) if t.is_floating_point() else t.clone(), inputs
-    )
-
-
-def _tries(network: nn.Module, inputs: Inputs) -> Iterator[tuple[nn.Module, Inputs]]:
-    """The network, in single precision where that can be, with noise where it takes that: some want positive or whole
-    numbers, or their own precision. The last one is as given."""
-    single = _single_precision(network)
-    for candidate, tried in ((single, _noise(_single_precision_inputs(inputs))), (network, _noise(inputs))):
-        if _outputs(candidate, tried) is not None:
-            yield candidate, tried
-    yield network, cloned(inputs)
-
-
-def _single_precision_inputs(inputs: Inputs) -> Inputs:
-    return tree_map_only(  # type: ignore[no-any-return]
-        Tensor, lambda t: t.float() if t.dtype in HALF else t, inputs
-    )
-
-
 def open_without(off: Sequence[Tensor], chosen: Sequence[int], variables: int) -> Tensor:
     """All variables but those of ``off`` that belong to the groups ``chosen``."""
     open_variables = torch.ones(variables, dtype=torch.bool)
     for g in chosen:
         open_variables[off[g]] = False
     return open_variables
-
-
-def _single_precision(network: nn.Module) -> nn.Module:
-    """The network itself, or in single precision if it is in half: the tolerance is below a half's resolution."""
-    return copied(network).float() if any(p.dtype in HALF for p in network.parameters()) else network
-
-
-def _outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
-    """What the network computes from these inputs; None where it refuses them or that is not finite."""
-    try:
-        with evaluating(network):
-            outputs = held_tensors(call(network, cloned(inputs)))
-    except Exception as error:  # whatever the user's forward raises
-        if lacks_memory(error):
-            raise
-        logger.debug("the network refuses noise: %s", error)
-        return None
-    return outputs if all(bool(out.isfinite().all()) for out in outputs) else None

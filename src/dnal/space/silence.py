@@ -6,10 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dnal.space.running import copied
 from dnal.space.selections import Recorded, close
 
 
@@ -33,24 +31,3 @@ def moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[bool]:
     if len(before) != len(after):
         return [True] * max(len(before), len(after))
     return [not close(one, other) for one, other in zip(before, after, strict=True)]
-
-
-def redrawn(network: nn.Module) -> nn.Module:
-    """A copy whose layers have drawn their weights again, as PyTorch draws them."""
-    twin = copied(network)
-    with torch.no_grad():
-        for module in twin.modules():
-            draw = getattr(module, "reset_parameters", None)
-            if callable(draw) and type(module).__module__.startswith("torch.nn."):
-                draw()
-    return twin
-
-
-def weightless(network: nn.Module) -> nn.Module:
-    """A copy without its weights: the parameters of two dimensions and more are zero."""
-    twin = copied(network)
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            if parameter.dim() > 1:
-                parameter.zero_()
-    return twin
