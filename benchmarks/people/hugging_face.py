@@ -11,6 +11,8 @@ import transformers
 from people.case import Case, Inputs, Make, Network, generator, whole
 
 PAIRING = ("CLIPModel", "SiglipModel")
+GROUPED = ("MixtralForCausalLM",)
+"""Of whose grouped matrix products torch's counter knows nothing."""
 V = 120
 """Tokens in every vocabulary."""
 BERT = {
@@ -86,7 +88,7 @@ def built(model: str, configuration: dict[str, Any], inputs: Make, sizes: tuple[
         torch.nn.init.constant_(network.head.head[-2].bias, 1.0)
     if checkpointing:
         network.gradient_checkpointing_enable()
-    return Case(network, inputs, sizes, pairs=model in PAIRING)
+    return Case(network, inputs, sizes, torch_counts=model not in GROUPED, pairs=model in PAIRING)
 
 
 CLIP_TEXT = BERT | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "projection_dim": 24}

@@ -52,7 +52,7 @@ def compact(network: nn.Module, architecture: Architecture, check: bool = True) 
             exact = agrees(network, small, architecture.kept, architecture.example)
         except Unusable as error:
             warnings.warn(
-                f"compact could not check its result: the original network does not run on noise ({error}).",
+                f"compact could not check its result: {error}.",
                 stacklevel=2,
             )
             return small

@@ -15,6 +15,22 @@ class UserError(ValueError):
     __module__ = "dnal"  # where users know it from
 
 
+LACKING = ("can't allocate memory", "out of memory", "not enough memory", "alloc_failed", "bad_alloc")
+"""What torch and the libraries under it say where they lack memory."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine has not enough memory, not what is wrong with what was run.
+
+    Examples:
+        >>> lacks_memory(RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")), lacks_memory(KeyError("x"))
+        (True, False)
+    """
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in LACKING)
+
+
 def described(value: object) -> str:
     """What a value is, for a sentence about a wrong one.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from dnal.base.errors import lacks_memory
+
 SHARED = "/dev/shm"
 """Where processes that prepare images put them; small in a container."""
 LITTLE = 2**20
@@ -15,7 +17,7 @@ def sentence_of(error: BaseException) -> str | None:
     """The sentence for something that the machine lacks, for a process that prepares images or one that trains along;
     None for any other error."""
     text, number = str(error), error.errno if isinstance(error, OSError) else None
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+    if lacks_memory(error):
         return "there is not enough memory for a batch; lower --batch-size, or choose a smaller --input."
     if number == errno.ENOMEM or "failed to map segment" in text or "Cannot allocate memory" in text:
         return "there is not enough memory, or address space (`ulimit -v`); see to that, or lower --workers."

@@ -18,17 +18,16 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, lacks_memory
 from dnal.space.branches import Branch
 from dnal.space.cost import Cost, CostFunction
-from dnal.space.operations import Operand, Operation, with_variables
-from dnal.space.rules import RULES
+from dnal.space.operations import Operand, Operation
+from dnal.space.retrace import operations_on
 from dnal.space.space import Space
 from dnal.space.surgery.bake import baked
 from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned
 from dnal.space.surgery.running import call, copied, evaluating, undisturbed
 from dnal.space.surgery.tensors import held_tensors, tensors_of
-from dnal.space.trace import traced
 
 REMEDY = "state the budget without a bound on memory"
 FLEETING = "detach"
@@ -57,7 +56,7 @@ def memory_cost(network: nn.Module, space: Space, example_inputs: Inputs, batch:
     storages, names, held = _observed(network, inputs)
     operations = _lasting(space.operations)
     if names != [operation.name for operation in operations]:  # one example is viewed where several are copied
-        operations = _lasting(_traced_again(network, space, at_batch(example_inputs, min(batch, 2))))
+        operations = _lasting(operations_on(network, space, at_batch(example_inputs, min(batch, 2))))
     if names != [operation.name for operation in operations]:
         raise _other_operations(operations, names)
     removers = [[b for b in space.branches if b.removes(operation.path)] for operation in operations]
@@ -133,26 +132,6 @@ def _private(branch: Branch, storage: _Storage, removers: Sequence[Sequence[Bran
 
 def _lasting(operations: Sequence[Operation]) -> list[Operation]:
     return [operation for operation in operations if operation.name != FLEETING]
-
-
-def _traced_again(network: nn.Module, space: Space, inputs: Inputs) -> list[Operation]:
-    """The operations on other inputs than those of the Space, with its variables: what the parameters say holds for
-    everything tied to them."""
-    trace = traced(network, inputs, RULES)
-    root = trace.ledger.roots()
-    of_root = torch.full((trace.ledger.size,), -1, dtype=torch.long)
-    sources = {**space.sources, **space.buffer_sources}
-    fixed = []
-    for name, dims in trace.owners.items():
-        for own, ids in zip(dims, sources.get(name, (None,) * len(dims)), strict=True):
-            if own is not None and ids is not None:
-                of_root[root[own]] = ids
-            if own is not None:
-                fixed.append(own if ids is None else own[ids < 0])
-    for own in fixed:
-        of_root[root[own]] = -1
-    of_label: Tensor = of_root[root]
-    return with_variables(trace.operations, of_label)
 
 
 def _sides(outputs: Sequence[Operand], position: int) -> Sequence[Tensor | None]:
@@ -252,6 +231,8 @@ def _observed(network: nn.Module, inputs: Inputs) -> tuple[list[_Storage], list[
                 out = call(twin, inputs)
             seen.bury()
         except Exception as error:  # whatever the user's forward raises
+            if lacks_memory(error):
+                raise
             raise UserError(
                 f"memory cannot be stated for this network: it does not run on a batch of {batch_size(inputs)} "
                 f"({error}); {REMEDY}."

@@ -16,15 +16,16 @@ from dnal.architecture.compact import compact
 from dnal.base.errors import UserError
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
-from dnal.latency.batch import shapes_at
+from dnal.latency.batch import Axes, operations_at, places_in
 from dnal.latency.cache import Cache
 from dnal.latency.calibration import Array, calibrated
 from dnal.latency.grid import Table, rounded
-from dnal.latency.layers import Layer, Use, uses_of
+from dnal.latency.layers import Layer, Shapes, Use, uses_of
 from dnal.latency.measure import Run, medians
 from dnal.latency.model import Latency, LatencyModel, Term
 from dnal.latency.sample import open_at, random_shares
 from dnal.latency.timing import Grid, timed
+from dnal.space.operations import Operation
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import Inputs, at_batch
 
@@ -82,8 +83,10 @@ def profile(
     tell = progress or (lambda what, done, total: None)
     begun = time.perf_counter()
     runtime = backend_of(backend)
-    uses = _uses(runtime, network, space, example_inputs, batch)
-    terms, tables = _timed(runtime, space, uses, multiple, Cache(runtime) if cache else None, tell)
+    operations, shapes = operations_at(network, space, example_inputs, batch)
+    uses = _uses(runtime, network, operations, shapes)
+    places = places_in(space, operations, uses, batch)
+    terms, tables = _timed(runtime, operations, uses, places, multiple, Cache(runtime) if cache else None, tell)
     families = sorted({term.family for term in terms})
     unscaled = LatencyModel(
         backend=runtime.name,
@@ -149,12 +152,14 @@ def runs_of(backend: Backend, network: nn.Module, space: Space, opened: Sequence
     return found
 
 
-def _uses(backend: Backend, network: nn.Module, space: Space, inputs: Inputs, batch: int) -> list[Use | None]:
+def _uses(
+    backend: Backend, network: nn.Module, operations: Sequence[Operation], shapes: Sequence[tuple[Shapes, Shapes]]
+) -> list[Use | None]:
     modules = dict(network.named_modules())
     images = [p for p in network.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
     return uses_of(
-        space.operations,
-        shapes_at(network, space, inputs, batch),
+        operations,
+        shapes,
         fuses=backend.fuses,
         channels_last=any(not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last) for p in images),
         in_place=lambda path: bool(getattr(modules.get(path), "inplace", False)),
@@ -162,7 +167,13 @@ def _uses(backend: Backend, network: nn.Module, space: Space, inputs: Inputs, ba
 
 
 def _timed(
-    backend: Backend, space: Space, uses: Sequence[Use | None], multiple: int, cache: Cache | None, tell: Progress
+    backend: Backend,
+    operations: Sequence[Operation],
+    uses: Sequence[Use | None],
+    places: Sequence[tuple[int, Axes]],
+    multiple: int,
+    cache: Cache | None,
+    tell: Progress,
 ) -> tuple[list[Term], list[Table]]:
     """The operations that take time, and the tables of their layers."""
     layers: dict[str, Layer] = {}
@@ -173,7 +184,7 @@ def _timed(
             grids[use.layer.key] = Grid.of(
                 use.layer,
                 multiple,
-                lambda share, n=number, use=use: _elements(space, n, use, share, multiple),  # type: ignore[misc]
+                lambda share, n=number, use=use: _elements(operations[n], use, share, multiple),  # type: ignore[misc]
             )
     found: dict[str, Table | None] = {}
     try:
@@ -194,17 +205,17 @@ def _timed(
             kind=use.layer.kind,
             family=use.layer.family,
             table=numbers[use.layer.key],
-            axes=use.axes,
+            axes=axes,
         )
-        for number, use in enumerate(uses)
+        for use, (number, axes) in zip(uses, places, strict=True)
         if use is not None
     ]
     return terms, tables
 
 
-def _elements(space: Space, number: int, use: Use, share: float, multiple: int) -> float:
+def _elements(operation: Operation, use: Use, share: float, multiple: int) -> float:
     """How many elements an operation touches where every size that varies has this share."""
-    operands = (*space.operations[number].inputs, *space.operations[number].outputs)
+    operands = (*operation.inputs, *operation.outputs)
     total = 0.0
     for factor, places in use.axes[0]:
         for operand, dim in places:

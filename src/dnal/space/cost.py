@@ -4,7 +4,8 @@ MACs of a convolution = k_h k_w H W * (sum of the gates over its output channels
 channels of one group); of a linear layer, rows * outputs * inputs. A parameter tensor counts the product of the gate
 sums of its dimensions. Both are exact when every gate is 0 or 1. NOT counted as MACs: elementwise operations,
 normalisation, pooling, resizing, softmax and biases (they are no multiply-accumulates of two channels); buffers are not
-parameters. MACs are those of ONE example, whatever the batch of the traced input.
+parameters. MACs are those of ONE example, whatever the batch of the traced input: a share of what grows with the batch,
+and all of what is computed once for every example of it (a table of relative positions), as in a batch of one.
 """
 
 from __future__ import annotations

@@ -130,7 +130,9 @@ def along(labels: Tensor, dim: int, shape: Sequence[int]) -> Tensor:
 
 
 def signature(layer: Tensor) -> tuple[int, ...]:
-    """The dimensions along which the layer varies."""
+    """The dimensions along which the layer varies; none where it is empty."""
+    if layer.numel() == 0:
+        return ()
     return tuple(d for d in range(layer.dim()) if layer.size(d) > 1 and layer.stride(d) != 0)
 
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
+from dnal.base.errors import lacks_memory
 from dnal.space.fast_path import may_take_it
 from dnal.space.fit import fit, used_rewrites
 from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
+from dnal.space.silence import Shown, moved, shown
 from dnal.space.surgery.bypass import Bypass
 from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
@@ -28,6 +29,7 @@ from dnal.space.surgery.running import call, comparable, copied, evaluating, run
 from dnal.space.surgery.sizes import Seen, SizeRule
 from dnal.space.surgery.substitute import call_with, slots
 from dnal.space.surgery.tensors import held_tensors
+from dnal.space.twins import finite_outputs, noise, randomised, redrawn, tries
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)
@@ -35,36 +37,33 @@ logger = logging.getLogger(__name__)
 REMEMBERED = 4
 """Outputs with zeroed slices that are kept, since the same channels are tried with several corrections."""
 
-HALF = (torch.float16, torch.bfloat16)
+DRAWS = (1, 2, 3)
+"""Of random weights, where those of the network let nothing show."""
+
+Check = Callable[[Kept], bool]
 
 
 class Probe:
     """A randomised copy of a network and noise to run it on."""
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        self._given = network, inputs
         self._references: dict[int, list[Tensor]] = {}
         self._selects = True  # as far as is known
+        self._inside = False  # whether only what selections are made from shows what was removed
         with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
-            twin = randomised(network)
-            self.network, self.inputs = twin, cloned(inputs)
-            single = _single_precision(twin)
-            for candidate, tried in ((single, _noise(_single_precision_inputs(inputs))), (twin, _noise(inputs))):
-                if (
-                    _outputs(candidate, tried) is not None
-                ):  # some networks want positive or whole numbers, or their own precision
-                    self.network, self.inputs = candidate, tried
-                    break
+            self.network, self.inputs = next(tries(randomised(network), inputs))
 
     @cached_property
     def elsewhere(self) -> list[Probe]:
         """The same network on noise of another batch and of another size, as far as it takes those."""
         found = []
         with comparable(self.inputs):
-            first = _outputs(self.network, self.inputs)
+            first = finite_outputs(self.network, self.inputs)
             for candidates in others(self.inputs):
-                for tried in (tried for other in candidates for tried in (_noise(other), other)):
-                    outputs = _outputs(self.network, tried)
+                for tried in (tried for other in candidates for tried in (noise(other), other)):
+                    outputs = finite_outputs(self.network, tried)
                     batches = batch_size(self.inputs), batch_size(tried)
                     if first is None or outputs is None or not for_each_example(first, outputs, batches):
                         continue
@@ -74,55 +73,81 @@ class Probe:
                     break
         return found
 
+    def silent(self, without: Callable[[Sequence[int]], Kept], count: int) -> list[int]:
+        """Which of ``count`` removals move nothing that is compared, so that no number can decide about them. Where
+        there are any, other inputs are tried, then weights that are drawn again, and those are taken from here on that
+        leave the fewest.
+
+        Args:
+            without: what stays without some of the removals.
+        """
+        silent: list[int] | None = None
+        with comparable(self.inputs), evaluating(self.network):
+            for network, inputs in self._others() if count else ():
+                tried = copy.copy(self)
+                tried.network, tried.inputs, tried._references = network, inputs, {}
+                if silent is not None and (
+                    finite_outputs(network, inputs) is None or tried._silent(without, silent) == silent
+                ):
+                    continue
+                found = tried._silent(without, range(count))
+                if silent is None or len(found) < len(silent):
+                    silent, self.network, self.inputs = found, network, inputs
+                    self._inside, self._references = tried._inside, {}
+                if not silent:
+                    break
+        return silent or []
+
+    def _silent(self, without: Callable[[Sequence[int]], Kept], numbers: Sequence[int]) -> list[int]:
+        def left(chosen: Sequence[int]) -> Shown | None:
+            try:
+                with evaluating(self.network):
+                    return shown(lambda: self._zeroed(without(chosen)))
+            except Exception as error:  # whatever the user's forward raises on zeros
+                if lacks_memory(error):
+                    raise
+                logger.debug("the network does not run without some weights: %s", error)
+                return None
+
+        whole, nothing = left(()), left(numbers)
+        if whole is None or nothing is None or all(moved(whole.outputs, nothing.outputs)):
+            return []
+        silent = []
+        for number in numbers:  # an output may be none of the channels' business: an anchor, a mask
+            one = left([number])
+            if one is None or any(moved(whole.outputs, one.outputs)):
+                continue
+            if any(moved(whole.inside, one.inside)):
+                self._inside = True
+            else:
+                silent.append(number)
+        return silent
+
+    def _others(self) -> Iterator[tuple[nn.Module, Inputs]]:
+        """The network and inputs as they are, then others to look at."""
+        yield self.network, self.inputs
+        network, inputs = self._given
+        yield from tries(self.network, inputs)
+        for seed in DRAWS:
+            torch.manual_seed(seed)
+            yield from tries(randomised(redrawn(network)), inputs)
+
     def failing_groups(
         self,
+        check: Check,
         sources: Sources,
         sizes: Sequence[SizeRule],
         groups: Sequence[Tensor],
         off: Sequence[Tensor],
         variables: int,
     ) -> list[int]:
-        """The groups from which removing the variables ``off`` is not exact. One probe if all are; else by
-        bisection."""
+        """The groups from which removing the variables ``off`` does not pass ``check``, a method of this probe. One
+        probe if all do; else by bisection."""
 
-        def exact(chosen: Sequence[int]) -> bool:
-            return self._exact(kept_indices(sources, _open_without(off, chosen, variables), sizes))
+        def holds(chosen: Sequence[int]) -> bool:
+            return check(kept_indices(sources, open_without(off, chosen, variables), sizes))
 
-        return self._failing(exact, len(groups))
-
-    def failing_in_training(
-        self,
-        sources: Sources,
-        sizes: Sequence[SizeRule],
-        groups: Sequence[Tensor],
-        off: Sequence[Tensor],
-        variables: int,
-    ) -> list[int]:
-        """The groups without whose variables ``off`` the network fails in training mode, in code that runs only there.
-        Numbers are not compared: a dropout draws others."""
-
-        def runs(chosen: Sequence[int]) -> bool:
-            small = removed(self.network, kept_indices(sources, _open_without(off, chosen, variables), sizes))
-            return runs_in_training(small, self.inputs) is None
-
-        with comparable(self.inputs):
-            trains = runs_in_training(copied(self.network), self.inputs) is None
-        return self._failing(runs, len(groups)) if trains else []
-
-    def failing_as_run(
-        self,
-        sources: Sources,
-        sizes: Sequence[SizeRule],
-        groups: Sequence[Tensor],
-        off: Sequence[Tensor],
-        variables: int,
-    ) -> list[int]:
-        """The groups from which removing the variables ``off`` is not exact where torch takes its fast path."""
-
-        def exact(chosen: Sequence[int]) -> bool:
-            return self._exact_as_run(kept_indices(sources, _open_without(off, chosen, variables), sizes))
-
-        return self._failing(exact, len(groups)) if may_take_it(self.network) else []
+        return self._failing(holds, len(groups))
 
     def failing_bypasses(
         self, sources: Sources, sizes: Sequence[SizeRule], bypasses: Sequence[Bypass], open_variables: Tensor
@@ -132,11 +157,10 @@ class Probe:
 
         def exact(chosen: Sequence[int]) -> bool:
             kept = kept_indices(sources, open_variables, sizes, [bypasses[i] for i in chosen])
-            if not self._exact(kept) or (fast and not self._exact_as_run(kept)):
+            if not self.exact(kept) or not self.exact_as_run(kept):
                 return False
             return not trains or runs_in_training(removed(self.network, kept), self.inputs, gradients=True) is None
 
-        fast = may_take_it(self.network)
         # A candidate that is gone, and zeros, are nothing to write into.
         passing = any(replacement.kind in ("chain", "first") for one in bypasses for replacement in one.modules)
         with comparable(self.inputs):
@@ -173,14 +197,14 @@ class Probe:
             found: set[tuple[str, Any]] = set()
             for mask in masks:
                 kept = kept_indices(sources, mask, rules)
-                if not self._exact(kept, found):
+                if not self.exact(kept, found):
                     return None
             return found
 
         with comparable(self.inputs):
             return fit(self.network, sizes, variables, used, elsewhere)
 
-    def _exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
+    def exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
         """Whether the network without its closed channels computes what it computes with their slices at zero. The
         corrected numbers that this needed are added to ``used``."""
         with evaluating(self.network):
@@ -190,8 +214,10 @@ class Probe:
                 result = self._run(small)
                 if used is not None:
                     used |= used_rewrites(small)
-                return all_close(reference, result) or self._repeats(kept, small)
+                return (all_close(reference, result) and not self._inside) or self._repeats(kept, small)
             except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
+                if lacks_memory(error):
+                    raise
                 logger.debug("a probe failed: %s", error)
                 return False
 
@@ -214,24 +240,39 @@ class Probe:
         places = slots(self.network, zero)
         return self._run(lambda *a, **k: call_with(self.network, zero, places, a, k))
 
-    def _exact_as_run(self, kept: Kept) -> bool:
+    def exact_as_run(self, kept: Kept) -> bool:
         """The same where torch takes its fast path, as far as that gives the original's own results: where it leaves
         out what is padding, the two may differ."""
+        if not may_take_it(self.network):
+            return True
         with evaluating(self.network):
             usual = self._reference(kept)
         with evaluating(self.network, fast_path=True):
             try:
                 reference = self._zeroed(kept)
             except Exception as error:  # the original itself does not run in this way
+                if lacks_memory(error):
+                    raise
                 logger.debug("the network does not take torch's fast path: %s", error)
                 return True
             try:
                 torch.manual_seed(1)
                 result = held_tensors(call(removed(self.network, kept), cloned(self.inputs)))
             except Exception as error:  # whatever code that asks a module for what it no longer has raises
+                if lacks_memory(error):
+                    raise
                 logger.debug("a probe failed on torch's fast path: %s", error)
                 return False
         return agree_where_sure(usual, reference, result)
+
+    def trains(self, kept: Kept) -> bool:
+        """Whether the network without its closed channels runs in training mode, in code that may run only there, as
+        far as the whole one does. Numbers are not compared: a dropout draws others."""
+        return not self._trains or runs_in_training(removed(self.network, kept), self.inputs) is None
+
+    @cached_property
+    def _trains(self) -> bool:
+        return runs_in_training(copied(self.network), self.inputs) is None
 
     def _reference(self, kept: Kept) -> list[Tensor]:
         """The outputs with zeroed slices; those of the latest channels asked for are remembered."""
@@ -300,60 +341,9 @@ def agree_where_sure(usual: Sequence[Tensor], reference: Sequence[Tensor], resul
     return True
 
 
-def randomised(network: nn.Module) -> nn.Module:
-    """A copy whose constant parameters and batch statistics are random: a wrong slice of equal numbers would not
-    show."""
-    twin = copied(network)
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            if (
-                parameter.numel() > 1
-                and parameter.is_floating_point()
-                and bool((parameter == parameter.reshape(-1)[0]).all())
-            ):
-                value = parameter.reshape(-1)[0]
-                scale = value.abs() if value != 0 else torch.ones_like(value) * 0.1
-                parameter.add_(scale * (torch.rand_like(parameter) - 0.5))
-        for module in twin.modules():
-            mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-            if isinstance(mean, Tensor) and isinstance(var, Tensor):
-                spread = var.sqrt()
-                mean.add_(0.1 * spread * torch.randn_like(mean))
-                var.mul_(0.5 + torch.rand_like(var))
-    return twin
-
-
-def _noise(inputs: Inputs) -> Inputs:
-    return tree_map_only(  # type: ignore[no-any-return]
-        Tensor, lambda t: torch.randn_like(t) if t.is_floating_point() else t.clone(), inputs
-    )
-
-
-def _single_precision_inputs(inputs: Inputs) -> Inputs:
-    return tree_map_only(  # type: ignore[no-any-return]
-        Tensor, lambda t: t.float() if t.dtype in HALF else t, inputs
-    )
-
-
-def _open_without(off: Sequence[Tensor], chosen: Sequence[int], variables: int) -> Tensor:
+def open_without(off: Sequence[Tensor], chosen: Sequence[int], variables: int) -> Tensor:
     """All variables but those of ``off`` that belong to the groups ``chosen``."""
     open_variables = torch.ones(variables, dtype=torch.bool)
     for g in chosen:
         open_variables[off[g]] = False
     return open_variables
-
-
-def _single_precision(network: nn.Module) -> nn.Module:
-    """The network itself, or in single precision if it is in half: the tolerance is below a half's resolution."""
-    return copied(network).float() if any(p.dtype in HALF for p in network.parameters()) else network
-
-
-def _outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
-    """What the network computes from these inputs; None where it refuses them or that is not finite."""
-    try:
-        with evaluating(network):
-            outputs = held_tensors(call(network, cloned(inputs)))
-    except Exception as error:  # whatever the user's forward raises
-        logger.debug("the network refuses noise: %s", error)
-        return None
-    return outputs if all(bool(out.isfinite().all()) for out in outputs) else None

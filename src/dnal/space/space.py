@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from dnal.space.explain import Explanation, explained
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
-from dnal.space.probe import Probe, all_but_one, every_other, uneven
+from dnal.space.per_example import counted, per_example
+from dnal.space.probe import Probe, all_but_one, every_other, open_without, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
 from dnal.space.surgery.bake import SamePadded, bakeable, baked, remedy
@@ -26,6 +26,7 @@ from dnal.space.surgery.bypass import HELPERS, Bypass
 from dnal.space.surgery.edge import MixedEdge, candidate_of
 from dnal.space.surgery.example import Example, described
 from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.remove import Kept, kept_indices
 from dnal.space.surgery.sizes import Argument, Seen, SizeRule, with_variables
 from dnal.space.surgery.tensors import named_tensors
 from dnal.space.trace import Trace, traced
@@ -159,6 +160,7 @@ class Space:
         if plain:
             network = baked(network, plain)
             trace = traced(network, example_inputs, RULES)
+        per_example(trace, network, example_inputs)
         _explain_computed(trace, network)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
         sizes = with_variables([rule for rule in trace.sizes if not rule.pinned], found.of_label)
@@ -299,9 +301,24 @@ def _explain_computed(trace: Trace, network: nn.Module) -> None:
                 )
 
 
+def _shown(trace: Trace, found: Variables, probe: Probe) -> Variables:
+    """Freezes the groups that move nothing, so that no number could show whether their removal is exact."""
+    off, sources = all_but_one(found.groups), found.sources(trace)
+
+    def without(chosen: Sequence[int]) -> Kept:
+        return kept_indices(sources, open_without(off, chosen, len(found.names)))
+
+    silent = probe.silent(without, len(found.groups))
+    for group in silent:
+        labels = torch.isin(found.of_label, found.groups[group]).nonzero().squeeze(1)
+        trace.ledger.freeze(labels, "no output moves with it, so that its removal cannot be tried (numeric probe)")
+    return variables_of(trace) if silent else found
+
+
 def _probed(trace: Trace, found: Variables, probe: Probe, ways: Ways) -> Variables:
     """Freezes what is not exact in any way of correcting the code's numbers: whole groups where removing a part is not,
     and the last channel but one where only removing all but one is not."""
+    found = _shown(trace, found, probe)
     other = partial(uneven, phase=0.5)  # one choice of shares may fit a computed size by chance
     for chosen, whole in ((uneven, True), (other, True), (all_but_one, False), (all_but_one, True)):
         groups, sources, off = found.groups, found.sources(trace), chosen(found.groups)
@@ -314,7 +331,8 @@ def _probed(trace: Trace, found: Variables, probe: Probe, ways: Ways) -> Variabl
             off: list[Tensor] = off,
             variables: int = len(found.names),
         ) -> list[int]:
-            failing = probe.failing_groups(sources, rules, [groups[i] for i in some], [off[i] for i in some], variables)
+            chosen, without = [groups[i] for i in some], [off[i] for i in some]
+            failing = probe.failing_groups(probe.exact, sources, rules, chosen, without, variables)
             return [some[i] for i in failing]
 
         bad = ways.failing(found, fails(range(len(groups)), ways.rules(found)), fails)
@@ -347,20 +365,21 @@ def _fitted(
         tried = [uneven(found.groups), uneven(found.groups, 0.5)]  # nothing may have fitted all of them
         choices = [*tried, every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
         for off in choices if sizes else []:
-            for group in probe.failing_groups(sources, sizes, found.groups, off, variables):
+            for group in probe.failing_groups(probe.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
         # Where no number counts channels the network runs as it stands, as it has in every probe before.
         for other in probe.elsewhere if rules and not reasons else []:
-            for group in other.failing_groups(sources, sizes, found.groups, uneven(found.groups, 0.25), variables):
+            off = uneven(found.groups, 0.25)
+            for group in other.failing_groups(other.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = (
                     "no correction of the numbers in the code fits its removal at every batch and input size "
                     "(numeric probe)"
                 )
         if not reasons:
             off = uneven(found.groups, 0.25)
-            for group in probe.failing_in_training(sources, sizes, found.groups, off, variables):
+            for group in probe.failing_groups(probe.trains, sources, sizes, found.groups, off, variables):
                 reasons[group] = "without it training mode fails, in code that runs only there (probe)"
-            for group in probe.failing_as_run(sources, sizes, found.groups, off, variables):
+            for group in probe.failing_groups(probe.exact_as_run, sources, sizes, found.groups, off, variables):
                 reasons[group] = "its removal changes the output where torch takes its fast path (numeric probe)"
         if not reasons:
             return found, sizes
@@ -380,6 +399,12 @@ def _branches(
     some = everything.clone()
     for off in uneven(channels.groups):
         some[off] = False
+    silent = set(
+        probe.silent(
+            lambda chosen: kept_indices(sources, everything, sizes, [found[i].ways[0] for i in chosen]), len(found)
+        )
+    )
+    found = [candidate for i, candidate in enumerate(found) if i not in silent]
     # Candidates of one edge are tried apart: without all of them an edge may have nothing left.
     nth: list[int] = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
     good: dict[int, Bypass] = {}
@@ -424,7 +449,9 @@ def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list
 
 
 def macs(network: nn.Module, example_inputs: Inputs) -> int:
-    """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products.
+    """Multiply-accumulates of one example (not of the batch) through the network's convolutions and matrix products:
+    those of a pass on a batch of one. What is computed once for all examples (a table of relative positions) counts in
+    full.
 
     Recurrent and bilinear layers and attention are matrix products too. Elementwise operations, normalisation, pooling
     and biases are not counted (see ``dnal.space.cost``). A warning names operations that dnal does not know and that
@@ -434,21 +461,20 @@ def macs(network: nn.Module, example_inputs: Inputs) -> int:
         >>> dnal.macs(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 8, 8))  # 3 x 3 x 3 inputs, 8 outputs, 6 x 6 places
         7776
     """
-    trace = traced(network, example_inputs, RULES)
+    trace = _counting(network, example_inputs)
     _warn_of_uncounted(_uncounted(trace))
-    return _counted(trace)
+    return round(counted(trace.multiplications))
 
 
 def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
     """The same without the warning, for who has been warned when the Space was found."""
-    return _counted(traced(network, example_inputs, RULES))
+    return round(counted(_counting(network, example_inputs).multiplications))
 
 
-def _counted(trace: Trace) -> int:
-    total = 0.0
-    for m in trace.multiplications:
-        total += m.factor * math.prod(side if isinstance(side, int) else side.size(0) for side in m.sides)
-    return round(total)
+def _counting(network: nn.Module, example_inputs: Inputs) -> Trace:
+    trace = traced(network, example_inputs, RULES)
+    per_example(trace, network, example_inputs)
+    return trace
 
 
 def _uncounted(trace: Trace) -> dict[str, list[str]]:

@@ -23,10 +23,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from dnal.base.errors import lacks_memory
 from dnal.space.graphs import Graphs
 from dnal.space.labels import Ledger, along, compressed, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
-from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_each_example, others
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
 from dnal.space.surgery.tensors import held_tensors, named_tensors, tensors_of
@@ -74,6 +75,7 @@ class Multiplication:
     factor: float
     sides: tuple[Tensor | int, ...]
     path: str = ""  # the module that ran it
+    alone: bool = False  # whether nothing of it was computed from the network's inputs
 
     def counts(self, of_label: Tensor) -> list[Tensor | int]:
         """The sides in terms of variables: ids, (n,), or a count."""
@@ -142,6 +144,8 @@ class Trace(TorchDispatchMode):
         self._names: dict[int, str] = {}
         self._values: dict[int, Value] = {}
         self._alive: list[Tensor] = []  # ids are only unique while the tensors live
+        self._from_inputs: set[int] = set()  # ids of the inputs and of what was computed from them
+        self._alone = False  # whether the operation that runs takes nothing of that
         self._numbers: dict[int, int] = {}  # which value a tensor holds at the moment
         self._recorder: Recorder | None = None
         self._runs = itertools.count()  # of the modules
@@ -170,6 +174,7 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
+            self._from_inputs.add(id(tensor))
         recorder = self._recorder = Recorder(
             network,
             self.layers_of,
@@ -220,6 +225,8 @@ class Trace(TorchDispatchMode):
                 self.calls[calls:] = [call.with_labels(owned) for call in self.calls[calls:]]
             taken = for_each_example(self._first, outputs, (self.batch, batch_size(inputs)))
         except Exception as error:  # whatever the user's forward raises
+            if lacks_memory(error):
+                raise
             logger.debug("the network takes no other input: %s", error)
             taken = False
         if not taken:
@@ -251,6 +258,7 @@ class Trace(TorchDispatchMode):
         for tensor in labelled:
             if id(tensor) in self._names:
                 self.used.add(self._names[id(tensor)])
+        self._alone = not any(id(t) in self._from_inputs for t in given)
         inputs = tuple(self._operand(t, new=False) for t in given)
         step = Call(name.rstrip("_") if not name.startswith("__") else name, func, args, kwargs, out)
         rule = self.rules.get(step.name)
@@ -265,6 +273,8 @@ class Trace(TorchDispatchMode):
             if labelled:
                 self._give_up(step, labelled, HINTS.get(step.name, "an operation without a rule"))
         outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
+        if not self._alone:
+            self._from_inputs |= {id(t) for t in tensors_of(out)}
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
         return out
@@ -274,6 +284,8 @@ class Trace(TorchDispatchMode):
         try:
             rule(self, step)
         except Exception as error:  # a case its rule did not foresee: as if there were no rule
+            if lacks_memory(error):
+                raise
             logger.debug("the rule of %s failed: %s", step.func, error)
             self._count(step, given)
             self._give_up(step, labelled, "an operation whose rule failed")
@@ -294,6 +306,7 @@ class Trace(TorchDispatchMode):
         with self._aside("operations"):
             out = func(*args, **kwargs)
         self.within = []
+        self._alone = not any(id(t) in self._from_inputs for t in given)
         with self._recorder.moving_labels():
             self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
         return out
@@ -533,7 +546,7 @@ class Trace(TorchDispatchMode):
         which :meth:`side` finds those that nobody has asked for."""
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
-        self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path))
+        self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path, self._alone))
 
     def remember(self, rule: SizeRule) -> None:
         """Notes what a number that a module remembers counts."""
@@ -597,11 +610,13 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     trace.adopt(twin)
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
-        inputs = tree_map_only(Tensor, lambda t: torch.cat((t, t)) if t.dim() and t.size(0) == 1 else t, inputs)
+        inputs = at_batch(inputs, 2)
     unused = trace.unused()
     try:
         trace.run(twin, inputs)
     except Exception as error:  # whatever the user's forward raises
+        if lacks_memory(error):
+            raise
         warnings.warn(
             f"the network does not run in training mode on the example inputs ({error}): what only training uses stays "
             "whole, and may not fit a smaller network; pass inputs as large as those of training.",

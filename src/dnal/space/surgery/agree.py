@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from dnal.base.errors import lacks_memory
 from dnal.space.fast_path import may_take_it
-from dnal.space.probe import HALF, agree_where_sure
+from dnal.space.probe import agree_where_sure
 from dnal.space.selections import Recorded, all_close, repeats
+from dnal.space.silence import moved, shown
 from dnal.space.surgery.bake import baked
 from dnal.space.surgery.example import Draw, Example, made
 from dnal.space.surgery.inputs import cloned
@@ -24,6 +26,7 @@ from dnal.space.surgery.remove import Kept, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.surgery.substitute import call_with, slots
 from dnal.space.surgery.tensors import held_tensors
+from dnal.space.twins import HALF, weightless
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ NOISES: dict[str, Draw] = {
 
 
 class Unusable(Exception):
-    """The original network computes nothing from the inputs that were tried; the message is what it says."""
+    """A comparison that shows nothing, on any input that was tried; the message says why."""
 
 
 def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -> bool:
@@ -45,12 +48,12 @@ def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -
     in eval mode. Works on copies; neither network nor the global random state changes.
 
     Raises:
-        Unusable: if the original does not run on noise.
+        Unusable: if the original does not run on noise, or computes the same without its weights.
     """
     device = next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
-    complaints, compared = [], False
+    complaints, compared, shows = [], False, False
     for name, draw in NOISES.items():
-        if name == "positive" and compared:
+        if name == "positive" and shows:
             break
         inputs = made(example, draw, torch.Generator().manual_seed(0), device)
         with comparable(inputs):
@@ -58,6 +61,8 @@ def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -
             try:
                 reference = _outputs(both[0], kept, inputs, torch.float32)
             except Exception as error:  # whatever the user's forward raises
+                if lacks_memory(error):
+                    raise
                 complaints.append(str(error).strip() or type(error).__name__)
                 continue
             if not reference or not all(bool(out.isfinite().all()) for out in reference):
@@ -68,9 +73,34 @@ def agrees(network: nn.Module, small: nn.Module, kept: Kept, example: Example) -
                 return False
             if may_take_it(network) and not _agree_as_run(network, small, kept, inputs):
                 return False
+            shows = shows or _shows(both, kept, inputs, reference)
     if not compared:
-        raise Unusable(complaints[0])
+        raise Unusable(f"the original network does not run on noise ({complaints[0]})")
+    if not shows:
+        raise Unusable("the original network gives the same on noise whatever its weights are")
     return True
+
+
+def _shows(both: Pair, kept: Kept, inputs: Any, reference: list[Tensor]) -> bool:
+    """Whether the weights decide about what is compared; where only about what selections are made from, these are
+    compared here."""
+
+    def run(network: nn.Module, kept: Kept | None) -> list[Tensor]:
+        return _outputs(network, kept, inputs, torch.float32)
+
+    try:
+        nothing = shown(lambda: run(weightless(both[0]), kept))
+    except Exception as error:  # whatever the user's forward raises without weights
+        if lacks_memory(error):
+            raise
+        return True
+    if any(moved(reference, nothing.outputs)):
+        return True
+    recorded = Recorded()
+    with recorded:
+        run(both[0], kept)
+    inside = [t for choice in recorded.selections for t in choice.given if t.is_floating_point()]
+    return any(moved(inside, nothing.inside)) and repeats(reference, recorded.selections, lambda: run(both[1], None))
 
 
 def fails_in_training(network: nn.Module, small: nn.Module, example: Example) -> Exception | None:
@@ -99,6 +129,8 @@ def _agree(network: nn.Module, small: nn.Module, both: Pair, kept: Kept, inputs:
             with recorded:
                 reference = _outputs(original, kept, inputs, dtype)
         except Exception as error:  # a network that insists on single precision
+            if lacks_memory(error):
+                raise
             logger.debug("the network does not run in double precision: %s", error)
             return False
         if dtype == torch.float64 and _same(reference, twin, inputs, dtype):
@@ -116,11 +148,15 @@ def _agree_as_run(network: nn.Module, small: nn.Module, kept: Kept, inputs: Any)
             usual = _outputs(original, kept, inputs, dtype)
             reference = _outputs(original, kept, inputs, dtype, fast_path=True)
         except Exception as error:  # the original itself does not run in this way
+            if lacks_memory(error):
+                raise
             logger.debug("the network does not take torch's fast path: %s", error)
             return dtype == torch.float32
         try:
             result = _outputs(compact, None, inputs, dtype, fast_path=True)
         except Exception as error:  # the original ran
+            if lacks_memory(error):
+                raise
             logger.debug("the compact network fails on torch's fast path: %s", error)
             return False
         if agree_where_sure(usual, reference, result):
@@ -139,6 +175,8 @@ def _same(
             return repeats(reference, recorded.selections, run)
         return all_close(reference, run())
     except Exception as error:  # the original ran
+        if lacks_memory(error):
+            raise
         logger.debug("the compact network fails: %s", error)
         return False
 

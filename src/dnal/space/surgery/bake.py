@@ -20,7 +20,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, lacks_memory
 from dnal.space.copying import deep_copy
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,8 @@ def plain(module: nn.Module) -> nn.Module | None:
         with torch.no_grad():
             same = _close(expected, made(small)) and _close(module(large), made(large))
     except Exception as error:  # whatever the user's own layer raises
+        if lacks_memory(error):
+            raise
         logger.debug("a layer cannot be made plain: %s", error)
         return None
     return made.train(module.training) if same else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from dnal.base.errors import UserError
 from dnal.space.surgery.tensors import held_tensors
@@ -15,23 +15,54 @@ from dnal.space.surgery.tensors import held_tensors
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
+PICTURES = (1, 3, 4)
+"""Channels of an image."""
+
+
 def batch_size(inputs: Inputs) -> int:
-    """The size of dimension 0 of the first tensor of the example inputs; 1 if there is none."""
+    """How many examples there are: the entries of a list of images, else the size of dimension 0 of the first tensor of
+    the example inputs; 1 if there is none."""
+    for leaf in tree_leaves(_arguments(inputs), is_leaf=_is_a_list_of_examples):
+        if _is_a_list_of_examples(leaf):
+            return len(leaf)
+        if isinstance(leaf, Tensor) and leaf.dim():
+            return int(leaf.size(0))
     return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
 
 
+def _is_a_list_of_examples(value: Any) -> bool:
+    """Whether this is one thing for each example, as detectors take them: images (C, H, W), or dicts of what is known
+    of each."""
+    if not isinstance(value, list) or not value:
+        return False
+    images = all(isinstance(x, Tensor) and x.dim() == 3 and x.size(0) in PICTURES for x in value)
+    return images or all(isinstance(x, Mapping) for x in value)
+
+
+def _arguments(inputs: Inputs) -> Any:
+    """The inputs with positional arguments as a tuple: a list of them is none of examples."""
+    return tuple(inputs) if isinstance(inputs, list) else inputs
+
+
 def at_batch(inputs: Inputs, batch: int) -> Inputs:
-    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format."""
+    """The example inputs repeated or cut to ``batch`` examples, of a list, or along dimension 0, in their memory
+    format."""
     size = batch_size(inputs)
 
-    def resized(tensor: Tensor) -> Tensor:
-        if not tensor.dim() or tensor.size(0) != size or size == batch:
-            return tensor
-        return torch.cat([tensor] * -(-batch // size))[:batch].clone()
+    def resized(leaf: Any) -> Any:
+        if size == batch:
+            return leaf
+        if _is_a_list_of_examples(leaf):
+            if len(leaf) != size:  # tensors of whole batches after all
+                return [tree_map(resized, one) for one in leaf]
+            return (leaf * -(-batch // size))[:batch]
+        if not isinstance(leaf, Tensor) or not leaf.dim() or leaf.size(0) != size:
+            return leaf
+        return torch.cat([leaf] * -(-batch // size))[:batch].clone()
 
     if batch < 1:
         raise UserError(f"a batch has at least one example, not {batch}.")
-    return tree_map_only(Tensor, resized, inputs)  # type: ignore[no-any-return]
+    return tree_map(resized, _arguments(inputs), is_leaf=_is_a_list_of_examples)  # type: ignore[no-any-return]
 
 
 def cloned(inputs: Inputs) -> Inputs:
@@ -61,10 +92,11 @@ def larger(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = GROWN[0]) ->
 
 def others(inputs: Inputs) -> list[list[Inputs]]:
     """Inputs of another batch and of another size, each in the order in which to try them: a network may take
-    multiples of a batch only."""
+    multiples of a batch only. A list of images gives as many results, which are not those of fewer."""
     batch = batch_size(inputs)
+    listed = any(map(_is_a_list_of_examples, tree_leaves(_arguments(inputs), is_leaf=_is_a_list_of_examples)))
     found = [
-        [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch],
+        [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch and not listed],
         [larger(inputs, dimensions) for dimensions in GROWN],
     ]
     sizes = [t.shape for t in held_tensors(inputs)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, lacks_memory
 from dnal.space.copying import deep_copy
 from dnal.space.surgery.bake import remedy
 from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned
@@ -71,6 +71,8 @@ def runs_in_training(network: nn.Module, inputs: Inputs, *, gradients: bool = Fa
             if sums:
                 torch.stack(sums).sum().backward()
     except Exception as error:  # whatever the user's own network raises
+        if lacks_memory(error):
+            raise
         logger.debug("a network fails in training mode: %s", error)
         return error
     return None
@@ -154,6 +156,8 @@ def copied(network: nn.Module) -> nn.Module:
     try:
         return deep_copy(network)
     except Exception as error:  # whatever the user's own objects raise
+        if lacks_memory(error):
+            raise
         for path, module in network.named_modules():
             held = [name for name, x in vars(module).items() if isinstance(x, Tensor) and not x.is_leaf]
             call = remedy(module) if held else None  # in the place of a parameter, with a gradient
