@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.bake import SamePadded, bakeable, baked, remedy
-from dnal.space.branches import Branch, Candidate, candidates, gates_of
+from dnal.space.branches import Branch, Candidate, candidates, gates_of, leaves_nothing
 from dnal.space.bypass import HELPERS, Bypass
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.edge import MixedEdge, candidate_of
@@ -83,7 +83,7 @@ class Space:
             Such a network needs dnal to run and to be unpickled; what it is exported to does not.
         branches: the candidates of mixed edges, and, if asked for, the residual branches, that may be left out.
         choices: per mixed edge all of whose candidates may be left out, and that has no shortcut, the variables of its
-            candidates: one of them stays.
+            candidates: one of them stays. Where nothing else would be left of the network, those of all branches.
         operations: those of the forward pass, with sizes that follow the variables.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
@@ -171,10 +171,12 @@ class Space:
         sources = found.sources(trace)
         branches: list[Branch] = []
         if (depth or edges) and tested is not None:
+            products = {m.path for m in trace.multiplications}
             allowed = [
                 c
                 for c in candidates(trace, edges, depth=depth)
                 if all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
+                and not any(leaves_nothing([w], products, trace.parameters) for w in c.ways)
             ]
             branches = _branches(allowed, sources, sizes, found, tested)
         parameters = dict(network.named_parameters(remove_duplicate=False))
@@ -228,7 +230,7 @@ class Space:
             baked=plain,
             helped=_helped(network, plain, sources, sizes, branches),
             branches=branches,
-            choices=_choices(branches, edges),
+            choices=_choices(branches, edges, trace),
             multiplied=[m.path for m in trace.multiplications],
             operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
@@ -375,7 +377,7 @@ def _branches(
     found: Sequence[Candidate], sources: Sources, sizes: list[SizeRule], channels: Variables, probe: Probe
 ) -> list[Branch]:
     """The branches without which the network computes what it computes with them at zero, in the first way that does:
-    in the whole network, with a part of its channels, and with every second branch only."""
+    in the whole network, with a part of its channels, with every second branch only, and at another batch and size."""
     everything = torch.ones(len(channels.names), dtype=torch.bool)
     some = everything.clone()
     for off in uneven(channels.groups):
@@ -390,10 +392,11 @@ def _branches(
             bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
             good |= {i: tried[n] for n, (i, _) in enumerate(pending) if n not in bad}
             pending = [(i, ways[1:]) for n, (i, ways) in enumerate(pending) if n in bad and len(ways) > 1]
-    for turn, every in itertools.product(sorted(set(nth)), (1, 2)):
+    inputs = [(probe, 1), (probe, 2), *((other, 1) for other in probe.elsewhere)]
+    for turn, (at, every) in itertools.product(sorted(set(nth)), inputs if good else ()):
         for first in range(every):
             chosen = [i for i in sorted(good) if nth[i] == turn][first::every]
-            bad = set(probe.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
+            bad = set(at.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
             for n in bad:
                 del good[chosen[n]]
     return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
@@ -413,13 +416,16 @@ def _helped(
     return [path for path, _ in network.named_modules() if path in found]
 
 
-def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list[Tensor]:
+def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge], trace: Trace) -> list[Tensor]:
     """See ``Space.choices``."""
     found = []
     for edge, module in edges.items():
         own = [b.variable for b in branches if candidate_of(edge, b.name) == b.name]
         if own and len(own) == len(module.candidates) and not module.shortcut:
             found.append(torch.tensor(own))
+    products = {m.path for m in trace.multiplications}
+    if not found and branches and leaves_nothing([b.bypass for b in branches], products, trace.parameters):
+        found.append(torch.tensor([b.variable for b in branches]))
     return found
 
 
