@@ -13,7 +13,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,8 @@ def main(name: str, memory_gb: float, seconds: int, export_format: str) -> None:
     try:
         emit(stage="building")
         run(people.case(name), export_format)
+    except dnal.UserError as error:  # a sentence that says what to pass instead
+        emit(status="refused", reason=told(error, 400))
     except Exception as error:  # the row says what a user would have seen
         emit(status="oom" if full(error) else "crash", reason=told(error, 400))
     finally:
@@ -83,7 +85,8 @@ def main(name: str, memory_gb: float, seconds: int, export_format: str) -> None:
 def run(case: Case, export_format: str) -> None:
     network = exact.randomise(case.network)
     if network.training:
-        network.eval()
+        with suppress(NotImplementedError):  # what torch.export returns has no modes
+            network.eval()
     example = case.inputs(TRACED, case.sizes[0])
     emit(parameters=sum(p.numel() for p in network.parameters()), stage="analysis")
     forward = seconds_of(lambda: exact.outputs(network, example))
@@ -348,7 +351,8 @@ def second_round(of: Subject) -> None:
     of.found["groups_again"] = len(again.groups)
     # One head that is left has channels of its own, which may be new; one channel that is left need not vary.
     gone = [g.name for g in of.space.groups if left[frozenset(g.places)] > 1 and frozenset(g.places) not in found]
-    other = [f"{sorted(p)[0][0]} {left[p]} -> {found[p]}" for p in left.keys() & found.keys() if left[p] != found[p]]
+    wide = [p for p in left.keys() & found.keys() if left[p] > 1 and left[p] != found[p]]
+    other = [f"{sorted(p)[0][0]} {left[p]} -> {found[p]}" for p in wide]
     if gone or other:
         raise Fails(
             f"{len(gone)} of {len(left)} groups are gone (the first is '{gone[0] if gone else '-'}'), "

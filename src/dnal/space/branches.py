@@ -338,7 +338,9 @@ def leaves_nothing(bypasses: Iterable[Bypass], products: Collection[str], parame
     """Whether no parameter is left without these branches, or nothing that multiplies; ``products``: the modules that
     do."""
     gone = Gone(bypasses)
-    return any(all(any(True for _ in gone.removers(path)) for path in paths) for paths in (products, parameters) if paths)
+    return any(
+        all(any(True for _ in gone.removers(path)) for path in paths) for paths in (products, parameters) if paths
+    )
 
 
 def settled(branches: Sequence[Branch], sources: Sources, open_variables: Tensor, channels: int) -> Tensor:

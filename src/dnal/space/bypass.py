@@ -65,8 +65,8 @@ class Replacement(NamedTuple):
     """What stands at ``path`` in the place of a module.
 
     ``kind``: "chain", modules in it (``children``, their paths in it, none in another) one after the other, an identity
-    if there are none; "zero", :class:`Zero`, and "first", :class:`First`, both with ``results``; "absent", nothing: it is
-    a candidate of a mixed edge.
+    if there are none; "zero", :class:`Zero`, and "first", :class:`First`, both with ``results``; "absent", nothing: it
+    is a candidate of a mixed edge.
     """
 
     path: str
@@ -115,18 +115,21 @@ class Gone:
     """What goes with several bypasses: a path is looked for by the modules around it, however many there are."""
 
     def __init__(self, bypasses: Iterable[Bypass]) -> None:
-        self._at: dict[str, list[tuple[int, frozenset[str]]]] = {}
+        self._at: dict[str, list[int]] = {}
+        self._staying: dict[str, set[tuple[int, str]]] = {}  # in the chains that stand at these paths
         for number, one in enumerate(bypasses):
             for path, _, children, _ in one.modules:
-                self._at.setdefault(path, []).append((number, frozenset(children)))
+                self._at.setdefault(path, []).append(number)
+                for child in children:
+                    self._staying.setdefault(f"{path}.{child}", set()).add((number, path))
 
     def removers(self, path: str) -> Iterator[int]:
         """The numbers of the bypasses that remove the module or tensor at ``path``."""
-        outer = path
+        outer, stays = path, set[tuple[int, str]]()
         while outer:
-            inner = path[len(outer) + 1 :]
-            for number, children in self._at.get(outer, ()):
-                if not any(within(inner, child) for child in children):
+            stays |= self._staying.get(outer, set())
+            for number in self._at.get(outer, ()):
+                if (number, outer) not in stays:
                     yield number
             outer = outer.rpartition(".")[0]
 
