@@ -90,17 +90,17 @@ def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, inputs: Inp
     """A copy of the original in which every parameter slice of a closed variable is zero.
 
     Where a convolution computes its weight from its parameter (weight standardisation), zeros in the parameter would
-    also change what is left: there the weight that the original computes gets the zeros. Under torch's weight norm the
-    lengths get them: a direction of zeros is none.
+    also change what is left: there the weight that the original computes gets the zeros. Of weight norm it is the
+    length that gets them: a direction of zeros, divided by its norm, would be no number.
     """
     twin = copied(network)
     computed = computed_weights(network, lambda twin: called(twin, inputs))
-    parameters = dict(twin.named_parameters(remove_duplicate=False))
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            length = parameters.get(f"{name.removesuffix('1')}0") if name.endswith(".original1") else None
+        for name, parameter in twin.named_parameters(remove_duplicate=False):
             for dim, ids in enumerate(space.sources.get(name, ())):
-                if ids is not None and (length is None or length.size(dim) == 1):
+                lengths = space.sources.get(name.removesuffix("original1") + "original0", ())
+                scaled = name.endswith("weight.original1") and len(lengths) > dim and lengths[dim] is not None
+                if ids is not None and not scaled:
                     closed = ((ids >= 0) & ~stays[ids.clamp(min=0)]).nonzero().squeeze(1)
                     computed.get(name, parameter).index_fill_(dim, closed, 0)
     return WithWeights(twin, computed) if computed else twin

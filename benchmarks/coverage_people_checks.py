@@ -13,7 +13,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def main(name: str, memory_gb: float, seconds: int, export_format: str) -> None:
     try:
         emit(stage="building")
         run(people.case(name), export_format)
-    except dnal.UserError as error:  # a sentence that says what to pass instead
+    except dnal.UserError as error:
         emit(status="refused", reason=told(error, 400))
     except Exception as error:  # the row says what a user would have seen
         emit(status="oom" if full(error) else "crash", reason=told(error, 400))
@@ -84,9 +84,8 @@ def main(name: str, memory_gb: float, seconds: int, export_format: str) -> None:
 
 def run(case: Case, export_format: str) -> None:
     network = exact.randomise(case.network)
-    if network.training:
-        with suppress(NotImplementedError):  # what torch.export returns has no modes
-            network.eval()
+    if network.training and "eval" not in vars(network):  # what torch.export gives has no modes
+        network.eval()
     example = case.inputs(TRACED, case.sizes[0])
     emit(parameters=sum(p.numel() for p in network.parameters()), stage="analysis")
     forward = seconds_of(lambda: exact.outputs(network, example))

@@ -220,3 +220,28 @@ def test_a_chain_holds_no_module_twice(children: list[str]) -> None:
     document["bypasses"][0][2][0][2] = children
     with pytest.raises(dnal.UserError, match="its branch"):
         dnal.Architecture.of_document(document)
+
+
+class Attending(nn.Module):
+    """2 (x + attention(x)), whose code takes what is written for three products from what one module gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.qkv, self.out = nn.LayerNorm(8), nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x)).reshape(*x.shape[:-1], 3, -1).unbind(-2)
+        return 2 * (x + self.out((q @ k.transpose(-2, -1)).softmax(-1) @ v))
+
+
+def test_a_branch_in_another_one_is_tried_by_itself() -> None:
+    """Eight channels are not three times as many: without its modules the code of the inner branch fails."""
+    torch.manual_seed(0)
+    inner = nn.Sequential(Attending(), Attending(), nn.Linear(8, 8))
+    network = randomise(nn.Sequential(nn.Linear(4, 8), Restored(inner, nn.Linear(8, 8)), nn.Linear(8, 3))).eval()
+    inputs = torch.randn(2, 5, 4)
+    space = dnal.Space.of(network, inputs, depth=True)
+    assert [branch.name for branch in space.branches] == ["1.blocks"]
+    for closed in ([number] for number in range(space.num_branches)):
+        twin, small = without(network, space, closed)
+        assert difference(run(twin, inputs), run(small, inputs)) <= 1e-5

@@ -334,6 +334,16 @@ def _common(paths: Sequence[str]) -> str:
     return ".".join(common)
 
 
+def depths(found: Sequence[Candidate]) -> list[int]:
+    """In how many others of the candidates each one stands, so that it may go with them."""
+    gone = [Gone(candidate.ways) for candidate in found]
+
+    def within_it(one: Candidate, outer: Gone) -> bool:
+        return any(all(any(True for _ in outer.removers(r.path)) for r in way.modules) for way in one.ways)
+
+    return [sum(within_it(one, outer) for n, outer in enumerate(gone) if n != i) for i, one in enumerate(found)]
+
+
 def leaves_nothing(bypasses: Iterable[Bypass], products: Collection[str], parameters: Collection[str]) -> bool:
     """Whether no parameter is left without these branches, or nothing that multiplies; ``products``: the modules that
     do."""

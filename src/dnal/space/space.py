@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.bake import SamePadded, bakeable, baked, remedy
-from dnal.space.branches import Branch, Candidate, candidates, gates_of, leaves_nothing
+from dnal.space.branches import Branch, Candidate, candidates, depths, gates_of, leaves_nothing
 from dnal.space.bypass import HELPERS, Bypass
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.edge import MixedEdge, candidate_of
@@ -382,23 +381,27 @@ def _branches(
     some = everything.clone()
     for off in uneven(channels.groups):
         some[off] = False
-    # Candidates of one edge are tried apart: without all of them an edge may have nothing left.
-    nth: list[int] = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
+    # Candidates of one edge are tried apart: without all of them an edge may have nothing left. So are branches that
+    # stand in others: they would be gone with those.
+    nth = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
+    turns = list(zip(nth, depths(found), strict=True))
+    apart = [[i for i, turn in enumerate(turns) if turn == one] for one in sorted(set(turns))]
+    together = [[i for i, turn in enumerate(nth) if turn == one] for one in sorted(set(nth))]
     good: dict[int, Bypass] = {}
-    for turn in sorted(set(nth)):
-        pending = [(i, list(candidate.ways)) for i, candidate in enumerate(found) if nth[i] == turn]
+    for part in apart:
+        pending = [(i, list(found[i].ways)) for i in part]
         while pending:
             tried = [ways[0] for _, ways in pending]
             bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
             good |= {i: tried[n] for n, (i, _) in enumerate(pending) if n not in bad}
             pending = [(i, ways[1:]) for n, (i, ways) in enumerate(pending) if n in bad and len(ways) > 1]
-    inputs = [(probe, 1), (probe, 2), *((other, 1) for other in probe.elsewhere)]
-    for turn, (at, every) in itertools.product(sorted(set(nth)), inputs if good else ()):
-        for first in range(every):
-            chosen = [i for i in sorted(good) if nth[i] == turn][first::every]
-            bad = set(at.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
-            for n in bad:
-                del good[chosen[n]]
+    choices = [(probe, part[first::every]) for every in (1, 2) for part in apart for first in range(every)]
+    choices += [(probe, part) for part in together if part not in apart]
+    choices += [(other, part) for other in (probe.elsewhere if good else ()) for part in apart]
+    for at, part in choices:
+        chosen = [i for i in part if i in good]
+        for n in at.failing_bypasses(sources, sizes, [good[i] for i in chosen], some):
+            del good[chosen[n]]
     return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
 
 
