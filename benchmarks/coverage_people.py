@@ -10,6 +10,7 @@ deep_copy         of it
 second_round      the Space of the compact network has the groups of the first, and a second removal is exact
 without_branches  every second residual branch left out, with and without half of the channels
 export            the format that it leaves as: pt2, a torch.export program, from which ONNX is written too (--format)
+A network that dnal refuses with a sentence has no checks: its status is "refused".
 Every network has a process of its own with one thread, 3 minutes of CPU and 8 GB for all of it. Rows that the result
 file has are kept: the same command goes on after a kill.
 

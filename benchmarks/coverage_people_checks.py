@@ -350,7 +350,8 @@ def second_round(of: Subject) -> None:
     of.found["groups_again"] = len(again.groups)
     # One head that is left has channels of its own, which may be new; one channel that is left need not vary.
     gone = [g.name for g in of.space.groups if left[frozenset(g.places)] > 1 and frozenset(g.places) not in found]
-    other = [f"{sorted(p)[0][0]} {left[p]} -> {found[p]}" for p in left.keys() & found.keys() if left[p] != found[p]]
+    wide = [p for p in left.keys() & found.keys() if left[p] > 1 and left[p] != found[p]]
+    other = [f"{sorted(p)[0][0]} {left[p]} -> {found[p]}" for p in wide]
     if gone or other:
         raise Fails(
             f"{len(gone)} of {len(left)} groups are gone (the first is '{gone[0] if gone else '-'}'), "

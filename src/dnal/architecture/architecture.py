@@ -17,7 +17,7 @@ from dnal.base.errors import UserError
 from dnal.base.reading import content, plain_json
 from dnal.space.branches import settled
 from dnal.space.space import Space
-from dnal.space.surgery.bypass import KINDS, Bypass, Replacement, outermost
+from dnal.space.surgery.bypass import KINDS, MOST_RESULTS, Bypass, Replacement, apart, outermost
 from dnal.space.surgery.example import DIMENSIONS, Example, parsed
 from dnal.space.surgery.remove import Kept, kept_indices
 from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
@@ -79,7 +79,10 @@ class Architecture:
         for choice in space.choices:
             if not bool(open_variables[choice].any()):
                 names = [b.name for b in space.branches if b.variable in choice.tolist()]
-                raise UserError(f"an edge has no candidate left; keep at least one of {', '.join(names)}.")
+                raise UserError(
+                    f"an edge has no candidate left, or the network nothing that computes; keep at least one of "
+                    f"{', '.join(names)}."
+                )
         closed = [b.bypass for b in space.branches if not open_variables[b.variable]]
         for group in space.groups:
             gone = closed and all(any(b.removes(name) for b in closed) for name, _ in group.places)
@@ -306,9 +309,8 @@ def _bypasses(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[Bypas
             # Two at one place would each stand for the other; a place is looked for module by module.
             fits = fits and path not in gone and len(path) <= LONGEST
             gone.add(path)
-            fits = fits and type(results) is int and 0 <= results <= 64
-            # A child that stood in a chain twice, or inside another, would be two: chains of chains grow without end.
-            fits = fits and len(set(children)) == len(children) and not any("." in child for child in children)
+            fits = fits and type(results) is int and 0 <= results <= MOST_RESULTS
+            fits = fits and apart(children) and all(len(child) <= LONGEST for child in children)
         if not fits or not replacements:
             raise wrong
         found.append(Bypass(name, tuple(places), tuple(Replacement(p, k, tuple(c), n) for p, k, c, n in replacements)))

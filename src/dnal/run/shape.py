@@ -11,9 +11,9 @@ What stands after "#" is for people. There is a line per layer, by its name in t
 with their shapes, and after "of" those that they had. What else changed stands before the layers:
 
     absent PATH             the candidate of a mixed edge is gone
-    chain PATH: a b         the block is its children a and b, one after the other; without any, it is its input
-    zero PATH               the module gives zeros
-    first PATH: 3           the module gives its input as the first of three results; without a number, as the only one
+    chain PATH: a b.0       the block is its parts a and b.0, one after the other; without any, it is its input
+    zero PATH: 3            the module gives zeros as the first of three results; without a number, as the only one
+    first PATH: 3           the same with its input
     plain PATH              the layer no longer computes its weight
     number PATH name[1] 64 -> 48              what the module remembers (in a list: the second)
     number PATH view/3[1] call 0, 64 -> 48    the second of three numbers in its first call of view; also "each call",
@@ -44,7 +44,7 @@ from dnal.run.files import SHAPE
 from dnal.run.limits import LARGEST, LARGEST_IMAGE, MOST_CLASSES, MOST_ENTRIES
 from dnal.space.rules.products import whole_groups
 from dnal.space.surgery.bake import baked
-from dnal.space.surgery.bypass import Bypass, Replacement
+from dnal.space.surgery.bypass import HELPERS, Bypass, Replacement, apart
 from dnal.space.surgery.remove import Kept, removed
 from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.surgery.tensors import named_tensors
@@ -299,11 +299,11 @@ def _model(name: str, classes: int, images: tuple[int, ...]) -> Model:
 def _replacement(kind: str, path: str, more: list[str]) -> Replacement:
     if kind == "chain":
         children = tuple(_unquoted(child) for child in more)
-        if len(set(children)) < len(children) or any("." in child for child in children):
-            raise ValueError("the children of a chain are names, each there once")
+        if not apart(children):
+            raise ValueError("the children of a chain are names, each there once, and none in another")
         return Replacement(_unquoted(path), kind, children)
-    if more and (kind != "first" or len(more) > 1 or not re.fullmatch("[1-9][0-9]?", more[0])):
-        raise ValueError("only a chain has children, and 'first' a number of results")
+    if more and (kind not in HELPERS or len(more) > 1 or not re.fullmatch("[1-9][0-9]?", more[0])):
+        raise ValueError("only a chain has children, and 'zero' and 'first' a number of results")
     return Replacement(_unquoted(path), kind, results=int(more[0]) if more else 0)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dnal.space.operations import Operand
-from dnal.space.surgery.bypass import Bypass, Replacement, within
+from dnal.space.surgery.bypass import MOST_RESULTS, Bypass, Gone, Replacement, within
 from dnal.space.surgery.edge import candidate_of
 from dnal.space.trace import Trace
 from dnal.space.variables import Sources
@@ -233,7 +233,7 @@ class _Graph:
         for i in inside:
             if i in region.operations or i == end:
                 continue
-            child = _child(self.operations[i].path, path)
+            child = self.child(self.operations[i].path, path)
             if not child:
                 return None  # the module itself does something else too
             if child not in children:
@@ -248,18 +248,18 @@ class _Graph:
             path = self.operations[i].path
             if frame and not within(path, frame):
                 return None
-            child = _child(path, frame)
+            child = self.child(path, frame)
             full = f"{frame}.{child}" if frame else child
             if child and full not in children:
                 children.append(full)
         inside = {i for i in self.working if any(within(self.operations[i].path, child) for child in children)}
-        children = [c for c in children if self.trace.calls_of[c] == 1]
+        children = [c for c in children if self.trace.calls_of[c] == 1 and self.replaceable(c)]
         shared = inside - region.operations
         children = [c for c in children if not any(within(self.operations[i].path, c) for i in shared)]
         if not children:
             return None
         return tuple(
-            Replacement(child, "zero" if n == 0 else "first", results=0 if n == 0 else self.trace.results_of[child])
+            Replacement(child, "zero" if n == 0 else "first", results=self.trace.results_of[child])
             for n, child in enumerate(children)
         )
 
@@ -274,11 +274,8 @@ class _Graph:
                 on_way.add(i)
                 reached |= {made.number for made in self.operations[i].outputs}
         paths = self._private(region.operations, on_way)
-        last = next((path for path in reversed(paths) if not self.trace.results_of.get(path)), None)
-        if last is None:
-            return None
         return tuple(
-            Replacement(path, "zero" if path == last else "first", results=self.trace.results_of.get(path, 0))
+            Replacement(path, "zero" if path == paths[-1] else "first", results=self.trace.results_of[path])
             for path in paths
         )
 
@@ -291,10 +288,23 @@ class _Graph:
             for depth in range(1, len(parts) + 1):
                 running.setdefault(".".join(parts[:depth]), set()).add(i)
         fitting = [
-            path for path, own in running.items() if own <= region and own & wanted and self.trace.calls_of[path] == 1
+            path
+            for path, own in running.items()
+            if own <= region and own & wanted and self.trace.calls_of[path] == 1 and self.replaceable(path)
         ]
         largest = [p for p in fitting if not any(p != other and within(p, other) for other in fitting)]
         return sorted(largest, key=lambda path: min(running[path]))
+
+    def child(self, path: str, module: str) -> str:
+        """The outermost module that runs on the way from a module to one in it, as a path in it; "" for the module
+        itself. What only holds others, such as a list of blocks, does not run."""
+        parts = path.removeprefix(module).removeprefix(".").split(".") if path != module else []
+        inner = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        return next((p for p in inner if self.trace.calls_of[f"{module}.{p}" if module else p]), "")
+
+    def replaceable(self, path: str) -> bool:
+        """Whether what a module returns can be given without it: a tensor, or a tuple whose first one it is."""
+        return 0 <= self.trace.results_of[path] <= MOST_RESULTS
 
     def name(self, region: _Region, ways: Sequence[tuple[Replacement, ...]]) -> str:
         """The module that goes as a whole, or that with the branch's first product."""
@@ -313,11 +323,6 @@ class _Graph:
         return True
 
 
-def _child(path: str, module: str) -> str:
-    """The child of a module in which a path within it lies; "" for the module itself."""
-    return path.removeprefix(module).removeprefix(".").partition(".")[0]
-
-
 def _common(paths: Sequence[str]) -> str:
     """The innermost module that holds all of these."""
     split = [path.split(".") if path else [] for path in paths]
@@ -327,6 +332,25 @@ def _common(paths: Sequence[str]) -> str:
             break
         common.append(parts[0])
     return ".".join(common)
+
+
+def depths(found: Sequence[Candidate]) -> list[int]:
+    """In how many others of the candidates each one stands, so that it may go with them."""
+    gone = [Gone(candidate.ways) for candidate in found]
+
+    def within_it(one: Candidate, outer: Gone) -> bool:
+        return any(all(any(True for _ in outer.removers(r.path)) for r in way.modules) for way in one.ways)
+
+    return [sum(within_it(one, outer) for n, outer in enumerate(gone) if n != i) for i, one in enumerate(found)]
+
+
+def leaves_nothing(bypasses: Iterable[Bypass], products: Collection[str], parameters: Collection[str]) -> bool:
+    """Whether no parameter is left without these branches, or nothing that multiplies; ``products``: the modules that
+    do."""
+    gone = Gone(bypasses)
+    return any(
+        all(any(True for _ in gone.removers(path)) for path in paths) for paths in (products, parameters) if paths
+    )
 
 
 def settled(branches: Sequence[Branch], sources: Sources, open_variables: Tensor, channels: int) -> Tensor:

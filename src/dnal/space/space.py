@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from dnal.space.branches import Branch, Candidate, candidates, gates_of
+from dnal.space.branches import Branch, Candidate, candidates, depths, gates_of, leaves_nothing
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.explain import Explanation, explained
 from dnal.space.operations import Operation
@@ -84,7 +83,7 @@ class Space:
             Such a network needs dnal to run and to be unpickled; what it is exported to does not.
         branches: the candidates of mixed edges, and, if asked for, the residual branches, that may be left out.
         choices: per mixed edge all of whose candidates may be left out, and that has no shortcut, the variables of its
-            candidates: one of them stays.
+            candidates: one of them stays. Where nothing else would be left of the network, those of all branches.
         operations: those of the forward pass, with sizes that follow the variables.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
@@ -173,10 +172,12 @@ class Space:
         sources = found.sources(trace)
         branches: list[Branch] = []
         if (depth or edges) and tested is not None:
+            products = {m.path for m in trace.multiplications}
             allowed = [
                 c
                 for c in candidates(trace, edges, depth=depth)
                 if all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
+                and not any(leaves_nothing([w], products, trace.parameters) for w in c.ways)
             ]
             branches = _branches(allowed, sources, sizes, found, tested)
         parameters = dict(network.named_parameters(remove_duplicate=False))
@@ -230,7 +231,7 @@ class Space:
             baked=plain,
             helped=_helped(network, plain, sources, sizes, branches),
             branches=branches,
-            choices=_choices(branches, edges),
+            choices=_choices(branches, edges, trace),
             multiplied=[m.path for m in trace.multiplications],
             operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
@@ -394,7 +395,7 @@ def _branches(
     found: Sequence[Candidate], sources: Sources, sizes: list[SizeRule], channels: Variables, probe: Probe
 ) -> list[Branch]:
     """The branches without which the network computes what it computes with them at zero, in the first way that does:
-    in the whole network, with a part of its channels, and with every second branch only."""
+    in the whole network, with a part of its channels, with every second branch only, and at another batch and size."""
     everything = torch.ones(len(channels.names), dtype=torch.bool)
     some = everything.clone()
     for off in uneven(channels.groups):
@@ -405,22 +406,27 @@ def _branches(
         )
     )
     found = [candidate for i, candidate in enumerate(found) if i not in silent]
-    # Candidates of one edge are tried apart: without all of them an edge may have nothing left.
-    nth: list[int] = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
+    # Candidates of one edge are tried apart: without all of them an edge may have nothing left. So are branches that
+    # stand in others: they would be gone with those.
+    nth = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
+    turns = list(zip(nth, depths(found), strict=True))
+    apart = [[i for i, turn in enumerate(turns) if turn == one] for one in sorted(set(turns))]
+    together = [[i for i, turn in enumerate(nth) if turn == one] for one in sorted(set(nth))]
     good: dict[int, Bypass] = {}
-    for turn in sorted(set(nth)):
-        pending = [(i, list(candidate.ways)) for i, candidate in enumerate(found) if nth[i] == turn]
+    for part in apart:
+        pending = [(i, list(found[i].ways)) for i in part]
         while pending:
             tried = [ways[0] for _, ways in pending]
             bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
             good |= {i: tried[n] for n, (i, _) in enumerate(pending) if n not in bad}
             pending = [(i, ways[1:]) for n, (i, ways) in enumerate(pending) if n in bad and len(ways) > 1]
-    for turn, every in itertools.product(sorted(set(nth)), (1, 2)):
-        for first in range(every):
-            chosen = [i for i in sorted(good) if nth[i] == turn][first::every]
-            bad = set(probe.failing_bypasses(sources, sizes, [good[i] for i in chosen], some))
-            for n in bad:
-                del good[chosen[n]]
+    choices = [(probe, part[first::every]) for every in (1, 2) for part in apart for first in range(every)]
+    choices += [(probe, part) for part in together if part not in apart]
+    choices += [(other, part) for other in (probe.elsewhere if good else ()) for part in apart]
+    for at, part in choices:
+        chosen = [i for i in part if i in good]
+        for n in at.failing_bypasses(sources, sizes, [good[i] for i in chosen], some):
+            del good[chosen[n]]
     return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
 
 
@@ -438,13 +444,16 @@ def _helped(
     return [path for path, _ in network.named_modules() if path in found]
 
 
-def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge]) -> list[Tensor]:
+def _choices(branches: Sequence[Branch], edges: Mapping[str, MixedEdge], trace: Trace) -> list[Tensor]:
     """See ``Space.choices``."""
     found = []
     for edge, module in edges.items():
         own = [b.variable for b in branches if candidate_of(edge, b.name) == b.name]
         if own and len(own) == len(module.candidates) and not module.shortcut:
             found.append(torch.tensor(own))
+    products = {m.path for m in trace.multiplications}
+    if not found and branches and leaves_nothing([b.bypass for b in branches], products, trace.parameters):
+        found.append(torch.tensor([b.variable for b in branches]))
     return found
 
 

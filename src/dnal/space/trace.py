@@ -137,7 +137,7 @@ class Trace(TorchDispatchMode):
         self.multiplications: list[Multiplication] = []
         self.operations: list[Operation] = []
         self.calls_of: Counter[str] = Counter()  # of the modules
-        self.results_of: dict[str, int] = {}  # the lengths of the tuples that modules return, 0 for anything else
+        self.results_of: dict[str, int] = {}  # lengths of the tuples that modules return; 0: a tensor, -1: neither
         self.unknown: Counter[str] = Counter()
         self.uncounted: Counter[tuple[str, str]] = Counter()  # (operation, module): it may multiply, nobody knows what
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
@@ -606,7 +606,7 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     twin = copied(network).train()
     # costs and branches are those of the eval pass
     counted, operations, calls_of = list(trace.multiplications), list(trace.operations), trace.calls_of.copy()
-    uncounted = trace.uncounted.copy()
+    uncounted, results_of = trace.uncounted.copy(), dict(trace.results_of)
     trace.adopt(twin)
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
@@ -626,4 +626,4 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
             for labels in trace.owners[name]:
                 trace.ledger.freeze(labels, "training fails on the example inputs")
     trace.multiplications, trace.operations, trace.calls_of = counted, operations, calls_of
-    trace.uncounted = uncounted
+    trace.uncounted, trace.results_of = uncounted, results_of

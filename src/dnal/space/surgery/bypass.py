@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -23,19 +24,9 @@ def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return args[0] if args else next(iter(kwargs.values()))
 
 
-class Zero(nn.Module):
-    """Zeros like its first argument, in new memory. Like :class:`First` it has the settings of the module in whose
-    place it stands, and None for each of its tensors: code that runs a module may ask it (torch's encoder asks its
-    attention for ``batch_first``)."""
-
-    __prepare_scriptable__ = refuse_scripting
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        return torch.zeros_like(_first(args, kwargs))
-
-
-class First(nn.Module):
-    """Its first argument; with ``results`` > 0 as the first of so many results, the others None."""
+class _Instead(nn.Module):
+    """What stands in a module's place; with ``results`` > 0 it gives its result as the first of so many, the others
+    None."""
 
     __prepare_scriptable__ = refuse_scripting
 
@@ -43,19 +34,39 @@ class First(nn.Module):
         super().__init__()
         self.results = results
 
+    def _result(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        x = _first(args, kwargs)
-        return (x, *[None] * (self.results - 1)) if self.results else x
+        result = self._result(_first(args, kwargs))
+        return (result, *[None] * (self.results - 1)) if self.results else result
 
     def extra_repr(self) -> str:
         return f"results={self.results}" if self.results else ""
 
 
+class Zero(_Instead):
+    """Zeros like its first argument, in new memory. Like :class:`First` it has the settings of the module in whose
+    place it stands, and None for each of its tensors: code that runs a module may ask it (torch's encoder asks its
+    attention for ``batch_first``)."""
+
+    def _result(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class First(_Instead):
+    """Its first argument."""
+
+    def _result(self, x: Tensor) -> Tensor:
+        return x
+
+
 class Replacement(NamedTuple):
     """What stands at ``path`` in the place of a module.
 
-    ``kind``: "chain", those of its children (``children``) one after the other, an identity if there are none; "zero",
-    :class:`Zero`; "first", :class:`First` with ``results``; "absent", nothing: it is a candidate of a mixed edge.
+    ``kind``: "chain", modules in it (``children``, their paths in it, none in another) one after the other, an identity
+    if there are none; "zero", :class:`Zero`, and "first", :class:`First`, both with ``results``; "absent", nothing: it
+    is a candidate of a mixed edge.
     """
 
     path: str
@@ -68,8 +79,18 @@ KINDS = ("chain", "zero", "first", "absent")
 HELPERS = ("zero", "first")
 """Those that put a class of dnal there."""
 
+MOST_RESULTS = 64
+"""Of a module in whose place they stand."""
+
 SETTINGS = (bool, int, float, str, tuple, type(None))
 """The attributes of a module that its place keeps."""
+
+
+def apart(children: Sequence[str]) -> bool:
+    """Whether none of these modules is there twice, or in another: it would be two, and chains of chains would grow
+    without end."""
+    ordered = sorted(child.split(".") for child in children)  # what is in another one follows on it
+    return not any(after[: len(one)] == one for one, after in pairwise(ordered))
 
 
 class Bypass(NamedTuple):
@@ -94,19 +115,23 @@ class Gone:
     """What goes with several bypasses: a path is looked for by the modules around it, however many there are."""
 
     def __init__(self, bypasses: Iterable[Bypass]) -> None:
-        self._at: dict[str, list[tuple[int, frozenset[str]]]] = {}
+        self._at: dict[str, list[int]] = {}
+        self._staying: dict[str, set[tuple[int, str]]] = {}  # in the chains that stand at these paths
         for number, one in enumerate(bypasses):
             for path, _, children, _ in one.modules:
-                self._at.setdefault(path, []).append((number, frozenset(children)))
+                self._at.setdefault(path, []).append(number)
+                for child in children:
+                    self._staying.setdefault(f"{path}.{child}", set()).add((number, path))
 
     def removers(self, path: str) -> Iterator[int]:
         """The numbers of the bypasses that remove the module or tensor at ``path``."""
-        outer, child = path, ""
+        outer, stays = path, set[tuple[int, str]]()
         while outer:
-            for number, children in self._at.get(outer, ()):
-                if child not in children:
+            stays |= self._staying.get(outer, set())
+            for number in self._at.get(outer, ()):
+                if (number, outer) not in stays:
                     yield number
-            outer, _, child = outer.rpartition(".")
+            outer = outer.rpartition(".")[0]
 
 
 def outermost(bypasses: Iterable[Bypass]) -> list[Bypass]:
@@ -128,23 +153,24 @@ def bypass(network: nn.Module, bypasses: Iterable[Bypass]) -> None:
         UserError: if the network has no such module.
     """
     edges = set()
-    for one in outermost(bypasses):
-        for replacement in one.modules:
-            parent, _, name = replacement.path.rpartition(".")
-            try:
-                module = network.get_submodule(replacement.path)
-                kept = [module.get_submodule(child) for child in replacement.children]
-            except AttributeError:
-                raise UserError(
-                    f"the architecture belongs to another network: no module '{replacement.path}' with the children "
-                    f"{list(replacement.children)}."
-                ) from None
-            if replacement.kind == "absent":
-                edges.add(_without(network, parent, name))
-                continue
-            made = _made(replacement, kept, module)
-            made.training = module.training
-            setattr(network.get_submodule(parent), name, made)
+    replacements = [replacement for one in outermost(bypasses) for replacement in one.modules]
+    # The inner ones first: a chain takes what stands in its module by then.
+    for replacement in sorted(replacements, key=lambda r: -r.path.count(".")):
+        parent, _, name = replacement.path.rpartition(".")
+        try:
+            module = network.get_submodule(replacement.path)
+            kept = [module.get_submodule(child) for child in replacement.children]
+        except AttributeError:
+            raise UserError(
+                f"the architecture belongs to another network: no module '{replacement.path}' with the children "
+                f"{list(replacement.children)}."
+            ) from None
+        if replacement.kind == "absent":
+            edges.add(_without(network, parent, name))
+            continue
+        made = _made(replacement, kept, module)
+        made.training = module.training
+        setattr(network.get_submodule(parent), name, made)
 
     for edge in sorted(edges, key=len, reverse=True):  # the inner ones first
         module = network.get_submodule(edge)
@@ -169,7 +195,7 @@ def _without(network: nn.Module, parent: str, name: str) -> str:
 
 def _made(replacement: Replacement, kept: list[nn.Module], original: nn.Module) -> nn.Module:
     if replacement.kind in HELPERS:
-        made = Zero() if replacement.kind == "zero" else First(replacement.results)
+        made = (Zero if replacement.kind == "zero" else First)(replacement.results)
         for name, value in vars(original).items():
             if name not in vars(made) and isinstance(value, SETTINGS):
                 setattr(made, name, value)

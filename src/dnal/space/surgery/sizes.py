@@ -311,7 +311,8 @@ class Recorder(TorchFunctionMode):
     def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
         if self._running:
             path = self._running.pop()[0]
-            self.results_of[path] = len(result) if isinstance(result, tuple) else 0
+            single = 0 if isinstance(result, Tensor) else -1
+            self.results_of[path] = len(result) if isinstance(result, tuple) else single
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
