@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from killed import Processes
 
 from cli_program import SHORT, Program
 from dnal.base.errors import UserError
@@ -85,8 +89,17 @@ def test_code_that_a_folder_names_is_not_run(
     assert not (here / "again").exists()
 
 
-def test_what_is_given_takes_the_place_of_it_unread(run: Path, here: Path, dnal: Program) -> None:
+@pytest.fixture
+def ours(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module of the user's own."""
     (here / "ours.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(here))
+    yield
+    sys.modules.pop("ours", None)
+
+
+@pytest.mark.usefixtures("ours")
+def test_what_is_given_takes_the_place_of_it_unread(run: Path, here: Path, dnal: Program) -> None:
     forged(run, method={"name": "theirs:Method"}, techniques=[{"name": "theirs:Technique"}], model="theirs:net")
     given = ("--model", "ours:net", "--method", "uniform", "--epochs", "1,0,1")
     answer = dnal("learn", "--like", "run", *given, "--out", "again")
@@ -96,8 +109,8 @@ def test_what_is_given_takes_the_place_of_it_unread(run: Path, here: Path, dnal:
     assert (config["model"], config["method"]) == ("ours:net", {"name": "uniform"})
 
 
+@pytest.mark.usefixtures("ours")
 def test_a_run_of_ones_own_code_goes_on_and_repeats_where_it_is_trusted(here: Path, dnal: Program) -> None:
-    (here / "ours.py").write_text(OWN)
     own = ("--model", "ours:net", "--method", "ours:Mine", "--with", "ours:Smooth:amount=0.1")
     assert dnal("learn", *SHORT, "--epochs", "1,0,1", *own, "--out", "run").status == 0
     whole = {name: (here / "run" / name).read_bytes() for name in (ARCHITECTURE, MODEL)}
@@ -218,3 +231,12 @@ def test_a_link_among_the_runs_of_a_trade_off_leads_nowhere(run: Path, here: Pat
 def test_trust_without_a_folder_says_nothing(here: Path, dnal: Program) -> None:
     answer = dnal("learn", "--trust", "ours")
     assert (answer.status, "--like" in answer.err) == (2, True)
+
+
+def test_a_signal_names_the_command_that_goes_on_with_ones_own_code(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    (tmp_path / "ours.py").write_text(OWN)
+    job = ("learn", *SHORT, "--model", "ours:net", "--out", "run")
+    ended = processes([*job], at=2, number=signal.SIGTERM)
+    assert ended.status == 128 + signal.SIGTERM, ended.err
+    assert "`dnal resume run --trust ours` goes on" in ended.err

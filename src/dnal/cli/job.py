@@ -99,11 +99,12 @@ class Job:
             UserError: as :meth:`asked`.
         """
         from dnal.methods import METHODS
+        from dnal.pipeline.asked import asked_of
         from dnal.run.trust import code_in
         from dnal.techniques import TECHNIQUES
 
-        asked = self.asked()
-        techniques = [TECHNIQUES.values(each) for each in asked.techniques]
+        asked = asked_of(**self.learning())
+        techniques = [*asked.method.techniques, *map(TECHNIQUES.values, asked.techniques)]
         return code_in({"model": self.source.model, "method": METHODS.values(asked.method), "techniques": techniques})
 
     def learning(self) -> dict[str, Any]:

@@ -61,10 +61,12 @@ def run(
     from dnal.cli.progress import ProgressBars, SpaceShown
     from dnal.cli.stopping import Stopping, Terminated
     from dnal.pipeline import learn as learning
+    from dnal.run.trust import trusting
     from dnal.train.listener import Listeners
     from dnal.train.loop import Diverged, Stopped
     from dnal.train.resume.checkpoint import Checkpoints
 
+    trust = trusting(job.code())  # where memory or the disk is full it is too late to ask
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     leads = fabric is None or fabric.is_global_zero
@@ -123,21 +125,22 @@ def run(
     except UserError as error:
         if not _begun(folders, writers, leads=leads):
             raise
-        raise UserError(f"{error} {_go_on(folders, begun=True)}.") from error
+        raise UserError(f"{error} {_go_on(folders, trust, begun=True)}.") from error
     except Stopped as stopped:
         # With several processes the signal may have come to another one.
         raise Ended(
-            stopping.signal or signal.SIGTERM, f"stopped {stopped}; {_go_on(folders, begun=True)}." if leads else ""
+            stopping.signal or signal.SIGTERM,
+            f"stopped {stopped}; {_go_on(folders, trust, begun=True)}." if leads else "",
         ) from None
     except Terminated as terminated:
         begun = _begun(folders, writers, leads=leads)
-        raise Ended(terminated.number, f"interrupted; {_go_on(folders, begun=begun)}.") from None
+        raise Ended(terminated.number, f"interrupted; {_go_on(folders, trust, begun=begun)}.") from None
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None:
             raise
         begun = _begun(folders, writers, leads=leads)
-        raise UserError(f"{sentence} {_go_on(folders, begun=begun)}.") from error
+        raise UserError(f"{sentence} {_go_on(folders, trust, begun=begun)}.") from error
     if leads:
         page = reported(folders, list(finished) or folders) if report else None
         if quiet or as_json:
@@ -271,13 +274,12 @@ def _begun(folders: list[Path], writers: list[RunWriter], *, leads: bool) -> boo
     )
 
 
-def _go_on(folders: list[Path], *, begun: bool) -> str:
+def _go_on(folders: list[Path], trust: list[str], *, begun: bool) -> str:
     """The command that goes on, where there is something to go on from."""
     if not begun:
         return "nothing was begun"
-    from dnal.run.trust import going_on
-
-    return f"`{going_on(folders[0] if len(folders) == 1 else folders[0].parent)}` goes on"
+    folder = folders[0] if len(folders) == 1 else folders[0].parent
+    return f"`{shlex.join(['dnal', 'resume', str(folder), *trust])}` goes on"
 
 
 def _diverged(sentence: str, folders: list[Path]) -> str:
