@@ -245,3 +245,54 @@ def test_a_branch_in_another_one_is_tried_by_itself() -> None:
     for closed in ([number] for number in range(space.num_branches)):
         twin, small = without(network, space, closed)
         assert difference(run(twin, inputs), run(small, inputs)) <= 1e-5
+
+
+class Timed(nn.Module):
+    """As diffusion networks write it: something from the side is as wide as what the block computes inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.first, self.time = nn.GroupNorm(2, 6), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(4, 6)
+        self.norm, self.second = nn.GroupNorm(2, 6), nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(self.enter(x)) + self.time(torch.ones(x.size(0), 4))[..., None, None]
+        return (x + self.second(self.norm(hidden).relu())) / 2
+
+
+def test_widths_that_are_equal_by_chance_hide_no_wrong_branch() -> None:
+    """Of two small groups as many channels stay in most choices, and a block that is left out gives those of one to
+    what reads the other."""
+    torch.manual_seed(0)
+    network = randomise(nn.Sequential(nn.Conv2d(3, 6, 3), Timed(), Timed(), nn.GroupNorm(2, 6), nn.Conv2d(6, 2, 1)))
+    images = torch.randn(2, 3, 8, 8)
+    space = dnal.Space.of(network.eval(), images, depth=True)
+    assert {group.width for group in space.groups} == {2}
+    for group in space.groups:
+        for number in range(space.num_branches):
+            is_open = torch.ones(space.num_gates, dtype=torch.bool)
+            is_open[group.variables[1:]] = False
+            is_open[space.branches[number].variable] = False
+            dnal.compact(network, dnal.Architecture.of(space, is_open))  # which checks it
+    assert space.num_branches == 0
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [0, 1]])
+def test_a_second_round_finds_what_is_left(closed: list[int]) -> None:
+    """The groups that stay, as wide, and the other branches, beside what stands in the place of those that are gone."""
+    torch.manual_seed(0)
+    give, take, _ = RETURNS["an unpacked tuple"]
+    blocks = [nn.Sequential(nn.Linear(8, 8), Block(give, take, 2)) for _ in range(2)]
+    network = randomise(nn.Sequential(nn.Linear(4, 8), *blocks, nn.Linear(8, 6), nn.Linear(6, 3))).eval()
+    inputs = torch.randn(2, 5, 4)
+    space = dnal.Space.of(network, inputs, depth=True)
+    assert space.num_branches == 2
+    is_open = torch.ones(space.num_gates, dtype=torch.bool)
+    is_open[[space.branches[number].variable for number in closed]] = False
+    architecture = dnal.Architecture.of(space, is_open)
+    again = dnal.Space.of(dnal.compact(network, architecture), inputs, depth=True)
+    left = [g for g in space.groups if architecture.open[g.variables].any()]
+    places = {(g.width, *sorted(g.places)) for g in left}
+    assert places <= {(g.width, *sorted(g.places)) for g in again.groups}
+    assert [b.name for b in again.branches] == [b.name for n, b in enumerate(space.branches) if n not in closed]
+    assert again.full_cost == space.cost_of(architecture.open)

@@ -395,11 +395,9 @@ def _branches(
     found: Sequence[Candidate], sources: Sources, sizes: list[SizeRule], channels: Variables, probe: Probe
 ) -> list[Branch]:
     """The branches without which the network computes what it computes with them at zero, in the first way that does:
-    in the whole network, with a part of its channels, with every second branch only, and at another batch and size."""
+    in the whole network, with parts of its channels, with every second branch only, and at another batch and size."""
     everything = torch.ones(len(channels.names), dtype=torch.bool)
-    some = everything.clone()
-    for off in uneven(channels.groups):
-        some[off] = False
+    some, *others = [_without(off, everything) for off in _told_apart(channels.groups)]
     silent = set(
         probe.silent(
             lambda chosen: kept_indices(sources, everything, sizes, [found[i].ways[0] for i in chosen]), len(found)
@@ -420,14 +418,30 @@ def _branches(
             bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
             good |= {i: tried[n] for n, (i, _) in enumerate(pending) if n not in bad}
             pending = [(i, ways[1:]) for n, (i, ways) in enumerate(pending) if n in bad and len(ways) > 1]
-    choices = [(probe, part[first::every]) for every in (1, 2) for part in apart for first in range(every)]
-    choices += [(probe, part) for part in together if part not in apart]
-    choices += [(other, part) for other in (probe.elsewhere if good else ()) for part in apart]
-    for at, part in choices:
+    choices = [(probe, some, part[first::every]) for every in (1, 2) for part in apart for first in range(every)]
+    choices += [(probe, some, part) for part in together if part not in apart]
+    choices += [(probe, other, part) for other in others for part in apart]
+    choices += [(elsewhere, some, part) for elsewhere in (probe.elsewhere if good else ()) for part in apart]
+    for at, stay, part in choices:
         chosen = [i for i in part if i in good]
-        for n in at.failing_bypasses(sources, sizes, [good[i] for i in chosen], some):
+        for n in at.failing_bypasses(sources, sizes, [good[i] for i in chosen], stay):
             del good[chosen[n]]
     return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
+
+
+def _told_apart(groups: Sequence[Tensor]) -> list[list[Tensor]]:
+    """What leaves of the groups: a part of each; then, of any two, in some choice a part of one and nothing of the
+    other, so that no two widths are equal by chance in all of them."""
+    off = uneven(groups)
+    bits = range(max(0, len(groups) - 1).bit_length())
+    return [off, *([part for number, part in enumerate(off) if number >> bit & 1] for bit in bits)]
+
+
+def _without(off: Sequence[Tensor], open_variables: Tensor) -> Tensor:
+    result = open_variables.clone()
+    for variables in off:
+        result[variables] = False
+    return result
 
 
 def _helped(
