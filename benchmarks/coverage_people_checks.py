@@ -192,10 +192,13 @@ def macs(of: Subject) -> None:
         pairs.append(("compact", of.small, round(float(of.space.costs["macs"](of.chosen.open)))))
     wrong = []
     for name, network, said in pairs:
-        batches, one = ((TRACED,), TRACED) if of.case.pairs else ((TRACED, *BATCHES), 1)
+        alike = of.case.pairs or of.case.chooses
+        batches, one = ((TRACED,), TRACED) if alike else ((TRACED, *BATCHES), 1)
         by_dnal = {dnal.macs(network, of.case.inputs(batch, of.case.sizes[0])) for batch in batches}
-        by_torch = counted(network, of.case.inputs(one, of.case.sizes[0])) // one
+        by_torch = round(counted(network, of.case.inputs(one, of.case.sizes[0])) / one)
         of.found |= {f"macs_told_{name}": said, f"macs_by_torch_{name}": by_torch}
+        if of.case.chooses and name == "compact":
+            (said,) = by_dnal
         if by_dnal != {said}:
             wrong.append(f"of the {name} network the space says {said}, dnal.macs {sorted(by_dnal)}")
         if of.case.torch_counts and by_torch != said:

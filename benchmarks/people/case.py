@@ -27,6 +27,8 @@ class Case:
         torch_counts: whether torch's FlopCounterMode knows all of its products.
         pairs: whether examples of a batch meet each other (all images with all texts), so that what one example costs
             depends on the batch.
+        chooses: whether it decides by its data how much it computes (the proposals of a two-stage detector): what is
+            told holds for the example, and the compact network, which decides by itself, is counted on its own.
     """
 
     network: nn.Module
@@ -35,6 +37,7 @@ class Case:
     training: Make | None = None
     torch_counts: bool = True
     pairs: bool = False
+    chooses: bool = False
 
 
 def generator(batch: int, size: int) -> torch.Generator:

@@ -39,7 +39,7 @@ def detector(name: str, size: int, masks: bool = False, **settings: Any) -> Case
     network = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=5, min_size=size, max_size=size, **settings
     )
-    return Case(network, list_of_images, (size,), with_targets(masks))
+    return Case(network, list_of_images, (size,), with_targets(masks), chooses="rcnn" in name)
 
 
 def ssdlite() -> Case:

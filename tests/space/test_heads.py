@@ -161,6 +161,15 @@ class MaskedLiterally(MaskedInBatch):
         return scores.masked_fill(mask.reshape(-1, 1, x.size(1)), -1e4)
 
 
+class Cosine(Attention):
+    """Queries and keys of length one, with the length repeated along the width: Swin V2."""
+
+    def mix(self, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (self.apart(t) for t in (q, k, v))
+        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+        return self.together((10 * scores).softmax(-1) @ v)
+
+
 BUILDS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "computed from the projection": (FromProjection, HEADS),
     "a literal": (LiteralCount, HEADS),
@@ -173,6 +182,7 @@ BUILDS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "repeated mask": (MaskedByRepeat, HEADS),
     "mask repeated in the batch": (MaskedInBatch, HEADS),
     "literally expanded mask": (MaskedLiterally, HEADS),
+    "queries and keys of length one": (Cosine, HEADS),
 }
 
 

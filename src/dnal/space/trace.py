@@ -482,7 +482,9 @@ class Trace(TorchDispatchMode):
         found = [loose for loose in self._spread_loose(tensor, shape) if dim in signature(loose)]
         for loose in found:
             dims = sorted({*signature(loose), *signature(layer)})
-            self.ledger.tie(core(loose, dims), core(layer, dims))
+            # Repeated for the width of every head, it keeps that where whole heads leave.
+            decide = self.ledger.pair if set(signature(loose)) < set(signature(layer)) else self.ledger.tie
+            decide(core(loose, dims), core(layer, dims))
         return bool(found)
 
     def _spread_loose(self, tensor: Tensor, shape: torch.Size) -> list[Tensor]:
