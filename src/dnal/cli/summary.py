@@ -9,6 +9,7 @@ from dnal.cli.display import line, percent, table
 from dnal.costs.budget import FIGURES, NAMES, amount
 
 if TYPE_CHECKING:
+    from dnal.changes import Change
     from dnal.pipeline.result import Learned
 
 
@@ -38,9 +39,11 @@ def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     table([("", False), ("base", True), ("least possible", True), *[("asked", True)] * budgets], rows)
 
 
-def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: int, backend: str) -> None:
+def print_figures(
+    base: Mapping[str, Any], compact: Mapping[str, Any], batch: int, backend: str, change: Change
+) -> None:
     """MACs, parameters, measured latency and accuracy, and memory where it was bounded; what was not measured is a
-    dash."""
+    dash. Then what they do not tell of a ``change``."""
     images = "one image" if batch == 1 else f"{batch} images"
     costs = [
         (NAMES["macs"], "macs"),
@@ -56,7 +59,9 @@ def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: in
     old, new = base.get("accuracy"), compact.get("accuracy")
     points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
     rows.append(("accuracy (test data)", percent2(old), percent2(new), points))
-    table([("", False), ("base", True), ("compact", True), ("compact / base", True)], rows)
+    table([("", False), ("base", True), (change.word, True), (f"{change.word} / base", True)], rows)
+    for remark in change.remarks():
+        line(remark)
 
 
 def print_constraints(constraints: Sequence[Mapping[str, Any]]) -> None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from dnal import data as dnal_data
-from dnal.architecture.architecture import Architecture
 from dnal.data import Dataset
 from dnal.export.format import Run
 from dnal.export.formats import format_of
@@ -23,9 +22,9 @@ from dnal.export.metadata import metadata_of
 from dnal.export.onnx_file import Onnx
 from dnal.export.writing import Exported, check_place, export
 from dnal.latency.measure import medians
+from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
-from dnal.run.files import ARCHITECTURE
 from dnal.run.loading import load, read_result
 
 CALIBRATION = 256
@@ -164,7 +163,6 @@ def _checked(run: str | Path, to: str, path: Path) -> Config:
 def _export(
     run: str | Path, config: Config, network: nn.Module, to: str, path: Path, *, resizable: bool = True
 ) -> Exported:
-    architecture = Architecture.load(Path(run) / ARCHITECTURE)
-    metadata = metadata_of(config, read_result(run), architecture)
+    metadata = metadata_of(config, read_result(run), read_change(Path(run)))
     # Normalised images are about standard normal; zeros are replaced by such noise.
     return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata, resizable=resizable)
