@@ -24,18 +24,19 @@ def space_line(variables: int, groups: int, branches: int, removable_share: floa
 
 def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     """Per cost: what the base has, the least possible, and what each budget asks."""
+    bounded = any(value is not None for r in ranges for value in r["asked"])
     rows = [
         (
             NAMES[r["cost"]],
             amount(r["cost"], r["base"]),
             *(
                 "-" if value is None else f"{amount(r['cost'], value)} ({percent(value / r['base'])})"
-                for value in (r["least"], *r["asked"])
+                for value in (r["least"], *(r["asked"] if bounded else ()))
             ),
         )
         for r in ranges
     ]
-    budgets = len(ranges[0]["asked"])
+    budgets = len(ranges[0]["asked"]) if bounded else 0
     table([("", False), ("base", True), ("least possible", True), *[("asked", True)] * budgets], rows)
 
 

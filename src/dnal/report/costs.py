@@ -39,8 +39,8 @@ def costs_figure(source: Source) -> Figure | None:
         ),
         go.Bar(
             name=source.word, y=names, x=shares, orientation="h", width=0.4, marker={"color": COMPACT},
-            customdata=hover, hovertemplate="%{customdata}<extra></extra>", text=[f"  {share:.1f} %" for share in shares],
-            textposition="outside", cliponaxis=False,
+            customdata=hover, hovertemplate="%{customdata}<extra></extra>", cliponaxis=False,
+            text=[f"  {share:.1f} %" for share in shares], textposition="outside",
         ),
     ]  # fmt: skip
     asked = [c for c in source.result.constraints if c.cost in costs]

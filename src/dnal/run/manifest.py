@@ -19,10 +19,13 @@ from dnal.base.errors import UserError
 from dnal.base.reading import REMEDY, content, opened, ordinary
 from dnal.base.tensors import raw
 from dnal.run.change import change_file
-from dnal.run.files import CONFIG, MANIFEST, MODEL, OF_CHANGES
+from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, OF_CHANGES
 from dnal.run.limits import LARGEST, MOST_ENTRIES
 
 FORMAT = 1
+
+SEALED = (CONFIG, ARCHITECTURE, MODEL)
+"""What loading reads. result.json is not among it: `dnal eval` holds it against the network itself."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -48,8 +51,8 @@ class Manifest(BaseModel):
 
 
 def sealed(run: Path) -> tuple[str, ...]:
-    """What loading reads of a run. result.json is not among it: `dnal eval` holds it against the network itself."""
-    return CONFIG, change_file(run), MODEL
+    """``SEALED`` of a run, with the file that its own change has."""
+    return tuple(change_file(run) if name == ARCHITECTURE else name for name in SEALED)
 
 
 def manifest_of(run: Path) -> str:
