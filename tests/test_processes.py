@@ -110,7 +110,7 @@ def whole_job(fabric: Fabric) -> dict[str, Tensor]:
     learned = dnal.learn(
         network, data.train, data.val, data.test, budget="macs<=30%,latency<=90%", epochs=(1, 2, 1), fabric=fabric
     )
-    figures = {"accuracy": learned.compact["accuracy"], "asked": learned.constraints[1]["asked"]}
+    figures = {"accuracy": learned.figures.compact.metric, "asked": learned.constraints[1]["asked"]}
     return {
         **learned.network.state_dict(),
         "open": learned.architecture.open,

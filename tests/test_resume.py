@@ -60,7 +60,7 @@ def same(one: dnal.Learned, other: dnal.Learned) -> None:
     for name, tensor in one.network.state_dict().items():
         assert torch.equal(tensor, other.network.state_dict()[name]), name
     assert [{**r, "seconds": 0} for r in one.history] == [{**r, "seconds": 0} for r in other.history]
-    assert one.base["accuracy"] == other.base["accuracy"]
+    assert one.figures.base.metric == other.figures.base.metric
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dnal.base import telemetry
+from dnal.base.version import VERSION
 
 if TYPE_CHECKING:
     from dnal import data as data
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from dnal.space.space import Space as Space
     from dnal.space.space import macs as macs
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 telemetry.off()  # here, since whatever imports the packages that have some has come by here first
 

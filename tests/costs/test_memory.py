@@ -7,7 +7,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from networks import EXAMPLES, SIDE, Net, between, conv, image, residual
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
@@ -16,6 +15,7 @@ from dnal.costs.memory import memory_cost, peak_memory
 from dnal.models import create
 from dnal.space.surgery.inputs import at_batch
 from independent import coin_flips, randomise
+from networks import EXAMPLES, SIDE, Net, between, conv, image, residual
 
 FLOAT = 4
 PIXELS = SIDE**2

@@ -70,8 +70,8 @@ def test_settings_every_epoch_and_the_figures(tmp_path: Path) -> None:
     assert end == (5, figures_of(result))
     assert book.ends == ["success"]
     assert epochs[0][1]["base/loss"] == result.history[0]["loss"]
-    assert epochs[2][1]["architecture/macs_hard"] <= 0.3 * result.base["macs"]
-    assert end[1]["result/compact_accuracy"] == result.compact["accuracy"]
+    assert epochs[2][1]["architecture/macs_hard"] <= 0.3 * result.figures.base.macs
+    assert end[1]["result/compact_accuracy"] == result.figures.compact.metric
     assert end[1]["result/holds"] == 1.0
 
 

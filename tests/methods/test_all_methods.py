@@ -50,7 +50,7 @@ def test_the_budget_holds_counted_on_the_compact_network(name: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         learned.network(torch.randn(1, 1, 8, 8))
     macs = counter.get_total_flops() // 2
-    assert 0.97 * SHARE * learned.base["macs"] <= macs <= SHARE * learned.base["macs"]
+    assert 0.97 * SHARE * learned.figures.base.macs <= macs <= SHARE * learned.figures.base.macs
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in REMOVING])
@@ -112,7 +112,7 @@ def test_the_tensors_are_as_large_as_the_change_says(name: str) -> None:
             assert change.left(tensor) == (tuple(tensors[tensor].shape) if tensor in tensors else (0,) * len(shape))
     times = change.times(whole(name).space)
     counted = whole(name).space.costs["macs"](times)
-    assert float(counted) == whole(name).compact["macs"], "a channel that is there twice costs twice as much"
+    assert float(counted) == whole(name).figures.compact.macs, "a channel that is there twice costs twice as much"
 
 
 @pytest.mark.parametrize("name", ["dnal", "uniform"])

@@ -69,15 +69,15 @@ def test_budget_recipe_end_to_end(network: nn.Module, loaders: data.Loaders) -> 
     x = torch.randn(1, *SHAPE)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         learned.network(x)
-    assert learned.compact["macs"] == counter.get_total_flops() // 2 <= 0.3 * learned.base["macs"]
-    assert learned.compact["params"] == sum(p.numel() for p in learned.network.parameters())
+    assert learned.figures.compact.macs == counter.get_total_flops() // 2 <= 0.3 * learned.figures.base.macs
+    assert learned.figures.compact.params == sum(p.numel() for p in learned.network.parameters())
     for row, share in zip(learned.constraints, (0.3, 0.4), strict=True):
-        assert row["got"] == learned.compact[row["cost"]] <= row["asked"]
-        assert row["asked"] == pytest.approx(share * learned.base[row["cost"]])
+        assert row["got"] == learned.figures.compact.costs[row["cost"]] <= row["asked"]
+        assert row["asked"] == pytest.approx(share * learned.figures.base.costs[row["cost"]])
     assert diary.phases == [("base", 4), ("architecture", 5), ("retrain", 4)]
     assert [r["phase"] for r in learned.history] == ["base"] * 4 + ["architecture"] * 5 + ["retrain"] * 4
-    assert learned.history[8]["macs_hard"] <= 0.3 * learned.base["macs"]
-    assert learned.compact["accuracy"] > 0.5
+    assert learned.history[8]["macs_hard"] <= 0.3 * learned.figures.base.macs
+    assert learned.figures.compact.metric > 0.5
     assert not learned.network.training
     assert type(learned.network) is type(network)
     assert all(tensor.is_contiguous() for tensor in [*network.parameters(), *learned.network.parameters()])
@@ -121,7 +121,7 @@ def test_paper_recipe_freezes_weights_and_retrains_from_where_they_are(
     assert [r["delta"] for r in learned.history[2:7]] == pytest.approx([10 ** (4 * k / 5) for k in range(1, 6)])
     assert diary.settings is not None
     assert not diary.settings["techniques"], "the paper does not distil"
-    assert learned.compact["macs"] < learned.base["macs"]
+    assert learned.figures.compact.macs < learned.figures.base.macs
     assert learned.constraints == []
 
 
@@ -130,7 +130,7 @@ def test_paper_recipe_with_a_budget_keeps_it_and_says_so(network: nn.Module, loa
         learned = dnal.learn(
             network, loaders.train, loaders.val, budget="macs<=20%", method="paper:penalty=0", epochs=(1, 2, 1)
         )
-    assert learned.compact["macs"] <= 0.2 * learned.base["macs"]
+    assert learned.figures.compact.macs <= 0.2 * learned.figures.base.macs
 
 
 def test_a_trained_base_skips_the_first_phase_and_is_left_alone(network: nn.Module, loaders: data.Loaders) -> None:
@@ -169,8 +169,8 @@ def test_own_loss_metric_and_alternating_steps(loaders: data.Loaders) -> None:
         method="dnal:held_out=true", epochs=(6, 4, 6), lr=0.01,
     )  # fmt: skip
     assert learned.settings["techniques"] == []
-    assert learned.compact["params"] <= 0.3 * learned.base["params"]
-    assert learned.compact["accuracy"] > -8.25, "better than always guessing the mean of 0..9"
+    assert learned.figures.compact.params <= 0.3 * learned.figures.base.params
+    assert learned.figures.compact.metric > -8.25, "better than always guessing the mean of 0..9"
 
 
 def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
@@ -333,7 +333,7 @@ def test_ignored_targets_of_dense_predictions_reach_the_result() -> None:
     assert int(learned.confusion["compact"].sum()) == 8 * 2 * 8
     with torch.no_grad():
         right = learned.network(X).argmax(1) == masks
-    assert learned.compact["accuracy"] == pytest.approx(int(right.sum()) / (8 * 2 * 8))
+    assert learned.figures.compact.metric == pytest.approx(int(right.sum()) / (8 * 2 * 8))
 
 
 @pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])

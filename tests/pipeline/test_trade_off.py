@@ -180,10 +180,11 @@ def test_memory_and_latency_are_stated_at_the_batch_and_counted_on_the_result() 
     )
     rows = {row["cost"]: row for row in learned.constraints}
     assert list(rows) == ["memory", "latency", "macs"]
-    assert rows["memory"]["got"] == learned.compact["memory"] == peak_memory(learned.network, torch.zeros(16, *SHAPE))
-    assert rows["memory"]["asked"] == pytest.approx(0.6 * learned.base["memory"])
-    assert rows["latency"]["got"] == learned.compact["latency_ms"]
-    assert rows["latency"]["asked"] == pytest.approx(0.9 * learned.base["latency_ms"])
+    counted = peak_memory(learned.network, torch.zeros(16, *SHAPE))
+    assert rows["memory"]["got"] == learned.figures.compact.memory == counted
+    assert rows["memory"]["asked"] == pytest.approx(0.6 * learned.figures.base.memory)
+    assert rows["latency"]["got"] == learned.figures.compact.latency_ms
+    assert rows["latency"]["asked"] == pytest.approx(0.9 * learned.figures.base.latency_ms)
     assert rows["latency"]["predicted"] <= 0.9 * learned.space.full_cost["latency"]
     assert rows["memory"]["holds"]
     assert rows["macs"]["holds"]

@@ -19,7 +19,7 @@ from dnal import models
 from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.pipeline.result import Learned
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
 from dnal.run.loading import check_trust
@@ -53,11 +53,12 @@ def written(path: Path, model: str, network: nn.Module, shape: tuple[int, int, i
     architecture = Architecture.random(space, 0.5, seed=1)
     with torch.no_grad():
         compact = dnal.compact(network, architecture).eval()
-    figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
+    each = Figures({"macs": 1, "params": 1, "latency_ms": 1.0}, 0.5)
+    figures = BaseAndCompact(each, each)
     settings = {"budget": "macs<=50%"}
     writer = RunWriter(path, {**JOB, "model": model, "input": list(shape), "classes": classes})
     writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
-    writer.finish(Learned(compact, Removal(architecture), space, [], figures, figures, [], settings, {"base": 1.0}))
+    writer.finish(Learned(compact, Removal(architecture), space, [], figures, [], settings, {"base": 1.0}))
     return compact
 
 

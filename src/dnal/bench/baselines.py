@@ -39,7 +39,7 @@ History = list[list[Any]]
 """What Torch-Pruning says it has done: (layer, whether its outputs, indices) per step."""
 
 
-def check_peer(name: str) -> None:
+def check_installed(name: str) -> None:
     """Refuses to begin without the package of a baseline.
 
     Raises:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnal import __version__
 from dnal.base.atomic import write_text
+from dnal.base.version import VERSION
 from dnal.bench import baselines
 from dnal.bench.base import Trained, base_of
 from dnal.bench.choosing import again, choose, teaching, trains
@@ -87,7 +87,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "used": round(cost / limit, 6), "params": sum(p.numel() for p in small.parameters()),
         "samples": winner["samples"], "choosing_samples": checkpointer.carried("samples"),
         "base_seconds": round(base.seconds, 2), "choosing_seconds": round(checkpointer.carried("choosing"), 2),
-        "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": __version__,
+        "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": VERSION,
         "torch": torch.__version__, "device": machine(ground.device), "precision": ground.suite.precision,
         "baseline": baselines.version(entry.method) if entry.method in BASELINES else "",
     }  # fmt: skip

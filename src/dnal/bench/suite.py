@@ -198,19 +198,3 @@ def only(suite: Suite, names: tuple[str, ...]) -> Suite:
         networks=tuple(n for n in suite.networks if n.name in names or not set(names) & set(networks)),
         entries=tuple(e for e in suite.entries if e.name in names or not set(names) & set(entries)),
     )
-
-
-def check(suite: Suite) -> None:
-    """Refuses methods that do not exist, or lack their package, before anything is trained.
-
-    Raises:
-        UserError: naming the first.
-    """
-    from dnal.bench.baselines import check_peer
-    from dnal.methods import METHODS
-
-    for entry in suite.entries:
-        if entry.method in BASELINES:
-            check_peer(entry.method)
-        else:
-            METHODS.read(entry.method)

@@ -51,26 +51,26 @@ def bench(
     options.positive("--minutes", minutes)
     places = _places(data or [])
 
-    from dnal.bench.bench import minutes_over, run_suite
+    from dnal.bench.bench import check_methods, minutes_over, run_suite
     from dnal.bench.folder import claimed
-    from dnal.bench.ground import Place
+    from dnal.bench.ground import DataFolders
     from dnal.bench.jobs import runs
     from dnal.bench.plot import draw
-    from dnal.bench.suite import check, check_data, suite_of
+    from dnal.bench.suite import check_data, suite_of
     from dnal.bench.suite import only as part
     from dnal.bench.table import document
     from dnal.run.files import RUNS
 
     whole = suite_of(suite)
     asked = part(whole, tuple(only or ()))
-    check(asked)
+    check_methods(asked)
     check_data(whole, [name for name, _ in places])
     folder = out or RUNS / f"bench-{suite}"
     order = runs(whole)
     late = minutes_over(minutes)
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
-            asked, folder, order, place=Place(None if root is None else str(root), tuple(places)), at_once=jobs,
+            asked, folder, order, place=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
             stop=lambda: late() or signals.asked(), told=_telling(teller(quiet=quiet, as_json=as_json)),
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}

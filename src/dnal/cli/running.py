@@ -232,8 +232,9 @@ def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | 
         _tell_next(job, folders[0], report)
         return
     (learned,), (folder,) = results, folders
+    rows = learned.figures.rows()
     print_figures(
-        learned.base, learned.compact, job.deployment.deploy_batch_size, learned.settings["backend"], learned.change
+        rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"], learned.change
     )
     print_constraints(learned.constraints)
     for block in learned.blocks:

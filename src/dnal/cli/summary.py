@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dnal.cli.display import line, percent, table
-from dnal.costs.budget import FIGURES, NAMES, amount
+from dnal.costs.budget import amount
+from dnal.costs.cost import COSTS
 
 if TYPE_CHECKING:
     from dnal.changes import Change
@@ -27,7 +28,7 @@ def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     bounded = any(value is not None for r in ranges for value in r["asked"])
     rows = [
         (
-            NAMES[r["cost"]],
+            COSTS[r["cost"]].words,
             amount(r["cost"], r["base"]),
             *(
                 "-" if value is None else f"{amount(r['cost'], value)} ({percent(value / r['base'])})"
@@ -46,16 +47,14 @@ def print_figures(
     """MACs, parameters, measured latency and accuracy, and memory where it was bounded; what was not measured is a
     dash. Then what they do not tell of a ``change``."""
     images = "one image" if batch == 1 else f"{batch} images"
-    costs = [
-        (NAMES["macs"], "macs"),
-        (NAMES["params"], "params"),
-        (f"{NAMES['memory']} ({images})", "memory"),
-        (f"{NAMES['latency']} ({images}, {backend})", "latency"),
-    ]
     rows = [
-        (heading, *(_shown(cost, row.get(key)) for row in (base, compact)), compared(base.get(key), compact.get(key)))
-        for heading, cost in costs
-        if (key := FIGURES[cost]) in compact or cost != "memory"
+        (
+            cost.described(images, backend),
+            *(_shown(name, row.get(cost.figure)) for row in (base, compact)),
+            compared(base.get(cost.figure), compact.get(cost.figure)),
+        )
+        for name, cost in COSTS.items()
+        if cost.always or cost.figure in compact
     ]
     old, new = base.get("accuracy"), compact.get("accuracy")
     points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
@@ -86,18 +85,18 @@ def print_trade_off(results: Sequence[Learned]) -> None:
     rows = [
         (
             str(each.settings["budget"]),
-            amount("macs", each.compact["macs"]),
-            amount("params", each.compact["params"]),
-            f"{amount('latency', each.compact['latency_ms'])} "
-            f"({compared(each.base['latency_ms'], each.compact['latency_ms'])})",
-            percent2(each.compact["accuracy"]),
+            amount("macs", each.figures.compact.macs),
+            amount("params", each.figures.compact.params),
+            f"{amount('latency', each.figures.compact.latency_ms)} "
+            f"({compared(each.figures.base.latency_ms, each.figures.compact.latency_ms)})",
+            percent2(each.figures.compact.metric),
             "yes" if all(c["holds"] for c in each.constraints) else "NO",
         )
         for each in results
     ]
-    base = results[0].base
-    costs = [amount(cost, base[FIGURES[cost]]) for cost in ("macs", "params", "latency")]
-    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(base["accuracy"]), ""))
+    before = results[0].figures.base
+    costs = [amount(cost, before.costs[COSTS[cost].figure]) for cost in ("macs", "params", "latency")]
+    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(before.metric), ""))
     names = ("MACs", "parameters", "latency (of base)", "accuracy")
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)
 

@@ -9,21 +9,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 
 from dnal.base.errors import UserError, suggestion
-
-_COUNT = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-UNITS: dict[str, dict[str, float]] = {
-    "macs": _COUNT,
-    "params": _COUNT,
-    "memory": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
-    "latency": {"us": 1e-3, "ms": 1.0, "s": 1e3},
-}
-"""Per cost its units, each in the cost's own: a count, bytes or milliseconds, which a bare number is in."""
-
-NAMES = {"macs": "MACs", "params": "parameters", "memory": "memory", "latency": "latency"}
-"""The costs in words."""
-
-FIGURES = {"macs": "macs", "params": "params", "memory": "memory", "latency": "latency_ms"}
-"""Per cost the name of a network's figure in a result."""
+from dnal.costs.cost import COSTS
 
 BINARY = {"KiB", "MiB", "GiB"}
 """Units that are understood but not chosen for amounts."""
@@ -140,8 +126,8 @@ def _reach(cost: str, low: float, high: float) -> str:
                 f"to {_written(cost, high, digits, ROUND_FLOOR)} (100 %)"
             )
     return (
-        f"whatever may be removed, this network has {amount(cost, high)}; allow narrower widths (least, multiple), or "
-        "let more of it vary (include, exclude)"
+        f"whatever may be removed, this network has {amount(cost, high)}; allow narrower widths (min_width, divisor), "
+        "or let more of it vary (include, exclude)"
     )
 
 
@@ -149,7 +135,7 @@ def amount(cost: str, value: float, digits: int = 4) -> str:
     """A value of a cost for people: "313.5 M" MACs, "1.2 MB", "12.3 ms".
 
     Args:
-        cost: "macs", "params", "memory" or "latency".
+        cost: one of ``dnal.costs.cost.COSTS``, such as "macs".
         value: in the cost's own unit: a count, bytes or milliseconds.
         digits: significant ones; zeros at the end are left out.
     """
@@ -161,8 +147,8 @@ def _bound(text: str) -> Bound:
     if not match:
         raise UserError(f"'{text}' is no budget; write for example {_listed(EXAMPLES)}.")
     cost = match["cost"].lower()
-    if cost not in UNITS:
-        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(cost, UNITS)}")
+    if cost not in COSTS:
+        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(cost, COSTS)}")
     try:
         number = float(match["number"])
     except ValueError:
@@ -171,9 +157,9 @@ def _bound(text: str) -> Bound:
         raise UserError(f"a budget is above zero and finite, not {match['number']}{match['unit']}.")
     if match["unit"] == "%":
         return Bound(cost, number, True)
-    sizes = {"": 1.0, **{unit.lower(): size for unit, size in UNITS[cost].items()}}
+    sizes = {"": 1.0, **{unit.lower(): size for unit, size in COSTS[cost].units.items()}}
     if match["unit"].lower() not in sizes:
-        units = _listed([*(unit for unit in UNITS[cost] if unit), "%"])
+        units = _listed([*(unit for unit in COSTS[cost].units if unit), "%"])
         raise UserError(f"'{match['unit']}' in the budget '{text}' is no unit of {cost}; write {units}.")
     number *= sizes[match["unit"].lower()]
     if not 0 < number < math.inf:
@@ -186,7 +172,7 @@ def _listed(words: list[str]) -> str:
 
 
 def _descending(cost: str) -> list[tuple[str, float]]:
-    units = [(unit, size) for unit, size in UNITS[cost].items() if unit not in BINARY]
+    units = [(unit, size) for unit, size in COSTS[cost].units.items() if unit not in BINARY]
     return sorted(units, key=lambda entry: -entry[1])
 
 

@@ -12,20 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
-from dnal.costs.budget import FIGURES, Budget
-from dnal.costs.memory import memory_cost, peak_memory
+from dnal.costs.budget import Budget
+from dnal.costs.cost import COSTS
 from dnal.selection.select import least_costs
 from dnal.selection.widths import WidthRule
-from dnal.space.space import Space, known_macs
+from dnal.space.space import Space
 from dnal.space.surgery.inputs import at_batch
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
 
 Progress = Callable[[str, int, int], None]
-
-MEASURED = {"latency": 0.05}
-"""Costs that are measured, not counted, and by which share of the bound a measurement may miss it."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,12 @@ class Deployed:
         network, example = self._placed(network, example)
         return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch, candidates=candidates)
 
-    def with_memory(self, space: Space, network: nn.Module, example: Tensor) -> Space:
-        """The Space with the cost "memory", bytes."""
-        return space.with_cost("memory", memory_cost(network, space, example, self.batch))
+    def with_costs(self, space: Space, network: nn.Module, example: Tensor, names: Collection[str]) -> Space:
+        """The Space with these costs, as far as they follow from the network alone."""
+        for name in names:
+            if name not in space.costs and COSTS[name].of_gates:
+                space = space.with_cost(name, COSTS[name].function_of_gates(network, space, example, self.batch))
+        return space
 
     def latency(
         self,
@@ -113,20 +113,19 @@ class Deployed:
         return focused(model, network, space, example, sorted(bounds), backend=self.backend, progress=progress)
 
     def figures(self, networks: Sequence[nn.Module], example: Tensor, costs: Collection[str]) -> list[dict[str, float]]:
-        """macs, params, memory (bytes; where it is one of ``costs``) and latency_ms of each network: counted and
-        measured on the network itself, the latencies in turn."""
+        """The costs of each network by their figures' names: those that are always told, and those of ``costs``.
+        Counted on the network itself, or measured, the networks in turn."""
         from dnal.latency import measured_ms
 
         placed = [self._placed(network, example)[0] for network in networks]
         inputs = at_batch(self._placed(networks[0], example)[1], self.batch)
         assert isinstance(inputs, Tensor)
-        rows: list[dict[str, float]] = []
-        for network, milliseconds in zip(placed, measured_ms(placed, inputs, self.backend), strict=True):
-            row: dict[str, float] = {"macs": known_macs(network, inputs[:1]), "params": params(network)}
-            if "memory" in costs:
-                row["memory"] = peak_memory(network, inputs)
-            rows.append({**row, "latency_ms": milliseconds})
-        return rows
+        asked = [cost for cost in COSTS.values() if cost.always or cost.name in costs]
+        milliseconds = measured_ms(placed, inputs, self.backend)
+        return [
+            {cost.figure: time if cost.measured else cost.on(network, inputs) for cost in asked}
+            for network, time in zip(placed, milliseconds, strict=True)
+        ]
 
     def _placed(self, network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
         """Network and first example where the backend runs: it may be the CPU of a machine that trains on a GPU."""
@@ -146,11 +145,6 @@ def known_latency(known: LatencyModel | str | Path) -> LatencyModel:
     return known if isinstance(known, LatencyModel) else LatencyModel.load(known)
 
 
-def params(network: nn.Module) -> int:
-    """Number of parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def kept_bounds(
     budget: Budget, base: Mapping[str, float], compact: Mapping[str, float], predicted: Mapping[str, float]
 ) -> list[dict[str, Any]]:
@@ -162,9 +156,9 @@ def kept_bounds(
     """
     rows: list[dict[str, Any]] = []
     for bound in budget.bounds:
-        cost, figure = bound.cost, FIGURES[bound.cost]
-        asked, got = bound.limit({cost: base[figure]}), compact[figure]
-        holds = got <= asked * (1 + MEASURED.get(cost, 0.0))
-        row = {"cost": cost, "bound": str(bound), "asked": asked, "got": got, "holds": holds}
-        rows.append(row | ({"predicted": predicted[cost]} if cost in MEASURED else {}))
+        cost = COSTS[bound.cost]
+        asked, got = bound.limit({cost.name: base[cost.figure]}), compact[cost.figure]
+        holds = got <= asked * (1 + cost.tolerance)
+        row = {"cost": cost.name, "bound": str(bound), "asked": asked, "got": got, "holds": holds}
+        rows.append(row | ({"predicted": predicted[cost.name]} if cost.measured else {}))
     return rows

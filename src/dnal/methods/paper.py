@@ -10,12 +10,11 @@ chains; behind ReLU6 and in residual streams (one tied variable instead of one g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
@@ -26,6 +25,7 @@ from dnal.methods.task import Task
 from dnal.selection.select import fits, least_costs
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
+from dnal.train.evaluate import Validate
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.step import Step
 from dnal.train.technique import Technique
@@ -116,7 +116,7 @@ def search(
     context: Context,
     weight: float,
     *,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> Tensor:
     """The published phase. Weights come back trainable and bit for bit as they were (batch norm's running statistics
     are no weights and move on).
@@ -155,7 +155,7 @@ class _Penalised(Technique):
         space: Space,
         epochs: int,
         weight: float,
-        validate: Callable[[nn.Module], float] | None,
+        validate: Validate | None,
     ) -> None:
         self._gated, self._space, self._epochs = gated, space, epochs
         self._weight, self._validate = weight, validate

@@ -39,8 +39,7 @@ def priced(
     """
     budgets = [plan.budget for plan in plans if plan.budget is not None]
     bounded = {cost for budget in budgets for cost in budget.costs}
-    if "memory" in bounded:
-        space = deployment.with_memory(space, network, example)
+    space = deployment.with_costs(space, network, example, bounded)
     undecided = [plan.asked.widths.divisor == "auto" for plan in plans]
     if any(undecided):
         own = [plan.budget for plan, auto in zip(plans, undecided, strict=True) if auto and plan.budget is not None]

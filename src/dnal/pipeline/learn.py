@@ -30,7 +30,6 @@ from dnal.space.copying import without_fabric
 from dnal.space.explain import commonest_reasons
 from dnal.space.space import Space
 from dnal.space.surgery.running import check_changeable
-from dnal.techniques.distillation import Distillation
 from dnal.train.checked import Classes, check_inputs, check_known, checked, classes_of
 from dnal.train.enough import enough
 from dnal.train.evaluate import Metric, accuracy
@@ -298,9 +297,8 @@ def _prepared(
     if asked.training.reinitialize:
         check_resettable(network)
     loss, metric = shared.get("loss") or F.cross_entropy, shared.get("metric") or accuracy
-    taught = any(isinstance(technique, Distillation) for technique in asked.techniques)
     for batch in held_out:
-        check(network, fabric.to_device(batch), loss, metric, distil=taught)
+        check(network, fabric.to_device(batch), loss, metric, asked.techniques)
     inputs, targets = fabric.to_device(examples(held_out[0]))
     if asked.method.gates:
         check_gateable(network, inputs)

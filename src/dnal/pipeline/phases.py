@@ -18,10 +18,10 @@ from dnal.costs.deployment import Deployed, kept_bounds
 from dnal.methods.task import Task
 from dnal.pipeline.feasibility import full_costs, selected, widths_of
 from dnal.pipeline.plan import BASE, RETRAIN, SEARCH, Plan
-from dnal.pipeline.result import Learned
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.space.space import Space
 from dnal.supernet.text import blocks
-from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measured
+from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measured, name_of
 from dnal.train.listener import Listener
 from dnal.train.loader import Loader
 from dnal.train.phase import Context, Loss, Phase, run_phase
@@ -50,8 +50,9 @@ class Job:
     loss: Loss
     metric: Metric
 
-    def validate(self, network: nn.Module) -> float:
-        return measured(self.metric, network, self.val, "validation")
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """What the metric says of a network on the validation data, for the log."""
+        return {name_of(self.metric): measured(self.metric, network, self.val, "validation")}
 
 
 def train_base(
@@ -113,7 +114,7 @@ def shrunk(
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         placed(module, job.fabric, job.example, torch.contiguous_format)
     begun = time.perf_counter()
-    (base_row, small_row), confusion = _measured(job, {"base": base, "compact": small})
+    figures, confusion = _measured(job, base, small)
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
         for phase in (phase.name for phase in plan.phases)
@@ -125,7 +126,7 @@ def shrunk(
         predicted = (
             {} if job.latency is None or opened is None else {"latency": job.latency.predicted_ms(job.space, opened)}
         )
-        constraints = kept_bounds(plan.budget, base_row, small_row, predicted)
+        constraints = kept_bounds(plan.budget, figures.base.costs, figures.compact.costs, predicted)
     for row in constraints:
         if not row["holds"]:
             warnings.warn(
@@ -134,28 +135,32 @@ def shrunk(
                 stacklevel=4,
             )
     return Learned(
-        small, change, job.space, history, base_row, small_row, constraints, settings, seconds,
+        small, change, job.space, history, figures, constraints, settings, seconds,
         settings["method"]["name"], confusion,
         [] if change.architecture is None else blocks(job.network, change.architecture),
     )  # fmt: skip
 
 
-def _measured(job: Job, networks: dict[str, nn.Module]) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
-    """The figures of each network, measured by one process while the others wait, and its confusion matrix, where the
-    metric has one."""
-    rows: list[dict[str, float]] = []
+def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor]]:
+    """The figures of both networks, whose costs are measured by one process while the others wait, and their confusion
+    matrices, where the metric has one."""
+    networks, data = {"base": base, "compact": small}, "validation" if job.test is job.val else "test"
+    costs: list[dict[str, float]] = []
     confusion: dict[str, Tensor] = {}
     if job.fabric.is_global_zero:
-        rows = job.deployment.figures(list(networks.values()), job.example, job.space.costs)
-    rows = job.fabric.broadcast(rows)
-    for row, (name, network) in zip(rows, networks.items(), strict=True):
+        costs = job.deployment.figures([base, small], job.example, job.space.costs)
+    costs = job.fabric.broadcast(costs)
+    said = []
+    for name, network in networks.items():
         if job.metric is not accuracy:
-            row["accuracy"] = measured(job.metric, network, job.test, "test")
+            said.append(measured(job.metric, network, job.test, data))
             continue
-        row["accuracy"], matrix = accuracy_and_confusion(network, job.test, "test")
+        value, matrix = accuracy_and_confusion(network, job.test, data)
+        said.append(value)
         if matrix is not None:
             confusion[name] = matrix
-    return rows, confusion
+    before, after = (Figures(own, value) for own, value in zip(costs, said, strict=True))
+    return BaseAndCompact(before, after, name_of(job.metric), data), confusion
 
 
 def _train(

@@ -14,6 +14,60 @@ from dnal.space.space import Space
 
 
 @dataclass(frozen=True)
+class Figures:
+    """A network in figures.
+
+    Attributes:
+        costs: those that every job reports and those that were bounded, by the names of their figures
+            (:class:`dnal.costs.cost.Cost`).
+        metric: what the metric says of it, higher is better.
+    """
+
+    costs: dict[str, float]
+    metric: float
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one example."""
+        return int(self.costs["macs"])
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return int(self.costs["params"])
+
+    @property
+    def latency_ms(self) -> float:
+        """Milliseconds of a batch of ``deploy_batch_size`` on ``backend``, measured."""
+        return self.costs["latency_ms"]
+
+    @property
+    def memory(self) -> int | None:
+        """Peak bytes of such a batch; None where it was not bounded."""
+        return int(self.costs["memory"]) if "memory" in self.costs else None
+
+
+@dataclass(frozen=True)
+class BaseAndCompact:
+    """The network before and after, in figures.
+
+    Attributes:
+        metric: the name of what was measured: "accuracy", or that of the user's function.
+        data: on which data: "test", or "validation" where no test data were given.
+    """
+
+    base: Figures
+    compact: Figures
+    metric: str = "accuracy"
+    data: str = "test"
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """Of "base" and "compact" every figure by its name, as plain values."""
+        both = {"base": self.base, "compact": self.compact}
+        return {name: {**figures.costs, self.metric: figures.metric} for name, figures in both.items()}
+
+
+@dataclass(frozen=True)
 class Learned:
     """What a job found.
 
@@ -21,9 +75,7 @@ class Learned:
         network: the compact network, trained, in eval mode.
         change, space: what became of the network, and what might have. architecture: which channels stay.
         history: one record per epoch of all phases.
-        base, compact: macs, params, accuracy (the metric on the test data, or on the validation data where there are
-            no test data), latency_ms (of a batch of ``deploy_batch_size`` on ``backend``); memory (bytes) if it was
-            bounded.
+        figures: what base and compact network cost, and what the metric says of them.
         constraints: per bound: cost, bound, asked and got (in the cost's unit), holds; for the latency, which is
             measured, also what was predicted, and it holds up to 5 %.
         settings: everything decided, as plain values. seconds: per phase, that of its epochs, and of measuring.
@@ -37,8 +89,7 @@ class Learned:
     change: Change
     space: Space
     history: list[dict[str, Any]]
-    base: dict[str, float]
-    compact: dict[str, float]
+    figures: BaseAndCompact
     constraints: list[dict[str, Any]]
     settings: dict[str, Any]
     seconds: dict[str, float]

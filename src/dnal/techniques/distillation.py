@@ -31,6 +31,9 @@ class Distillation(Technique):
     temperature: float = option(4.0, "T.", above=0)
     weight: float = option(0.9, "a, the share of the teacher's word in the loss.", least=0, most=1)
 
+    def check(self, outputs: Any) -> None:
+        check_logits(outputs)
+
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         assert scene.base is not None
         self._teacher = scene.base

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
+from dnal.train.evaluate import Validate
 from dnal.train.listener import Listener
 from dnal.train.loader import Loader
 from dnal.train.loop import run_epochs
@@ -71,7 +72,7 @@ def run_phase(
     optimizer: torch.optim.Optimizer | None = None,
     others: Mapping[str, torch.optim.Optimizer] | None = None,
     rate: Rate | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> None:
     """Trains ``network`` in place for the epochs of a phase, or what is left of them.
 
@@ -111,7 +112,7 @@ def run_phase(
         record: dict[str, Any] = {"lr": step.optimizer.param_groups[0]["lr"]}
         for technique in techniques:
             record |= technique.record()
-        return record if validate is None else record | {"accuracy": validate(network)}
+        return record if validate is None else record | validate(network)
 
     parts: dict[str, Stateful] = {"network": network, "optimizer": own, **others, "techniques": _States(techniques)}
     run_epochs(

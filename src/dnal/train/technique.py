@@ -48,6 +48,13 @@ class Technique(Options):
 
     phases: ClassVar[tuple[str, ...]] = PHASES
 
+    def check(self, outputs: Any) -> None:
+        """Before anything is trained: refuses outputs of the network that it cannot work with.
+
+        Raises:
+            UserError: saying what to do instead.
+        """
+
     def data(self, loader: Loader, scene: Scene) -> Loader:
         """The batches of the phase instead of ``loader``'s."""
         return loader

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import EXAMPLES, Attention, attending
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -17,6 +16,7 @@ import dnal
 from dnal.space.surgery.repair import Rewrites
 from dnal.space.surgery.sizes import Argument, Attribute, Change
 from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
+from networks import EXAMPLES, Attention, attending
 
 
 class Split(nn.Module):
@@ -384,7 +384,7 @@ def test_learning_twice_on_a_helped_network() -> None:
     first = dnal.learn(Literal(), loader, loader, budget="macs<=70%", epochs=(1, 1, 1))
     second = dnal.learn(first.network, loader, loader, budget="macs<=70%", epochs=(1, 1, 1))
     assert first.network is not second.network
-    assert second.compact["macs"] <= 0.7 * first.compact["macs"]
+    assert second.figures.compact.macs <= 0.7 * first.figures.compact.macs
     assert second.constraints[0]["holds"]
 
 

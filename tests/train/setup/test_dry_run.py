@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
+from dnal.techniques.distillation import Distillation
 from dnal.train.evaluate import accuracy
 from dnal.train.setup.dry_run import answer, check, examples, outputs, step, twins
 
@@ -39,7 +40,7 @@ def test_a_trial_leaves_no_trace() -> None:
         assert not found.requires_grad
     step(network, x, y, F.cross_entropy, torch.channels_last)
     answer(network, x, torch.channels_last)
-    check(network, (x, y), F.cross_entropy, accuracy, distil=True)
+    check(network, (x, y), F.cross_entropy, accuracy, [Distillation()])
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -73,7 +74,7 @@ def test_a_loss_sees_outputs_and_targets_of_the_same_examples() -> None:
     listed = [{"boxes": torch.randn(n, 2)} for n in (1, 2, 0, 3, 1)]
     for targets, expected in ((stacked, (5, 6)), (listed, (2, 3)), (tuple(listed), (2, 3))):
         seen.clear()
-        check(network, (x, targets), loss, lambda network, loader: 0.0, distil=False)
+        check(network, (x, targets), loss, lambda network, loader: 0.0)
         assert seen == [expected]
         step(network, *examples((x, targets)), loss, torch.contiguous_format)
         assert seen == [expected] * 2
@@ -84,7 +85,7 @@ def test_what_the_network_itself_raises_is_left_to_the_training() -> None:
         def forward(self, x: Tensor) -> Tensor:
             raise ValueError("not this one")
 
-    check(Picky(2, 2), (torch.randn(2, 2), torch.tensor([0, 1])), F.cross_entropy, accuracy, distil=True)
+    check(Picky(2, 2), (torch.randn(2, 2), torch.tensor([0, 1])), F.cross_entropy, accuracy, [Distillation()])
 
 
 def test_only_the_defaults_are_held_against_the_outputs() -> None:
@@ -99,12 +100,12 @@ def test_only_the_defaults_are_held_against_the_outputs() -> None:
         raise AssertionError("it was asked")
 
     network, batch = Told(2, 2), (torch.randn(2, 2), torch.tensor([0, 1]))
-    check(network, batch, own, accuracy, distil=False)
-    check(network, (batch[0], "anything"), own, lambda network, loader: 0.0, distil=False)
+    check(network, batch, own, accuracy)
+    check(network, (batch[0], "anything"), own, lambda network, loader: 0.0)
     with pytest.raises(UserError, match="not of a tuple of 2; give a loss"):
-        check(network, batch, F.cross_entropy, accuracy, distil=False)
+        check(network, batch, F.cross_entropy, accuracy)
     with pytest.raises(UserError, match="not a tuple of 2; leave distillation out"):
-        check(network, batch, own, accuracy, distil=True)
+        check(network, batch, own, accuracy, [Distillation()])
 
 
 @pytest.mark.parametrize(
@@ -122,9 +123,9 @@ def test_only_the_defaults_are_held_against_the_outputs() -> None:
 def test_targets_that_cross_entropy_cannot_take_ask_for_a_loss(classes: int, targets: object) -> None:
     batch = torch.randn(2, 2), targets
     with pytest.raises(UserError, match=r"cross entropy, the default loss, .*give a loss"):
-        check(nn.Linear(2, classes), batch, F.cross_entropy, lambda network, loader: 0.0, distil=True)
+        check(nn.Linear(2, classes), batch, F.cross_entropy, lambda network, loader: 0.0, [Distillation()])
     probabilities = torch.full((2, 3), 1 / 3)
-    check(nn.Linear(2, 3), (batch[0], probabilities), F.cross_entropy, lambda network, loader: 0.0, distil=True)
+    check(nn.Linear(2, 3), (batch[0], probabilities), F.cross_entropy, lambda network, loader: 0.0, [Distillation()])
 
 
 class Counting:
@@ -167,9 +168,9 @@ def test_a_loss_of_any_kind_remembers_nothing_of_a_trial() -> None:
 def test_a_loss_that_returns_no_scalar_is_refused(loss: Any, told: str) -> None:
     batch = torch.randn(2, 2), torch.tensor([0, 1])
     with pytest.raises(UserError, match=f"the loss must return one number as a tensor, {told}"):
-        check(nn.Linear(2, 2), batch, loss, accuracy, distil=False)
+        check(nn.Linear(2, 2), batch, loss, accuracy)
     with pytest.raises(UserError, match=r"an instance of it, such as CrossEntropyLoss\(\)"):
-        check(nn.Linear(2, 2), batch, nn.CrossEntropyLoss, accuracy, distil=False)
+        check(nn.Linear(2, 2), batch, nn.CrossEntropyLoss, accuracy)
 
 
 def test_parameters_of_a_loss_are_not_trained_in_silence() -> None:
@@ -183,7 +184,7 @@ def test_parameters_of_a_loss_are_not_trained_in_silence() -> None:
 
     network, batch = nn.Linear(2, 2), (torch.randn(2, 2), torch.tensor([0, 1]))
     with pytest.warns(UserWarning, match="the loss has parameters"):
-        check(network, batch, Weighted(None), accuracy, distil=False)
+        check(network, batch, Weighted(None), accuracy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check(network, batch, Weighted(network), accuracy, distil=False)
+        check(network, batch, Weighted(network), accuracy)

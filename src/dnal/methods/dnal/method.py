@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
@@ -16,6 +16,7 @@ from dnal.methods.dnal.search import MET, START, WAIT, BudgetSearch
 from dnal.methods.method import Method
 from dnal.methods.task import Task
 from dnal.train.enough import enough
+from dnal.train.evaluate import Validate
 from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.resume.data_position import DataPosition
@@ -67,7 +68,7 @@ def learn_gates(
     context: Context,
     *,
     held_out: Loader | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> Tensor:
     """A phase in which weights and gates learn together, two optimizers: the search of a gated network over all its
     steps.
@@ -93,9 +94,7 @@ def learn_gates(
 class _GateSteps(Technique):
     """Moves the gates after every step of the weights."""
 
-    def __init__(
-        self, search: BudgetSearch, held_out: Loader | None, validate: Callable[[nn.Module], float] | None
-    ) -> None:
+    def __init__(self, search: BudgetSearch, held_out: Loader | None, validate: Validate | None) -> None:
         self._search, self._validate = search, validate
         self._place = None if held_out is None else DataPosition(enough(held_out, search.gated.network), alone=False)
         self._others = None if self._place is None else _endless(self._place)

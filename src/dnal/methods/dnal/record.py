@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from dnal.gates.gated import Gated, sigmoid_gates
 from dnal.space.space import Space
+from dnal.train.evaluate import Validate
 
 BINS = 20
 
 
-def gate_record(gated: Gated, space: Space, validate: Callable[[nn.Module], float] | None = None) -> dict[str, Any]:
+def gate_record(gated: Gated, space: Space, validate: Validate | None = None) -> dict[str, Any]:
     """Soft cost (of sigmoid(delta s)) and hard cost (of {s > 0}) of every kind, the shares of open gates and of those
     in (.1, .9), how many gates are in each of ``BINS`` equal parts of [0, 1], delta and, where the network can be
     validated, its accuracy with gates rounded to 0/1; with soft gates too, where these are what is trained."""
@@ -31,10 +30,10 @@ def gate_record(gated: Gated, space: Space, validate: Callable[[nn.Module], floa
     if validate is not None:
         before = gated.hard
         if not before:
-            record["accuracy_soft"] = validate(gated)
+            record |= {f"{name}_soft": value for name, value in validate(gated).items()}
         gated.hard = True
         try:
-            record["accuracy"] = validate(gated)
+            record |= validate(gated)
         finally:
             gated.hard = before
     return record

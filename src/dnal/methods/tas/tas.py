@@ -54,6 +54,7 @@ from dnal.selection.widths import WidthRule
 from dnal.space.lasting import lasting
 from dnal.space.space import Group, Space
 from dnal.train.enough import enough
+from dnal.train.evaluate import Validate
 from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.resume.data_position import DataPosition
@@ -361,7 +362,7 @@ def search(
     context: Context,
     *,
     taus: tuple[float, float] = (5.0, 0.1),
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> Tensor:
     """The architecture phase: a training batch moves the weights (cosine from the phase's rate to 0), then one of
     ``held_out`` the distributions (Adam), and the network's norms settle.
@@ -399,7 +400,7 @@ class _Distributions(Technique):
         held_out: Loader,
         taus: tuple[float, float],
         steps: int,
-        validate: Callable[[nn.Module], float] | None,
+        validate: Validate | None,
     ) -> None:
         self._supernet, self._limits, self._taus, self._steps = supernet, limits, taus, steps
         self._validate = validate
@@ -428,7 +429,7 @@ class _Distributions(Technique):
                 record[f"{name}_soft"] = float(cost(supernet.expected()))
                 record[f"{name}_hard"] = float(cost(supernet.most_likely()))
                 record[f"{name}_found"] = float(cost(supernet.found()))
-        return record if self._validate is None else record | {"accuracy": self._validate(supernet)}
+        return record if self._validate is None else record | self._validate(supernet)
 
     def state_dict(self) -> dict[str, Any]:
         return {"held_out": self._place.state_dict()}

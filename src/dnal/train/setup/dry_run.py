@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,10 +18,10 @@ from dnal.base.errors import UserError, described
 from dnal.space.lasting import lasting
 from dnal.space.surgery.inputs import at_batch, batch_size, cloned
 from dnal.space.surgery.running import undisturbed
-from dnal.techniques.distillation import check_logits
 from dnal.train.evaluate import Metric, accuracy, check_classified
 from dnal.train.phase import Loss
 from dnal.train.rows import is_of_examples, of_each
+from dnal.train.technique import Technique
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,10 @@ def outputs(network: nn.Module, inputs: Tensor, *, training: bool) -> Any:
         return copy.deepcopy(network).train(training)(cloned(inputs))
 
 
-def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Metric, *, distil: bool) -> None:
-    """Refuses outputs and targets that the default loss, the default metric or distillation cannot take, and a loss
+def check(
+    network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Metric, techniques: Sequence[Technique] = ()
+) -> None:
+    """Refuses outputs and targets that the default loss, the default metric or a technique cannot take, and a loss
     that returns no scalar. What the network or an own loss raises is no matter of theirs, and is left to the training.
 
     Args:
@@ -73,9 +75,9 @@ def check(network: nn.Module, batch: tuple[Tensor, Any], loss: Loss, metric: Met
         _check_default_loss(trained[0], examples(batch)[1])
     elif trained:
         _check_own_loss(network, trained[0], examples(batch), loss)
-    if distil:
+    for technique in techniques:
         for found in (*trained, *answered):
-            check_logits(found)
+            technique.check(found)
 
 
 def _check_default_loss(outputs: Tensor, targets: Any) -> None:

@@ -1,4 +1,5 @@
-"""`python -m dnal.sweep.leash ARGUMENTS`: `dnal ARGUMENTS` in a process that ends when the one that started it does.
+"""`python -m dnal.base.leash MODULE ARGUMENTS`: `python -m MODULE ARGUMENTS` in a process that ends when the one that
+started it does.
 
 A process that is killed cannot end what it started: the trial of a worker of Ray would go on, beside the one that takes
 its place, and a process of a job would wait for one that is gone. The other end of stdin is held by who started this
@@ -8,6 +9,8 @@ one: it closes with it, whatever ends it.
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 import threading
 from contextlib import suppress
 
@@ -23,7 +26,6 @@ def _end_with_the_other_end() -> None:
 
 
 if __name__ == "__main__":
-    from dnal.cli import main
-
     threading.Thread(target=_end_with_the_other_end, daemon=True).start()
-    main()
+    module = sys.argv.pop(1)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
