@@ -106,9 +106,10 @@ def quantize_run(
     """
     path = Path(out) if out is not None else default_file(run, "onnx", int8=True)
     config = _checked(run, "onnx", path)
-    network = load(run, trust=tuple(trust))
+    trust = tuple(trust)
+    network = load(run, trust=trust)
     # The training images as they are, not augmented; validation and test data are the same either way.
-    dataset = data_of(config, data=data, root=root, augment=False)
+    dataset = data_of(config, data=data, root=root, augment=False, trust=trust)
     with tempfile.TemporaryDirectory() as folder:
         exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx", resizable=False)
         quantize_onnx(exported.path, path, calibration_batches(dataset))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnal import data as dnal_data
+from dnal.base.errors import UserError
 from dnal.run.config import Config
 from dnal.run.limits import LARGEST_IMAGE
 
 
 def data_of(
-    config: Config, *, data: str | None = None, root: str | Path | None = None, augment: bool = True
+    config: Config,
+    *,
+    data: str | None = None,
+    root: str | Path | None = None,
+    augment: bool = True,
+    trust: Sequence[str] = (),
 ) -> dnal_data.Dataset:
     """The data with which a run worked, normalised as they were there. They are downloaded only where ``data`` or
     ``root`` is given: a folder that may be anybody's asks for no download.
@@ -20,10 +27,19 @@ def data_of(
         data: where the data are now, if they moved; None means as recorded.
         root: the same for the folder of downloaded sets.
         augment: whether training batches are augmented.
+        trust: packages and modules whose functions may be called where the run's data are ``package.module:function``.
 
     Raises:
-        UserError: as :func:`dnal.data.load`.
+        UserError: as :func:`dnal.data.load`; or the data are a function of nobody who is trusted.
     """
+    if data is None and dnal_data.names_code(config.data):
+        module = config.data.partition(":")[0]
+        if not any(module == package or module.startswith(f"{package}.") for package in trust):
+            package = module.partition(".")[0]
+            raise UserError(
+                f"the run's data '{config.data}' are code that would be run; add --trust {package} "
+                f"(trust=('{package}',)) if you know who wrote it, or say where the data are (--data)."
+            )
     return dnal_data.load(
         data or config.data,
         root=root or config.root,
