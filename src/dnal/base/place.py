@@ -28,19 +28,19 @@ def brought(kind: str) -> dict[str, str]:
 
 
 def found_at(place: str, kind: str, name: str | None = None) -> Any:
-    """What stands at ``package.module:name``, which is imported. The current directory is importable, as with
-    ``python -m``.
+    """What stands at ``package.module:name``, which is imported.
 
     Args:
-        kind: what it is to be, such as "model". name: as it was asked for, if that is not its place.
+        kind: what it is to be, such as "model". name: the one that stands for the place. Where there is none, a user
+            has said the place, and the current directory is importable, as with ``python -m``.
 
     Raises:
         UserError: it is no place, or nothing is there.
     """
-    name = one_line(name or place, 80)
     module_name, _, attribute = place.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
+    here = str(Path.cwd()) if name is None else None
+    name = one_line(name or place, 80)
+    if here is not None and here not in sys.path:
         # It stays there: what is found may import more of the user's modules when it is called, or later.
         sys.path.insert(0, here)
     importlib.invalidate_caches()

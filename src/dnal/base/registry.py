@@ -45,7 +45,7 @@ class Registry(Generic[T]):
         if place is None:
             raise UserError(f"unknown {self.kind} '{name}'{all_names(name, self.names())}")
         try:
-            found: Any = found_at(place, self.kind, name)
+            found: Any = found_at(place, self.kind, None if place == name else name)
         except (ImportError, UserError) as error:
             raise UserError(f"the {self.kind} '{name}' cannot be imported: {error}.") from error
         if not (isinstance(found, type) and issubclass(found, self._base)):

@@ -28,7 +28,7 @@ def read_others(name: str, place: str, root: Path | None, download: bool) -> Raw
     Raises:
         UserError: there is no such function, or it returns something else than :class:`dnal.data.RawArrays`.
     """
-    function = found_at(place, "data", name)
+    function = found_at(place, "data", None if place == name else name)
     if not callable(function):
         raise UserError(f"'{name}' is a {type(function).__name__}, not a function that returns dnal.data.RawArrays.")
     known = inspect.signature(function).parameters

@@ -41,7 +41,7 @@ def create_from_function(
 
 
 def _find(name: str, place: str) -> Any:
-    target = found_at(place, "model", name)
+    target = found_at(place, "model", None if place == name else name)
     if isinstance(target, nn.Module):
         # It would be the same one, trained or not, however often it is asked for, and know no seed.
         raise UserError(
