@@ -14,7 +14,7 @@ import yaml
 from safetensors import SafetensorError
 
 from dnal.run.files import MANIFEST, MODEL
-from dnal.run.manifest import SEALED, tensor_digests, written
+from dnal.run.manifest import sealed, tensor_digests, written
 
 MARKER = "executed"
 """A folder that code in a file would make, if it were run."""
@@ -60,7 +60,7 @@ def damage(
 def reseal(run: Path) -> None:
     """A manifest that fits the files, as far as it can say anything of them."""
     files: dict[str, Any] = {}
-    for name in SEALED:
+    for name in sealed(run):
         data = (run / name).read_bytes()
         files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     files[MODEL]["tensors"] = {}

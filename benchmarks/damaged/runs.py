@@ -16,7 +16,7 @@ from damaged.kinds import MARKER, MODULE, cut, damage, edit, flip
 from dnal import models
 from dnal.architecture.architecture import fingerprint
 from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOG, MANIFEST, MODEL, RESULT
-from dnal.run.manifest import SEALED
+from dnal.run.manifest import sealed
 
 READ = (CONFIG, ARCHITECTURE, MODEL, MANIFEST)
 UNREAD = (LOG, LATENCY, RESULT)
@@ -100,14 +100,14 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
 
 @damage("run", "file of another run, resealed", resealed=True)
 def _(run: Path, other: Path, draw: random.Random) -> None:
-    name = draw.choice(SEALED)
+    name = draw.choice(sealed(run))
     shutil.copyfile(other / name, run / name)
 
 
 @damage("run", "file cut, resealed", resealed=True)
 def _(run: Path, other: Path, draw: random.Random) -> None:
     # Half of config.yaml may be a whole one: what loading needs stands in its first lines.
-    name = draw.choice(SEALED)
+    name = draw.choice(sealed(run))
     data = (run / name).read_bytes()
     (run / name).write_bytes(data[: draw.randrange(60 if name == CONFIG else len(data))])
 

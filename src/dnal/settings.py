@@ -16,7 +16,19 @@ DEFAULT_LR = 0.1
 MOST = 2**31 - 1
 """Of what is counted."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-BACKENDS = ("torch-cpu", "torch-cuda", "onnxruntime-cpu")
+BACKENDS = {
+    "torch-cpu": "dnal.latency.backends.torch_backends:TorchCpu",
+    "torch-cuda": "dnal.latency.backends.torch_backends:TorchCuda",
+    "onnxruntime-cpu": "dnal.latency.backends.onnxruntime_cpu:OnnxRuntimeCpu",
+}
+"""Where networks can be timed, by name: a file each, and a line here. Nothing is imported before it is used."""
+SCHEDULES = {
+    "cosine": "dnal.train.schedule:cosine",
+    "one-cycle": "dnal.train.schedule:one_cycle",
+    "step": "dnal.train.schedule:step",
+    "constant": "dnal.train.schedule:constant",
+}
+"""Learning rates over a phase, by name: a function each, and a line here."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +57,7 @@ class Training(Options):
     )
     lr: float | None = option(None, f"Peak learning rate of the weights; default {DEFAULT_LR:g}.", above=0, most=1e30)
     optimizer: str = option("sgd", "sgd, or a name of timm's optimizers such as adamw or lamb.")
-    schedule: str = option(
-        "cosine", "Of the learning rate over base and retraining.", known=("cosine", "one-cycle", "step", "constant")
-    )
+    schedule: str = option("cosine", "Of the learning rate over base and retraining.", known=tuple(SCHEDULES))
     reinitialize: bool | None = option(
         None, "Whether what is left is retrained from new weights. Default: what the method is made for."
     )

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from dnal.base import registry
+from dnal.base import place
 from dnal.base.errors import UserError
 from dnal.base.options import Options, option
 from dnal.base.registry import Registry
@@ -45,7 +45,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(group: str) -> list[EntryPoint]:
         return [EntryPoint("theirs", f"{__name__}:Theirs", group)] if group == "dnal.things" else []
 
-    monkeypatch.setattr(registry, "entry_points", points)
+    monkeypatch.setattr(place, "entry_points", points)
 
 
 def test_ours_by_name_text_values_and_itself() -> None:
@@ -64,10 +64,10 @@ def test_an_installed_package_brings_its_own(theirs: None) -> None:
 
 
 def test_any_class_at_its_place() -> None:
-    place = f"{__name__}:Theirs"
-    found = THINGS.read(f"{place}:share=1")
+    at = f"{__name__}:Theirs"
+    found = THINGS.read(f"{at}:share=1")
     assert found == Theirs(1.0)
-    assert THINGS.read(place) == Theirs()
+    assert THINGS.read(at) == Theirs()
     assert THINGS.read(THINGS.values(found)) == THINGS.read(THINGS.text(found)) == found
 
 

@@ -44,7 +44,7 @@ def test_names_in_the_examples_exist() -> None:
     from dnal.bench.suite import suite_of
     from dnal.costs.budget import Budget
     from dnal.export.formats import FORMATS
-    from dnal.latency.backends import BACKENDS
+    from dnal.settings import BACKENDS
 
     words = [shlex.split(example) for own in (*EXAMPLES.values(), PROGRAM) for example in own]
 

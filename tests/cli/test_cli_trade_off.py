@@ -110,7 +110,11 @@ def test_a_backend_that_is_not_installed(here: Path, dnal: Program, monkeypatch:
 
 
 def test_the_backends_are_those_of_the_profile() -> None:
-    from dnal.latency.backends import BACKENDS as KNOWN
+    from dnal.base.place import found_at
+    from dnal.latency.backends.backend import Backend
     from dnal.settings import BACKENDS
 
-    assert tuple(KNOWN) == BACKENDS
+    for name, place in BACKENDS.items():
+        kind = found_at(place, "backend", name)
+        assert issubclass(kind, Backend)
+        assert kind.name == name

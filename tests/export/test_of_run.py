@@ -13,6 +13,7 @@ import yaml
 
 import dnal
 from dnal.base.errors import UserError
+from dnal.changes import Removal
 from dnal.data import Dataset
 from dnal.export import FORMATS, default_file, export_run, quantize_run
 from dnal.export.licence import licences_of
@@ -75,7 +76,7 @@ def test_a_branch_that_was_left_out_is_said() -> None:
     space = dnal.Space.of(network, torch.rand(1, 3, 16, 16), depth=True)
     architecture = dnal.Architecture.random(space, 1.0, branches=0.5)
     small = dnal.compact(network, architecture)
-    shapes = widths(architecture)
+    shapes = widths(Removal(architecture))
     left = {name for name, text in shapes.items() if text.endswith("left out")}
     assert left
     assert set(shapes) - left == {name for name, t in small.state_dict().items() if t.dim() > 1}

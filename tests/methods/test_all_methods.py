@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
+from dnal.base.tensors import apart
+from dnal.changes import Change
 from dnal.methods import METHODS
 from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.tree import packed
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
 SHARE = 0.3
 NAMES = METHODS.names()
+REMOVING = [name for name in NAMES if METHODS.of(name).takes_budget]
+"""Those that keep budgets, by removing channels."""
 
 
 def network() -> nn.Module:
@@ -28,9 +35,8 @@ def network() -> nn.Module:
 
 def job(name: str, **options: Any) -> dnal.Learned:
     data = dnal.data.loaders(dnal.data.load("digits", limit_train=200), 48)
-    return dnal.learn(
-        network(), data.train, data.val, method=name, budget=f"macs<={100 * SHARE:g}%", epochs=EPOCHS, **options
-    )
+    budget = f"macs<={100 * SHARE:g}%" if METHODS.read(name).takes_budget else None
+    return dnal.learn(network(), data.train, data.val, method=name, budget=budget, epochs=EPOCHS, **options)
 
 
 @functools.cache
@@ -38,18 +44,29 @@ def whole(name: str) -> dnal.Learned:
     return job(name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REMOVING)
 def test_the_budget_holds_counted_on_the_compact_network(name: str) -> None:
     learned = whole(name)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         learned.network(torch.randn(1, 1, 8, 8))
     macs = counter.get_total_flops() // 2
     assert 0.97 * SHARE * learned.figures.base.macs <= macs <= SHARE * learned.figures.base.macs
-    assert learned.method == name
-    assert learned.settings["method"]["name"] == name
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in REMOVING])
+def test_a_method_that_takes_no_budget_says_so_before_anything_is_trained(name: str) -> None:
+    loader = dnal.data.loaders(dnal.data.load("digits", limit_train=200), 48).train
+    with pytest.raises(dnal.UserError, match=f"'{name}' takes no budget, so macs<=30% cannot be kept; leave it away"):
+        dnal.learn(network(), loader, loader, method=name, budget="macs<=30%", listener=Killer(0))
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_it_is_known_by_its_name(name: str) -> None:
+    assert whole(name).method == name
+    assert whole(name).settings["method"]["name"] == name
+
+
+@pytest.mark.parametrize("name", REMOVING)
 def test_what_it_chose_computes_what_the_gated_network_does(name: str) -> None:
     architecture, x = whole(name).architecture, torch.randn(4, 1, 8, 8)
     base = network().eval()
@@ -72,23 +89,30 @@ def test_killed_it_goes_on_to_the_same_network(name: str, at: int, tmp_path: Pat
     with pytest.raises(Killed):
         job(name, checkpoints=Checkpoints(tmp_path, 3), listener=Killer(at))
     learned = job(name, checkpoints=tmp_path)
-    assert learned.architecture == whole(name).architecture
-    for tensor, other in zip(
-        learned.network.state_dict().values(), whole(name).network.state_dict().values(), strict=True
-    ):
-        assert torch.equal(tensor, other)
+    assert said(learned.change) == said(whole(name).change)
+    assert said(learned.network.state_dict()) == said(whole(name).network.state_dict())
 
 
 def test_no_two_methods_are_one() -> None:
-    chosen = {name: whole(name).architecture.open for name in NAMES}
-    for name in NAMES:
-        for other in NAMES:
-            assert name == other or not torch.equal(chosen[name], chosen[other]), (name, other)
+    assert len({said(whole(name).change) for name in NAMES}) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_none_changes_nothing(name: str) -> None:
-    assert not bool(whole(name).architecture.open.all())
+    changed = whole(name).change.apply(network())
+    assert said(changed.state_dict()) != said(network().state_dict())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tensors_are_as_large_as_the_change_says(name: str) -> None:
+    change, tensors = whole(name).change, whole(name).network.state_dict()
+    assert set(change.shapes) == set(network().state_dict())
+    for tensor, shape in change.shapes.items():
+        if shape:
+            assert change.left(tensor) == (tuple(tensors[tensor].shape) if tensor in tensors else (0,) * len(shape))
+    times = change.times(whole(name).space)
+    counted = whole(name).space.costs["macs"](times)
+    assert float(counted) == whole(name).figures.compact.macs, "a channel that is there twice costs twice as much"
 
 
 @pytest.mark.parametrize("name", ["dnal", "uniform"])
@@ -99,6 +123,12 @@ def test_fresh_weights_have_nothing_of_the_trained_ones(name: str) -> None:
     trained = next(record for record in whole(name).history if record["phase"] == "retrain")
     assert first["loss"] > trained["loss"]
     assert learned.settings["reinitialize"] is True
+
+
+def said(tree: Any) -> bytes:
+    """All values of a change or of a state, as bytes."""
+    tensors, document = packed(tree.document() if isinstance(tree, Change) else dict(tree))
+    return save(apart(tensors), {"": json.dumps(document)})
 
 
 def test_unknown_methods_are_refused_with_the_nearest_name() -> None:

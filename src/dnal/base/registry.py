@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from dnal.base.errors import UserError, all_names
 from dnal.base.options import Options, described_type, from_text, from_values, options_of, text_of, values_of, word_of
+from dnal.base.place import brought, found_at
 
 T = TypeVar("T", bound=Options)
 
@@ -45,11 +44,10 @@ class Registry(Generic[T]):
         place = self._ours.get(name) or self._brought().get(name) or (name if ":" in name else None)
         if place is None:
             raise UserError(f"unknown {self.kind} '{name}'{all_names(name, self.names())}")
-        module, _, attribute = place.partition(":")
         try:
-            found: Any = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UserError(f"the {self.kind} '{name}' cannot be imported ({error}).") from error
+            found: Any = found_at(place, self.kind, None if place == name else name)
+        except (ImportError, UserError) as error:
+            raise UserError(f"the {self.kind} '{name}' cannot be imported: {error}.") from error
         if not (isinstance(found, type) and issubclass(found, self._base)):
             raise UserError(f"'{name}' is no {self.kind}: it must be a class under {_path(self._base)}.")
         return found
@@ -120,7 +118,7 @@ class Registry(Generic[T]):
 
     def _brought(self) -> dict[str, str]:
         """name -> "module:Class" of those that installed packages bring."""
-        return {point.name: point.value for point in entry_points(group=f"dnal.{self.kind}s")}
+        return brought(self.kind)
 
 
 def text_of_values(values: Mapping[str, Any]) -> str:

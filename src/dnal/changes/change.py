@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from dnal.architecture.architecture import Architecture
+from dnal.architecture.architecture import Architecture, check_shapes
 from dnal.train.technique import Technique
+
+if TYPE_CHECKING:
+    from dnal.space.space import Space
 
 
 class Change(ABC):
@@ -17,15 +21,38 @@ class Change(ABC):
 
     Attributes:
         file: what a run folder calls it; a name that ends in .json holds no tensors.
-        architecture: which channels of the network stay, where that is all that it does; else None.
+        noun: what the file holds, in a sentence, such as "an architecture".
+        word: what the changed network is called beside its base, such as "compact".
+        architecture: which channels of the network stay, where any leave; else None.
+        shapes: of the network given, parameters and buffers by name, so that another one is refused.
     """
 
     file: ClassVar[str]
+    noun: ClassVar[str]
+    word: ClassVar[str] = "compact"
     architecture: Architecture | None = None
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def check(self, network: nn.Module) -> None:
+        """Refuses a network that is not the one this change was made for.
+
+        Raises:
+            UserError: naming the first tensor that differs.
+        """
+        check_shapes(network, self.shapes, f"the {self.noun.partition(' ')[2]}")
 
     @abstractmethod
     def apply(self, network: nn.Module) -> nn.Module:
         """The changed network, a copy; the one given stays as it is.
+
+        Raises:
+            UserError: it was made for another network.
+        """
+
+    @abstractmethod
+    def outline(self, network: nn.Module) -> nn.Module:
+        """A copy with the shapes of the changed network, for values that a file holds: ``network`` may be on the meta
+        device, and nothing is run.
 
         Raises:
             UserError: it was made for another network.
@@ -43,6 +70,23 @@ class Change(ABC):
         Raises:
             UserError: it tells of none.
         """
+
+    def left(self, name: str) -> tuple[int, ...]:
+        """The sizes of the tensor ``name`` of the network given in the changed one; zeros where it is gone."""
+        shape = self.shapes[name]
+        return shape if self.architecture is None else self.architecture.kept.left(name, shape)
+
+    def times(self, space: Space) -> Tensor:
+        """How often each variable of the Space is there in the changed network, (num_gates,): 0 where it left."""
+        return torch.ones(space.num_gates) if self.architecture is None else self.architecture.open.float()
+
+    def remarks(self) -> list[str]:
+        """What its figures do not tell, in sentences for people."""
+        return []
+
+    def restore(self, network: nn.Module) -> None:  # noqa: B027  # most have nothing to restore
+        """Makes the changed ``network`` again what the change made of it, in place, after its weights were drawn
+        anew."""
 
     def hooks(self, network: nn.Module) -> Sequence[Technique]:
         """What keeps the changed ``network`` so while it is trained further."""

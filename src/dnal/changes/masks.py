@@ -10,44 +10,130 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from dnal.architecture.architecture import Architecture
+from dnal.architecture.compact import compact
 from dnal.base.errors import UserError
 from dnal.changes.change import Change
+from dnal.changes.documents import shapes_of_document
+from dnal.space.space import Space
+from dnal.space.surgery.remove import removed, sliced
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 
 
 @dataclass(frozen=True)
 class Masks(Change):
-    """Weights that are held at zero, by the names of their tensors: the network keeps its shapes.
+    """Weights that are held at zero, by the names of their tensors; what nothing but zeros reads is removed.
 
     Attributes:
         masks: bool, True where a weight stays; of the shape of the parameter that has this name.
+        shapes: of the network given.
+        architecture: without the channels that only zeros read; None where there are none, and the shapes stay.
     """
 
     file: ClassVar[str] = "masks.safetensors"
+    noun: ClassVar[str] = "a set of masks"
+    word: ClassVar[str] = "masked"
 
     masks: Mapping[str, Tensor]
+    shapes: Mapping[str, tuple[int, ...]]
+    architecture: Architecture | None = None
+
+    @classmethod
+    def among(cls, space: Space, masks: Mapping[str, Tensor]) -> Self:
+        """These masks of a Space's network, and the removal of what is empty (:func:`empty_variables`)."""
+        gone = empty_variables(space, masks)
+        architecture = Architecture.of(space, ~gone) if bool(gone.any()) else None
+        return cls({name: mask.detach().cpu() for name, mask in masks.items()}, dict(space.shapes), architecture)
 
     def apply(self, network: nn.Module) -> nn.Module:
+        self.check(network)
         masked = copy.deepcopy(network)
         apply_masks(masked, self.masks)
-        return masked
+        return masked if self.architecture is None else compact(masked, self.architecture)
+
+    def outline(self, network: nn.Module) -> nn.Module:
+        self.check(network)
+        return copy.deepcopy(network) if self.architecture is None else removed(network, self.architecture.kept)
 
     def document(self) -> dict[str, Any]:
-        return {"format": 1, "masks": {name: mask.detach().cpu() for name, mask in self.masks.items()}}
+        return {
+            "format": 1,
+            "masks": dict(self.masks),
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "architecture": None if self.architecture is None else self.architecture.document(),
+        }
 
     @classmethod
     def of_document(cls, document: Any) -> Self:
         masks = document.get("masks") if isinstance(document, dict) and document.get("format") == 1 else None
-        if not isinstance(masks, dict) or not all(
-            isinstance(name, str) and isinstance(mask, Tensor) and mask.dtype == torch.bool
+        shapes = shapes_of_document(document)
+        if shapes is None or not isinstance(masks, dict) or not all(
+            isinstance(mask, Tensor) and mask.dtype == torch.bool and shapes.get(name) == tuple(mask.shape)
             for name, mask in masks.items()
-        ):
+        ):  # fmt: skip
             raise UserError("the masks are no boolean tensors by name.")
-        return cls(masks)
+        told = document.get("architecture")
+        architecture = None if told is None else Architecture.of_document(told)
+        if architecture is not None and architecture.shapes != shapes:
+            raise UserError("the masks and the channels that are removed are of two networks.")
+        return cls(masks, shapes, architecture)
+
+    def remarks(self) -> list[str]:
+        held = self._left()
+        weights, zeros = sum(mask.numel() for mask in held.values()), sum(int((~m).sum()) for m in held.values())
+        share = f"{100 * zeros / weights:.1f} %" if weights else "none"
+        found = [f"{zeros:,} of its {weights:,} maskable weights are held at zero ({share}); MACs count them all"]
+        if self.architecture is not None:
+            gone = int((~self.architecture.open).sum())
+            found.append(f"{gone:,} channels that nothing but zeros read are removed")
+        return found
+
+    def restore(self, network: nn.Module) -> None:
+        apply_masks(network, self._left())
 
     def hooks(self, network: nn.Module) -> Sequence[Technique]:
-        return [HeldMasks(self.masks)]
+        return [HeldMasks(self._left())]
+
+    def _left(self) -> dict[str, Tensor]:
+        """The masks of the changed network, without what is removed."""
+        if self.architecture is None:
+            return dict(self.masks)
+        kept = self.architecture.kept
+        return {
+            name: sliced(mask, kept.get(name, (None,) * mask.dim()))
+            for name, mask in self.masks.items()
+            if not kept.removes(name)
+        }
+
+
+def empty_variables(space: Space, masks: Mapping[str, Tensor]) -> Tensor:
+    """The variables of a Space that may leave a masked network without any change of what it computes, bool
+    (num_gates,): those of which only masked weights are read, wherever a gate would stand. Where they leave, what they
+    read is read no more, so that others may follow. A group keeps one channel in any case, and branches stay.
+
+    A channel that is always the same, since all weights that make it are masked, is none of them: its bias and its norm
+    still say something.
+    """
+    there = {name: mask.detach().cpu().clone() for name, mask in masks.items() if name in space.sources}
+    gates = [(name, dim, ids) for name, dim in space.gates if (ids := space.sources[name][dim]) is not None]
+    gone = torch.zeros(space.num_variables, dtype=torch.bool)
+    while True:
+        read = torch.zeros(space.num_variables, dtype=torch.bool)
+        for name, dim, ids in gates:
+            by = there[name].movedim(dim, 0).flatten(1).any(1) if name in there else torch.ones(len(ids)).bool()
+            read[ids[by & (ids >= 0)]] = True
+        found = ~read
+        for group in space.groups:
+            if bool(found[group.variables].all()):
+                found[group.variables[0]] = False
+        if bool((found == gone).all()):
+            return torch.cat([gone, torch.zeros(space.num_branches, dtype=torch.bool)])
+        gone = found
+        for name, values in there.items():
+            for dim, ids in enumerate(space.sources[name]):
+                if ids is not None:
+                    values.movedim(dim, 0)[(ids >= 0) & gone[ids.clamp(min=0)]] = False
 
 
 @torch.no_grad()
@@ -61,11 +147,12 @@ def apply_masks(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
     for name, mask in masks.items():
         if name not in parameters or parameters[name].shape != mask.shape:
             raise UserError(f"the masks belong to another network: this one has no '{name}' of {tuple(mask.shape)}.")
-        parameters[name].mul_(mask.to(parameters[name].device))
+        parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
 
 
 class HeldMasks(Technique):
-    """Sets the masked weights to zero again after every step: momentum and weight decay move them too."""
+    """Sets the masked weights to zero again after every step, which momentum and weight decay move too, and at the end,
+    where a technique may have put averages in their place."""
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
         self._masks = masks
@@ -76,3 +163,6 @@ class HeldMasks(Technique):
 
     def after_step(self, step: Step) -> None:
         apply_masks(step.network, self._masks)
+
+    def finish(self, network: nn.Module) -> None:
+        apply_masks(network, self._masks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,7 @@ from dnal.architecture.architecture import Architecture
 from dnal.architecture.compact import compact
 from dnal.changes.change import Change
 from dnal.space.space import Space
+from dnal.space.surgery.remove import removed
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Removal(Change):
     """The removal of all that an architecture closes."""
 
     file: ClassVar[str] = "architecture.json"
+    noun: ClassVar[str] = "an architecture"
 
     architecture: Architecture
 
@@ -26,8 +29,16 @@ class Removal(Change):
         """The removal of the variables of a Space that are not open (bool, (num_gates,))."""
         return cls(Architecture.of(space, open_variables))
 
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:  # type: ignore[override]
+        return self.architecture.shapes
+
     def apply(self, network: nn.Module) -> nn.Module:
         return compact(network, self.architecture)
+
+    def outline(self, network: nn.Module) -> nn.Module:
+        self.check(network)
+        return removed(network, self.architecture.kept)
 
     def document(self) -> dict[str, Any]:
         return self.architecture.document()

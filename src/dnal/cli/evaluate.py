@@ -33,13 +33,15 @@ def evaluate(
     """Recompute everything from the saved network and compare it with result.json (status 1 if it differs)."""
     from dnal import run as runs
     from dnal.cli.summary import print_figures
+    from dnal.run.change import read_change
     from dnal.run.files import RESULT
 
     found = runs.evaluate(run, data=data, root=root, trust=trust or [])
     if as_json:
         json_document(found)
     elif not quiet:
-        print_figures(found["base"], found["compact"], found["deploy_batch_size"], found["backend"])
+        change = read_change(run)
+        print_figures(found["base"], found["compact"], found["deploy_batch_size"], found["backend"], change)
         line()
         if not found["differs"]:
             line(f"as {run / RESULT} says (latency is measured anew and not compared)")

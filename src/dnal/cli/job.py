@@ -93,7 +93,7 @@ class Job:
         return asked
 
     def code(self) -> list[str]:
-        """The names of the user's own code that it runs: model, method, techniques.
+        """The names of the user's own code that it runs: model, data, method, techniques.
 
         Raises:
             UserError: as :meth:`asked`.
@@ -105,7 +105,8 @@ class Job:
 
         asked = asked_of(**self.learning())
         techniques = [*asked.method.techniques, *map(TECHNIQUES.values, asked.techniques)]
-        return code_in({"model": self.source.model, "method": METHODS.values(asked.method), "techniques": techniques})
+        named = {"model": self.source.model, "data": self.source.data}
+        return code_in({**named, "method": METHODS.values(asked.method), "techniques": techniques})
 
     def learning(self) -> dict[str, Any]:
         """Those options that :func:`dnal.trade_off` takes by name."""

@@ -51,7 +51,7 @@ def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> 
     from dnal.run.believed import check_believed
     from dnal.run.repeat import Differences, recorded
 
-    document = recorded(run, trust=trust, given=given.keys() & {"model", "method", "techniques"})
+    document = recorded(run, trust=trust, given=given.keys() & {"model", "data", "method", "techniques"})
     if "model" not in given:
         config = document.config.model_copy(update={"batch_size": given.get("batch_size", document.config.batch_size)})
         remedy = f"say --model {shlex.quote(config.model)} if that is meant, or a smaller --batch-size or --input"

@@ -20,7 +20,7 @@ def models(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the models: dnal's own, torchvision's and timm's."""
+    """List the models: dnal's own, those of installed packages, torchvision's and timm's."""
     from dnal.models import names
 
     found = [name for name in names() if filter_ is None or filter_.lower() in name.lower()]
@@ -57,7 +57,7 @@ def techniques(name: Name = None, as_json: options.Json = False) -> None:
 def _cards(registry: Registry[Any], name: str | None, *, as_json: bool) -> None:
     """All things of a kind with a sentence each, or the card of one."""
     if name is None:
-        found = [(each, registry.card(each)[0].split("\n")[0]) for each in registry.names()]
+        found = [(each, _first_line(registry, each)) for each in registry.names()]
         if as_json:
             json_document({f"{registry.kind}s": [{"name": each, "what": what} for each, what in found]})
         else:
@@ -72,6 +72,14 @@ def _cards(registry: Registry[Any], name: str | None, *, as_json: bool) -> None:
     if rows:
         line()
         table([("option", False), ("takes", False), ("default", False), ("", False)], rows)
+
+
+def _first_line(registry: Registry[Any], name: str) -> str:
+    """Of a card; one that another package brings and that cannot be imported says why."""
+    try:
+        return registry.card(name)[0].split("\n")[0]
+    except UserError as error:
+        return str(error)
 
 
 @errors_as_sentences

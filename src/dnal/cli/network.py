@@ -17,14 +17,14 @@ Shape = tuple[int, int, int]
 def input_of(model: str, asked: Shape | None) -> Shape | None:
     """The (C, H, W) to use: what was asked, else what the model is made for.
 
-    None for dnal's own models and the user's functions, which take the images as they are.
+    None for dnal's own models and for functions of users and other packages, which take the images as they are.
 
     Raises:
         UserError: there is no such model.
     """
     if asked is not None:
         return asked
-    if ":" in model:
+    if ":" in model or model in models.brought_names():
         return None
     made_for = models.default_input(model)
     return None if model in models.own_names() else made_for
@@ -65,7 +65,7 @@ def created(
 
 def _head_is_fresh(network: nn.Module, model: str, shape: Shape) -> bool:
     """Whether the source's weights were for other classes, so that the last layer is not trained."""
-    if ":" in model:
+    if ":" in model or model in models.brought_names():
         return False  # the user's function answers for what it returns
     with torch.device("meta"):
         own = models.create(model, input_shape=shape)

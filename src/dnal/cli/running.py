@@ -240,7 +240,9 @@ def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | 
         return
     (learned,), (folder,) = results, folders
     rows = learned.figures.rows()
-    print_figures(rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"])
+    print_figures(
+        rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"], learned.change
+    )
     print_constraints(learned.constraints)
     for block in learned.blocks:
         line(block)
@@ -259,7 +261,9 @@ def _evaluating(job: Job, folder: Path) -> str:
     """The command that evaluates a run; it does not run a function that nobody trusts."""
     from dnal.run.trust import code_in, trusting
 
-    return shlex.join(["dnal", "eval", str(folder), *trusting(code_in({"model": job.source.model}))])
+    return shlex.join(
+        ["dnal", "eval", str(folder), *trusting(code_in({"model": job.source.model, "data": job.source.data}))]
+    )
 
 
 def _begun(folders: list[Path], writers: list[RunWriter], *, leads: bool) -> bool:

@@ -10,6 +10,7 @@ from dnal.costs.budget import amount
 from dnal.costs.cost import COSTS
 
 if TYPE_CHECKING:
+    from dnal.changes import Change
     from dnal.pipeline.result import Learned
 
 
@@ -24,24 +25,27 @@ def space_line(variables: int, groups: int, branches: int, removable_share: floa
 
 def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     """Per cost: what the base has, the least possible, and what each budget asks."""
+    bounded = any(value is not None for r in ranges for value in r["asked"])
     rows = [
         (
             COSTS[r["cost"]].words,
             amount(r["cost"], r["base"]),
             *(
                 "-" if value is None else f"{amount(r['cost'], value)} ({percent(value / r['base'])})"
-                for value in (r["least"], *r["asked"])
+                for value in (r["least"], *(r["asked"] if bounded else ()))
             ),
         )
         for r in ranges
     ]
-    budgets = len(ranges[0]["asked"])
+    budgets = len(ranges[0]["asked"]) if bounded else 0
     table([("", False), ("base", True), ("least possible", True), *[("asked", True)] * budgets], rows)
 
 
-def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: int, backend: str) -> None:
+def print_figures(
+    base: Mapping[str, Any], compact: Mapping[str, Any], batch: int, backend: str, change: Change
+) -> None:
     """MACs, parameters, measured latency and accuracy, and memory where it was bounded; what was not measured is a
-    dash."""
+    dash. Then what they do not tell of a ``change``."""
     images = "one image" if batch == 1 else f"{batch} images"
     rows = [
         (
@@ -55,7 +59,9 @@ def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: in
     old, new = base.get("accuracy"), compact.get("accuracy")
     points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
     rows.append(("accuracy (test data)", percent2(old), percent2(new), points))
-    table([("", False), ("base", True), ("compact", True), ("compact / base", True)], rows)
+    table([("", False), ("base", True), (change.word, True), (f"{change.word} / base", True)], rows)
+    for remark in change.remarks():
+        line(remark)
 
 
 def print_constraints(constraints: Sequence[Mapping[str, Any]]) -> None:

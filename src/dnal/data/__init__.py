@@ -7,6 +7,7 @@ from dnal.data.fingerprint import fingerprint
 from dnal.data.labels import check_labels
 from dnal.data.load import load, names
 from dnal.data.loader import EpochLoader, Loaders, loaders
+from dnal.data.others import names_code
 
 __all__ = [
     "Augmentation",
@@ -20,4 +21,5 @@ __all__ = [
     "load",
     "loaders",
     "names",
+    "names_code",
 ]

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from dnal.base.errors import UserError
 from dnal.base.names import at_home
+from dnal.base.place import brought
 from dnal.data.arrays import RawArrays, from_arrays
 from dnal.data.dataset import Dataset, Shape
 from dnal.data.digits import read_digits
 from dnal.data.folder import load_folder
 from dnal.data.npz import read_npz
+from dnal.data.others import described_others, place_of, read_others
 from dnal.data.torchvision_sets import read_cifar10, read_cifar100, read_fashion_mnist
 
 # A new set in memory is a function that reads its arrays, and a line here.
@@ -26,6 +28,7 @@ SETS: dict[str, tuple[str, Callable[[Path | None, bool], RawArrays]]] = {
 FILES = [
     ("FILE.npz", "your own arrays: x_train, y_train, x_test, y_test"),
     ("FOLDER", "your own images: train/CLASS/*, val/CLASS/* and perhaps test/CLASS/*"),
+    ("package.module:function", "your own function, which returns dnal.data.RawArrays"),
 ]
 
 MOST_VALUES = 2**28
@@ -34,7 +37,8 @@ MOST_VALUES = 2**28
 
 def names() -> list[tuple[str, str]]:
     """What can be loaded, as (name, description)."""
-    return [*((name, description) for name, (description, _) in SETS.items()), *FILES]
+    own = [(name, description) for name, (description, _) in SETS.items()]
+    return [*own, *described_others(set(SETS)), *FILES]
 
 
 def load(
@@ -51,7 +55,8 @@ def load(
     """Load a data set, with validation images cut from its training data and the test set left alone.
 
     Args:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, the path of an .npz file, or of an image folder.
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, a name that an installed package brings, a path
+            of an .npz file or of an image folder, or ``package.module:function``, which returns :class:`RawArrays`.
         root: folder of the downloaded sets (default ~/.cache/dnal); the other sources do not need it.
         input_shape: (C, H, W) that the batches shall have; None means the images' own (3,224,224 for folders).
         classes: number of classes; None means what the data tell: labels that count from 0 without a gap, or
@@ -81,6 +86,8 @@ def load(
     path = at_home(name, "path of the data")
     if name in SETS:
         raw = SETS[name][1](None if root is None else at_home(root, "root"), download)
+    elif (place := place_of(name)) is not None:
+        raw = read_others(name, place, None if root is None else at_home(root, "root"), download)
     elif path.suffix == ".npz":
         raw = read_npz(path)
     elif path.is_dir():
@@ -95,6 +102,6 @@ def load(
 
 
 def _unknown(name: str) -> UserError:
-    nearest = difflib.get_close_matches(name, list(SETS), n=1)
+    nearest = difflib.get_close_matches(name, [*SETS, *brought("data")], n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ", and no .npz file or folder of that name."
     return UserError(f"unknown data {name!r}{hint} `dnal data` lists all.")

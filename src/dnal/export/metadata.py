@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dnal.architecture.architecture import Architecture
+from dnal.architecture.architecture import fingerprint
+from dnal.changes import Change
 from dnal.export.licence import licences_of
 from dnal.run.config import Config
 
 NORMALISATION = "(image - mean) / std per channel; images of 8 bits are 0 to 1 before"
 
 
-def metadata_of(config: Config, result: Mapping[str, Any], architecture: Architecture) -> dict[str, str]:
+def metadata_of(config: Config, result: Mapping[str, Any], change: Change) -> dict[str, str]:
     """Names and texts; a text that holds a list or a table is JSON. No path, no host, no time."""
     compact, base = result["compact"], result["base"]
     figures = {"macs": compact.get("macs"), "params": compact.get("params"), "accuracy": compact.get("accuracy")}
@@ -23,8 +24,9 @@ def metadata_of(config: Config, result: Mapping[str, Any], architecture: Archite
         "input_shape": list(config.input),
         "classes": config.classes,
         **{name: value for name, value in figures.items() if value is not None},
-        "architecture": widths(architecture),
-        "fingerprint": architecture.fingerprint,
+        "architecture": widths(change),
+        "fingerprint": fingerprint(change.shapes),
+        **({"remarks": change.remarks()} if change.remarks() else {}),
         **licences_of(config.model, config.weights),
     }
     if config.mean:
@@ -33,16 +35,16 @@ def metadata_of(config: Config, result: Mapping[str, Any], architecture: Archite
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in texts.items()}
 
 
-def widths(architecture: Architecture) -> dict[str, str]:
+def widths(change: Change) -> dict[str, str]:
     """Per weight of two or more dimensions its shape, and what it became: "32x3x3x3 -> 20x3x3x3", or "left out"."""
     found = {}
-    for name, shape in architecture.shapes.items():
+    for name, shape in change.shapes.items():
         if len(shape) < 2:
             continue
-        if architecture.kept.removes(name):
+        new = change.left(name)
+        if not any(new):
             found[name] = f"{_size(shape)} -> left out"
             continue
-        new = architecture.kept.left(name, shape)
         found[name] = _size(shape) if tuple(shape) == new else f"{_size(shape)} -> {_size(new)}"
     return found
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from dnal import data as dnal_data
-from dnal.architecture.architecture import Architecture
 from dnal.data import Dataset
 from dnal.export.format import Run
 from dnal.export.formats import format_of
@@ -23,9 +22,9 @@ from dnal.export.metadata import metadata_of
 from dnal.export.onnx_file import Onnx
 from dnal.export.writing import Exported, check_place, export
 from dnal.latency.measure import medians
+from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
-from dnal.run.files import ARCHITECTURE
 from dnal.run.loading import load, read_result
 
 CALIBRATION = 256
@@ -107,9 +106,10 @@ def quantize_run(
     """
     path = Path(out) if out is not None else default_file(run, "onnx", int8=True)
     config = _checked(run, "onnx", path)
-    network = load(run, trust=tuple(trust))
+    trust = tuple(trust)
+    network = load(run, trust=trust)
     # The training images as they are, not augmented; validation and test data are the same either way.
-    dataset = data_of(config, data=data, root=root, augment=False)
+    dataset = data_of(config, data=data, root=root, augment=False, trust=trust)
     with tempfile.TemporaryDirectory() as folder:
         exported = _export(run, config, network, "onnx", Path(folder) / "model.onnx", resizable=False)
         quantize_onnx(exported.path, path, calibration_batches(dataset))
@@ -164,7 +164,6 @@ def _checked(run: str | Path, to: str, path: Path) -> Config:
 def _export(
     run: str | Path, config: Config, network: nn.Module, to: str, path: Path, *, resizable: bool = True
 ) -> Exported:
-    architecture = Architecture.load(Path(run) / ARCHITECTURE)
-    metadata = metadata_of(config, read_result(run), architecture)
+    metadata = metadata_of(config, read_result(run), read_change(Path(run)))
     # Normalised images are about standard normal; zeros are replaced by such noise.
     return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata, resizable=resizable)

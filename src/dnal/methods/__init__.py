@@ -17,6 +17,8 @@ METHODS = Registry(
         "slimming": "dnal.methods.slimming:Slimming",
         "tas": "dnal.methods.tas.tas:TAS",
         "random-search": "dnal.methods.random_search:RandomSearch",
+        "magnitude-masks": "dnal.methods.magnitude_masks:MagnitudeMasks",
+        "net2wider": "dnal.methods.net2wider:Net2Wider",
     },
 )
 """All methods by name."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import nn
+
 from dnal.base.options import Options
 from dnal.changes.change import Change
 from dnal.methods.task import Task
+from dnal.space.space import Space
 
 LONG_SEARCH = (40, 20, 40)
 """Epochs of base, search and retraining, for whatever was published with a long search."""
@@ -23,7 +26,7 @@ class Method(Options):
             every method sees equally many images.
         gates: whether it runs the network with gates in it.
         reinitializes: whether what it chose is trained from new weights, where nobody says.
-        needs_budget: whether a budget is filled in where nobody gives one.
+        needs_budget: whether a budget is filled in where nobody gives one. takes_budget: whether one may be given.
         prunes_blocks: whether residual branches may go too, where nobody says.
         epochs: of base, search and retraining, in this proportion where nobody says.
         techniques: names of those that act, where nobody says and the loss is the default.
@@ -33,9 +36,17 @@ class Method(Options):
     gates: ClassVar[bool] = False
     reinitializes: ClassVar[bool] = False
     needs_budget: ClassVar[bool] = True
+    takes_budget: ClassVar[bool] = True
     prunes_blocks: ClassVar[bool] = True
     epochs: ClassVar[tuple[int, int, int]] = LONG_SEARCH
     techniques: ClassVar[tuple[str, ...]] = ("distillation",)
+
+    def check(self, network: nn.Module, space: Space) -> None:
+        """Looks at the network and its Space before anything is trained.
+
+        Raises:
+            UserError: the method cannot work with them.
+        """
 
     def choose(self, task: Task) -> Change:
         """What becomes of the task's network, within its limits. The network may be trained on the way."""

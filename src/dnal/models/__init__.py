@@ -2,12 +2,13 @@
 
 # Importing a file of own models registers them: a new file needs one line here.
 from dnal.models import cifar_mobilenet_v2, cifar_resnet, supernets, vgg
-from dnal.models.create import create, default_input, names, names_code, own_names
+from dnal.models.create import brought_names, create, default_input, names, names_code, own_names
 from dnal.models.registry import register
 from dnal.models.skeleton import memory_of, outline, skeleton
 from dnal.models.weights import load_weights, tensor_shapes
 
 __all__ = [
+    "brought_names",
     "cifar_mobilenet_v2",
     "cifar_resnet",
     "create",

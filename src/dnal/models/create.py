@@ -7,6 +7,7 @@ import difflib
 from torch import nn
 
 from dnal.base.errors import UserError
+from dnal.base.place import brought
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
 from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
@@ -28,7 +29,8 @@ def create(
     """Create a network by name: (N, C, H, W) -> logits (N, classes).
 
     Args:
-        name: an own model (``cifar/resnet56``), ``torchvision/NAME``, ``timm/NAME`` or ``package.module:function``.
+        name: an own model (``cifar/resnet56``), one that an installed package brings, ``torchvision/NAME``,
+            ``timm/NAME`` or ``package.module:function``.
         classes: number of classes; None means what the model is made for.
         input_shape: (C, H, W) of the images; None means what the model is made for.
         pretrained: with the source's own trained weights; a head for other classes starts fresh.
@@ -51,6 +53,10 @@ def create(
     own = own_models()
     if name in own:
         return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
+    if name in brought("model"):
+        return create_from_function(
+            name, classes=classes, input_shape=input_shape, pretrained=pretrained, place=brought("model")[name]
+        )
     if names_code(name):
         return create_from_function(name, classes=classes, input_shape=input_shape, pretrained=pretrained)
     source, short = _source(name)
@@ -62,12 +68,12 @@ def default_input(name: str) -> Shape:
     """The (C, H, W) that a model expects when nobody says.
 
     Raises:
-        UserError: an unknown name, or a user's function, which does not tell its input.
+        UserError: an unknown name, or a function of a user's or of another package, which does not tell its input.
     """
     own = own_models()
     if name in own:
         return own[name].input_shape
-    if ":" in name:
+    if ":" in name or name in brought("model"):
         raise UserError(f"a model of your own ({name!r}) does not tell its input; say it, such as --input 3,32,32")
     source, short = _source(name)
     return torchvision_input(short) if source == TORCHVISION else timm_input(short)
@@ -75,7 +81,7 @@ def default_input(name: str) -> Shape:
 
 def names_code(name: str) -> bool:
     """Whether this is no name of a model but says where code is, to be imported and run."""
-    return ":" in name and name not in own_models()
+    return ":" in name and name not in own_models() and name not in brought("model")
 
 
 def own_names() -> list[str]:
@@ -83,9 +89,19 @@ def own_names() -> list[str]:
     return sorted(own_models())
 
 
+def brought_names() -> list[str]:
+    """The names of models that other installed packages bring."""
+    return [name for name in brought("model") if name not in own_models()]
+
+
 def names() -> list[str]:
-    """All names: own models first, then torchvision's, then timm's."""
-    return [*own_names(), *(TORCHVISION + n for n in torchvision_names()), *(TIMM + n for n in timm_names())]
+    """All names: own models first, then those of other packages, then torchvision's, then timm's."""
+    return [
+        *own_names(),
+        *brought_names(),
+        *(TORCHVISION + n for n in torchvision_names()),
+        *(TIMM + n for n in timm_names()),
+    ]
 
 
 def _create_own(model: OwnModel, *, classes: int | None, input_shape: Shape | None, pretrained: bool) -> nn.Module:

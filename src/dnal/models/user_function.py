@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import UserError
+from dnal.base.place import found_at
 
 Shape = tuple[int, int, int]
 
@@ -18,19 +16,21 @@ CLASSES = ("classes", "num_classes", "n_classes")
 CHANNELS = ("in_channels", "in_chans", "input_channels")
 
 
-def create_from_function(name: str, *, classes: int | None, input_shape: Shape | None, pretrained: bool) -> nn.Module:
+def create_from_function(
+    name: str, *, classes: int | None, input_shape: Shape | None, pretrained: bool, place: str | None = None
+) -> nn.Module:
     """Import ``package.module:function`` and call it; it must return a network.
 
     The current directory is importable, as with ``python -m``. The function gets classes, input channels,
     ``input_shape`` and ``pretrained`` as keywords, each only if its signature names it (``classes``/``num_classes``,
     ``in_channels``/``in_chans``) and only if it was asked for. What the function itself raises is passed on.
+    ``place``: where it stands, if its ``name`` is another one.
 
     Raises:
         UserError: the module or function is not there, needs other arguments, is a network itself, or returns no
             nn.Module.
     """
-    module_name, _, function_name = name.partition(":")
-    function = _find(module_name, function_name, name)
+    function = _find(name, place or name)
     arguments = _arguments(function, name, classes, input_shape, pretrained)
     network = function(**arguments)
     if not isinstance(network, nn.Module):
@@ -40,37 +40,13 @@ def create_from_function(name: str, *, classes: int | None, input_shape: Shape |
     return network
 
 
-def _find(module_name: str, function_name: str, name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        # It stays there: the function may import more of the user's modules when it is called, or in a forward pass.
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
-    if "\0" in name or not all((*module_name.split("."), *function_name.split("."))):
-        raise UserError(f"{one_line(name, 80)!r} is no name of a function; write the model as package.module:function")
-    try:
-        target: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name + ".").startswith(error.name + "."):
-            raise UserError(
-                f"no module {module_name!r} for model {name!r} in the current directory or the Python path; "
-                "run from the directory that holds it"
-            ) from error
-        raise UserError(f"module {module_name!r} of model {name!r} needs {error.name!r}; install it") from error
-    for part in function_name.split("."):
-        if part.startswith("__") or not hasattr(target, part):
-            raise UserError(
-                f"module {module_name!r} has no {function_name!r}; write the model as package.module:function"
-            )
-        target = getattr(target, part)
-        if inspect.ismodule(target):
-            # Who trusts a module does not trust whatever else it happens to import.
-            raise UserError(f"{part!r} of {name!r} is a module of its own; write the model as package.module:function")
+def _find(name: str, place: str) -> Any:
+    target = found_at(place, "model", None if place == name else name)
     if isinstance(target, nn.Module):
         # It would be the same one, trained or not, however often it is asked for, and know no seed.
         raise UserError(
             f"{name!r} is a network, and not a function that makes one; write `def build(): return ...` and give "
-            f"{module_name}:build"
+            f"{place.partition(':')[0]}:build"
         )
     if not callable(target):
         raise UserError(f"{name!r} is a {type(target).__name__}, not a function that returns a network")

@@ -297,6 +297,7 @@ def _prepared(
     )  # fmt: skip
     _check_removable(space, chosen_by_name=bool(widths.include or widths.exclude))
     _check_trained(network, plans[0])
+    asked.method.check(network, space)
     if asked.training.reinitialize:
         check_resettable(network)
     loss, metric = shared.get("loss") or F.cross_entropy, shared.get("metric") or accuracy

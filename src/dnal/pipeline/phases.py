@@ -95,6 +95,7 @@ def shrunk(
         small = change.apply(working)
         if plan.asked.training.reinitialize:
             reset(small, plan.asked.training.seed)
+            change.restore(small)
         placed(small, job.fabric, job.example, job.order)
         carried = {name: checkpointer.carried(name) for name in ("latency", "base")}
         checkpointer.begin(

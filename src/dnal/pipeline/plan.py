@@ -75,6 +75,12 @@ class Plan:
         """
         method, training = asked.method, asked.training
         reinitialize = method.reinitializes if training.reinitialize is None else training.reinitialize
+        if budget is not None and not method.takes_budget:
+            name = METHODS.name_of(method)
+            raise UserError(
+                f"the method '{name}' takes no budget, so {budget} cannot be kept; leave it away, and say with the "
+                f"method's own options how much changes (`dnal methods {name}`)."
+            )
         if budget is None and method.needs_budget:
             budget = DEFAULT_BUDGET
         if budget is not None and not isinstance(budget, Budget):
@@ -97,6 +103,8 @@ class Plan:
             Phase(name, count, rate, warmup, acting(techniques, name), optimizer, schedule)
             for name, count, rate, warmup in zip(PHASES, epochs, rates, warmups, strict=True)
         )
+        if not method.takes_budget:
+            _warn_of_unused(asked)
         _warn_of_idle(techniques, [phase for phase in (base, search, retrain) if phase.epochs])
         filled = replace(
             asked, techniques=techniques, widths=widths,
@@ -181,6 +189,18 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
     if min(first, third) < 0 or second < method.trains:
         raise UserError(f"epochs must not be negative and the second phase needs one, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third
+
+
+def _warn_of_unused(asked: Asked) -> None:
+    """Says which settings of the widths do nothing where nothing is chosen under a budget."""
+    widths = asked.widths
+    unused = {"min_width": widths.min_width != 1, "divisor": widths.divisor not in (None, 1)}
+    for name in (name for name, given in unused.items() if given):
+        warnings.warn(
+            f"{name} says which widths may be left under a budget, and the method "
+            f"'{METHODS.name_of(asked.method)}' takes none: it changes nothing.",
+            stacklevel=4,
+        )
 
 
 def _warn_of_idle(techniques: Sequence[Technique], phases: Sequence[Phase]) -> None:

@@ -23,7 +23,7 @@ CHANGED = 15
 PAIRS = 12
 LISTED = 100
 """So many classes, those that changed most, have a row in the table."""
-TITLES = {"base": "the base", "compact": "the compact network"}
+KINDS = ("base", "compact")
 
 Matrix = npt.NDArray[np.int64]
 
@@ -33,11 +33,11 @@ def class_figures(source: Source) -> list[Figure]:
     if source.details is None:
         return []
     names = _names(source.config.class_names, source.details.classes)
-    matrices = {kind: matrix for kind in TITLES if (matrix := _matrix(source.details, kind)) is not None}
+    matrices = {kind: matrix for kind in KINDS if (matrix := _matrix(source.details, kind)) is not None}
     figures = []
     if len(matrices) == 2 and (np.diag(matrices["base"]) != np.diag(matrices["compact"])).any():
-        figures.append(_changed(matrices["base"], matrices["compact"], names))
-    return [*figures, *(_confusion(kind, matrix, names) for kind, matrix in matrices.items())]
+        figures.append(_changed(matrices["base"], matrices["compact"], names, source.word))
+    return [*figures, *(_confusion(kind, matrix, names, source.word) for kind, matrix in matrices.items())]
 
 
 def confused(matrix: Matrix, names: Sequence[str]) -> Table:
@@ -52,7 +52,7 @@ def confused(matrix: Matrix, names: Sequence[str]) -> Table:
     )
 
 
-def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
+def _changed(base: Matrix, compact: Matrix, names: Sequence[str], word: str) -> Figure:
     before, after = _shares(base), _shares(compact)
     change = np.where(np.isfinite(before) & np.isfinite(after), after - before, 0.0)
     most = [i for i in np.argsort(-abs(change), kind="stable")[:CHANGED].tolist() if change[i]]
@@ -69,13 +69,13 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
     ]  # fmt: skip
     for name, shares, colour, symbol in (
         ("base", before, BASE, "circle-open"),
-        ("compact", after, COMPACT, "diamond"),
+        (word, after, COMPACT, "diamond"),
     ):
         traces.append(
             go.Scatter(
                 name=name, x=[100 * shares[i] for i in chosen], y=shown, mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2, "color": colour}},
-                customdata=[f"<b>{plain(names[i])}</b><br>base {100 * before[i]:.1f} %<br>compact {100 * after[i]:.1f} "
+                customdata=[f"<b>{plain(names[i])}</b><br>base {100 * before[i]:.1f} %<br>{word} {100 * after[i]:.1f} "
                             f"% ({100 * change[i]:+.1f} points)" for i in chosen],
                 hovertemplate="%{customdata}<extra></extra>",
             )
@@ -98,7 +98,7 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
             showlegend=True,
         ),
         Table(
-            ["class", "images", "base", "compact", "change, points"],
+            ["class", "images", "base", word, "change, points"],
             [
                 [
                     names[i], str(int(base[i].sum())), f"{100 * before[i]:.1f} %", f"{100 * after[i]:.1f} %",
@@ -112,12 +112,12 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str]) -> Figure:
     )  # fmt: skip
 
 
-def _confusion(kind: str, matrix: Matrix, names: Sequence[str]) -> Figure:
+def _confusion(kind: str, matrix: Matrix, names: Sequence[str], word: str) -> Figure:
     pairs = confused(matrix, names)
     wrong, images = int(matrix.sum() - np.trace(matrix)), int(matrix.sum())
     first = f"; most often {pairs.rows[0][0]} for {pairs.rows[0][1]}, {pairs.rows[0][2]} times" if pairs.rows else ""
     said = f"{wrong:,} of {images:,} images are taken for another class{first}"
-    title = f"Confusion of {TITLES[kind]}"
+    title = f"Confusion of the {word} network" if kind == "compact" else "Confusion of the base"
     if len(names) > DRAWN:
         rows = pairs.rows[::-1]
         shown = labels([f"{a} → {b}" for a, b, _ in rows], 40)

@@ -29,7 +29,7 @@ def costs_figure(source: Source) -> Figure | None:
     names = [COSTS[cost].words for cost in costs]
     shares = [100 * compact / base for base, compact in costs.values()]
     hover = [
-        f"<b>{COSTS[cost].words}</b><br>base {quantity(cost, base)}<br>compact {quantity(cost, compact)}"
+        f"<b>{COSTS[cost].words}</b><br>base {quantity(cost, base)}<br>{source.word} {quantity(cost, compact)}"
         for cost, (base, compact) in costs.items()
     ]
     traces = [
@@ -38,9 +38,9 @@ def costs_figure(source: Source) -> Figure | None:
             opacity=0.35, customdata=hover, hovertemplate="%{customdata}<extra></extra>",
         ),
         go.Bar(
-            name="compact", y=names, x=shares, orientation="h", width=0.4, marker={"color": COMPACT}, customdata=hover,
-            hovertemplate="%{customdata}<extra></extra>", text=[f"  {share:.1f} %" for share in shares],
-            textposition="outside", cliponaxis=False,
+            name=source.word, y=names, x=shares, orientation="h", width=0.4, marker={"color": COMPACT},
+            customdata=hover, hovertemplate="%{customdata}<extra></extra>", cliponaxis=False,
+            text=[f"  {share:.1f} %" for share in shares], textposition="outside",
         ),
     ]  # fmt: skip
     asked = [c for c in source.result.constraints if c.cost in costs]
@@ -58,8 +58,9 @@ def costs_figure(source: Source) -> Figure | None:
     return Figure(
         "costs",
         "What it costs",
-        "The compact network in percent of the base" + ("; the upright mark is what was asked." if asked else "."),
-        f"Bars: the compact network has, of the base's costs, {words}.",
+        f"The {source.word} network in percent of the base"
+        + ("; the upright mark is what was asked." if asked else "."),
+        f"Bars: the {source.word} network has, of the base's costs, {words}.",
         chart(
             traces,
             height=90 + 46 * len(names),

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import plotly.graph_objects as go
 
-from dnal.architecture.architecture import Architecture
+from dnal.changes import Change
 from dnal.report.colours import BASE, COMPACT, OTHER
 from dnal.report.figure import Figure, Table, chart, labels, plain, short
 from dnal.report.numbers import percent, quantity, ratio
@@ -51,15 +51,15 @@ class Load:
 
 def widths(source: Source) -> list[Width]:
     """The weights of a run's network, in its order."""
-    if source.architecture is None:
+    if source.change is None:
         return []
     if source.details is None:
-        return _bare(source.architecture)
+        return _bare(source.change)
     return [
-        _width(weight, source.architecture, source.details)
+        _width(weight, source.change, source.details)
         for layer in source.details.layers
         for weight in layer.weights
-        if weight.name in source.architecture.shapes and weight.sides
+        if weight.name in source.change.shapes and weight.sides
     ]
 
 
@@ -74,12 +74,12 @@ def layer_figures(source: Source) -> list[Figure]:
     figures = []
     rows = widths(source)
     if rows:
-        figures.append(_widths_figure(rows, explained=source.details is not None))
+        figures.append(_widths_figure(rows, source.word, explained=source.details is not None))
     computed = loads(source)
     if any(load.macs[0] for load in computed):
         figures.append(
             _bars(
-                "layer-macs", "MACs per layer", "MACs of one example, before and after.", "macs",
+                "layer-macs", "MACs per layer", "MACs of one example, before and after.", "macs", source.word,
                 [(load.path, load.macs) for load in computed if load.macs[0] > 0],
             )
         )  # fmt: skip
@@ -91,13 +91,14 @@ def layer_figures(source: Source) -> list[Figure]:
             _bars(
                 "layer-latency", "Time per layer",
                 f"As the latency model of this run predicts it, for {images} on {source.config.backend}.", "latency",
+                source.word,
                 [(path, pair) for path, pair in times if pair[0] > 0],
             )
         )  # fmt: skip
     return figures
 
 
-def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
+def _widths_figure(rows: list[Width], word: str, *, explained: bool) -> Figure:
     drawn = _costliest(rows, lambda row: row.params[0])
     names = labels([_layer(row.name) for row in drawn])
     hover = [
@@ -106,7 +107,7 @@ def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
         )
         for row in drawn
     ]
-    kinds = [("compact", COMPACT, "", False)] + ([("compact, stays whole", OTHER, "/", True)] if explained else [])
+    kinds = [(word, COMPACT, "", False)] + ([(f"{word}, stays as it is", OTHER, "/", True)] if explained else [])
     traces = [_wide(names, [row.outputs[0] for row in drawn], hover)]
     for kind, colour, pattern, fixed in kinds:
         own = [i for i, row in enumerate(drawn) if row.fixed == fixed or not explained]
@@ -116,14 +117,16 @@ def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
     kept, whole = sum(row.outputs[1] for row in rows), sum(row.outputs[0] for row in rows)
     gone = sum(row.outputs[1] == 0 for row in rows)
     left_out = f", {gone} {'layer is' if gone == 1 else 'layers are'} gone" if gone else ""
-    caption = "Channels that each layer makes: the thin bar is what is left of the wide one."
+    more = whole < kept
+    caption = f"Channels that each layer makes: the wide bar is the base's, the thin one the {word} network's."
     if explained:
         caption += " Point at a layer to see its groups, and why channels stay."
     return Figure(
         "widths",
         "The network, layer by layer",
         caption + _left_out(rows, drawn),
-        f"Bars: {len(rows)} layers keep {kept:,} of {whole:,} channels{left_out}.",
+        f"Bars: {len(rows)} layers {'have' if more else 'keep'} {kept:,} {'after' if more else 'of'} {whole:,} channels"
+        f"{left_out}.",
         chart(traces, height=_height(drawn), barmode="overlay", **_axes("channels")),
         Table(
             ["layer", "group or reason", "outputs", "left", "inputs", "left", "parameters", "left"],
@@ -142,17 +145,17 @@ def _widths_figure(rows: list[Width], *, explained: bool) -> Figure:
     )  # fmt: skip
 
 
-def _bars(name: str, title: str, caption: str, cost: str, rows: list[tuple[str, Pair]]) -> Figure:
+def _bars(name: str, title: str, caption: str, cost: str, word: str, rows: list[tuple[str, Pair]]) -> Figure:
     drawn = _costliest(rows, lambda row: row[1][0])
     names = labels([path for path, _ in drawn])
     hover = [
-        f"<b>{plain(path)}</b><br>base {quantity(cost, pair[0])}<br>compact {quantity(cost, pair[1])} "
+        f"<b>{plain(path)}</b><br>base {quantity(cost, pair[0])}<br>{word} {quantity(cost, pair[1])} "
         f"({percent(ratio(*pair))})"
         for path, pair in drawn
     ]
     traces = [
         _wide(names, [pair[0] for _, pair in drawn], hover),
-        _thin("compact", names, [pair[1] for _, pair in drawn], COMPACT),
+        _thin(word, names, [pair[1] for _, pair in drawn], COMPACT),
     ]
     before, after = (sum(pair[i] for _, pair in rows) for i in (0, 1))
     largest = max(rows, key=lambda row: row[1][0])
@@ -164,7 +167,7 @@ def _bars(name: str, title: str, caption: str, cost: str, rows: list[tuple[str, 
         f"is {largest[0]}, from {quantity(cost, largest[1][0])} to {quantity(cost, largest[1][1])}.",
         chart(traces, height=_height(drawn), barmode="overlay", **_axes("ms" if cost == "latency" else "MACs")),
         Table(
-            ["layer", "base", "compact", "compact / base"],
+            ["layer", "base", word, f"{word} / base"],
             [[path, *(quantity(cost, n) for n in pair), percent(ratio(*pair))] for path, pair in rows],
             3,
         ),
@@ -220,7 +223,7 @@ def _sizes(row: Width) -> list[str]:
     return [*lines, f"parameters {row.params[0]:,} → {row.params[1]:,}"]
 
 
-def _width(weight: Weight, architecture: Architecture, details: Details) -> Width:
+def _width(weight: Weight, change: Change, details: Details) -> Width:
     sides = weight.sides
     # Most weights make what their first dimension holds; transposed convolutions the second.
     makes = next((d for d, side in enumerate(sides) if _makes(weight, d, side, details)), 0)
@@ -232,7 +235,7 @@ def _width(weight: Weight, architecture: Architecture, details: Details) -> Widt
         weight.name,
         (outputs.size, outputs.left),
         (others[0].size, others[0].left) if others else None,
-        _params(weight.name, architecture),
+        _params(weight.name, change),
         not outputs.groups,
         words,
     )
@@ -260,18 +263,17 @@ def _folded(text: str) -> list[str]:
     return [plain(part) for part in textwrap.wrap(text, BROAD, subsequent_indent="   ")]
 
 
-def _params(name: str, architecture: Architecture) -> tuple[int, int]:
-    shape = architecture.shapes[name]
-    return math.prod(shape), math.prod(architecture.kept.left(name, shape))
+def _params(name: str, change: Change) -> tuple[int, int]:
+    return math.prod(change.shapes[name]), math.prod(change.left(name))
 
 
-def _bare(architecture: Architecture) -> list[Width]:
-    """What architecture.json alone tells."""
+def _bare(change: Change) -> list[Width]:
+    """What the change alone tells."""
     rows = []
-    for name, shape in architecture.shapes.items():
+    for name, shape in change.shapes.items():
         if len(shape) < 2 or not name.endswith("weight"):
             continue
-        left = architecture.kept.left(name, shape)
-        params = _params(name, architecture)
+        left = change.left(name)
+        params = _params(name, change)
         rows.append(Width(name, (shape[0], left[0]), (shape[1], left[1]), params, left[0] == shape[0], []))
     return rows

@@ -80,6 +80,8 @@ def _run(number: int, source: Source) -> dict[str, Any]:
     return {
         "id": f"run-{number}",
         "name": source.name,
+        "word": source.word,
+        "changed": [] if source.change is None else source.change.remarks(),
         "what": f"{source.config.model} on {source.config.data}",
         "how": _how(source),
         "asked": source.budget,

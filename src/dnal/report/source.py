@@ -14,12 +14,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
-from dnal.base.reading import REMEDY, content, ordinary, plain_json
+from dnal.base.reading import REMEDY, content, plain_json
+from dnal.changes import Change
+from dnal.run.change import read_change
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.details import Details, read_details
-from dnal.run.files import ARCHITECTURE, DETAILS, LOG, RESULT
+from dnal.run.files import DETAILS, LOG, RESULT
 from dnal.run.limits import LARGEST, MOST_EPOCHS, MOST_NUMBERS, MOST_PHASES
 from dnal.run.loading import read_result
 from dnal.run.trust import going_on
@@ -71,7 +72,7 @@ class Source:
     Attributes:
         folder: as it was given. config, settings: config.yaml, what every run has and all of it.
         result: without figures where the run is not ``finished``.
-        log: empty where it cannot be read. architecture, details: None where they are missing.
+        log: empty where it cannot be read. change, details: None where they are missing.
         missing: a sentence for everything that cannot be shown.
     """
 
@@ -80,7 +81,7 @@ class Source:
     settings: dict[str, Any]
     result: Result
     log: list[Epoch]
-    architecture: Architecture | None
+    change: Change | None
     details: Details | None
     missing: list[str]
     finished: bool = True
@@ -94,6 +95,11 @@ class Source:
     def budget(self) -> str:
         """What was asked."""
         return self.result.budget or "no budget"
+
+    @property
+    def word(self) -> str:
+        """What its network is called beside the base."""
+        return "compact" if self.change is None else self.change.word
 
     @property
     def accuracy(self) -> tuple[float | None, float | None]:
@@ -118,15 +124,14 @@ def read_source(run: str | Path) -> Source:
         raise UserError(f"'{path / RESULT}' is no result; {REMEDY}.") from None
     missing: list[str] = []
     log: list[Epoch] = []
-    architecture: Architecture | None = None
+    change: Change | None = None
     details: Details | None = None
     try:
         log = _log(path)
     except UserError as error:
         missing.append(f"The curves are not shown: {error}")
     try:
-        ordinary(path / ARCHITECTURE, LARGEST[ARCHITECTURE])
-        architecture = Architecture.load(path / ARCHITECTURE)
+        change = read_change(path)
     except UserError as error:
         missing.append(f"The widths are not shown: {error}")
     try:
@@ -135,7 +140,7 @@ def read_source(run: str | Path) -> Source:
         old = not (path / DETAILS).exists()
         why = "this run was made by an older version, which did not write them down." if old else str(error)
         missing.append(f"MACs per layer, reasons of what stays, and classes are not shown: {why}")
-    return Source(path, config, settings, result, log, architecture, details, missing)
+    return Source(path, config, settings, result, log, change, details, missing)
 
 
 def _unfinished(path: Path, config: Config, settings: dict[str, Any]) -> Source:

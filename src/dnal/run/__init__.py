@@ -5,17 +5,19 @@
     config.yaml              what was asked for and what was decided automatically; it makes a run of the folder
     log.jsonl                one line per epoch
     checkpoint.safetensors   the last good state, until the run is finished, and the one before it
-    architecture.json        which channels stay
+    architecture.json        which channels stay; or masks.safetensors, which weights are held at zero, or
+                             growth.safetensors, which channels are copies: what the method did to the network
     model.safetensors        the compact network's tensors
-    shape.txt                the compact network as a list of shapes for people, and for building it with new weights
+    shape.txt                the compact network as a list of shapes for people, and for building it with new weights;
+                             not of one that grew
     details.json             what its report says of layers and classes
-    manifest.json            size and SHA-256 of what loading reads: config.yaml, architecture.json, model.safetensors
+    manifest.json            size and SHA-256 of what loading reads: config.yaml, the change, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished
     report.html              all of it for people to look at
     loggers.json             which loggers it is told to, and the ids of its logs there; tensorboard/ is the one of
                              TensorBoard
 
-architecture.json, model.safetensors and manifest.json hold no time, path or host: equal jobs write equal bytes. Loading
+The change, model.safetensors and manifest.json hold no time, path or host: equal jobs write equal bytes. Loading
 needs these three and config.yaml, wherever they are.
 """
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from dnal import data as dnal_data
 from dnal.run.config import Config
 from dnal.run.limits import LARGEST_IMAGE
+from dnal.run.trust import check_data
 
 
 def data_of(
-    config: Config, *, data: str | None = None, root: str | Path | None = None, augment: bool = True
+    config: Config,
+    *,
+    data: str | None = None,
+    root: str | Path | None = None,
+    augment: bool = True,
+    trust: Sequence[str] = (),
 ) -> dnal_data.Dataset:
     """The data with which a run worked, normalised as they were there. They are downloaded only where ``data`` or
     ``root`` is given: a folder that may be anybody's asks for no download.
@@ -20,10 +27,13 @@ def data_of(
         data: where the data are now, if they moved; None means as recorded.
         root: the same for the folder of downloaded sets.
         augment: whether training batches are augmented.
+        trust: packages and modules whose functions may be called where the run's data are ``package.module:function``.
 
     Raises:
-        UserError: as :func:`dnal.data.load`.
+        UserError: as :func:`dnal.data.load`; or the data are a function of nobody who is trusted.
     """
+    if data is None:
+        check_data(config.data, trust, otherwise=", or say where the data are (--data)")
     return dnal_data.load(
         data or config.data,
         root=root or config.root,

@@ -145,7 +145,7 @@ def _few(text: bytes) -> bool:
 
 
 def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, Any]:
-    space, kept = learned.space, learned.architecture.kept
+    space, times = learned.space, learned.change.times(learned.space)
     multiplied = _macs(learned)
     timed = {} if latency is None else _times(learned, latency)
     paths = list(dict.fromkeys((*timed, *multiplied)))  # the operations that take time stand in their order
@@ -159,7 +159,7 @@ def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, A
         path = name.rpartition(".")[0]
         if len(shape) < 2 or name not in space.sources or not (path in weights or name in places):
             continue
-        sides, left = [], kept.left(name, shape)
+        sides, left = [], learned.change.left(name)
         for dimension in explained(space, name).dimensions[:2]:
             ids = space.sources[name][dimension.number]
             sides.append(
@@ -185,7 +185,7 @@ def _architecture(learned: Learned, latency: LatencyModel | None) -> dict[str, A
             {
                 "name": group.name,
                 "width": group.width,
-                "left": int(learned.architecture.open[group.variables].sum()),
+                "left": int(times[group.variables].sum()),
                 "written_by": _named(makers(group.places, space.readers, space.writers)),
                 "read_by": _named([place for place in group.places if place in readers]),
             }
@@ -198,16 +198,16 @@ def _macs(learned: Learned) -> dict[str, tuple[float, float]]:
     """MACs of one example per module, before and after, in the order of the forward pass."""
     cost = learned.space.costs["macs"]
     assert isinstance(cost, Cost)
-    opened = learned.architecture.open
-    return _summed(learned.space.multiplied, cost.terms(torch.ones_like(opened)), cost.terms(opened))
+    times = learned.change.times(learned.space)
+    return _summed(learned.space.multiplied, cost.terms(torch.ones_like(times)), cost.terms(times))
 
 
 def _times(learned: Learned, latency: LatencyModel) -> dict[str, tuple[float, float]]:
     """Predicted milliseconds per module, before and after."""
     from dnal.latency.model import Latency
 
-    model, opened = Latency(latency, learned.space), learned.architecture.open
-    before, after = (model.terms_ms(gates, exactly=True) for gates in (torch.ones_like(opened), opened))
+    model, times = Latency(latency, learned.space), learned.change.times(learned.space)
+    before, after = (model.terms_ms(gates, exactly=True) for gates in (torch.ones_like(times), times))
     return _summed([term.path for term in latency.terms], before, after)
 
 

@@ -47,7 +47,7 @@ def evaluate(
 
     config, result = read_config(run), read_result(run)
     network, base = load(run, trust=trust), base_network(run, config, trust=trust)
-    dataset = data_of(config, data=data, root=root)
+    dataset = data_of(config, data=data, root=root, trust=trust)
     test = dnal_data.loaders(dataset, batch_of(config), workers=min(config.workers, os.cpu_count() or 1)).test
     device = fabric_of("32-true").device  # where `learn` measured
     example = torch.zeros(1, *config.input, device=device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from dnal.base.atomic import write_bytes
 from dnal.base.claim import LOCK as LOCK
 from dnal.base.tensors import apart
+from dnal.changes import CHANGES
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.train.resume.checkpoint import BEFORE as BEFORE
 from dnal.train.resume.checkpoint import LAST as LAST
@@ -31,8 +32,10 @@ TRADE_OFF = "trade_off.json"
 """In the folder of a trade-off, until all its runs are begun."""
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 """Made from a finished run when somebody asks; they go with it when another takes its place."""
+OF_CHANGES = tuple(kind.file for kind in CHANGES)
+"""One of them is in a folder: what the method did to the network."""
 FILES = (
-    CONFIG, LATENCY, LOG, LAST, BEFORE, ARCHITECTURE, MODEL, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS, LOGGERS,
+    CONFIG, LATENCY, LOG, LAST, BEFORE, *OF_CHANGES, MODEL, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS, LOGGERS,
     RESULT, LOCK,
 )  # fmt: skip
 FOLDERS = (BOARD,)

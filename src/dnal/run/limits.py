@@ -22,6 +22,10 @@ SPARE_TEXT = 2**22
 """Bytes of architecture.json that are read beside any tensors, and ..."""
 TIMES_TEXT = 1
 """... for each byte of model.safetensors: what is kept of a tensor takes less than the tensor."""
+SPARE_CHANGE = 2**28
+"""Bytes of a change's file of tensors that are read in any case: one for each weight that is masked or not, and ..."""
+TIMES_CHANGE = 64
+"""... for each byte of model.safetensors: what was removed has a byte too."""
 MOST_CLASSES = 2**16
 MOST_ENTRIES = 2**17
 """Tensors and changes in a shape.txt."""

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from dnal import models
-from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError, one_line
 from dnal.base.names import possible
 from dnal.base.reading import REMEDY, ordinary, plain_json, text_of
+from dnal.changes import Change
+from dnal.run.change import change_file, check_grown, read_change
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
 from dnal.run.limits import LARGEST, SPARE_TEXT, TIMES_TEXT
@@ -124,16 +125,18 @@ def check_finished(path: Path, *names: str) -> None:
 def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.Module:
     if not os.path.lexists(path / CONFIG):
         read_yaml(path)  # says so
-    check_finished(path, ARCHITECTURE, MODEL, MANIFEST)
-    ordinary(path / ARCHITECTURE, SPARE_TEXT + TIMES_TEXT * ordinary(path / MODEL))
+    check_finished(path, change_file(path), MODEL, MANIFEST)
+    if change_file(path) == ARCHITECTURE:
+        ordinary(path / ARCHITECTURE, SPARE_TEXT + TIMES_TEXT * ordinary(path / MODEL))
     verify(path)
     config = read_config(path)
     if network is None:
         check_trust(config.model, trust)
         network = _base(config, path)
-    architecture = Architecture.load(path / ARCHITECTURE)
-    architecture.check(network)
-    compact = _compact(network, architecture, _allowed(path))
+    change = read_change(path)
+    change.check(network)
+    check_grown(change, network, models.tensor_shapes(path / MODEL), _allowed(path))
+    compact = _changed(network, change, _allowed(path))
     models.load_weights(compact, path / MODEL)
     return compact.cpu().eval()
 
@@ -184,18 +187,19 @@ def _allowed(path: Path) -> int:
     return SPARE + TIMES * ordinary(path / MODEL)
 
 
-def _compact(network: nn.Module, architecture: Architecture, allowed: int) -> nn.Module:
-    kept = architecture.kept
+def _changed(network: nn.Module, change: Change, allowed: int) -> nn.Module:
+    """The changed network, for the values of a file."""
+    kept = None if change.architecture is None else change.architecture.kept
     try:
-        if kept.baked and any(tensor.is_meta for tensor in network.parameters()):
+        if kept is not None and kept.baked and any(tensor.is_meta for tensor in network.parameters()):
             _bake(network, kept.baked, allowed)
-            kept = Kept(kept, kept.sizes, (), kept.bypasses)
-        return removed(network, kept)
+            return removed(network, Kept(kept, kept.sizes, (), kept.bypasses))
+        return change.outline(network)
     except UserError:
         raise
-    except Exception as error:  # an architecture that nobody wrote may ask anything of the network's modules
+    except Exception as error:  # a change that nobody wrote may ask anything of the network's modules
         raise UserError(
-            f"the architecture belongs to another network: its channels cannot be removed from this one "
+            f"{change.noun} of the run belongs to another network: its channels cannot be changed in this one "
             f"({type(error).__name__}: {error}); {REMEDY}."
         ) from error
 

@@ -18,10 +18,12 @@ from safetensors import SafetensorError, safe_open
 from dnal.base.errors import UserError
 from dnal.base.reading import REMEDY, content, opened, ordinary
 from dnal.base.tensors import raw
-from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL
+from dnal.run.change import change_file
+from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, OF_CHANGES
 from dnal.run.limits import LARGEST, MOST_ENTRIES
 
 FORMAT = 1
+
 SEALED = (CONFIG, ARCHITECTURE, MODEL)
 """What loading reads. result.json is not among it: `dnal eval` holds it against the network itself."""
 
@@ -48,10 +50,15 @@ class Manifest(BaseModel):
     sha256: Digest
 
 
+def sealed(run: Path) -> tuple[str, ...]:
+    """``SEALED`` of a run, with the file that its own change has."""
+    return tuple(change_file(run) if name == ARCHITECTURE else name for name in SEALED)
+
+
 def manifest_of(run: Path) -> str:
     """The text of manifest.json for the files that stand in a run's folder. No time, no path."""
     files: dict[str, Any] = {}
-    for name in SEALED:
+    for name in sealed(run):
         files[name] = {"size": ordinary(run / name), "sha256": _digest(run / name)}
     files[MODEL]["tensors"] = dict(tensor_digests(run / MODEL))
     return written(files)
@@ -80,7 +87,8 @@ def read_manifest(run: Path) -> Manifest:
     except (ValidationError, RecursionError):
         raise wrong from None
     files = found.model_dump(exclude_none=True)["files"]
-    if set(files) != set(SEALED) or written(files).encode() != text:
+    changes = set(files) - {CONFIG, MODEL}
+    if len(files) != 3 or len(changes) != 1 or not changes <= set(OF_CHANGES) or written(files).encode() != text:
         raise UserError(f"'{path}' is not as the run wrote it; {REMEDY}.")
     return found
 
@@ -91,8 +99,10 @@ def verify(run: Path) -> None:
     Raises:
         UserError: naming the first tensor that differs, where that can be told, or else the file.
     """
-    manifest = read_manifest(run)
-    for name in SEALED:
+    manifest, change = read_manifest(run), change_file(run)
+    if change not in manifest.files:
+        raise UserError(f"'{run / change}' is none of the run's files, as {MANIFEST} tells them; {REMEDY}.")
+    for name in manifest.files:
         path, entry = run / name, manifest.files[name]
         size = ordinary(path)
         if size == entry.size and _digest(path) == entry.sha256:

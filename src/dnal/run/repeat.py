@@ -17,7 +17,7 @@ from dnal.base.version import VERSION
 from dnal.methods import METHODS
 from dnal.run.config import Config, Size, Text, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
-from dnal.run.trust import check_thing, check_trust
+from dnal.run.trust import check_data, check_thing, check_trust
 from dnal.settings import GROUPS
 from dnal.techniques import TECHNIQUES
 from dnal.train.listener import Listener
@@ -83,9 +83,9 @@ def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[st
 
     Args:
         run: the folder.
-        trust: packages whose code may be its model, method and techniques, as in :func:`dnal.load`.
-        given: those of "model", "method" and "techniques" for which something else will be taken: they are not looked
-            at. Another method has techniques of its own.
+        trust: packages whose code may be its model, data, method and techniques, as in :func:`dnal.load`.
+        given: those of "model", "data", "method" and "techniques" for which something else will be taken: they are not
+            looked at. Another method has techniques of its own.
 
     Raises:
         UserError: no run, a key that is missing, unknown or garbled, a bound on the latency without its model, or code
@@ -100,6 +100,8 @@ def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[st
         raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it anew.")
     if "model" not in given:
         check_trust(config.model, trust, otherwise="")
+    if "data" not in given:
+        check_data(config.data, trust)
     whole: dict[str, Any] = {}
     without: list[str] = []
     if "method" not in given:

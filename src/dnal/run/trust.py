@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dnal import data as dnal_data
 from dnal import models
 from dnal.base.errors import UserError
 from dnal.base.registry import Registry
@@ -36,6 +37,17 @@ def check_trust(model: str, trust: Sequence[str], *, otherwise: str = ", or give
         _check("model", model, trust, otherwise)
 
 
+def check_data(data: str, trust: Sequence[str], *, otherwise: str = "") -> None:
+    """The same for the name of data, where it is that of a function.
+
+    Raises:
+        UserError: as :func:`check_trust`.
+    """
+    _check_packages(trust)
+    if dnal_data.names_code(data):
+        _check("data", data, trust, otherwise)
+
+
 def check_thing(registry: Registry[Any], given: Mapping[str, Any], trust: Sequence[str]) -> None:
     """The same for a method or technique, whose options and ``name`` a folder has.
 
@@ -54,14 +66,19 @@ def trusting(names: Iterable[str]) -> list[str]:
 
 
 def code_in(settings: Mapping[str, Any]) -> list[str]:
-    """The names of code among model, method and techniques of a config.yaml, whoever wrote it."""
-    model, techniques = settings.get("model"), settings.get("techniques")
+    """The names of code among model, data, method and techniques of a config.yaml, whoever wrote it."""
+    techniques = settings.get("techniques")
     listed = techniques if isinstance(techniques, list | tuple) else []
     told: list[tuple[Registry[Any], Any]] = [(METHODS, settings.get("method"))]
     told += [(TECHNIQUES, each) for each in listed]
     names = [(registry, each.get("name") if isinstance(each, Mapping) else each) for registry, each in told]
     found = [str(name) for registry, name in names if registry.names_code(name)]
-    return [model, *found] if isinstance(model, str) and models.names_code(model) else found
+    model, data = settings.get("model"), settings.get("data")
+    if isinstance(data, str) and dnal_data.names_code(data):
+        found.insert(0, data)
+    if isinstance(model, str) and models.names_code(model):
+        found.insert(0, model)
+    return found
 
 
 def going_on(run: Path) -> str:

@@ -26,10 +26,10 @@ from dnal.base.version import VERSION
 from dnal.loggers.names import LOGGERS, unopened
 from dnal.run import config as settings_file
 from dnal.run import shape
+from dnal.run.change import write_change
 from dnal.run.config import read_config
 from dnal.run.details import details_of, written
 from dnal.run.files import (
-    ARCHITECTURE,
     CONFIG,
     DETAILS,
     FILES,
@@ -155,7 +155,7 @@ class RunWriter(Listener):
         append_text(self.path / LOG, json.dumps(record) + "\n")
 
     def finish(self, learned: Learned) -> None:
-        """Writes architecture, compact network and result, removes the checkpoints, and lets go of the folder.
+        """Writes change, compact network and result, removes the checkpoints, and lets go of the folder.
 
         Raises:
             UserError: the folder cannot be written; then the run is not finished.
@@ -168,15 +168,18 @@ class RunWriter(Listener):
             "budget": settings.get("budget", ",".join(c["bound"] for c in learned.constraints)),
             "constraints": learned.constraints,
             "method": learned.method,
+            "remarks": learned.change.remarks(),
             "seed": config.seed,
             "input_shape": list(config.input),
             "seconds": learned.seconds,
         }
-        learned.architecture.save(self.path / ARCHITECTURE)
+        write_change(self.path, learned.change)
         write_tensors(self.path / MODEL, learned.network.state_dict())
         write_text(self.path / MANIFEST, manifest_of(self.path))
         model = shape.Model(config.model, config.classes, config.input)
-        write_text(self.path / SHAPE, shape.written(shape.shape_of(learned.architecture, model), learned.blocks))
+        if learned.change.architecture is not None:
+            left = shape.shape_of(learned.change.architecture, model)
+            write_text(self.path / SHAPE, shape.written(left, learned.blocks))
         details = self._details(learned)
         if details is not None:
             write_text(self.path / DETAILS, details)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 
 from dnal.base.errors import UserError, suggestion
+from dnal.base.place import found_at
+from dnal.settings import SCHEDULES
 
 Schedule = Callable[[float, float, float], float]
 """(progress of the phase from 0 to 1, peak, share of the phase in which it rises) -> the learning rate."""
@@ -39,9 +41,6 @@ def one_cycle(progress: float, peak: float, warmup: float = 0.0) -> float:
     return cosine((progress - rise) / (1 - rise), peak, floor=peak / 25 / 1e4) if rise < 1 else peak
 
 
-SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "one-cycle": one_cycle, "step": step, "constant": constant}
-
-
 def schedule_of(given: str | Schedule) -> Schedule:
     """A schedule by its name, or a function of the user's as it is.
 
@@ -52,4 +51,5 @@ def schedule_of(given: str | Schedule) -> Schedule:
         return given
     if given not in SCHEDULES:
         raise UserError(f"unknown schedule '{given}'; {suggestion(given, SCHEDULES)}")
-    return SCHEDULES[given]
+    schedule: Schedule = found_at(SCHEDULES[given], "schedule", given)
+    return schedule

@@ -1,13 +1,11 @@
-"""Where networks can be timed, by name; one file per runtime."""
+"""Where networks can be timed; one file per runtime, imported when somebody asks for it."""
 
 from __future__ import annotations
 
 from dnal.base.errors import UserError, suggestion
+from dnal.base.place import found_at
 from dnal.latency.backends.backend import Backend
-from dnal.latency.backends.onnxruntime_cpu import OnnxRuntimeCpu
-from dnal.latency.backends.torch_backends import TorchCpu, TorchCuda
-
-BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (TorchCpu, TorchCuda, OnnxRuntimeCpu)}
+from dnal.settings import BACKENDS
 
 
 def backend_of(wanted: str | Backend) -> Backend:
@@ -20,4 +18,5 @@ def backend_of(wanted: str | Backend) -> Backend:
         return wanted
     if wanted not in BACKENDS:
         raise UserError(f"unknown backend '{wanted}'; {suggestion(wanted, BACKENDS)}")
-    return BACKENDS[wanted]()
+    found: Backend = found_at(BACKENDS[wanted], "backend", wanted)()
+    return found
