@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from dnal.base.errors import UserError
 from dnal.costs.budget import FIGURES, Budget
@@ -17,7 +18,8 @@ from dnal.costs.memory import memory_cost, peak_memory
 from dnal.selection.select import least_costs
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space, known_macs
-from dnal.space.surgery.inputs import at_batch
+from dnal.space.surgery.inputs import Inputs, at_batch
+from dnal.space.surgery.tensors import held_tensors
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
@@ -49,7 +51,7 @@ class Deployed:
         backend_of(backend)
         return Deployed(batch, backend)
 
-    def multiple(self, network: nn.Module, space: Space, example: Tensor, possible: Callable[[int], bool]) -> int:
+    def multiple(self, network: nn.Module, space: Space, example: Inputs, possible: Callable[[int], bool]) -> int:
         """The multiple of channels that this backend computes fastest, of those that are possible (1 always is)."""
         from dnal.latency import fastest_multiple
         from dnal.latency.multiple import CANDIDATES, SHARE_OF_MACS
@@ -64,7 +66,7 @@ class Deployed:
         network, example = self._placed(network, example)
         return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch, candidates=candidates)
 
-    def with_memory(self, space: Space, network: nn.Module, example: Tensor) -> Space:
+    def with_memory(self, space: Space, network: nn.Module, example: Inputs) -> Space:
         """The Space with the cost "memory", bytes."""
         return space.with_cost("memory", memory_cost(network, space, example, self.batch))
 
@@ -72,7 +74,7 @@ class Deployed:
         self,
         space: Space,
         network: nn.Module,
-        example: Tensor,
+        example: Inputs,
         multiple: int,
         known: LatencyModel | str | Path | None,
         progress: Progress,
@@ -102,7 +104,7 @@ class Deployed:
         model: LatencyModel,
         space: Space,
         network: nn.Module,
-        example: Tensor,
+        example: Inputs,
         bounds: Collection[float],
         progress: Progress,
     ) -> LatencyModel:
@@ -112,27 +114,27 @@ class Deployed:
         network, example = self._placed(network, example)
         return focused(model, network, space, example, sorted(bounds), backend=self.backend, progress=progress)
 
-    def figures(self, networks: Sequence[nn.Module], example: Tensor, costs: Collection[str]) -> list[dict[str, float]]:
+    def figures(self, networks: Sequence[nn.Module], example: Inputs, costs: Collection[str]) -> list[dict[str, float]]:
         """macs, params, memory (bytes; where it is one of ``costs``) and latency_ms of each network: counted and
         measured on the network itself, the latencies in turn."""
         from dnal.latency import measured_ms
 
         placed = [self._placed(network, example)[0] for network in networks]
         inputs = at_batch(self._placed(networks[0], example)[1], self.batch)
-        assert isinstance(inputs, Tensor)
         rows: list[dict[str, float]] = []
         for network, milliseconds in zip(placed, measured_ms(placed, inputs, self.backend), strict=True):
-            row: dict[str, float] = {"macs": known_macs(network, inputs[:1]), "params": params(network)}
+            row: dict[str, float] = {"macs": known_macs(network, at_batch(inputs, 1)), "params": params(network)}
             if "memory" in costs:
                 row["memory"] = peak_memory(network, inputs)
             rows.append({**row, "latency_ms": milliseconds})
         return rows
 
-    def _placed(self, network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    def _placed(self, network: nn.Module, example: Inputs) -> tuple[nn.Module, Inputs]:
         """Network and first example where the backend runs: it may be the CPU of a machine that trains on a GPU."""
-        if example.is_cuda and self.backend != "torch-cuda":
-            return copy.deepcopy(network).cpu(), example[:1].cpu()
-        return network, example[:1]
+        first = at_batch(example, 1)
+        if self.backend != "torch-cuda" and any(tensor.is_cuda for tensor in held_tensors(first)):
+            return copy.deepcopy(network).cpu(), tree_map_only(Tensor, lambda tensor: tensor.cpu(), first)
+        return network, first
 
 
 def known_latency(known: LatencyModel | str | Path) -> LatencyModel:

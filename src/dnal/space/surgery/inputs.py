@@ -16,22 +16,71 @@ Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 def batch_size(inputs: Inputs) -> int:
-    """The size of dimension 0 of the first tensor of the example inputs; 1 if there is none."""
+    """The number of examples: the size of dimension 0 of the first tensor of the example inputs, or the length of the
+    first argument, where that is a list of images; 1 if there is neither."""
+    listed = _listed(inputs)
+    if listed is not None:
+        return listed
     return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
 
 
 def at_batch(inputs: Inputs, batch: int) -> Inputs:
-    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format."""
+    """The example inputs repeated or cut to ``batch`` examples along dimension 0, in their memory format; where they
+    are lists of images, so are the lists."""
+    if batch < 1:
+        raise UserError(f"a batch has at least one example, not {batch}.")
+    if _listed(inputs) is None:
+        return repeated(inputs, batch_size(inputs), batch)  # type: ignore[no-any-return]
     size = batch_size(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: _relisted(argument, size, batch) for name, argument in inputs.items()}
+    return tuple(_relisted(argument, size, batch) for argument in inputs)
+
+
+def repeated(tree: Any, size: int, batch: int) -> Any:
+    """Inputs or targets of ``size`` examples repeated or cut to ``batch`` along dimension 0 of their tensors."""
 
     def resized(tensor: Tensor) -> Tensor:
         if not tensor.dim() or tensor.size(0) != size or size == batch:
             return tensor
         return torch.cat([tensor] * -(-batch // size))[:batch].clone()
 
-    if batch < 1:
-        raise UserError(f"a batch has at least one example, not {batch}.")
-    return tree_map_only(Tensor, resized, inputs)  # type: ignore[no-any-return]
+    return tree_map_only(Tensor, resized, tree)
+
+
+def _relisted(argument: Any, size: int, batch: int) -> Any:
+    """An argument beside a list of images, which may be another list, or tensors, with as many entries."""
+    if type(argument) is list and len(argument) == size:
+        return (argument * -(-batch // size))[:batch]
+    return repeated(argument, size, batch)
+
+
+def _listed(inputs: Inputs) -> int | None:
+    """The length of the first argument with tensors, if it is a list of images (C, H, W), as torchvision's detectors
+    take them. A list of batches, such as features of several sizes, has tensors of more dimensions."""
+    if isinstance(inputs, Tensor):
+        return None
+    arguments = inputs.values() if isinstance(inputs, Mapping) else inputs
+    first = next((argument for argument in arguments if held_tensors(argument)), None)
+    if type(first) is not list or not all(
+        isinstance(entry, Tensor) and entry.dim() == 3 and entry.is_floating_point() for entry in first
+    ):
+        return None
+    return len(first)
+
+
+def sizes(inputs: Inputs) -> Any:
+    """The shape of one example, as a plain list; of several inputs one each, in lists and dicts like theirs."""
+    if isinstance(inputs, Tensor):
+        return list(inputs.shape[1:])
+    if isinstance(inputs, Mapping):
+        return {str(name): sizes(value) for name, value in inputs.items()}
+    return [sizes(value) for value in inputs] if isinstance(inputs, tuple | list) else None
+
+
+def of_images(inputs: Inputs) -> bool:
+    """Whether the inputs are one tensor of images (N, C, H, W), whose order in memory may be chosen."""
+    return isinstance(inputs, Tensor) and inputs.dim() == 4
 
 
 def cloned(inputs: Inputs) -> Inputs:
