@@ -15,12 +15,13 @@ from torch import nn
 
 from dnal.base.errors import UserError, described
 from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.running import parameters_of
 from dnal.train.loader import InFront, Loader
 
 LABELS = "labels"
 """The targets of a batch that is a mapping, as Hugging Face's collators call them."""
 Pair = tuple[Any, Any]
-ASK = "give batch: a function of a batch that returns inputs and targets"
+GIVE = "give batch: a function of a batch that returns inputs and targets"
 
 
 def split(batch: Any) -> Pair:
@@ -31,12 +32,12 @@ def split(batch: Any) -> Pair:
     """
     if isinstance(batch, Mapping):
         if LABELS not in batch:
-            raise UserError(f"a batch is {described(batch)}, and none of these is '{LABELS}', its targets; {ASK}.")
+            raise UserError(f"a batch is {described(batch)}, and none of these is '{LABELS}', its targets; {GIVE}.")
         return {name: value for name, value in batch.items() if name != LABELS}, batch[LABELS]
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise UserError(
             f"a batch must be a pair of inputs and targets, or a mapping with '{LABELS}', not {described(batch)}; "
-            f"{ASK}."
+            f"{GIVE}."
         )
     inputs, targets = batch
     # Mappings such as BatchEncoding are no trees of torch's.
@@ -60,7 +61,7 @@ class Reading:
         """For batches like this one; None where they are pairs already."""
         if function is not None:
             return Reading(function)
-        return Reading(computes_loss=LABELS in _arguments(network)) if isinstance(batch, Mapping) else None
+        return Reading(computes_loss=LABELS in parameters_of(network)) if isinstance(batch, Mapping) else None
 
     def __call__(self, batch: Any) -> Pair:
         """Inputs and targets.
@@ -105,7 +106,7 @@ def check_called(network: nn.Module, inputs: Inputs, data: str) -> None:
     Raises:
         UserError: naming the data and what the network takes.
     """
-    taken = _arguments(network)
+    taken = parameters_of(network)
     args: tuple[Any, ...] = (inputs,) if not isinstance(inputs, tuple | list | Mapping) else ()
     named: dict[str, Any] = {}
     if isinstance(inputs, Mapping):
@@ -116,15 +117,7 @@ def check_called(network: nn.Module, inputs: Inputs, data: str) -> None:
         inspect.signature(network.forward).bind(*args, **named)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"the network cannot be called with the inputs of the {data} data, "
-            f"{described(inputs)} ({error}): a tuple is its arguments in their order, a mapping its arguments by name, "
-            f"and it takes {', '.join(taken) or 'none'}; {ASK}."
+            f"the network cannot be called with the inputs of the {data} data, {described(inputs)} ({error}): a tuple "
+            "or list is its arguments in their order, a mapping its arguments by name, and it takes "
+            f"{', '.join(taken) or 'none'}; {GIVE}."
         ) from None
-
-
-def _arguments(network: nn.Module) -> list[str]:
-    """The names of what a network takes; none where nobody can tell."""
-    try:
-        return list(inspect.signature(network.forward).parameters)
-    except (TypeError, ValueError):
-        return []

@@ -18,7 +18,7 @@ Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 def batch_size(inputs: Inputs) -> int:
     """The number of examples: the size of dimension 0 of the first tensor of the example inputs, or the length of the
     first argument, where that is a list of images; 1 if there is neither."""
-    listed = _listed(inputs)
+    listed = listed_images(inputs)
     if listed is not None:
         return listed
     return next((int(t.size(0)) for t in held_tensors(inputs) if t.dim()), 1)
@@ -29,7 +29,7 @@ def at_batch(inputs: Inputs, batch: int) -> Inputs:
     are lists of images, so are the lists."""
     if batch < 1:
         raise UserError(f"a batch has at least one example, not {batch}.")
-    if _listed(inputs) is None:
+    if listed_images(inputs) is None:
         return repeated(inputs, batch_size(inputs), batch)  # type: ignore[no-any-return]
     size = batch_size(inputs)
     if isinstance(inputs, Mapping):
@@ -55,7 +55,7 @@ def _relisted(argument: Any, size: int, batch: int) -> Any:
     return repeated(argument, size, batch)
 
 
-def _listed(inputs: Inputs) -> int | None:
+def listed_images(inputs: Inputs) -> int | None:
     """The length of the first argument with tensors, if it is a list of images (C, H, W), as torchvision's detectors
     take them. A list of batches, such as features of several sizes, has tensors of more dimensions."""
     if isinstance(inputs, Tensor):

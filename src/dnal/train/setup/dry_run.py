@@ -19,6 +19,7 @@ from dnal.space.lasting import lasting
 from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, repeated
 from dnal.space.surgery.running import call, undisturbed
 from dnal.techniques.distillation import check_logits
+from dnal.train.batch import GIVE
 from dnal.train.evaluate import Metric, accuracy, check_classified
 from dnal.train.outputs import is_default, logits_of, own_loss
 from dnal.train.phase import Loss
@@ -70,8 +71,8 @@ def check_runs(network: nn.Module, inputs: Inputs, data: str) -> None:
             failures.append(error)
     said = one_line(f"{type(failures[-1]).__name__}: {failures[-1]}", 200)
     raise UserError(
-        f"the network fails on the inputs of the {data} data, {described(inputs)} ({said}): a tuple or "
-        "list is its arguments in their order, a mapping its arguments by name; give batch: a function of a batch that returns inputs and targets."
+        f"the network fails on the inputs of the {data} data, {described(inputs)} ({said}): a tuple or list is its "
+        f"arguments in their order, a mapping its arguments by name; {GIVE}."
     )
 
 
