@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 import dnal
 from dnal.gates.gated import Gated
@@ -37,6 +37,29 @@ def test_learn() -> None:
     assert learned.settings["precision"] == "bf16-mixed"
     assert learned.figures.compact.macs <= 0.3 * learned.figures.base.macs
     assert learned.figures.compact.metric > 0.5
+
+
+class Pair(nn.Module):
+    """Words and an image, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.image, self.head = nn.Embedding(20, 16), nn.Linear(64, 16), nn.Linear(32, 10)
+
+    def forward(self, words: Tensor, image: Tensor, labels: Tensor | None = None) -> dict[str, Any]:
+        both = torch.cat([self.words(words).mean(1), self.image(image.flatten(1))], 1)
+        logits = self.head(both.relu())
+        return {"logits": logits, "loss": None if labels is None else F.cross_entropy(logits, labels)}
+
+
+@pytest.mark.parametrize("method", ["dnal", "tas", "taylor", "random-search:candidates=3"])
+def test_batches_of_several_inputs(method: str) -> None:
+    labels = torch.arange(64) % 10
+    image, words = torch.randn(64, 1, 8, 8), labels[:, None] + torch.randint(10, (64, 5))
+    data = [{"image": image[i : i + 16], "words": words[i : i + 16], "labels": labels[i : i + 16]} for i in (0, 16, 32)]
+    learned = dnal.learn(Pair(), data, data, budget="macs<=60%", method=method, epochs=(2, 2, 2), lr=0.05)
+    assert learned.settings["device"] == "cuda"
+    assert learned.compact["macs"] <= 0.6 * learned.base["macs"]
 
 
 def test_the_network_comes_back_to_its_own_device() -> None:

@@ -1,6 +1,7 @@
 """The examples as their readers run them: a process each, then its files alone, without the process."""
 
 import os
+import random
 import re
 import runpy
 import subprocess
@@ -193,6 +194,61 @@ def test_files_for_a_device_compute_what_the_network_does(finished: Finished) ->
         answers[name] = torch.from_numpy(found)
     assert float((answers["compact"] - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
     assert float((answers["compact.int8"].argmax(1) == expected.argmax(1)).float().mean()) >= 0.8
+
+
+PLAIN = ["the", "film", "its", "plot", "and", "every", "actor", "of", "this", "story"]
+GOOD, BAD = ["warm", "witty", "moving", "charming"], ["dull", "stale", "clumsy", "tedious"]
+
+
+def reviews(count: int) -> str:
+    """Texts that say in a word or two what they mean, and their class."""
+    draw, lines = random.Random(1), []
+    for _ in range(count):
+        label = draw.randrange(2)
+        words = [draw.choice(PLAIN) for _ in range(8)]
+        for _ in range(2):
+            words[draw.randrange(8)] = draw.choice(GOOD if label else BAD)
+        lines.append(f"{' '.join(words)}\t{label}")
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+def test_bert_learns_from_a_file_of_texts(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "reviews.tsv").write_text(reviews(600), encoding="utf-8")
+    case = Case("bert_text.py", epochs=4, macs=0.3, params=1.0, accuracy=0.9)
+    ended = run(case, tmp_path, "reviews.tsv", "--epochs", case.epochs, "--length", 8, "--out", "small")
+    assert ended.returncode == 0, ended.stderr
+    base, compact = table(ended.stdout).values()
+    assert min(base[-1], compact[-1]) >= case.accuracy
+    assert 0.95 * case.macs < compact[0] / base[0] <= case.macs
+    weights = load_file(tmp_path / "small" / "model.safetensors")
+    members = runpy.run_path(str(EXAMPLES / case.name))
+    whole = members["make_network"](len(weights["bert.embeddings.word_embeddings.weight"]), 2, 8)
+    small = dnal.compact(whole, dnal.Architecture.load(tmp_path / "small" / "architecture.json"))
+    small.load_state_dict(weights)
+    assert [counted_macs(small, torch.ones(2, 8).long(), batch=2), parameter_count(small)] == compact[:2]
+    rows = members["read"](tmp_path / "reviews.tsv")
+    found = small.eval()(**members["Tokenizer"](rows, 8)(rows[:4]))
+    assert found.logits.shape == (4, 2)
+    assert found.loss > 0
+
+
+@pytest.mark.slow
+def test_a_detector_learns_from_boxes(tmp_path: Path) -> None:
+    case = Case("detector.py", epochs=1, macs=1.0, params=0.5, accuracy=0.0)
+    ended = run(case, tmp_path, "--epochs", case.epochs, "--images", 64, "--out", "small")
+    assert ended.returncode == 0, ended.stderr
+    printed = re.findall(r"^(?:base|compact) +[\d,]+ +([\d,]+) +[\d.]+%$", ended.stdout, flags=re.M)
+    base, compact = (float(count.replace(",", "")) for count in printed)
+    assert 0.95 * case.params < compact / base <= case.params
+    members = runpy.run_path(str(EXAMPLES / case.name))
+    small = dnal.compact(members["make_network"](), dnal.Architecture.load(tmp_path / "small" / "architecture.json"))
+    small.load_state_dict(load_file(tmp_path / "small" / "model.safetensors"))
+    assert parameter_count(small) == compact
+    images, targets = members["collate"]([members["Shapes"](2, seed=9)[number] for number in range(2)])
+    assert set(small.train()(list(images), list(targets))) >= {"loss_classifier", "loss_box_reg"}
+    assert len(small.eval()(list(images))) == 2
 
 
 @pytest.mark.slow

@@ -87,6 +87,33 @@ def weights_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
     return {**network.state_dict(), "loss": torch.tensor([record["loss"] for record in history], dtype=F64)}
 
 
+class OwnLoss(nn.Module):
+    """Takes its arguments by name, and computes its loss, as networks of Hugging Face do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = plain()
+
+    def forward(self, pixel_values: Tensor, shift: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        logits = self.network(pixel_values + shift[:, None, None, None])
+        return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def twenty_steps_of_mappings(fabric: Fabric) -> dict[str, Tensor]:
+    from dnal.train.batch import InPairs, Reading
+    from dnal.train.outputs import task_loss
+    from dnal.train.phase import Context, Phase, run_phase
+    from dnal.train.setup.processes import shared_out
+
+    network = OwnLoss()
+    data = [{"pixel_values": x, "shift": y.to(F64) / 10, "labels": y} for x, y in batches()]
+    reading = Reading.of(network, data[0], None)
+    assert reading is not None
+    context = Context(fabric, shared_out(InPairs(data, reading), fabric), task_loss)
+    run_phase(Phase("base", 2, 0.05), network, context)
+    return network.network.state_dict()
+
+
 def search_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
     from dnal.methods.dnal.method import learn_gates
     from dnal.methods.dnal.search import START, BudgetSearch
@@ -119,7 +146,7 @@ def whole_job(fabric: Fabric) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("work", [weights_of_twenty_steps, search_of_twenty_steps])
+@pytest.mark.parametrize("work", [weights_of_twenty_steps, twenty_steps_of_mappings, search_of_twenty_steps])
 def test_twenty_steps_equal_those_of_one_process_with_all_images(
     work: Callable[[Fabric], dict[str, Tensor]], tmp_path: Path
 ) -> None:

@@ -233,27 +233,30 @@ PAIRS = [(X, Y)]
 
 
 class Named(nn.Module):
-    """Its logits in a dict."""
+    """Its logits in a dict, under a name of their own."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"logits": self.network(x)}
+        return {"scores": self.network(x)}
 
 
 def named_loss(outputs: dict[str, Tensor], targets: Tensor) -> Tensor:
-    return F.cross_entropy(outputs["logits"], targets)
+    return F.cross_entropy(outputs["scores"], targets)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"val": [(X, Y, Y)]}, "a pair of inputs and targets, not a tuple of 3"),
-        ({"test": [(X, Y, Y)]}, "a pair of inputs and targets, not a tuple of 3"),
-        ({"val": [{"pixel_values": X, "labels": Y}]}, "not a dict of pixel_values, labels"),
-        ({"val": [({"image": X}, Y)]}, "whose inputs are one tensor"),
+        ({"val": [(X, Y, Y)]}, "a pair of inputs and targets, or a mapping with 'labels', not a tuple of 3"),
+        ({"test": [(X, Y, Y)]}, "a pair of inputs and targets, or a mapping with 'labels', not a tuple of 3"),
+        ({"val": [{"pixel_values": X, "labels": Y}]}, "cannot be called .* a dict of pixel_values"),
+        ({"val": [{"pixel_values": X, "label": Y}]}, "none of these is 'labels'"),
+        ({"val": [({"image": X}, Y)]}, "cannot be called .* a dict of image"),
+        ({"val": [((X, X), Y)]}, "cannot be called .* a tuple of 2"),
+        ({"batch": lambda batch: batch[0]}, "batch must return a pair of inputs and targets, not a tensor"),
         ({"train": iter(PAIRS)}, "the training data have no length"),
         ({"val": iter(PAIRS), "method": "dnal:held_out=true"}, "the validation data have no length"),
         ({"train": []}, "the training data give no batch"),
@@ -273,10 +276,15 @@ def test_data_that_cannot_work_are_one_sentence_before_anything_starts(
     assert diary.settings is None
 
 
-@pytest.mark.parametrize("batch", [(X, Y, Y), {"pixel_values": X, "labels": Y}])
-def test_training_batches_that_are_no_pairs_are_told_before_the_first_step(network: nn.Module, batch: Any) -> None:
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [((X, Y, Y), "a pair of inputs and targets"), ({"pixel_values": X, "labels": Y}, "cannot be called with")],
+)
+def test_training_batches_that_do_not_fit_are_told_before_the_first_step(
+    network: nn.Module, batch: Any, sentence: str
+) -> None:
     before = copy.deepcopy(network.state_dict())
-    with pytest.raises(UserError, match="a pair of inputs and targets"):
+    with pytest.raises(UserError, match=sentence):
         dnal.learn(network, [batch], PAIRS)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -284,7 +292,7 @@ def test_training_batches_that_are_no_pairs_are_told_before_the_first_step(netwo
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({}, "not of a dict of logits; give a loss"),
+        ({}, "not of a dict of scores; give a loss"),
         ({"loss": named_loss}, "give a metric"),
         (
             {"loss": named_loss, "metric": lambda network, loader: 0.5, "techniques": ["distillation"]},

@@ -28,8 +28,11 @@ def test_dense_logits_are_as_many_images_of_one_position(positions: tuple[int, .
     assert torch.allclose(distillation_loss(logits, teacher, task), distillation_loss(*flat, task), atol=1e-6)
 
 
-@pytest.mark.parametrize("outputs", [{"logits": torch.randn(2, 3)}, (torch.randn(2, 3),), torch.randn(2, 1)])
+@pytest.mark.parametrize(
+    "outputs", [{"scores": torch.randn(2, 3)}, {"logits": torch.randn(2, 1)}, (torch.randn(2, 3),), torch.randn(2, 1)]
+)
 def test_what_is_no_logits_cannot_be_imitated(outputs: object) -> None:
     check_logits(torch.randn(2, 3))
+    check_logits({"logits": torch.randn(2, 3)})
     with pytest.raises(UserError, match="leave distillation out"):
         check_logits(outputs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from dnal.base.errors import UserError
 from dnal.costs.budget import Budget
@@ -17,7 +18,8 @@ from dnal.costs.cost import COSTS
 from dnal.selection.select import least_costs
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
-from dnal.space.surgery.inputs import at_batch
+from dnal.space.surgery.inputs import Inputs, at_batch
+from dnal.space.surgery.tensors import held_tensors
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
@@ -46,7 +48,7 @@ class Deployed:
         backend_of(backend)
         return Deployed(batch, backend)
 
-    def multiple(self, network: nn.Module, space: Space, example: Tensor, possible: Callable[[int], bool]) -> int:
+    def multiple(self, network: nn.Module, space: Space, example: Inputs, possible: Callable[[int], bool]) -> int:
         """The multiple of channels that this backend computes fastest, of those that are possible (1 always is)."""
         from dnal.latency import fastest_multiple
         from dnal.latency.multiple import CANDIDATES, SHARE_OF_MACS
@@ -61,7 +63,7 @@ class Deployed:
         network, example = self._placed(network, example)
         return fastest_multiple(network, space, example, backend=self.backend, batch=self.batch, candidates=candidates)
 
-    def with_costs(self, space: Space, network: nn.Module, example: Tensor, names: Collection[str]) -> Space:
+    def with_costs(self, space: Space, network: nn.Module, example: Inputs, names: Collection[str]) -> Space:
         """The Space with these costs, as far as they follow from the network alone."""
         for name in names:
             if name not in space.costs and COSTS[name].of_gates:
@@ -72,7 +74,7 @@ class Deployed:
         self,
         space: Space,
         network: nn.Module,
-        example: Tensor,
+        example: Inputs,
         multiple: int,
         known: LatencyModel | str | Path | None,
         progress: Progress,
@@ -102,7 +104,7 @@ class Deployed:
         model: LatencyModel,
         space: Space,
         network: nn.Module,
-        example: Tensor,
+        example: Inputs,
         bounds: Collection[float],
         progress: Progress,
     ) -> LatencyModel:
@@ -112,14 +114,13 @@ class Deployed:
         network, example = self._placed(network, example)
         return focused(model, network, space, example, sorted(bounds), backend=self.backend, progress=progress)
 
-    def figures(self, networks: Sequence[nn.Module], example: Tensor, costs: Collection[str]) -> list[dict[str, float]]:
+    def figures(self, networks: Sequence[nn.Module], example: Inputs, costs: Collection[str]) -> list[dict[str, float]]:
         """The costs of each network by their figures' names: those that are always told, and those of ``costs``.
         Counted on the network itself, or measured, the networks in turn."""
         from dnal.latency import measured_ms
 
         placed = [self._placed(network, example)[0] for network in networks]
         inputs = at_batch(self._placed(networks[0], example)[1], self.batch)
-        assert isinstance(inputs, Tensor)
         asked = [cost for cost in COSTS.values() if cost.always or cost.name in costs]
         milliseconds = measured_ms(placed, inputs, self.backend)
         return [
@@ -127,11 +128,12 @@ class Deployed:
             for network, time in zip(placed, milliseconds, strict=True)
         ]
 
-    def _placed(self, network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    def _placed(self, network: nn.Module, example: Inputs) -> tuple[nn.Module, Inputs]:
         """Network and first example where the backend runs: it may be the CPU of a machine that trains on a GPU."""
-        if example.is_cuda and self.backend != "torch-cuda":
-            return copy.deepcopy(network).cpu(), example[:1].cpu()
-        return network, example[:1]
+        first = at_batch(example, 1)
+        if self.backend != "torch-cuda" and any(tensor.is_cuda for tensor in held_tensors(first)):
+            return copy.deepcopy(network).cpu(), tree_map_only(Tensor, lambda tensor: tensor.cpu(), first)
+        return network, first
 
 
 def known_latency(known: LatencyModel | str | Path) -> LatencyModel:

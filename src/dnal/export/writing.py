@@ -21,7 +21,7 @@ from dnal.export.inputs import varied
 from dnal.export.program import first_line, program_of
 from dnal.export.quiet import quiet
 from dnal.export.sizes import Free, free_sizes
-from dnal.space.surgery.inputs import Inputs, batch_size
+from dnal.space.surgery.inputs import Inputs, batch_size, lists_examples
 from dnal.space.surgery.running import call, copied, evaluating, undisturbed
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,11 @@ def export(
     """
     kind, path = format_of(to), Path(path)
     check_place(path, kind)
+    if lists_examples(example):
+        raise UserError(
+            "a network that takes a list of images cannot be a file whose batch is free; export the part of it that "
+            "takes one tensor, such as its backbone."
+        )
     with undisturbed(example), quiet():
         twin = copied(network).cpu()
         with evaluating(twin):

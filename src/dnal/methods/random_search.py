@@ -31,7 +31,9 @@ from dnal.methods.task import Task
 from dnal.methods.uniform import random_scores, uniform_scores
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import batch_size
-from dnal.train.loader import Loader, pair
+from dnal.space.surgery.running import call
+from dnal.train.batch import split
+from dnal.train.loader import Loader
 from dnal.train.phase import Loss
 from dnal.train.rows import to_device
 
@@ -102,7 +104,7 @@ class RandomSearch(Method):
 def _first(batches: Loader, samples: int, device: torch.device) -> list[tuple[Any, Any]]:
     held: list[tuple[Any, Any]] = []
     for batch in batches:
-        held.append(to_device(pair(batch), device))
+        held.append(to_device(split(batch), device))
         if sum(batch_size(inputs) for inputs, _ in held) >= samples:
             break
     return held
@@ -112,5 +114,5 @@ def _first(batches: Loader, samples: int, device: torch.device) -> list[tuple[An
 def _mean_loss(network: nn.Module, held: list[tuple[Any, Any]], loss: Loss) -> float:
     """Over all samples, in eval mode and full precision: the differences are smaller than the noise of a batch."""
     network.eval()
-    total = sum(float(loss(network(inputs), targets)) * batch_size(inputs) for inputs, targets in held)
+    total = sum(float(loss(call(network, inputs), targets)) * batch_size(inputs) for inputs, targets in held)
     return total / sum(batch_size(inputs) for inputs, _ in held)

@@ -18,7 +18,9 @@ from dnal.methods.method import Method
 from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
-from dnal.train.loader import Loader, pair
+from dnal.space.surgery.running import call
+from dnal.train.batch import split
+from dnal.train.loader import Loader
 from dnal.train.phase import Loss
 from dnal.train.scaling import scaler_of
 
@@ -47,9 +49,9 @@ def taylor_scores(
     training = network.training
     network.eval()
     for batch in itertools.islice(batches, most):
-        inputs, targets = fabric.to_device(pair(batch))
+        inputs, targets = fabric.to_device(split(batch))
         gated.zero_grad(set_to_none=True)
-        fabric.backward(loss(module(inputs), targets))
+        fabric.backward(loss(call(module, inputs), targets))
         assert gated.s.grad is not None
         # All gates have the same slope d g / d s, which orders nothing.
         gradient = gated.s.grad.detach().double().cpu()

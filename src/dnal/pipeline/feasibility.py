@@ -14,6 +14,7 @@ from dnal.pipeline.plan import Plan
 from dnal.selection.select import CLOSE, least_costs, select
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs
 from dnal.train.listener import Listener
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def priced(
     plans: list[Plan],
     deployment: Deployed,
     network: nn.Module,
-    example: Tensor,
+    example: Inputs,
     latency: LatencyModel | str | Path | None,
     listener: Listener,
 ) -> tuple[Space, list[Plan], LatencyModel | None]:

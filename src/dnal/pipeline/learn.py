@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
@@ -29,18 +28,22 @@ from dnal.settings import Deployment, Numerics, Widths
 from dnal.space.copying import without_fabric
 from dnal.space.explain import commonest_reasons
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, of_images, sizes
 from dnal.space.surgery.running import check_changeable
+from dnal.train.batch import InPairs, Reading, check_called, split
 from dnal.train.checked import Classes, check_inputs, check_known, checked, classes_of
 from dnal.train.enough import enough
 from dnal.train.evaluate import Metric, accuracy
 from dnal.train.listener import Listener, Listeners
-from dnal.train.loader import Loader, check_length, first_batch, pair
+from dnal.train.loader import Loader, check_length, first_batch
 from dnal.train.optimizers import MakeOptimizer
+from dnal.train.outputs import task_loss
 from dnal.train.phase import Loss
 from dnal.train.resume.checkpoint import Checkpoints
 from dnal.train.resume.checkpointer import Checkpointer
+from dnal.train.rows import is_of_examples, to_device
 from dnal.train.schedule import Schedule
-from dnal.train.setup.dry_run import check, check_gateable, examples
+from dnal.train.setup.dry_run import check, check_gateable, check_runs, examples
 from dnal.train.setup.numerics import ORDERS, chosen_numerics, fabric_of, workable
 from dnal.train.setup.processes import shared_out
 from dnal.train.setup.reinitialize import check_resettable
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
 
 PLACE = ("threads", "device", "precision", "memory_format", "processes")
 """Settings that belong to the machine: a job may go on with others, though not to the same last digit."""
-APART = ("metric", "example_inputs", "latency", "fabric", "stop")
+APART = ("metric", "example_inputs", "batch", "latency", "fabric", "stop")
 """Arguments that say nothing of how a job trains."""
 
 
@@ -72,7 +75,8 @@ class Shared(TypedDict, total=False):
     reinitialize: bool | None
     seed: int
     base_is_trained: bool
-    example_inputs: Tensor | None
+    example_inputs: Inputs | None
+    batch: Callable[[Any], Any] | None
     widths: Group[Widths]
     deployment: Group[Deployment]
     numerics: Group[Numerics]
@@ -100,7 +104,8 @@ def learn(
     reinitialize: bool | None = None,
     seed: int = 0,
     base_is_trained: bool = False,
-    example_inputs: Tensor | None = None,
+    example_inputs: Inputs | None = None,
+    batch: Callable[[Any], Any] | None = None,
     widths: Group[Widths] = None,
     deployment: Group[Deployment] = None,
     numerics: Group[Numerics] = None,
@@ -117,9 +122,11 @@ def learn(
     is trained in place in the first phase and left whole.
 
     Args:
-        train, val, test: batches of (inputs (N, ...), targets), those that move something with a length. Training data
-            move weights and gates; ``val`` is for the log, and for methods that need data of their own; ``test`` is
-            measured once, at the end.
+        train, val, test: batches, those that move something with a length: pairs (inputs, targets), or mappings as
+            Hugging Face's collators give them, whose ``labels`` are the targets. Inputs that are a tensor are the
+            network's one argument, a tuple or list its arguments in their order, a mapping its arguments by name. A
+            network that takes ``labels`` gets those of a mapping too. Training data move weights and gates; ``val`` is
+            for the log, and for methods that need data of their own; ``test`` is measured once, at the end.
         budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default, but for
             methods that need none.
         method: what chooses: an object such as ``TAS(tau_start=4)``, a text such as "tas:tau_start=4", or the name of
@@ -128,9 +135,12 @@ def learn(
         techniques: ways to train better that act beside the method's own: objects, or texts such as "ema:decay=0.99";
             `dnal techniques` lists them. By default, with the default loss, the network before removal teaches
             ("distillation"). without: names of the method's own to leave out.
-        loss: (outputs, targets) -> scalar; cross entropy by default. It is tried on two examples of ``val`` first.
-        metric: (network, loader) -> float, higher is better; it may change the network's mode. By default top-1
-            accuracy, of logits (N, classes, ...) and class numbers (N, ...), where -100 does not count.
+        loss: (outputs, targets) -> scalar, of whatever the network returns and the batch has. By default the ``loss``
+            of outputs that are a mapping with one, else the cross entropy of the logits: the outputs, or their
+            ``logits``. It is tried on two examples of ``val`` first.
+        metric: (network, loader) -> float, higher is better; it may change the network's mode, and gets the loader as
+            it was given. By default top-1 accuracy, of logits (N, classes, ...) and class numbers (N, ...), where -100
+            does not count.
         epochs: of the three phases, or one number shared out as the method does by default.
         lr: peak learning rate of the base phase, 0.1 by default; the others follow from it.
         optimizer: a name ("sgd", "adamw", "lamb", any of timm's), or (network, lr) -> an optimizer.
@@ -140,7 +150,10 @@ def learn(
             default what the method is made for.
         seed: of torch's global random state.
         base_is_trained: skip the first phase and train gently.
-        example_inputs: a batch to trace the network with; by default the first images of ``val``.
+        example_inputs: inputs to trace the network with, and to state its costs for; by default the first of ``val``,
+            without the labels of a mapping.
+        batch: (batch) -> (inputs, targets), for batches of another kind; it is called with every batch of the loaders.
+            ``lambda batch: ((batch["image"], batch["age"]), batch["sick"])`` makes two arguments and a target.
         widths: what may vary and how: a :class:`dnal.settings.Widths`, or a text such as "min_width=8,divisor=auto". A
             divisor of "auto" is what the backend computes fastest, the default where the budget bounds the latency.
         deployment: at which batch and where memory and latency are stated: a :class:`dnal.settings.Deployment`, or a
@@ -170,8 +183,8 @@ def learn(
         network, train, val, test, [budget], checkpoints=[checkpoints], listeners=[listener or Listener()],
         method=method, techniques=techniques, without=without, loss=loss, metric=metric, epochs=epochs, lr=lr,
         optimizer=optimizer, schedule=schedule, reinitialize=reinitialize, seed=seed, base_is_trained=base_is_trained,
-        example_inputs=example_inputs, widths=widths, deployment=deployment, numerics=numerics, latency=latency,
-        fabric=fabric, stop=stop,
+        example_inputs=example_inputs, batch=batch, widths=widths, deployment=deployment, numerics=numerics,
+        latency=latency, fabric=fabric, stop=stop,
     )  # fmt: skip
     return learned
 
@@ -243,6 +256,11 @@ class _Data(NamedTuple):
     val: Loader
     test: Loader
 
+    def read(self, reading: Reading) -> _Data:
+        """The same whose batches are pairs; what was one loader stays one."""
+        train, val = InPairs(self.train, reading), InPairs(self.val, reading)
+        return _Data(train, val, val if self.test is self.val else InPairs(self.test, reading))
+
 
 def _plans(budgets: Sequence[str | Budget | None], shared: Shared) -> list[Plan]:
     """A plan per budget, checked as far as it goes without network and data."""
@@ -286,10 +304,20 @@ def _prepared(
         check_length(data.val, "validation")
     deployment = Deployed.of(asked.deployment.deploy_batch_size, asked.deployment.backend)
     named = {"validation": data.val} if data.test is data.val else {"validation": data.val, "test": data.test}
-    held_out = [pair(first_batch(loader, kind)) for kind, loader in named.items()]
-    example = _example([inputs for inputs, _ in held_out], shared.get("example_inputs")).to(fabric.device)
+    first = [first_batch(loader, kind) for kind, loader in named.items()]
+    reading = Reading.of(network, first[0], shared.get("batch"))
+    if reading is not None:
+        first = [reading(batch) for batch in first]
+        data = data.read(reading)
+        named = dict(zip(named, (data.val, data.test), strict=False))
+    held_out = [split(batch) for batch in first]
+    for (inputs, _), kind in zip(held_out, named, strict=True):
+        check_called(network, inputs, kind)
+    example = fabric.to_device(_example(held_out[0][0], reading, shared.get("example_inputs")))
     placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
     for (inputs, _), kind in zip(held_out, named, strict=True):
+        if not isinstance(inputs, Tensor):
+            check_runs(network, to_device(inputs, fabric.device), kind)
         check_inputs(network, inputs, kind)
     widths = asked.widths
     space = Space.of(
@@ -300,9 +328,9 @@ def _prepared(
     asked.method.check(network, space)
     if asked.training.reinitialize:
         check_resettable(network)
-    loss, metric = shared.get("loss") or F.cross_entropy, shared.get("metric") or accuracy
-    for batch in held_out:
-        check(network, fabric.to_device(batch), loss, metric, asked.techniques)
+    loss, metric = shared.get("loss") or task_loss, shared.get("metric") or accuracy
+    for given in held_out:
+        check(network, fabric.to_device(given), loss, metric, asked.techniques)
     inputs, targets = fabric.to_device(examples(held_out[0]))
     if asked.method.gates:
         check_gateable(network, inputs)
@@ -380,15 +408,15 @@ def _as_kept(
     return decided, _known(kept) or latency, numerics
 
 
-def _decided(fabric: Fabric, order: torch.memory_format, example: Tensor, space: Space) -> dict[str, Any]:
+def _decided(fabric: Fabric, order: torch.memory_format, example: Inputs, space: Space) -> dict[str, Any]:
     """What the machine and the network decided, as plain values."""
     return {
         "precision": str(fabric.strategy.precision.precision),
-        "memory_format": "channels_last" if order is torch.channels_last and example.dim() == 4 else "contiguous",
+        "memory_format": "channels_last" if order is torch.channels_last and of_images(example) else "contiguous",
         "threads": torch.get_num_threads(),
         "device": fabric.device.type,
         "processes": fabric.world_size,
-        "input_shape": list(example.shape[1:]),
+        "input_shape": sizes(example),
         "variables": space.num_variables,
         "branches": space.num_branches,
     }
@@ -457,13 +485,14 @@ def _check_trained(network: nn.Module, plan: Plan) -> None:
         raise UserError("no parameter of this network has requires_grad; set it for those that may be trained.")
 
 
-def _example(held_out: list[Any], given: Tensor | None) -> Tensor:
+def _example(held_out: Inputs, reading: Reading | None, given: Inputs | None) -> Inputs:
     """The user's example, or two of the first inputs held out: taking them from the training data would use up their
     first order."""
-    if not all(isinstance(inputs, Tensor) for inputs in (*held_out, *([] if given is None else [given]))):
-        raise UserError("learn needs batches of (inputs, targets) whose inputs are one tensor.")
-    inputs: Tensor = held_out[0]
-    return inputs[:2] if given is None else given
+    if given is not None:
+        return given
+    inputs = held_out if reading is None else reading.deployed(held_out)
+    size = batch_size(inputs)
+    return at_batch(inputs, min(2, size)) if is_of_examples(inputs, size) else inputs
 
 
 def _known(checkpointer: Checkpointer) -> LatencyModel | None:

@@ -20,6 +20,7 @@ from dnal.pipeline.feasibility import full_costs, selected, widths_of
 from dnal.pipeline.plan import BASE, RETRAIN, SEARCH, Plan
 from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, of_images
 from dnal.supernet.text import blocks
 from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measured, name_of
 from dnal.train.listener import Listener
@@ -42,7 +43,7 @@ class Job:
     network: nn.Module
     space: Space
     latency: LatencyModel | None
-    example: Tensor
+    example: Inputs
     deployment: Deployed
     train: Loader
     val: Loader
@@ -129,9 +130,11 @@ def shrunk(
         constraints = kept_bounds(plan.budget, figures.base.costs, figures.compact.costs, predicted)
     for row in constraints:
         if not row["holds"]:
+            # Of what is counted nothing was predicted; a detector's MACs depend on how many boxes it finds.
+            foreseen = f"{row['predicted']:.4g} predicted, " if "predicted" in row else ""
             warnings.warn(
-                f"the budget {row['bound']} does not hold: {row['got']:.4g} was measured, {row['predicted']:.4g} "
-                f"predicted, {row['asked']:.4g} asked. A lower bound leaves room for what was not foreseen.",
+                f"the budget {row['bound']} does not hold: {row['got']:.4g} was measured, {foreseen}"
+                f"{row['asked']:.4g} asked. A lower bound leaves room for what was not foreseen.",
                 stacklevel=4,
             )
     return Learned(
@@ -207,8 +210,8 @@ def _searched(
     return method.choose(task)
 
 
-def placed(network: nn.Module, fabric: Fabric, example: Tensor, order: torch.memory_format) -> None:
+def placed(network: nn.Module, fabric: Fabric, example: Inputs, order: torch.memory_format) -> None:
     """Moves the network to its device and, if it works on images, orders its weights in memory."""
     network.to(fabric.device)
-    if example.dim() == 4:
+    if of_images(example):
         network.to(memory_format=order)

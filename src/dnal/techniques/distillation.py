@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dnal.base.errors import UserError, described
 from dnal.base.options import option
 from dnal.space.surgery.running import call
+from dnal.train.outputs import logits_of
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 
@@ -40,8 +41,8 @@ class Distillation(Technique):
 
     def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
         with torch.no_grad():
-            word = call(self._teacher, batch[0])
-        return distillation_loss(outputs, word, value, temperature=self.temperature, weight=self.weight)
+            word = logits_of(call(self._teacher, batch[0]))
+        return distillation_loss(logits_of(outputs), word, value, temperature=self.temperature, weight=self.weight)
 
 
 def distillation_loss(
@@ -71,8 +72,9 @@ def check_logits(outputs: Any) -> None:
     """Refuses outputs that say nothing of classes.
 
     Raises:
-        UserError: they are not (N, classes, ...).
+        UserError: they are not (N, classes, ...), nor a mapping with such ``logits``.
     """
+    outputs = logits_of(outputs)
     if not isinstance(outputs, Tensor) or outputs.dim() < 2 or outputs.shape[1] < 2:
         raise UserError(
             f"a teacher's logits (N, classes, ...) are imitated, not {described(outputs)}; leave distillation out "

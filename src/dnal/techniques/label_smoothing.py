@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from dnal.base.options import option
+from dnal.train.outputs import logits_of
 from dnal.train.step import Step
 from dnal.train.technique import Technique
 
@@ -27,7 +28,7 @@ class LabelSmoothing(Technique):
     amount: float = option(0.1, "Share of a target that goes to all classes.", least=0, below=1)
 
     def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
-        return smoothed(value, outputs, self.amount)
+        return smoothed(value, logits_of(outputs), self.amount)
 
 
 def smoothed(value: Tensor, logits: Tensor, amount: float) -> Tensor:

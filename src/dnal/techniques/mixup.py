@@ -54,7 +54,10 @@ def mixed_images(images: Tensor, share: float, *, cut: bool) -> tuple[Tensor, fl
         share: of each image's own. cut: a box of the other image, whose area is nearly 1 - ``share``.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point() or (cut and images.dim() != 4):
-        raise UserError("mixup is of batches of floating-point inputs, CutMix of images (N, C, H, W); leave it out.")
+        raise UserError(
+            "mixup is of batches whose inputs are one tensor of floating-point numbers, CutMix of images (N, C, H, W); "
+            "leave it out."
+        )
     others = images.flip(0)
     if not cut:
         return share * images + (1 - share) * others, share

@@ -6,13 +6,13 @@ Data that lie in memory are looked at before training, others when they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -24,11 +24,14 @@ from torch.utils.data import (
 )
 
 from dnal.base.errors import UserError, described
-from dnal.space.surgery.inputs import at_batch
+from dnal.space.surgery.inputs import Inputs, at_batch, batch_size
+from dnal.space.surgery.tensors import tensors_of
+from dnal.train.batch import as_given, check_called, split
 from dnal.train.evaluate import IGNORED, strange_target
-from dnal.train.loader import InFront, Loader, pair
+from dnal.train.loader import InFront, Loader
+from dnal.train.outputs import is_default, logits_of, own_loss
 from dnal.train.phase import Loss
-from dnal.train.rows import has_nan, is_finite, to_device
+from dnal.train.rows import has_nan, is_finite, is_of_examples, of_each, to_device
 from dnal.train.setup.dry_run import EXAMPLES, outputs
 
 PIECE = 4096
@@ -59,23 +62,26 @@ class Classes:
             )
 
 
-def classes_of(network: nn.Module, inputs: Tensor, targets: Any, loss: Loss) -> Classes | None:
+def classes_of(network: nn.Module, inputs: Inputs, targets: Any, loss: Loss) -> Classes | None:
     """The class numbers that a loss of torch takes of this network; None where it is another loss, or takes no class
     numbers.
 
     Args:
         inputs, targets: a few examples, on the network's device.
     """
-    knows = loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)
+    knows = is_default(loss) or isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)
     if not knows or not isinstance(targets, Tensor) or targets.is_floating_point():
         return None
     try:
         found = outputs(network, inputs, training=True)
     except Exception:  # whatever the user's own network raises; training says it
         return None
-    if not isinstance(found, Tensor) or found.dim() < 2:
+    logits = logits_of(found)
+    if not isinstance(logits, Tensor) or logits.dim() < 2:
         return None
-    return Classes(found.shape[1], getattr(loss, "ignore_index", IGNORED))
+    if own_loss(found) is not None and logits.shape[1] < 2:  # it may be a number that is to be met
+        return None
+    return Classes(logits.shape[1], getattr(loss, "ignore_index", IGNORED))
 
 
 def check_inputs(network: nn.Module, inputs: Any, data: str) -> None:
@@ -100,16 +106,29 @@ def check_type(network: nn.Module, inputs: Any, data: str) -> None:
         UserError: naming both types.
     """
     own = next((p for p in network.parameters() if p.is_floating_point()), None)
-    if own is None or not isinstance(inputs, Tensor) or inputs.dtype == own.dtype:
+    if own is None:
+        return
+    other = next((tensor for tensor in tensors_of(inputs) if _may_be_meant(inputs, tensor, own.dtype)), None)
+    if other is None:
         return
     few = to_device(at_batch(inputs, EXAMPLES), own.device)
-    if _runs(network, few) or not _runs(network, few.to(own.dtype)):
+    if _runs(network, few) or not _runs(network, _converted(few, own.dtype)):
         return
-    kind, own_kind = (str(dtype).removeprefix("torch.") for dtype in (inputs.dtype, own.dtype))
+    kind, own_kind = (str(dtype).removeprefix("torch.") for dtype in (other.dtype, own.dtype))
     raise UserError(
-        f"the network cannot take inputs of {kind}, as the {data} data have them ({described(inputs)}): its weights "
+        f"the network cannot take inputs of {kind}, as the {data} data have them ({described(other)}): its weights "
         f"are {own_kind}; give inputs.to(torch.{own_kind}), scaled as it needs them."
     )
+
+
+def _may_be_meant(inputs: Any, tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a tensor of the inputs may stand for one of this type: of several inputs the whole numbers have reasons
+    of their own, such as words."""
+    return tensor.dtype != dtype and (tensor is inputs or tensor.is_floating_point())
+
+
+def _converted(inputs: Any, dtype: torch.dtype) -> Any:
+    return tree_map_only(Tensor, lambda t: t.to(dtype) if _may_be_meant(inputs, t, dtype) else t, inputs)
 
 
 def check_known(loader: Loader, network: nn.Module, classes: Classes | None, data: str) -> None:
@@ -119,14 +138,15 @@ def check_known(loader: Loader, network: nn.Module, classes: Classes | None, dat
         UserError: for a label outside the classes, or inputs that are not finite and of which the network makes NaN.
     """
     for first, inputs, targets in _in_memory(loader):
+        check_called(network, inputs, data)
         if classes is not None:
             classes.check(targets, data)
         _check_finite(network, inputs, first, data)
 
 
 def checked(loader: Loader, network: nn.Module, classes: Classes | None, data: str) -> Loader:
-    """The loader, whose batches are looked at as they come: labels outside the classes, and inputs of a type that the
-    network cannot take."""
+    """The loader, whose batches are looked at as they come: labels outside the classes, and inputs that
+    are not the network's arguments or of a type that it cannot take."""
     return _Checked(loader, network, classes, data)
 
 
@@ -134,14 +154,16 @@ class _Checked(InFront):
     def __init__(self, loader: Loader, network: nn.Module, classes: Classes | None, data: str) -> None:
         super().__init__(loader)
         self._network, self._classes, self._data = network, classes, data
-        self._types: set[torch.dtype] = set()
+        self._seen: set[tuple[Any, ...]] = set()
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.behind:
-            inputs, targets = pair(batch)
-            if isinstance(inputs, Tensor) and inputs.dtype not in self._types:
+            inputs, targets = split(batch)
+            kind = (*(tensor.dtype for tensor in tensors_of(inputs)), *(inputs if isinstance(inputs, Mapping) else ()))
+            if kind not in self._seen:
+                check_called(self._network, inputs, self._data)
                 check_type(self._network, inputs, self._data)
-                self._types.add(inputs.dtype)
+                self._seen.add(kind)
             if self._classes is not None:
                 self._classes.check(targets, self._data)
             yield batch
@@ -153,13 +175,17 @@ def _check_finite(network: nn.Module, inputs: Any, first: int, data: str) -> Non
     Args:
         first: the number of the first of these examples.
     """
-    if not isinstance(inputs, Tensor) or not inputs.dim() or is_finite(inputs):
+    size = batch_size(inputs)
+    if is_finite(inputs) or not is_of_examples(inputs, size):
         return
-    wrong = ~torch.isfinite(inputs).reshape(len(inputs), -1).all(1)
-    inputs, example = inputs[wrong], first + int(wrong.nonzero()[0])
-    own = next(network.parameters(), inputs)
+    each = (of_each(inputs, size, slice(number, number + 1)) for number in range(size))
+    found = next(((number, one) for number, one in enumerate(each) if not is_finite(one)), None)
+    if found is None:  # a number of its own, without examples
+        return
+    number, wrong = found
+    example, own = first + number, next(network.parameters(), tensors_of(wrong)[0])
     try:
-        answer = outputs(network, to_device(at_batch(inputs, EXAMPLES), own.device), training=False)
+        answer = outputs(network, to_device(at_batch(wrong, EXAMPLES), own.device), training=False)
     except Exception:  # whatever the user's own network raises; training says it
         return
     if has_nan(answer):
@@ -179,12 +205,12 @@ def _runs(network: nn.Module, inputs: Tensor) -> bool:
 
 def _in_memory(loader: Loader) -> Iterator[tuple[int, Any, Any]]:
     """What a loader holds: the number of the first example, inputs and targets, a piece at a time."""
-    if type(loader) in (list, tuple):
+    if type(as_given(loader)) in (list, tuple):
         first = 0
         for batch in loader:
-            inputs, targets = pair(batch)
+            inputs, targets = split(batch)
             yield first, inputs, targets
-            first += len(inputs) if isinstance(inputs, Tensor) else 0
+            first += batch_size(inputs)
         return
     if not isinstance(loader, DataLoader) or loader.collate_fn is not default_collate:
         return

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dnal.space.surgery.inputs import batch_size
-from dnal.train.loader import InFront, Loader, pair
+from dnal.train.batch import as_given, split
+from dnal.train.loader import InFront, Loader
 
 
 def enough(loader: Loader, network: nn.Module, processes: int = 1) -> Loader:
@@ -44,7 +45,7 @@ class _Enough(InFront):
 
     def __iter__(self) -> Iterator[Any]:
         for number, batch in enumerate(self.behind, start=1):
-            examples = batch_size(pair(batch)[0])
+            examples = batch_size(split(batch)[0])
             # A loader that goes on in the middle of an epoch counts from there, and tells its last batch by the size.
             last = number == len(self.behind) or examples == self._rest
             if last and examples < min(self._least, self._largest):
@@ -66,9 +67,9 @@ class _Enough(InFront):
 def _sizes(loader: Loader) -> tuple[int, int | None]:
     """The examples of the other batches and of the last one, as a list of batches or a DataLoader of torch tells them;
     0 and None where it does not."""
-    if isinstance(loader, list | tuple) and loader:
-        first, last = (batch_size(pair(batch)[0]) for batch in (loader[0], loader[-1]))
-        return first, last
+    if isinstance(as_given(loader), list | tuple) and len(loader):
+        sizes = [batch_size(split(batch)[0]) for batch in loader]
+        return sizes[0], sizes[-1]
     batches = getattr(loader, "batch_sampler", None)
     size, drops = getattr(batches, "batch_size", None), getattr(batches, "drop_last", False)
     try:

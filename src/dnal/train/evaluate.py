@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.train.loader import Loader, pair
+from dnal.space.surgery.running import call
+from dnal.train.batch import as_given, split
+from dnal.train.loader import Loader
+from dnal.train.outputs import logits_of
 from dnal.train.rows import has_nan, is_finite, to_device
 
 Metric = Callable[[nn.Module, Loader], float]
@@ -44,7 +47,7 @@ def measured(metric: Metric, network: nn.Module, loader: Loader, data: str = "gi
     trained = {parameter: parameter.requires_grad for parameter in network.parameters()}
     device = next((p.device for p in network.parameters()), None)
     try:
-        value: Any = accuracy(network, loader, data) if metric is accuracy else metric(network, loader)
+        value: Any = accuracy(network, loader, data) if metric is accuracy else metric(network, as_given(loader))
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -58,7 +61,7 @@ def measured(metric: Metric, network: nn.Module, loader: Loader, data: str = "gi
         raise UserError(f"the metric must return one number, higher is better, not {described(value)}.") from None
     if not math.isfinite(number):
         for place, batch in enumerate(loader, start=1):
-            check_finite(pair(batch)[0], place, data)
+            check_finite(split(batch)[0], place, data)
         raise UserError(f"the metric gave {number} on the {data} data; it must return a number, higher is better.")
     return number
 
@@ -67,7 +70,8 @@ def accuracy(network: nn.Module, loader: Loader, data: str = "given") -> float:
     """Top-1 accuracy, 0 to 1, in eval mode; the network's mode is restored. Targets of ``IGNORED`` do not
     count.
 
-    Outputs: logits (N, classes), or (N, classes, ...) for dense predictions; targets: class numbers (N, ...).
+    Outputs: logits (N, classes), or (N, classes, ...) for dense predictions, or a mapping with ``logits``
+    (:func:`dnal.train.outputs.logits_of`); targets: class numbers (N, ...).
 
     ``data``: what the loader loads, for a message.
 
@@ -132,6 +136,7 @@ def _classified(network: nn.Module, loader: Loader, data: str, most: int) -> tup
 
     def update(output: Tensor, target: Tensor) -> None:
         nonlocal meter, matrix
+        output = logits_of(output)
         check_classified(output, target)
         classes, target = output.shape[1], target.long()
         how: dict[str, Any] = {"ignore_index": IGNORED, "sync_on_compute": False, "validate_args": False}
@@ -174,8 +179,8 @@ def over_batches(network: nn.Module, loader: Loader, update: Callable[[Any, Any]
     try:
         with torch.inference_mode():
             for number, batch in enumerate(loader, start=1):
-                inputs, targets = to_device(pair(batch), device)
-                output = network(inputs)
+                inputs, targets = to_device(split(batch), device)
+                output = call(network, inputs)
                 if has_nan(output):
                     check_finite(inputs, number, data)
                 update(output, targets)

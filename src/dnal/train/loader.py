@@ -5,30 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from dnal.base.errors import UserError, described
+from dnal.base.errors import UserError
 from dnal.train.resume.random_state import put_back, random_state
 
 
 class Loader(Protocol):
-    """Batches of (inputs, targets), with a length; a DataLoader or anything like it."""
+    """Batches, with a length; a DataLoader or anything like it."""
 
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
-
-
-def pair(batch: Any) -> tuple[Any, Any]:
-    """A batch as inputs and targets.
-
-    Raises:
-        UserError: it is something else.
-    """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:  # a dict of two would unpack too, into its keys
-        raise UserError(
-            f"a batch must be a pair of inputs and targets, not {described(batch)}; give a loader whose collate_fn "
-            "makes such pairs."
-        )
-    inputs, targets = batch
-    return inputs, targets
 
 
 def check_length(loader: Loader, data: str) -> None:

@@ -11,9 +11,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
+from dnal.train.batch import split
 from dnal.train.evaluate import check_finite
 from dnal.train.listener import Listener
-from dnal.train.loader import Loader, pair
+from dnal.train.loader import Loader
 from dnal.train.resume.checkpointer import Checkpointer, Position, Stateful
 from dnal.train.resume.data_position import DataPosition
 from dnal.train.resume.tree import all_finite
@@ -89,7 +90,7 @@ def run_epochs(
         begun, before = time.perf_counter(), at.seconds
         stop = False
         for batch in place:
-            batch = fabric.to_device(pair(batch))
+            batch = fabric.to_device(split(batch))
             at.step += 1
             own = float(step(batch, (at.epoch + at.step / total) / epochs))
             loss, stop = together(fabric, own, checkpointer.stop())

@@ -51,7 +51,7 @@ class Step:
         self.task_loss = loss
 
     def __call__(self, batch: Any, progress: float) -> Tensor:
-        """One step on (inputs, targets); returns its loss."""
+        """One step on a batch as (inputs, targets); returns its loss."""
         self.progress = progress
         self._unscaled.clear()
         set_lr(self.optimizer, self.rate(progress))

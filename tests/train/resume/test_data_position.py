@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.train.loader import check_length, first_batch, pair
+from dnal.train.loader import check_length, first_batch
 from dnal.train.resume.data_position import DataPosition
 from dnal.train.resume.random_state import put_back, random_state
 
@@ -89,11 +89,7 @@ def test_a_loader_that_others_use_too_keeps_its_place() -> None:
     assert sums(again, draws=False) == expected
 
 
-def test_a_batch_is_a_pair() -> None:
-    assert pair([1, 2]) == pair((1, 2)) == (1, 2)
-    for other in ((1, 2, 3), (1,), {"pixel_values": 1, "labels": 2}, torch.zeros(2, 3)):
-        with pytest.raises(UserError, match="a pair of inputs and targets, not a "):
-            pair(other)
+def test_a_loader_that_gives_nothing_is_named() -> None:
     with pytest.raises(UserError, match="the test data give no batch"):
         first_batch([], "test")
 

@@ -23,7 +23,7 @@ from dnal.latency.backends.backend import Backend
 from dnal.latency.backends.onnx_layer import graph_of
 from dnal.latency.layers import Layer
 from dnal.space.surgery.inputs import Inputs
-from dnal.space.surgery.running import evaluating
+from dnal.space.surgery.running import evaluating, parameters_of
 from dnal.space.surgery.tensors import held_tensors
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class OnnxRuntimeCpu(Backend):
         _share_memory()
 
     def network(self, network: nn.Module, inputs: Inputs) -> Callable[[], float]:
+        inputs = _in_order(network, inputs)
         session = self._session(exported(network, inputs))
         arrays = [t.detach().cpu().numpy() for t in held_tensors(inputs)]
         feed = {place.name: array for place, array in zip(session.get_inputs(), arrays, strict=False)}
@@ -133,6 +134,14 @@ def exported(network: nn.Module, inputs: Inputs) -> bytes:
             raise UserError(
                 f"PyTorch cannot export this network to ONNX ({reason}); choose the backend torch-cpu."
             ) from error
+
+
+def _in_order(network: nn.Module, inputs: Inputs) -> Inputs:
+    """Arguments by name in the network's own order: it is that of the inputs of an ONNX model."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    known = [name for name in parameters_of(network) if name in inputs]
+    return {name: inputs[name] for name in (*known, *(name for name in inputs if name not in known))}
 
 
 class _quiet:  # noqa: N801

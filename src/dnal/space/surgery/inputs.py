@@ -39,15 +39,32 @@ def _is_a_list_of_examples(value: Any) -> bool:
     return images or all(isinstance(x, Mapping) for x in value)
 
 
+def lists_examples(inputs: Inputs) -> bool:
+    """Whether an argument is a list with an entry for each example."""
+    return any(map(_is_a_list_of_examples, tree_leaves(_arguments(inputs), is_leaf=_is_a_list_of_examples)))
+
+
 def _arguments(inputs: Inputs) -> Any:
     """The inputs with positional arguments as a tuple: a list of them is none of examples."""
     return tuple(inputs) if isinstance(inputs, list) else inputs
 
 
 def at_batch(inputs: Inputs, batch: int) -> Inputs:
-    """The example inputs repeated or cut to ``batch`` examples, of a list, or along dimension 0, in their memory
+    """The example inputs repeated or cut to ``batch`` examples, of lists, or along dimension 0, in their memory
     format."""
-    size = batch_size(inputs)
+    if batch < 1:
+        raise UserError(f"a batch has at least one example, not {batch}.")
+    size, arguments = batch_size(inputs), _arguments(inputs)
+    if not lists_examples(inputs):
+        return repeated(arguments, size, batch)  # type: ignore[no-any-return]
+    if isinstance(arguments, Mapping):
+        return {name: _relisted(argument, size, batch) for name, argument in arguments.items()}
+    return tuple(_relisted(argument, size, batch) for argument in arguments)
+
+
+def repeated(tree: Any, size: int, batch: int) -> Any:
+    """Inputs or targets of ``size`` examples repeated or cut to ``batch``: lists of examples, and dimension 0 of
+    tensors."""
 
     def resized(leaf: Any) -> Any:
         if size == batch:
@@ -60,9 +77,28 @@ def at_batch(inputs: Inputs, batch: int) -> Inputs:
             return leaf
         return torch.cat([leaf] * -(-batch // size))[:batch].clone()
 
-    if batch < 1:
-        raise UserError(f"a batch has at least one example, not {batch}.")
-    return tree_map(resized, _arguments(inputs), is_leaf=_is_a_list_of_examples)  # type: ignore[no-any-return]
+    return tree_map(resized, tree, is_leaf=_is_a_list_of_examples)
+
+
+def _relisted(argument: Any, size: int, batch: int) -> Any:
+    """An argument beside a list of images, which may be another list, or tensors, with as many entries."""
+    if type(argument) is list and len(argument) == size:
+        return (argument * -(-batch // size))[:batch]
+    return repeated(argument, size, batch)
+
+
+def sizes(inputs: Inputs) -> Any:
+    """The shape of one example, as a plain list; of several inputs one each, in lists and dicts like theirs."""
+    if isinstance(inputs, Tensor):
+        return list(inputs.shape[1:])
+    if isinstance(inputs, Mapping):
+        return {str(name): sizes(value) for name, value in inputs.items()}
+    return [sizes(value) for value in inputs] if isinstance(inputs, tuple | list) else None
+
+
+def of_images(inputs: Inputs) -> bool:
+    """Whether the inputs are one tensor of images (N, C, H, W), whose order in memory may be chosen."""
+    return isinstance(inputs, Tensor) and inputs.dim() == 4
 
 
 def cloned(inputs: Inputs) -> Inputs:
@@ -94,7 +130,7 @@ def others(inputs: Inputs) -> list[list[Inputs]]:
     """Inputs of another batch and of another size, each in the order in which to try them: a network may take
     multiples of a batch only. A list of images gives as many results, which are not those of fewer."""
     batch = batch_size(inputs)
-    listed = any(map(_is_a_list_of_examples, tree_leaves(_arguments(inputs), is_leaf=_is_a_list_of_examples)))
+    listed = lists_examples(inputs)
     found = [
         [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch and not listed],
         [larger(inputs, dimensions) for dimensions in GROWN],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import random
@@ -30,6 +31,14 @@ def call(network: Callable[..., Any], inputs: Inputs) -> Any:
     if isinstance(inputs, Mapping):
         return network(**inputs)
     return network(*inputs)
+
+
+def parameters_of(network: nn.Module) -> list[str]:
+    """The names of what a network takes, in their order; none where its code does not tell."""
+    try:
+        return list(inspect.signature(network.forward).parameters)
+    except (TypeError, ValueError):
+        return []
 
 
 @contextmanager

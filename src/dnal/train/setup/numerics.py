@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.settings import PRECISIONS
-from dnal.space.surgery.inputs import cloned
-from dnal.space.surgery.running import undisturbed
+from dnal.space.surgery.inputs import Inputs, batch_size, cloned, of_images
+from dnal.space.surgery.running import call, undisturbed
 from dnal.train.phase import Loss
 from dnal.train.setup.dry_run import answer, step, twins
 from dnal.train.setup.fabric import set_up
@@ -71,7 +71,7 @@ def fabric_of(precision: str) -> Fabric:
         ) from None
 
 
-def workable(order: str, network: nn.Module, inputs: Tensor, targets: Any, loss: Loss) -> str:
+def workable(order: str, network: nn.Module, inputs: Inputs, targets: Any, loss: Loss) -> str:
     """The order of memory, or "contiguous" for an "auto" where the network cannot compute in channels_last: ``view``
     knows one order only. A training step and a forward pass in eval mode are tried, on copies.
 
@@ -83,7 +83,7 @@ def workable(order: str, network: nn.Module, inputs: Tensor, targets: Any, loss:
     """
     if order not in ("auto", *ORDERS):
         raise UserError(f"unknown memory_format '{order}'; choose auto, {' or '.join(ORDERS)}.")
-    if inputs.dim() != 4 or order == "contiguous":
+    if order == "contiguous" or not of_images(inputs):
         return order
 
     def training(layout: torch.memory_format) -> None:
@@ -121,7 +121,7 @@ def chosen_numerics(
     order: str,
     network: nn.Module,
     macs: float,
-    batch: tuple[Tensor, Any],
+    batch: tuple[Inputs, Any],
     loss: Loss,
 ) -> PrecisionAndOrder:
     """Precision and order of memory, with what "auto" leaves open timed, where a step is long enough to matter.
@@ -139,13 +139,13 @@ def chosen_numerics(
     if len(open_) < 2 or fabric.device.type == "cuda":
         return usual
     inputs, targets = batch
-    if inputs.dim() != 4 or macs * len(inputs) < LONG:
+    if not of_images(inputs) or macs * batch_size(inputs) < LONG:
         return usual
     return fastest_numerics(network, inputs, targets, loss, [usual, *(one for one in open_ if one != usual)])
 
 
 def fastest_numerics(
-    network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidates: Sequence[PrecisionAndOrder]
+    network: nn.Module, inputs: Inputs, targets: Any, loss: Loss, candidates: Sequence[PrecisionAndOrder]
 ) -> PrecisionAndOrder:
     """The arrangement of the fastest step (forward and backward) of a copy of ``network``; the first candidate is the
     usual one. Medians of interleaved turns; one that cannot run is left out. The random state and the loss stay as
@@ -177,7 +177,7 @@ def fastest_numerics(
 
 
 def _step(
-    network: nn.Module, inputs: Tensor, targets: Any, loss: Loss, candidate: PrecisionAndOrder
+    network: nn.Module, inputs: Inputs, targets: Any, loss: Loss, candidate: PrecisionAndOrder
 ) -> Callable[[], None]:
     precision, order = candidate
     fabric = fabric_of(precision)
@@ -187,6 +187,6 @@ def _step(
 
     def step() -> None:
         module.zero_grad(set_to_none=True)
-        fabric.backward(loss(module(inputs), targets))
+        fabric.backward(loss(call(module, inputs), targets))
 
     return step

@@ -11,7 +11,8 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.space.surgery.inputs import batch_size
-from dnal.train.loader import Loader, pair
+from dnal.train.batch import split
+from dnal.train.loader import Loader
 from dnal.train.rows import is_of_examples, of_each
 
 
@@ -61,7 +62,7 @@ class _Share:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:
-            inputs, targets = pair(batch)
+            inputs, targets = split(batch)
             size = batch_size(inputs)
             if not is_of_examples(targets, size):
                 raise UserError(
