@@ -80,8 +80,8 @@ class Bench:
             "hard_used": f"{max(last[f'{cost}_hard'] / limit for cost, limit in limits.items()):.4f}",
             "undecided": f"{last['undecided']:.4f}",
             "hard_accuracy": f"{last['accuracy']:.4f}",
-            "base_accuracy": f"{learned.base['accuracy']:.4f}",
-            "accuracy": f"{learned.compact['accuracy']:.4f}",
+            "base_accuracy": f"{learned.figures.base.metric:.4f}",
+            "accuracy": f"{learned.figures.compact.metric:.4f}",
             "seconds": f"{time.perf_counter() - begun:.0f}",
         }
 

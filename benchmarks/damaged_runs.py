@@ -217,7 +217,7 @@ def _import_everything(trial: Trial) -> None:
     import dnal.cli.running
     import dnal.cli.summary
     import dnal.export
-    import dnal.learning
+    import dnal.pipeline.learn
     import dnal.report.page
     import dnal.sweep.folder  # noqa: F401
     from dnal.run import evaluate

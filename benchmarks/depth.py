@@ -25,9 +25,9 @@ from torch import nn
 import dnal
 from dnal import data, models
 from dnal.latency import measured_ms
-from dnal.methods.selection import select
-from dnal.methods.widths import WidthRule
-from dnal.plan import RETRAIN_RATE
+from dnal.pipeline.plan import RETRAIN_RATE
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
 from dnal.settings import DEFAULT_LR
 from dnal.train.evaluate import accuracy
 from result_file import append_rows, read_rows

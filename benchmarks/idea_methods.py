@@ -10,12 +10,12 @@ from torch import Tensor
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
-from dnal.gates import Gated
-from dnal.methods.budget_recipe import START, BudgetSearch
-from dnal.methods.dnal import DNAL
+from dnal.gates.gated import Gated
+from dnal.methods.dnal.method import DNAL
+from dnal.methods.dnal.search import START, BudgetSearch
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.task import Task
-from dnal.plan import ARCHITECTURE_RATE
+from dnal.pipeline.plan import ARCHITECTURE_RATE
 from dnal.settings import DEFAULT_LR
 from dnal.space.space import Space
 

@@ -35,9 +35,9 @@ from result_file import append_rows, read_rows
 
 NEEDED = (
     "lightning.fabric", "plotly.graph_objects", "plotly.offline", "sklearn.datasets", "timm",
-    "torchmetrics.classification", "dnal.learning", "dnal.data", "dnal.latency", "dnal.report.page", "dnal.cli.learn",
-    "dnal.cli.resume", "dnal.cli.report", "dnal.cli.running", "dnal.cli.like", "dnal.cli.progress", "dnal.cli.network",
-    "dnal.cli.processes", "dnal.cli.stopping", "dnal.run.trade_off",
+    "torchmetrics.classification", "dnal.pipeline.learn", "dnal.data", "dnal.latency", "dnal.report.page",
+    "dnal.cli.learn", "dnal.cli.resume", "dnal.cli.report", "dnal.cli.running", "dnal.cli.like", "dnal.cli.progress",
+    "dnal.cli.network", "dnal.cli.processes", "dnal.cli.stopping", "dnal.run.trade_off",
 )  # fmt: skip
 """Imported here, so that the forks need not."""
 COMMON = ["--limit-train", "192", "--epochs", "1,1,1", "--checkpoint-every", "1"]

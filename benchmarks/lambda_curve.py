@@ -53,11 +53,11 @@ def main() -> None:
                 "seed": seed,
                 "paper_lambda": f"{number:g}",
                 "lambda": f"{lambda_:g}",
-                "macs": int(learned.compact["macs"]),
-                "macs_share": f"{learned.compact['macs'] / learned.base['macs']:.4f}",
-                "params": int(learned.compact["params"]),
-                "accuracy": f"{learned.compact['accuracy']:.4f}",
-                "base_accuracy": f"{learned.base['accuracy']:.4f}",
+                "macs": int(learned.figures.compact.macs),
+                "macs_share": f"{learned.figures.compact.macs / learned.figures.base.macs:.4f}",
+                "params": int(learned.figures.compact.params),
+                "accuracy": f"{learned.figures.compact.metric:.4f}",
+                "base_accuracy": f"{learned.figures.base.metric:.4f}",
                 "epochs": "+".join(map(str, options.epochs)),
             }
             print(row, flush=True)

@@ -25,9 +25,9 @@ from dnal.latency import LatencyModel, fastest_multiple, focused, measured_ms, p
 from dnal.latency.assessment import assessed
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.uniform import uniform_scores
-from dnal.methods.widths import WidthRule
-from dnal.pricing import selected
-from dnal.space.inputs import at_batch
+from dnal.pipeline.feasibility import selected
+from dnal.selection.widths import WidthRule
+from dnal.space.surgery.inputs import at_batch
 from result_file import append_rows, read_rows
 
 FIRST_SEED = 0

@@ -21,9 +21,9 @@ from dnal.latency import fastest_multiple
 from dnal.latency.allocator import steady_memory
 from dnal.latency.backends import backend_of
 from dnal.methods.magnitude import l1_scores
-from dnal.methods.selection import select
 from dnal.methods.uniform import uniform_scores
-from dnal.methods.widths import WidthRule
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
 from result_file import append_rows, read_rows
 
 BUDGETS = {"resnet50": (0.25,), "vgg16_bn": (0.25,), "mobilenet_v2": (0.8, 0.5, 0.25, 0.1)}

@@ -24,7 +24,7 @@ import torch
 
 from dnal.bench.base import train_base, trained
 from dnal.bench.comparison import interval, paired
-from dnal.bench.ground import Ground, Place
+from dnal.bench.ground import DataFolders, Ground
 from dnal.bench.jobs import Base, Run
 from dnal.bench.run import row_file, run_row
 from dnal.bench.suite import RESNET, VGG, Entry, Network, Suite
@@ -131,7 +131,7 @@ def row(
     change, entry = IDEAS[idea]
     changed = change(network)
     suite = Suite("ideas", "", (changed,), (seed,), (entry,), precision="bf16-mixed")
-    ground = Ground(suite, changed, seed, Place(None, (("cifar10", str(data)),)))
+    ground = Ground(suite, changed, seed, DataFolders(None, (("cifar10", str(data)),)))
     out = work / idea.replace("/", "_")
     job = Run(changed.name, share, seed, idea == TAUGHT, "dnal")
     base = Base(changed.name, seed)

@@ -9,16 +9,16 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import dnal
-from dnal.gates import Gated
+from dnal.gates.gated import Gated
 from dnal.methods import paper
-from dnal.methods.budget_recipe import START, BudgetSearch
-from dnal.methods.dnal import learn_gates
-from dnal.methods.widths import WidthRule
-from dnal.plan import ARCHITECTURE_RATE, SEARCH
+from dnal.methods.dnal.method import learn_gates
+from dnal.methods.dnal.search import START, BudgetSearch
+from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH
+from dnal.selection.widths import WidthRule
 from dnal.settings import DEFAULT_LR
 from dnal.techniques.distillation import Distillation
+from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase, run_phase
-from dnal.train.place import Loader
 from dnal.train.technique import Technique
 
 

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 import dnal
 from dnal import models
-from dnal.gates import Gated
-from dnal.methods import budget_recipe
+from dnal.gates.gated import Gated
+from dnal.methods.dnal.search import START, BudgetSearch
 from dnal.train.optimizers import sgd
 
 NETWORKS = (
@@ -73,9 +73,9 @@ def plain_step(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
 
 def joint_step(network: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
     space = dnal.Space.of(network, x[:2])
-    gated = Gated(network, space, start=budget_recipe.START).train()
+    gated = Gated(network, space, start=START).train()
     limits = {"macs": 0.3 * space.full_cost["macs"]}
-    search = budget_recipe.BudgetSearch(gated, space, limits, SEARCH)
+    search = BudgetSearch(gated, space, limits, SEARCH)
     optimizer = sgd(network, 1e-3)
 
     def step() -> None:

@@ -37,12 +37,12 @@ from torch import Tensor, nn
 import dnal
 from dnal import data, models
 from dnal.bench.run import machine
-from dnal.methods.ranking import ranks
-from dnal.methods.selection import select
 from dnal.models.kaiming import kaiming_init
+from dnal.selection.ranking import ranks
+from dnal.selection.select import select
 from dnal.settings import DEFAULT_LR
-from dnal.train.arrangement import fabric_of
 from dnal.train.evaluate import accuracy
+from dnal.train.setup.numerics import fabric_of
 from result_file import append_rows, read_rows
 from separate_phases import search, train
 

@@ -82,7 +82,7 @@ def process_of(run: Path) -> int:
             words = entry.read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "dnal.sweep.leash" in words and str(run.absolute()) in words:
+        if "dnal.base.leash" in words and str(run.absolute()) in words:
             return int(entry.parent.name)
     raise ProcessLookupError(f"nobody works on {run}")
 

@@ -27,11 +27,12 @@ def row(model: str, target: float, seed: int, epochs: int) -> dict[str, object]:
         epochs=(5, epochs, 5), seed=seed,
     )  # fmt: skip
     last = [record for record in learned.history if record["phase"] == "architecture"][-1]
-    wanted = target * learned.base["macs"]
+    wanted = target * learned.figures.base.macs
     return {
         "model": model, "target": target, "seed": seed, "epochs": epochs,
         "last_step": f"{last['macs_hard'] / wanted:.3f}", "found": f"{last['macs_found'] / wanted:.3f}",
-        "accuracy": f"{learned.compact['accuracy']:.4f}", "after_selection": f"{learned.compact['macs'] / wanted:.3f}",
+        "accuracy": f"{learned.figures.compact.metric:.4f}",
+        "after_selection": f"{learned.figures.compact.macs / wanted:.3f}",
     }  # fmt: skip
 
 

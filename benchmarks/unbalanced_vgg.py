@@ -31,9 +31,9 @@ import dnal
 from dnal import data, models
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.paper import chosen
-from dnal.methods.selection import select
 from dnal.methods.uniform import random_scores, uniform_scores
-from dnal.plan import RETRAIN_RATE
+from dnal.pipeline.plan import RETRAIN_RATE
+from dnal.selection.select import select
 from dnal.settings import DEFAULT_LR
 from dnal.train.evaluate import accuracy
 from result_file import append_rows, read_rows

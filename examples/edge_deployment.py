@@ -103,8 +103,8 @@ def main() -> None:
     times = milliseconds(sessions, held_out[0][0][:1].numpy(), args.turns)
 
     print(f"{'':10}{'MACs':>12}{'parameters':>12}{'accuracy':>10}")
-    for name, figures in (("base", learned.base), ("compact", learned.compact)):
-        print(f"{name:10}{figures['macs']:>12,}{figures['params']:>12,}{figures['accuracy']:>10.1%}")
+    for name, figures in (("base", learned.figures.base), ("compact", learned.figures.compact)):
+        print(f"{name:10}{figures.macs:>12,}{figures.params:>12,}{figures.metric:>10.1%}")
     print(f"\n{'file':12}{'kB':>8}{'ms an image':>14}{'times as fast':>15}{'accuracy':>10}")
     for (name, file), one, ms in zip(files.items(), sessions, times, strict=True):
         size = file.stat().st_size / 1000

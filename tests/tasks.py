@@ -11,9 +11,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import dnal
-from dnal.methods.selection import select
 from dnal.methods.task import Task
-from dnal.methods.widths import WidthRule
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
 from dnal.train.phase import Context, Phase
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import dnal
 from dnal.base.errors import UserError
-from dnal.space.example import described, made, parsed
+from dnal.space.surgery.example import described, made, parsed
 from independent import difference, randomise, run, zero_twin
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -13,10 +13,10 @@ import torchvision
 from torch import nn
 
 import dnal
-from dnal.gates import Gated
+from dnal.gates.gated import Gated
 from dnal.latency import LatencyModel, measured_ms, profile
 from dnal.latency.sample import open_at, random_shares
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -35,8 +35,8 @@ def test_learn() -> None:
     learned = job()
     assert learned.settings["device"] == "cuda"
     assert learned.settings["precision"] == "bf16-mixed"
-    assert learned.compact["macs"] <= 0.3 * learned.base["macs"]
-    assert learned.compact["accuracy"] > 0.5
+    assert learned.figures.compact.macs <= 0.3 * learned.figures.base.macs
+    assert learned.figures.compact.metric > 0.5
 
 
 def test_the_network_comes_back_to_its_own_device() -> None:
@@ -66,7 +66,7 @@ def test_a_bound_on_the_latency_of_the_gpu() -> None:
     )
     (row,) = learned.constraints
     assert learned.settings["backend"] == "torch-cuda"
-    assert row["got"] < 0.8 * learned.base["latency_ms"]
+    assert row["got"] < 0.8 * learned.figures.base.latency_ms
 
 
 @pytest.mark.parametrize("at", [3, 12, 20])
@@ -82,7 +82,7 @@ def test_killed_and_resumed(at: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_every_precision(precision: str) -> None:
-    assert job(numerics={"precision": precision}, epochs=(3, 3, 3)).compact["accuracy"] > 0.4
+    assert job(numerics={"precision": precision}, epochs=(3, 3, 3)).figures.compact.metric > 0.4
 
 
 def test_compact_is_the_gated_network_also_compiled() -> None:

@@ -45,7 +45,7 @@ def results(
     work: Callable[[Fabric], dict[str, Tensor]], processes: int, folder: Path, *, double: bool = True
 ) -> list[dict[str, Tensor]]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dnal.learning", "dnal.data", "dnal.models", "lightning.fabric"])
+    context.set_forkserver_preload(["dnal.pipeline.learn", "dnal.data", "dnal.models", "lightning.fabric"])
     port, files = free_port(), [str(folder / f"{processes}_{rank}.safetensors") for rank in range(processes)]
     started = [
         context.Process(target=child, args=(work, rank, processes, port, file, double))
@@ -78,7 +78,7 @@ def batches() -> list[tuple[Tensor, Tensor]]:
 
 def weights_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
     from dnal.train.phase import Context, Phase, run_phase
-    from dnal.train.processes import shared_out
+    from dnal.train.setup.processes import shared_out
 
     network = plain()
     history: list[dict[str, Any]] = []
@@ -88,10 +88,10 @@ def weights_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
 
 
 def search_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
-    from dnal.methods.budget_recipe import START, BudgetSearch
-    from dnal.methods.dnal import learn_gates
+    from dnal.methods.dnal.method import learn_gates
+    from dnal.methods.dnal.search import START, BudgetSearch
     from dnal.train.phase import Context, Phase
-    from dnal.train.processes import shared_out
+    from dnal.train.setup.processes import shared_out
 
     network = plain()
     space = dnal.Space.of(network, batches()[0][0][:2])
@@ -110,7 +110,7 @@ def whole_job(fabric: Fabric) -> dict[str, Tensor]:
     learned = dnal.learn(
         network, data.train, data.val, data.test, budget="macs<=30%,latency<=90%", epochs=(1, 2, 1), fabric=fabric
     )
-    figures = {"accuracy": learned.compact["accuracy"], "asked": learned.constraints[1]["asked"]}
+    figures = {"accuracy": learned.figures.compact.metric, "asked": learned.constraints[1]["asked"]}
     return {
         **learned.network.state_dict(),
         "open": learned.architecture.open,

@@ -28,8 +28,8 @@ from dnal.run.manifest import verify
 from dnal.run.repeat import recorded
 from dnal.run.shape import read_shape
 from dnal.sweep.configuration import read_sweep
-from dnal.train.checkpoint import LAST, Checkpoints
-from dnal.train.keeper import Keeper
+from dnal.train.resume.checkpoint import LAST, Checkpoints
+from dnal.train.resume.checkpointer import Checkpointer
 
 hypothesis = pytest.importorskip("hypothesis")
 st = pytest.importorskip("hypothesis.strategies")
@@ -60,7 +60,7 @@ READERS = {
         MODEL,
         lambda run: models.load_weights(models.create("vgg_small", classes=10, input_shape=(1, 8, 8)), run / MODEL),
     ),
-    "checkpoint": Reader(LAST, lambda run: Keeper([], Checkpoints(run)).phase),
+    "checkpoint": Reader(LAST, lambda run: Checkpointer([], Checkpoints(run)).phase),
     "sweep": Reader("sweep.yaml", lambda run: read_sweep(run / "sweep.yaml")),
     "npz": Reader("arrays.npz", lambda run: read_npz(run / "arrays.npz")),
 }
@@ -90,8 +90,8 @@ def run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     seconds, profiling.MEASURE_SECONDS = profiling.MEASURE_SECONDS, 0.01
     profile(network, space, torch.rand(2, 1, 8, 8), backend="torch-cpu").save(folder / LATENCY)
     profiling.MEASURE_SECONDS = seconds
-    keeper = Keeper([], Checkpoints(folder))
-    keeper.begin("base", job={"lr": 1.0}, history=[], parts={"network": network}, carried={"latency": None})
+    checkpointer = Checkpointer([], Checkpoints(folder))
+    checkpointer.begin("base", job={"lr": 1.0}, history=[], parts={"network": network}, carried={"latency": None})
     (folder / "sweep.yaml").write_text("job: {model: vgg_small, data: digits}\ngrid: {seed: [0, 1], lr: [0.1]}\n")
     pixels = np.zeros((8, 8, 8), np.uint8)
     np.savez(folder / "arrays.npz", x_train=pixels, y_train=np.arange(8), x_test=pixels, y_test=np.arange(8))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import blocks
-from dnal.budget import amount
+from dnal.costs.budget import amount
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -132,8 +132,8 @@ def test_tables_of_the_suite_cpu_are_what_the_result_file_says() -> None:
             assert float(differences[entry][2]) == pytest.approx(cost, abs=0.006), entry
 
 
-def test_table_of_the_rivals_is_what_the_result_file_says() -> None:
-    rows = rows_of("results/rivals.csv")
+def test_table_of_the_baselines_is_what_the_result_file_says() -> None:
+    rows = rows_of("results/baselines.csv")
     found = {(r["entry"], r["taught"], r["share"], r["seed"]): 100 * float(r["accuracy"]) for r in rows}
     (table,) = tables("And against the tools from outside?")
     entries, shares, seeds = {row["entry"] for row in rows}, ("25.0", "10.0"), ("0", "1", "2")

@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
-from dnal.train.checkpoint import Checkpoints
 from dnal.train.listener import Listener
 from dnal.train.loop import Stopped
+from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
@@ -60,7 +60,7 @@ def same(one: dnal.Learned, other: dnal.Learned) -> None:
     for name, tensor in one.network.state_dict().items():
         assert torch.equal(tensor, other.network.state_dict()[name]), name
     assert [{**r, "seconds": 0} for r in one.history] == [{**r, "seconds": 0} for r in other.history]
-    assert one.base["accuracy"] == other.base["accuracy"]
+    assert one.figures.base.metric == other.figures.base.metric
 
 
 @pytest.mark.parametrize(

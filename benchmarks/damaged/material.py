@@ -21,12 +21,12 @@ import dnal
 from damaged.kinds import MARKER, MODULE
 from dnal import models
 from dnal.changes import Removal
-from dnal.learned import Learned
 from dnal.methods import METHODS
-from dnal.methods.dnal import DNAL
+from dnal.methods.dnal.method import DNAL
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter
 from dnal.run.files import LAST, LATENCY, REPORT, SHAPE
-from dnal.train.checkpoint import BEFORE
+from dnal.train.resume.checkpoint import BEFORE
 
 QUICK = ["--data", "digits", "--limit-train", "96", "--epochs", "1,1,1", "--batch-size", "32", "--quiet"]
 NETWORK, IMAGES, CLASSES = "vgg_small", (1, 8, 8), 10
@@ -39,9 +39,10 @@ def honest(path: Path, model: str, shape: tuple[int, int, int], classes: int, se
     network = models.create(model, classes=classes, input_shape=shape)
     space = dnal.Space.of(network, torch.rand(2, *shape))
     architecture = dnal.Architecture.random(space, 0.5, seed=seed)
-    figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
+    each = Figures({"macs": 1, "params": 1, "latency_ms": 1.0}, 0.5)
+    figures = BaseAndCompact(each, each)
     learned = Learned(
-        dnal.compact(network, architecture).eval(), Removal(architecture), space, [], figures, figures, [],
+        dnal.compact(network, architecture).eval(), Removal(architecture), space, [], figures, [],
         {"budget": "macs<=50%"}, {"base": 1.0},
     )  # fmt: skip
     job = {

@@ -14,7 +14,7 @@ import torch
 
 from damaged.kinds import MARKER, MODULE, cut, damage, edit, flip
 from dnal import models
-from dnal.architecture import fingerprint
+from dnal.architecture.architecture import fingerprint
 from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOG, MANIFEST, MODEL, RESULT
 from dnal.run.manifest import SEALED
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from damaged.kinds import damage, elsewhere, hostile_json, worn
 from dnal.run.files import LATENCY, LOG
-from dnal.train.checkpoint import BEFORE, LAST, _digest, _read
-from dnal.train.tree import packed
+from dnal.train.resume.checkpoint import BEFORE, LAST, _digest, _read
+from dnal.train.resume.tree import packed
 
 
 @damage("unfinished", "checkpoint, worn")

@@ -25,8 +25,8 @@ from mkdocs.structure.files import File
 from torch import Tensor, nn
 
 import dnal
-from dnal.gates import sigmoid_gates
-from dnal.methods.budget_recipe import MET, WAIT, limits_at
+from dnal.gates.functions import sigmoid_gates
+from dnal.methods.dnal.search import MET, WAIT, limits_at
 
 SCHEMES = {"light": "#333333", "dark": "#dddddd"}
 IMAGE = re.compile(r"!\[([^\]]*)\]\(figures/(\w+)\.svg\)")

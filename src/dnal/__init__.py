@@ -9,49 +9,86 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from dnal.base import telemetry
+from dnal.base.version import VERSION
 
 if TYPE_CHECKING:
+    from dnal import changes as changes
     from dnal import data as data
     from dnal import export as export
+    from dnal import latency as latency
     from dnal import loggers as loggers
+    from dnal import methods as methods
     from dnal import models as models
+    from dnal import report as report
+    from dnal import run as run
+    from dnal import settings as settings
     from dnal import supernet as supernet
-    from dnal.architecture import Architecture as Architecture
+    from dnal import techniques as techniques
+    from dnal.architecture.architecture import Architecture as Architecture
+    from dnal.architecture.compact import compact as compact
     from dnal.base.errors import UserError as UserError
-    from dnal.budget import Budget as Budget
-    from dnal.compaction import compact as compact
-    from dnal.gates import Gated as Gated
-    from dnal.gates import gated as gated
-    from dnal.learned import Learned as Learned
-    from dnal.learning import learn as learn
-    from dnal.learning import trade_off as trade_off
-    from dnal.methods.budget_recipe import BudgetSearch as BudgetSearch
-    from dnal.methods.selection import select as select
-    from dnal.run import load as load
+    from dnal.base.options import option as option
+    from dnal.costs.budget import Budget as Budget
+    from dnal.gates.fixed import gated as gated
+    from dnal.gates.gated import Gated as Gated
+    from dnal.latency.model import LatencyModel as LatencyModel
+    from dnal.methods.dnal.search import BudgetSearch as BudgetSearch
+    from dnal.methods.method import Method as Method
+    from dnal.pipeline.learn import learn as learn
+    from dnal.pipeline.learn import trade_off as trade_off
+    from dnal.pipeline.result import Learned as Learned
+    from dnal.run.loading import load as load
+    from dnal.selection.select import select as select
     from dnal.space.space import Space as Space
     from dnal.space.space import macs as macs
+    from dnal.train.listener import Listener as Listener
+    from dnal.train.loop import Diverged as Diverged
+    from dnal.train.loop import Stopped as Stopped
+    from dnal.train.resume.checkpoint import Checkpoints as Checkpoints
+    from dnal.train.technique import Technique as Technique
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 telemetry.off()  # here, since whatever imports the packages that have some has come by here first
 
 _HOMES = {
-    "Architecture": "dnal.architecture",
-    "Budget": "dnal.budget",
-    "BudgetSearch": "dnal.methods.budget_recipe",
-    "Gated": "dnal.gates",
-    "Learned": "dnal.learned",
+    "Architecture": "dnal.architecture.architecture",
+    "Budget": "dnal.costs.budget",
+    "BudgetSearch": "dnal.methods.dnal.search",
+    "Checkpoints": "dnal.train.resume.checkpoint",
+    "Diverged": "dnal.train.loop",
+    "Gated": "dnal.gates.gated",
+    "LatencyModel": "dnal.latency.model",
+    "Learned": "dnal.pipeline.result",
+    "Listener": "dnal.train.listener",
+    "Method": "dnal.methods.method",
     "Space": "dnal.space.space",
+    "Stopped": "dnal.train.loop",
+    "Technique": "dnal.train.technique",
     "UserError": "dnal.base.errors",
-    "compact": "dnal.compaction",
-    "gated": "dnal.gates",
-    "learn": "dnal.learning",
-    "load": "dnal.run",
+    "compact": "dnal.architecture.compact",
+    "gated": "dnal.gates.fixed",
+    "learn": "dnal.pipeline.learn",
+    "load": "dnal.run.loading",
     "macs": "dnal.space.space",
-    "select": "dnal.methods.selection",
-    "trade_off": "dnal.learning",
+    "option": "dnal.base.options",
+    "select": "dnal.selection.select",
+    "trade_off": "dnal.pipeline.learn",
 }
-_ROOMS = ("data", "export", "loggers", "models", "supernet")
+_ROOMS = (
+    "changes",
+    "data",
+    "export",
+    "latency",
+    "loggers",
+    "methods",
+    "models",
+    "report",
+    "run",
+    "settings",
+    "supernet",
+    "techniques",
+)
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

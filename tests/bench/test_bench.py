@@ -10,7 +10,7 @@ import pytest
 from tiny_suite import TINY
 
 from dnal.bench.bench import Outcome, minutes_over, rates_of, run_suite
-from dnal.bench.ground import Place
+from dnal.bench.ground import DataFolders
 from dnal.bench.jobs import Job, Run, leader, runs
 from dnal.bench.results import read_results
 from dnal.bench.suite import Suite, only
@@ -26,7 +26,7 @@ def quiet(job: Job, failure: str, outcome: Outcome) -> None:
 
 
 def run(suite: Suite, out: Path, **more: object) -> Outcome:
-    settings = {"place": Place(), "at_once": 2, "stop": lambda: False, "told": quiet} | more
+    settings = {"place": DataFolders(), "at_once": 2, "stop": lambda: False, "told": quiet} | more
     return run_suite(suite, out, runs(SUITE), **settings)  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def test_rows_that_cannot_be_made_are_not_tried_again(tmp_path: Path) -> None:
     """The rest is made, and the table says why they are missing."""
     suite = replace(SUITE, entries=SUITE.entries[:1], rates=(1e30,))  # which diverges
     heard: list[str] = []
-    settings = {"place": Place(), "at_once": 1, "stop": lambda: False}
+    settings = {"place": DataFolders(), "at_once": 1, "stop": lambda: False}
     first = run_suite(suite, tmp_path, runs(suite), told=lambda job, why, outcome: heard.append(why), **settings)  # type: ignore[arg-type]
     assert (first.rows, first.failed, first.left) == ({}, {}, 0)
     assert set(first.impossible) == set(runs(suite))

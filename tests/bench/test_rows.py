@@ -12,11 +12,11 @@ from tiny_suite import TINY, after, do, row
 
 import dnal
 from dnal.bench.base import base_of, train_base
-from dnal.bench.ground import Ground, Place
+from dnal.bench.ground import DataFolders, Ground
 from dnal.bench.jobs import Base, Penalty, Run, phases
 from dnal.bench.penalty import following, nearest
 from dnal.bench.run import row_file
-from dnal.bench.suite import FASTNAS, PEERS
+from dnal.bench.suite import BASELINES, FASTNAS
 from dnal.methods import METHODS
 from dnal.train.loop import Stopped
 
@@ -34,7 +34,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_keeps_the_budget_and_the_samples(shared: Path, entry: str) -> None:
-    if entry in PEERS:
+    if entry in BASELINES:
         pytest.importorskip("modelopt" if entry == FASTNAS else "torch_pruning")
     found = row(TINY, Run("small", 30.0, 0, False, entry), shared)
     images = found["images"]
@@ -59,9 +59,9 @@ def test_a_row_is_what_learn_gives(shared: Path) -> None:
             numerics="precision=32-true,memory_format=channels_last",
             epochs=phases(TINY.networks[0], TINY.entry(entry), True),
         )  # fmt: skip
-        assert (found["macs"], found["params"]) == (learned.compact["macs"], learned.compact["params"])
-        assert found["accuracy"] == pytest.approx(learned.compact["accuracy"], abs=1e-6)
-        assert found["base_accuracy"] == pytest.approx(learned.base["accuracy"], abs=1e-6)
+        assert (found["macs"], found["params"]) == (learned.figures.compact.macs, learned.figures.compact.params)
+        assert found["accuracy"] == pytest.approx(learned.figures.compact.metric, abs=1e-6)
+        assert found["base_accuracy"] == pytest.approx(learned.figures.base.metric, abs=1e-6)
 
 
 @pytest.mark.parametrize("entry", ["dnal", "taylor", "paper", "tas"])
@@ -95,7 +95,7 @@ def test_a_rate_that_diverges_is_not_chosen(shared: Path) -> None:
 
 
 def test_the_base_is_shared_and_stays(shared: Path) -> None:
-    ground = Ground(TINY, TINY.networks[0], 0, Place())
+    ground = Ground(TINY, TINY.networks[0], 0, DataFolders())
     before = base_of(ground, shared)
     train_base(ground, shared, lambda: True)  # done already: nothing is asked
     row(TINY, Run("small", 30.0, 0, True, "slimming"), shared)
@@ -114,14 +114,14 @@ def test_the_bisection_closes_in_on_the_limit() -> None:
 
 def test_a_base_of_other_data_is_refused(shared: Path) -> None:
     network = replace(TINY.networks[0], images=160)
-    other = Ground(replace(TINY, networks=(network,)), network, 0, Place())
+    other = Ground(replace(TINY, networks=(network,)), network, 0, DataFolders())
     with pytest.raises(dnal.UserError, match="the data 'digits' are not those of the base"):
         base_of(other, shared)
 
 
 def test_the_paper_knows_no_branches() -> None:
     network = replace(TINY.networks[0], model="cifar/resnet20", data="digits")
-    ground = Ground(replace(TINY, networks=(network,)), network, 0, Place())
+    ground = Ground(replace(TINY, networks=(network,)), network, 0, DataFolders())
     assert METHODS.of("dnal").prunes_blocks
     assert not METHODS.of("paper").prunes_blocks
     assert ground.space_with(branches=True).branches

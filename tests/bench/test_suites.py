@@ -10,7 +10,7 @@ from dnal import models
 from dnal.base.errors import UserError
 from dnal.bench.choosing import trains
 from dnal.bench.jobs import Penalty, Run, jobs, leader, needs, phases, runs
-from dnal.bench.suite import OURS, PEERS, SUITES, Entry, Suite, check_data, only, suite_of
+from dnal.bench.suite import BASELINES, OURS, SUITES, Entry, Suite, check_data, only, suite_of
 from dnal.methods import METHODS
 
 EACH = pytest.mark.parametrize("suite", SUITES.values(), ids=list(SUITES))
@@ -41,7 +41,7 @@ def test_names_exist(suite: Suite) -> None:
         models.create(network.model, classes=10, input_shape=network.input_shape)
         assert list(network.shares) == sorted(network.shares, reverse=True)
     for entry in suite.entries:
-        assert entry.method in PEERS or METHODS.read(entry.method), entry
+        assert entry.method in BASELINES or METHODS.read(entry.method), entry
     for names in ([n.name for n in suite.networks], [e.name for e in suite.entries]):
         assert len(set(names)) == len(names)
 

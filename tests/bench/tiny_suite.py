@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dnal.bench import worker
-from dnal.bench.ground import Place
+from dnal.bench.ground import DataFolders
 from dnal.bench.jobs import Job, Penalty, Run, needs
 from dnal.bench.penalty import penalty_file
 from dnal.bench.run import row_file
@@ -37,7 +37,7 @@ def do(suite: Suite, job: Job, out: Path, rates: tuple[float, ...] = (), stop: C
             do(suite, need, out)
     if isinstance(job, Penalty) and penalty_file(out, job).exists():
         return
-    worker.do(suite, job, rates or suite.rates[-1:], Place(), out, stop)
+    worker.do(suite, job, rates or suite.rates[-1:], DataFolders(), out, stop)
 
 
 def row(suite: Suite, job: Run, out: Path, rates: tuple[float, ...] = ()) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import dnal
 from dnal.base.errors import UserError
 from dnal.changes import CHANGES, Change, Growth, Masks, Removal
 from dnal.train.phase import Context, Phase, run_phase
-from dnal.train.tree import packed, unpacked
+from dnal.train.resume.tree import packed, unpacked
 
 
 def network() -> nn.Module:

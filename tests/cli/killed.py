@@ -100,7 +100,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["dnal.cli", "dnal.learning", "dnal.data", "dnal.models", "timm"])
+        self._context.set_forkserver_preload(["dnal.cli", "dnal.pipeline.learn", "dnal.data", "dnal.models", "timm"])
         self._calls = 0
 
     def start(

@@ -167,7 +167,7 @@ def test_one_sentence_status_2_and_no_folder(files: Path, dnal: Program, argumen
 
 
 def test_the_message_of_an_impossible_budget_says_the_least(here: Path, dnal: Program) -> None:
-    from dnal.methods.selection import least_costs
+    from dnal.selection.select import least_costs
     from dnal.space.space import Space
 
     space = Space.of(models.create("vgg_small"), torch.rand(1, 1, 8, 8))

@@ -174,9 +174,9 @@ def test_space_lists_what_is_not_counted(dnal: Program, here: Path) -> None:
 
 
 def test_space_shows_branches_and_the_least_of_every_cost(dnal: Program) -> None:
-    from dnal.methods.selection import least_costs
-    from dnal.methods.widths import WidthRule
-    from dnal.space.memory import memory_cost, peak_memory
+    from dnal.costs.memory import memory_cost, peak_memory
+    from dnal.selection.select import least_costs
+    from dnal.selection.widths import WidthRule
 
     options = ("--prune-blocks", "--min-width", "0.25", "--divisor", 4, "--deploy-batch-size", 3)
     found = json.loads(dnal("space", "--model", "cifar/resnet20", *options, "--json").out)

@@ -29,7 +29,7 @@ def other_of(process: subprocess.Popen[str]) -> int:
         for found in Path(f"/proc/{process.pid}/task").glob("*/children"):
             for child in found.read_text().split():
                 with suppress(FileNotFoundError, ProcessLookupError):  # one that has ended since
-                    if b"dnal.sweep.leash" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    if b"dnal.base.leash" in Path(f"/proc/{child}/cmdline").read_bytes():
                         return int(child)
     raise AssertionError(process.communicate())
 

@@ -11,7 +11,7 @@ from killed import Processes
 from cli_program import Program
 from dnal.cli.failures import sentence_of
 from dnal.run.files import RESULT
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 
 JOB = ["learn", "--epochs", "2,2,2", "--limit-train", "200", "--checkpoint-every", "2"]
 

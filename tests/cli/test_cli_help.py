@@ -42,7 +42,7 @@ def test_examples_are_understood_by_their_command(example: str) -> None:
 def test_names_in_the_examples_exist() -> None:
     from dnal import data, models
     from dnal.bench.suite import suite_of
-    from dnal.budget import Budget
+    from dnal.costs.budget import Budget
     from dnal.export.formats import FORMATS
     from dnal.latency.backends import BACKENDS
 

@@ -20,8 +20,8 @@ from cli_program import SHORT, Program
 from dnal import cli, models
 from dnal.run import read_config
 from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LAST, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
-from dnal.train.checkpoint import Checkpoints
-from dnal.train.tree import all_finite
+from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.tree import all_finite
 
 # Stops being a number after so many training steps, whatever the weights.
 BREAKS = """

@@ -11,7 +11,7 @@ import torch
 import dnal as package
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.run import read_config
 from dnal.run.files import ARCHITECTURE
 from dnal.space.space import Space

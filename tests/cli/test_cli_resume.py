@@ -19,7 +19,7 @@ from dnal.cli.resume import job_of_runs
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOCK, LOG, MODEL, REPORT, RESULT, TRADE_OFF
 from dnal.run.repeat import recorded
-from dnal.train.checkpoint import BEFORE, LAST, Checkpoints
+from dnal.train.resume.checkpoint import BEFORE, LAST, Checkpoints
 from holder import holder
 
 JOB = ["learn", "--epochs", "2,2,2", "--limit-train", "200", "--checkpoint-every", "2"]  # 4 steps an epoch

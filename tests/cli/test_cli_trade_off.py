@@ -10,9 +10,9 @@ import torch
 
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.methods.selection import least_costs
-from dnal.methods.widths import WidthRule
 from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
+from dnal.selection.select import least_costs
+from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
 
 BUDGETS = ("--budget", "macs<=60%", "--budget", "macs<=30%", "--budget", "params<=20%")

@@ -24,7 +24,7 @@ from dnal import models
 from dnal.base.errors import UserError
 from dnal.export import BATCHES, FORMATS, TOLERANCE, Exported, export, format_of, to_onnx, to_pt2
 from dnal.export.writing import difference
-from dnal.space.inputs import Inputs
+from dnal.space.surgery.inputs import Inputs
 from independent import coin_flips, randomise, run
 from independent import difference as apart
 

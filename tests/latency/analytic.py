@@ -10,7 +10,7 @@ from torch import nn
 import dnal
 from dnal.latency.backends.backend import Backend
 from dnal.latency.layers import Layer
-from dnal.space.inputs import Inputs
+from dnal.space.surgery.inputs import Inputs
 
 OVERHEAD = 0.25
 """Milliseconds that a whole network takes besides its layers."""

@@ -14,7 +14,7 @@ import dnal
 from dnal.latency import focused, profile
 from dnal.latency.profiling import calibration_networks, runs_of
 from dnal.latency.sample import largest, random_shares
-from dnal.space.inputs import Inputs
+from dnal.space.surgery.inputs import Inputs
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

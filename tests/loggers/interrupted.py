@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dnal import cli
-from dnal.train.keeper import Keeper
+from dnal.train.resume.checkpointer import Checkpointer
 
 
 class Killed(Exception):
@@ -17,14 +17,14 @@ class Killed(Exception):
 def interrupted(logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dnal learn --out run`, until its second of four epochs is in the log, but not yet in a checkpoint."""
 
-    def keep(self: Keeper, position: Any, *others: Any) -> None:
+    def keep(self: Checkpointer, position: Any, *others: Any) -> None:
         if position.epoch == 2:
             raise Killed
         whole(self, position, *others)
 
-    whole = Keeper.keep
+    whole = Checkpointer.keep
     job = ["learn", "--epochs", "2,1,1", "--limit-train", "200", "--out", "run", "--quiet", "--log-to", logger]
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "keep", keep)
+        patch.setattr(Checkpointer, "keep", keep)
         with pytest.raises(Killed):
             cli.app(job, prog_name="dnal")

@@ -16,7 +16,7 @@ from dnal.loggers import named
 from dnal.loggers.log import Log, figures_of, metrics_of
 from dnal.loggers.names import LOGGERS
 from dnal.loggers.opened import Opened
-from dnal.train.listener import Chorus
+from dnal.train.listener import Listeners
 from dnal.train.loop import Stopped
 
 
@@ -70,8 +70,8 @@ def test_settings_every_epoch_and_the_figures(tmp_path: Path) -> None:
     assert end == (5, figures_of(result))
     assert book.ends == ["success"]
     assert epochs[0][1]["base/loss"] == result.history[0]["loss"]
-    assert epochs[2][1]["architecture/macs_hard"] <= 0.3 * result.base["macs"]
-    assert end[1]["result/compact_accuracy"] == result.compact["accuracy"]
+    assert epochs[2][1]["architecture/macs_hard"] <= 0.3 * result.figures.base.macs
+    assert end[1]["result/compact_accuracy"] == result.figures.compact.metric
     assert end[1]["result/holds"] == 1.0
 
 
@@ -162,6 +162,6 @@ def test_a_damaged_note_of_the_logs_is_told(tmp_path: Path, text: str) -> None:
 
 def test_several_loggers_hear_the_same() -> None:
     one, other = Book(), Book()
-    learned((1, 1, 1), listener=Chorus([Log(one), Log(other)]))
+    learned((1, 1, 1), listener=Listeners([Log(one), Log(other)]))
     assert one.told == other.told
     assert len(one.told) == 4

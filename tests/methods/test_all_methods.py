@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
 from dnal.methods import METHODS
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
 EPOCHS = (2, 2, 2)
@@ -44,7 +44,7 @@ def test_the_budget_holds_counted_on_the_compact_network(name: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         learned.network(torch.randn(1, 1, 8, 8))
     macs = counter.get_total_flops() // 2
-    assert 0.97 * SHARE * learned.base["macs"] <= macs <= SHARE * learned.base["macs"]
+    assert 0.97 * SHARE * learned.figures.base.macs <= macs <= SHARE * learned.figures.base.macs
     assert learned.method == name
     assert learned.settings["method"]["name"] == name
 

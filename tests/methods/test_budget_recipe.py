@@ -10,11 +10,12 @@ from scipy.optimize import nnls
 from torch import nn
 
 import dnal
-from dnal.gates import Gated, sigmoid_gates
-from dnal.methods.budget_recipe import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
-from dnal.methods.dnal import learn_gates
-from dnal.methods.selection import select
-from dnal.methods.widths import WidthRule
+from dnal.gates.functions import sigmoid_gates
+from dnal.gates.gated import Gated
+from dnal.methods.dnal.method import learn_gates
+from dnal.methods.dnal.search import START, BudgetSearch, delta_at, limits_at, neutral_multipliers
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
 from dnal.train.evaluate import accuracy
 from dnal.train.phase import Context, Phase
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import dnal
-from dnal.methods.budget_recipe import BudgetSearch
+from dnal.methods.dnal.search import BudgetSearch
 from dnal.methods.taylor import taylor_scores
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]

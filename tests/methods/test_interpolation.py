@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dnal.methods.interpolation import interpolated, interpolation
+from dnal.methods.tas.interpolation import interpolated, interpolation
 
 
 @pytest.mark.parametrize(("channels", "wanted"), [(3, 8), (8, 3), (5, 5), (1, 4), (4, 1), (19, 64), (64, 19)])

@@ -7,7 +7,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 import dnal
-from dnal.gates import Gated
+from dnal.gates.gated import Gated
 from dnal.methods import paper
 from dnal.train.listener import Listener
 from dnal.train.phase import Context, Phase

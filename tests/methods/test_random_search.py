@@ -9,8 +9,8 @@ from torch import nn
 
 import dnal
 from dnal.methods.random_search import random_search
-from dnal.methods.selection import select
 from dnal.methods.uniform import random_scores, uniform_scores
+from dnal.selection.select import select
 from dnal.train.evaluate import accuracy
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]

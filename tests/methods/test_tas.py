@@ -8,9 +8,9 @@ from lightning.fabric import Fabric
 from torch import nn
 
 import dnal
-from dnal.methods.selection import select
-from dnal.methods.tas import Supernet, cost_loss, drawn, search, tau_at, widths_to_try
-from dnal.methods.widths import WidthRule
+from dnal.methods.tas.tas import Supernet, cost_loss, drawn, search, tau_at, widths_to_try
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
 from dnal.train.phase import Context, Phase
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]

@@ -1,8 +1,8 @@
 import torch
 
 import dnal
-from dnal.methods.selection import select
 from dnal.methods.uniform import random_scores, uniform_scores
+from dnal.selection.select import select
 
 
 def test_every_group_keeps_about_the_same_share_of_its_best(space: dnal.Space) -> None:

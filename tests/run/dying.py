@@ -14,15 +14,15 @@ import torch
 
 from benchmark_script import script
 from dnal import compact, models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
 from dnal.latency import LatencyModel
-from dnal.learned import Learned
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter
 from dnal.run.trade_off import TradeOff
 from dnal.space.space import Space
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 
 JOB = {
     "model": "vgg_small", "weights": None, "input": [1, 8, 8], "classes": 10, "data": "digits", "root": None,
@@ -37,10 +37,18 @@ def learned() -> Learned:
     network = models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
     space = Space.of(network, torch.rand(1, 1, 8, 8))
     architecture = Architecture.random(space, 0.5, seed=1)
-    figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
+    each = Figures({"macs": 1, "params": 1, "latency_ms": 1.0}, 0.5)
+    figures = BaseAndCompact(each, each)
     small = compact(network, architecture).eval()
     return Learned(
-        small, Removal(architecture), space, [], figures, figures, [], {"budget": "macs<=50%"}, {"base": 1.0}
+        small,
+        Removal(architecture),
+        space,
+        [],
+        figures,
+        [],
+        {"budget": "macs<=50%"},
+        {"base": 1.0},
     )
 
 

@@ -13,10 +13,10 @@ from torch import nn
 import dnal
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.learned import Learned
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter, evaluate, load, read_config
 from dnal.run.config import written
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, SHAPE
@@ -54,13 +54,14 @@ def test_a_run_of_long_class_names_ends_and_loads(tmp_path: Path) -> None:
     network = models.create("vgg_small", classes=1200, input_shape=(1, 8, 8))
     space = dnal.Space.of(network, torch.rand(2, 1, 8, 8))
     architecture = Architecture.random(space, 0.5)
-    figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
+    each = Figures({"macs": 1, "params": 1, "latency_ms": 1.0}, 0.5)
+    figures = BaseAndCompact(each, each)
     writer = RunWriter(tmp_path / "run", {**JOB, "classes": 1200, "class_names": names})
     writer.space(space, [])
     writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
     writer.finish(
         Learned(
-            dnal.compact(network, architecture).eval(), Removal(architecture), space, [], figures, figures, [],
+            dnal.compact(network, architecture).eval(), Removal(architecture), space, [], figures, [],
             {"budget": "macs<=50%"}, {"base": 1.0},
         )
     )  # fmt: skip

@@ -16,16 +16,16 @@ from torch import nn
 
 import dnal
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.learned import Learned
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter, evaluate, load
 from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, write_tensors
 from dnal.run.loading import check_trust
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
-from dnal.space.tensors import named_tensors
+from dnal.space.surgery.tensors import named_tensors
 
 JOB: dict[str, Any] = {
     "weights": None, "data": "digits", "root": None, "limit_train": None, "batch_size": 8, "workers": 0, "seed": 3,
@@ -53,11 +53,12 @@ def written(path: Path, model: str, network: nn.Module, shape: tuple[int, int, i
     architecture = Architecture.random(space, 0.5, seed=1)
     with torch.no_grad():
         compact = dnal.compact(network, architecture).eval()
-    figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
+    each = Figures({"macs": 1, "params": 1, "latency_ms": 1.0}, 0.5)
+    figures = BaseAndCompact(each, each)
     settings = {"budget": "macs<=50%"}
     writer = RunWriter(path, {**JOB, "model": model, "input": list(shape), "classes": classes})
     writer.start({"budget": "macs<=50%", "method": {"name": "dnal"}, "epochs": [1, 1, 1]})
-    writer.finish(Learned(compact, Removal(architecture), space, [], figures, figures, [], settings, {"base": 1.0}))
+    writer.finish(Learned(compact, Removal(architecture), space, [], figures, [], settings, {"base": 1.0}))
     return compact
 
 

@@ -22,10 +22,10 @@ from torch import nn
 import dnal as package
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
 from dnal.changes.removal import Removal
-from dnal.learned import Learned
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.run import RunWriter, check_free, evaluate, load, read_config, read_result
 from dnal.run.files import (
     ARCHITECTURE,
@@ -43,7 +43,7 @@ from dnal.run.files import (
 )
 from dnal.run.manifest import manifest_of
 from dnal.space.space import Space
-from dnal.train.checkpoint import Checkpoints
+from dnal.train.resume.checkpoint import Checkpoints
 
 JOB = {
     "model": "cifar/resnet20", "weights": None, "input": [3, 16, 16], "classes": 4, "data": "digits", "root": None,
@@ -57,6 +57,9 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+NO_FIGURES = BaseAndCompact(Figures({}, 0.0), Figures({}, 0.0))
+
+
 def learned_by_hand(network: nn.Module) -> Learned:
     """A random architecture of a network, with statistics that are not the initial ones."""
     space = Space.of(network, torch.rand(1, 3, 16, 16))
@@ -65,9 +68,17 @@ def learned_by_hand(network: nn.Module) -> Learned:
     for name, buffer in compact.named_buffers():
         if name.endswith("running_mean"):
             buffer.uniform_(-1, 1)
-    figures = {"macs": 1, "params": 1, "accuracy": 0.5, "latency_ms": 1.0}
+    each = Figures({"macs": 1, "params": 1, "latency_ms": 1.0}, 0.5)
+    figures = BaseAndCompact(each, each)
     return Learned(
-        compact, Removal(architecture), space, [], figures, figures, [], {"budget": "macs<=50%"}, {"base": 1.0}
+        compact,
+        Removal(architecture),
+        space,
+        [],
+        figures,
+        [],
+        {"budget": "macs<=50%"},
+        {"base": 1.0},
     )
 
 
@@ -327,7 +338,7 @@ def test_a_larger_network_survives_the_way_to_the_disk(tmp_path: Path) -> None:
     space = Space.of(network, torch.rand(1, 3, 64, 64))
     architecture = Architecture.random(space, 0.5, seed=0)
     compact = package.compact(network, architecture).eval()
-    learned = Learned(compact, Removal(architecture), space, [], {}, {}, [], {}, {})
+    learned = Learned(compact, Removal(architecture), space, [], NO_FIGURES, [], {}, {})
     writer = RunWriter(
         tmp_path / "run", {**JOB, "model": "timm/mobilenetv3_small_050", "classes": 5, "input": [3, 64, 64]}
     )

@@ -13,8 +13,8 @@ import dnal
 from dnal.models import create
 from dnal.run.files import SHAPE
 from dnal.run.shape import Model, Shape, built, read_shape, shape_of, written
-from dnal.space.bypass import Replacement
-from dnal.space.sizes import Argument, Attribute, Change
+from dnal.space.surgery.bypass import Replacement
+from dnal.space.surgery.sizes import Argument, Attribute, Change
 from dnal.supernet import blocks
 from independent import difference, randomise, run
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from networks import Net, conv
 from torch import Tensor, nn
 
 import dnal
-from dnal.space.sizes import Argument
+from dnal.space.surgery.sizes import Argument
 from independent import coin_flips, difference, randomise, run, zero_twin
+from networks import Net, conv
 
 
 class Fairseq(nn.Module):

@@ -12,7 +12,7 @@ from test_heads import HEADS, STREAM, Attention, exact_elsewhere
 from torch import Tensor, nn
 
 import dnal
-from dnal.space.sizes import Attribute
+from dnal.space.surgery.sizes import Attribute
 from independent import assert_exact, coin_flips, difference, randomise, run
 
 

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import MobileNetV2
 
 import dnal
-from dnal.methods.tas import Supernet
-from dnal.methods.widths import WidthRule
-from dnal.space.edge import MixedEdge
+from dnal.methods.tas.tas import Supernet
+from dnal.selection.widths import WidthRule
+from dnal.space.surgery.edge import MixedEdge
 
 
 def images(size: int = 32) -> Tensor:
@@ -155,7 +155,7 @@ def test_they_would_differ_if_the_second_run_had_no_gates(monkeypatch: pytest.Mo
     """The tests above do see another second run."""
     plain, again = (gated(timm_vit, on, hard=True).train() for on in (False, True))
     expected = gradients(plain)
-    monkeypatch.setattr("dnal.space.substitute.lasting", lambda enter: enter())
+    monkeypatch.setattr("dnal.space.surgery.substitute.lasting", lambda enter: enter())
     with pytest.raises(AssertionError):
         equal(expected, gradients(again))
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from networks import Net
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
+from dnal.costs.memory import memory_cost, peak_memory
 from dnal.export import to_onnx
-from dnal.space.memory import memory_cost, peak_memory
 from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
+from networks import Net
 
 WIDTH, HIDDEN = 8, 12
 

@@ -127,7 +127,7 @@ def test_both_forms_learn_which_candidates_stay(method: str, tmp_path: Path) -> 
     network = create("supernet/tiny", classes=10, input_shape=(1, 8, 8))
     budget = "macs<=20%" if method == "dnal" else None
     learned = dnal.learn(network, data.train, data.val, budget=budget, method=method, epochs=(2, 4, 2))
-    assert learned.compact["macs"] < (1 if budget is None else 0.2001) * learned.base["macs"]
+    assert learned.figures.compact.macs < (1 if budget is None else 0.2001) * learned.figures.base.macs
     if budget is not None:
         assert not bool(learned.architecture.open[learned.space.num_variables :].all())
     learned.architecture.save(tmp_path / "architecture.json")

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import dnal
 from dnal.methods import METHODS
-from dnal.methods.tas import Supernet
+from dnal.methods.tas.tas import Supernet
 from dnal.models import create
 from dnal.train.evaluate import accuracy
-from dnal.train.keeper import Keeper
+from dnal.train.resume.checkpointer import Checkpointer
 from independent import counted_macs, difference, run
 from tasks import task_of
 
@@ -39,7 +39,7 @@ def chosen_by(name: str, share: float) -> tuple[nn.Module, dnal.Space, Tensor]:
     limits = {"macs": share * space.full_cost["macs"]}
     task = task_of(
         network, space, data.train, limits, val=data.val, epochs=2,
-        validate=lambda module: accuracy(module, data.val), keeper=Keeper(data),
+        validate=lambda module: accuracy(module, data.val), checkpointer=Checkpointer(data),
     )  # fmt: skip
     chosen = METHODS.read(name).choose(task)
     assert chosen.architecture is not None

@@ -20,8 +20,8 @@ from dnal.techniques import TECHNIQUES
 from dnal.techniques.ema import EMA
 from dnal.techniques.label_smoothing import smoothed
 from dnal.techniques.mixup import mixed_images
-from dnal.train.checkpoint import Checkpoints
 from dnal.train.phase import Context, Phase, run_phase
+from dnal.train.resume.checkpoint import Checkpoints
 from dnal.train.step import Step
 from dnal.train.technique import PHASES, Technique
 from killer import Killed, Killer

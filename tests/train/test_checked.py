@@ -151,7 +151,7 @@ def test_what_a_network_knows_to_take_is_taken() -> None:
     x = with_nan()
     loaders = [DataLoader(TensorDataset(x, Y), 8) for _ in range(2)]
     learned_one = dnal.learn(own, *loaders, epochs=(1, 1, 1), budget="macs<=90%")
-    assert learned_one.compact["accuracy"] >= 0
+    assert learned_one.figures.compact.metric >= 0
     check_inputs(own, (X * 10).to(torch.uint8), "test")
 
 

@@ -16,8 +16,8 @@ import dnal
 from dnal import data
 from dnal.train.enough import enough
 from dnal.train.listener import Listener
-from dnal.train.place import Place
-from dnal.train.random_state import put_back, random_state
+from dnal.train.resume.data_position import DataPosition
+from dnal.train.resume.random_state import put_back, random_state
 
 LEFT_OUT = "the last batch has 1 example, and batch norm needs 2: it is left out"
 
@@ -110,7 +110,7 @@ def test_of_several_processes_each_needs_two() -> None:
 def test_an_epoch_goes_on_in_its_middle(kind: str, done: int) -> None:
     torch.manual_seed(1)
     loader = enough(LOADERS[kind](33), network())
-    place = Place(loader)
+    place = DataPosition(loader)
     list(place)
     batches = iter(place)
     for _ in range(done):
@@ -119,7 +119,7 @@ def test_an_epoch_goes_on_in_its_middle(kind: str, done: int) -> None:
     rest = list(batches) if done else []
     expected = [x for x, _ in [*rest, *place]]
     other_loader = enough(LOADERS[kind](33), network())
-    other = Place(other_loader)
+    other = DataPosition(other_loader)
     other.load_state_dict(state)
     put_back(randomness, [other_loader])
     found = [x for x, _ in [*(list(other) if 0 < done < len(loader) else []), *other]]
@@ -149,7 +149,8 @@ def test_every_phase_of_a_job_leaves_it_out_and_the_schedule_counts_what_is_left
         )  # fmt: skip
     assert watcher.phases == [(name, 1, 4) for name in ("base", "architecture", "retrain")]
     assert watcher.steps == 12
-    assert learned.compact["accuracy"] * 33 == pytest.approx(round(learned.compact["accuracy"] * 33))  # all of them
+    right = learned.figures.compact.metric * 33
+    assert right == pytest.approx(round(right))  # all of them count
 
 
 def test_a_held_out_batch_of_one_of_ours_does_not_end_alternating_steps() -> None:

@@ -1,4 +1,4 @@
-from dnal.train.listener import Chorus, Listener
+from dnal.train.listener import Listener, Listeners
 
 
 class Counter(Listener):
@@ -11,12 +11,12 @@ class Counter(Listener):
 
 def test_in_choruses_of_choruses_everybody_hears_everything_once() -> None:
     shared, first, second = Counter(), Counter(), Counter()
-    one, other = Chorus([first, shared]), Chorus([second, shared])
-    Chorus([one, other]).step(1.0)
+    one, other = Listeners([first, shared]), Listeners([second, shared])
+    Listeners([one, other]).step(1.0)
     one.step(1.0)
     assert (first.steps, second.steps, shared.steps) == (2, 1, 2)
 
 
 def test_a_chorus_passes_on_every_hook() -> None:
     hooks = {name for name in vars(Listener) if not name.startswith("_")}
-    assert hooks <= set(vars(Chorus))
+    assert hooks <= set(vars(Listeners))

@@ -7,10 +7,10 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.train.checkpoint import Checkpoints
-from dnal.train.keeper import Keeper
-from dnal.train.listener import Chorus, Listener
+from dnal.train.listener import Listener, Listeners
 from dnal.train.loop import Diverged, Stopped, run_epochs
+from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.checkpointer import Checkpointer
 
 
 class Diary(Listener):
@@ -52,13 +52,15 @@ def run(
             network.weight.fill_(last if last is not None and progress == 1 else progress)
         return torch.tensor(losses[done - 1])
 
-    keeper = Keeper([batches], None if folder is None else Checkpoints(folder, 1), stop=lambda: done >= stop_at)
-    if keeper.tree is None:
-        keeper.begin("base", job={}, history=[], parts={"network": network}, carried={})
+    checkpointer = Checkpointer(
+        [batches], None if folder is None else Checkpoints(folder, 1), stop=lambda: done >= stop_at
+    )
+    if checkpointer.tree is None:
+        checkpointer.begin("base", job={}, history=[], parts={"network": network}, carried={})
     run_epochs(
         Fabric(accelerator="cpu", devices=1), "base", batches, epochs, step,
         parts={"network": network}, describe=lambda: {"extra": float(network.weight.detach())},
-        listener=listener or Listener(), history=history, keeper=keeper,
+        listener=listener or Listener(), history=history, checkpointer=checkpointer,
     )  # fmt: skip
     return history
 
@@ -71,7 +73,7 @@ def kept(folder: Path) -> tuple[int, int, float]:
 
 def test_hooks_come_in_order_and_records_carry_the_mean_loss() -> None:
     diary = Diary()
-    history = run([1.0, 2.0, 3.0, 5.0], Chorus([diary]))
+    history = run([1.0, 2.0, 3.0, 5.0], Listeners([diary]))
     assert [e[:2] for e in diary.entries] == [
         ("phase", "base"), ("step", 1.0), ("step", 2.0), ("epoch", 1),
         ("step", 3.0), ("step", 5.0), ("epoch", 2),

@@ -24,7 +24,7 @@ class Registry(Generic[T]):
 
     Examples:
         >>> from dnal.methods.method import Method
-        >>> METHODS = Registry("method", Method, {"tas": "dnal.methods.tas:TAS"})
+        >>> METHODS = Registry("method", Method, {"tas": "dnal.methods.tas.tas:TAS"})
         >>> METHODS.read("tas:tau_start=4").tau_start
         4.0
     """
@@ -53,6 +53,17 @@ class Registry(Generic[T]):
         if not (isinstance(found, type) and issubclass(found, self._base)):
             raise UserError(f"'{name}' is no {self.kind}: it must be a class under {_path(self._base)}.")
         return found
+
+    def class_called(self, name: str) -> type[T]:
+        """Ours whose class is called so; for the ``__getattr__`` of a package that offers all of them.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        for key, place in self._ours.items():
+            if place.partition(":")[2] == name:
+                return self.of(key)
+        raise AttributeError(f"there is no {self.kind} whose class is '{name}'")
 
     def name_of(self, thing: T) -> str:
         """The name under which a thing is found again."""

@@ -1,1 +1,1 @@
-"""The benchmark: every method, and rivals from outside, on the same bases at the same cost."""
+"""The benchmark: every method, and baselines from outside, on the same bases at the same cost."""

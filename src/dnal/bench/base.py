@@ -16,13 +16,13 @@ from dnal.bench.ground import Ground, folder_of
 from dnal.bench.jobs import Base
 from dnal.bench.spent import Spent
 from dnal.data import fingerprint
-from dnal.plan import BASE, WARMUP
+from dnal.pipeline.plan import BASE, WARMUP
 from dnal.settings import DEFAULT_LR
-from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy
-from dnal.train.keeper import Keeper
 from dnal.train.phase import Context, Phase, run_phase
-from dnal.train.place import Place
+from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.checkpointer import Checkpointer
+from dnal.train.resume.data_position import DataPosition
 
 DONE = "done"
 
@@ -44,20 +44,22 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
         Stopped: when ``stop`` says so; its state is kept.
     """
     network, train = ground.start, ground.loaders.train
-    keeper = Keeper([train], _checkpoints(ground, out), stop=stop)
-    if keeper.phase == DONE:
+    checkpointer = Checkpointer([train], _checkpoints(ground, out), stop=stop)
+    if checkpointer.phase == DONE:
         return
-    place = Place(train)
-    if keeper.phase is None:
-        keeper.begin("base", job={}, history=[], parts={"network": network, "place": place}, carried={"spent": 0.0})
-    spent, history = Spent(keeper, ground.device), keeper.history
-    around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, keeper)
+    place = DataPosition(train)
+    if checkpointer.phase is None:
+        checkpointer.begin(
+            "base", job={}, history=[], parts={"network": network, "place": place}, carried={"spent": 0.0}
+        )
+    spent, history = Spent(checkpointer, ground.device), checkpointer.history
+    around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, checkpointer)
     run_phase(Phase(BASE, ground.network.epochs[0], DEFAULT_LR, WARMUP), network, around)
     seconds = spent.seconds
     carried = {
         "spent": seconds, "accuracy": accuracy(network, ground.loaders.test), "data": fingerprint(ground.dataset),
     }  # fmt: skip
-    keeper.begin(DONE, job={}, history=history, parts={"network": network, "place": place}, carried=carried)
+    checkpointer.begin(DONE, job={}, history=history, parts={"network": network, "place": place}, carried=carried)
 
 
 def base_of(ground: Ground, out: Path) -> Trained:
@@ -66,23 +68,23 @@ def base_of(ground: Ground, out: Path) -> Trained:
     Raises:
         UserError: it was trained on other data.
     """
-    keeper = Keeper([], _checkpoints(ground, out))
-    assert keeper.tree is not None
-    assert keeper.phase == DONE
-    if keeper.carried("data") != fingerprint(ground.dataset):
+    checkpointer = Checkpointer([], _checkpoints(ground, out))
+    assert checkpointer.tree is not None
+    assert checkpointer.phase == DONE
+    if checkpointer.carried("data") != fingerprint(ground.dataset):
         raise UserError(
             f"the data '{ground.network.data}' are not those of the base in '{out}'; give the same, or choose another "
             "folder with --out."
         )
     network = copy.deepcopy(ground.start)
-    network.load_state_dict(keeper.tree["parts"]["network"])
-    loader: dict[str, Any] = keeper.tree["parts"]["place"]["loader"]
-    return Trained(network.eval(), keeper.carried("accuracy"), keeper.carried("spent"), loader)
+    network.load_state_dict(checkpointer.tree["parts"]["network"])
+    loader: dict[str, Any] = checkpointer.tree["parts"]["place"]["loader"]
+    return Trained(network.eval(), checkpointer.carried("accuracy"), checkpointer.carried("spent"), loader)
 
 
 def trained(out: Path, job: Base) -> bool:
     """Whether this base is there."""
-    return Keeper([], Checkpoints(folder_of(out, job.name))).phase == DONE
+    return Checkpointer([], Checkpoints(folder_of(out, job.name))).phase == DONE
 
 
 def _checkpoints(ground: Ground, out: Path) -> Checkpoints:

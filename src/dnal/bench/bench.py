@@ -13,12 +13,14 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from dnal.bench.base import trained
-from dnal.bench.ground import Place
+from dnal.bench.baselines import check_installed
+from dnal.bench.ground import DataFolders
 from dnal.bench.jobs import Job, Penalty, Run, jobs, leader, needs
 from dnal.bench.penalty import penalty_file
 from dnal.bench.results import Row, failures, gather, read_row, write_results
-from dnal.bench.suite import Suite
+from dnal.bench.suite import BASELINES, Suite
 from dnal.bench.worker import STOPPED, begin, work
+from dnal.methods import METHODS
 
 PATIENCE = 0.5
 """Seconds between two looks at the clock and at the signals."""
@@ -45,7 +47,7 @@ def run_suite(
     out: Path,
     order: Sequence[Run],
     *,
-    place: Place,
+    place: DataFolders,
     at_once: int,
     stop: Callable[[], bool],
     told: Callable[[Job, str, Outcome], None],
@@ -146,3 +148,16 @@ def _done(job: Job, out: Path, rows: dict[Run, Row]) -> bool:
     if isinstance(job, Run):
         return job in rows
     return penalty_file(out, job).is_file() if isinstance(job, Penalty) else trained(out, job)
+
+
+def check_methods(suite: Suite) -> None:
+    """Refuses methods that do not exist, or lack their package, before anything is trained.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for entry in suite.entries:
+        if entry.method in BASELINES:
+            check_installed(entry.method)
+        else:
+            METHODS.read(entry.method)

@@ -9,24 +9,24 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal.architecture import Architecture
-from dnal.bench import peers
+from dnal.architecture.architecture import Architecture
+from dnal.architecture.compact import compact
+from dnal.bench import baselines
 from dnal.bench.base import Trained
 from dnal.bench.ground import Ground, unmeasured
-from dnal.bench.suite import PEERS, Entry
+from dnal.bench.suite import BASELINES, Entry
 from dnal.changes import Removal
-from dnal.compaction import compact
 from dnal.methods import METHODS
 from dnal.methods.paper import Paper, ranked
-from dnal.methods.selection import select
 from dnal.methods.task import Task
-from dnal.methods.widths import WidthRule
-from dnal.plan import ARCHITECTURE_RATE, SEARCH
+from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
 from dnal.settings import DEFAULT_LR
 from dnal.techniques.distillation import Distillation
-from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
 from dnal.train.phase import Context, Phase
+from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.technique import Technique
 
 Shapes = dict[str, Any]
@@ -35,7 +35,7 @@ Shapes = dict[str, Any]
 
 def trains(entry: Entry) -> bool:
     """Whether an entry uses the epochs of choosing; otherwise they lengthen its retraining."""
-    return peers.trains(entry.method) if entry.method in PEERS else METHODS.read(entry.method).trains
+    return baselines.trains(entry.method) if entry.method in BASELINES else METHODS.read(entry.method).trains
 
 
 def choose(
@@ -48,7 +48,7 @@ def choose(
     lambda_: float | None,
     epochs: int,
     listener: Listener,
-    keeper: Keeper,
+    checkpointer: Checkpointer,
 ) -> tuple[nn.Module, Shapes]:
     """What an entry leaves of the base, or of the untrained network, within ``share`` percent of the MACs; both stay as
     they are.
@@ -57,7 +57,7 @@ def choose(
         taught: whether the base teaches meanwhile. lambda_: of the paper's recipe. epochs: of choosing.
     """
     network = copy.deepcopy(ground.start if entry.without_base else base.network)
-    method = None if entry.method in PEERS else METHODS.read(entry.method)
+    method = None if entry.method in BASELINES else METHODS.read(entry.method)
     branches = method is None or method.prunes_blocks
     space, limits = ground.space_with(branches=branches), ground.limits(share)
     widths = WidthRule()
@@ -69,12 +69,13 @@ def choose(
         network=network, space=space, budget=f"macs<={share:g}%", limits=limits, widths=widths, select=selected,
         val=ground.held_out, phase=Phase(SEARCH, epochs, ARCHITECTURE_RATE * DEFAULT_LR, techniques=teaching(taught)),
         context=Context(
-            ground.fabric, ground.loaders.train, F.cross_entropy, base.network, listener, keeper.history, keeper
+            ground.fabric, ground.loaders.train, F.cross_entropy, base.network, listener, checkpointer.history,
+            checkpointer,
         ),
         seed=ground.seed, validate=unmeasured,
     )  # fmt: skip
     if method is None:
-        small, history = peers.choose(entry.method, task, ground.example)
+        small, history = baselines.choose(entry.method, task, ground.example)
         return small, {"history": history}
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
     chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
@@ -90,6 +91,6 @@ def teaching(taught: bool) -> tuple[Technique, ...]:
 def again(ground: Ground, shapes: Shapes) -> nn.Module:
     """A network of the shape that was chosen, with any weights."""
     if "history" in shapes:
-        return peers.again(copy.deepcopy(ground.start), shapes["history"], ground.example)
+        return baselines.again(copy.deepcopy(ground.start), shapes["history"], ground.example)
     space = ground.space_with(branches=shapes["branches"])
     return compact(copy.deepcopy(ground.start), Architecture.of(space, shapes["open"]))

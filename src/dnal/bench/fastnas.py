@@ -1,4 +1,4 @@
-"""FastNAS of NVIDIA's Model-Optimizer as a rival, used as its README says, on the same MACs.
+"""FastNAS of NVIDIA's Model-Optimizer as a baseline, used as its README says, on the same MACs.
 
 It measures on validation data what each narrower width of each layer costs alone, once, and takes for a threshold the
 narrowest widths that cost no more. Its control of the size is a bound on the operations, which it counts by itself (two
@@ -90,5 +90,5 @@ def _package(name: str) -> Any:
             return import_module(name)
     except ImportError as error:
         raise UserError(
-            f"FastNAS needs NVIDIA's Model-Optimizer: pip install 'dnal[peers]' (there is no {error.name})."
+            f"FastNAS needs NVIDIA's Model-Optimizer: pip install 'dnal[baselines]' (there is no {error.name})."
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +13,15 @@ from dnal import data, models
 from dnal.bench.suite import Network, Suite
 from dnal.data import Dataset
 from dnal.space.space import Space
-from dnal.train.arrangement import fabric_of
-from dnal.train.place import first_batch
+from dnal.train.loader import first_batch
+from dnal.train.setup.numerics import fabric_of
 
 EVALUATED = 500
 """Images at once where nothing is learnt."""
 
 
 @dataclass(frozen=True)
-class Place:
+class DataFolders:
     """Where the data are: ``root`` of downloaded sets, and files or names that stand for a set."""
 
     root: str | None = None
@@ -38,7 +37,7 @@ class Ground:
             of training.
     """
 
-    def __init__(self, suite: Suite, network: Network, seed: int, place: Place) -> None:
+    def __init__(self, suite: Suite, network: Network, seed: int, place: DataFolders) -> None:
         self.suite, self.network, self.seed = suite, network, seed
         self.fabric = fabric_of(suite.precision)
         self.device = self.fabric.device.type
@@ -93,9 +92,9 @@ def handed_out(loader: object) -> int:
     return int(state["epoch"]) * int(state["batches"]) + int(state["batch"])
 
 
-def unmeasured(network: nn.Module) -> float:
+def unmeasured(network: nn.Module) -> dict[str, float]:
     """Stands for a measurement that is only a line of the log, and would be counted as time of the method's."""
-    return math.nan
+    return {}
 
 
 def folder_of(out: Path, name: str) -> Path:

@@ -18,12 +18,12 @@ from dnal.bench.ground import Ground, folder_of, unmeasured
 from dnal.bench.jobs import Penalty
 from dnal.methods.paper import RATE, chosen, ranked
 from dnal.methods.task import Task
-from dnal.methods.widths import WidthRule
-from dnal.plan import SEARCH
-from dnal.train.checkpoint import Checkpoints
-from dnal.train.keeper import Keeper
+from dnal.pipeline.plan import SEARCH
+from dnal.selection.widths import WidthRule
 from dnal.train.phase import Context, Phase
-from dnal.train.place import Place
+from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.checkpointer import Checkpointer
+from dnal.train.resume.data_position import DataPosition
 
 LOW, HIGH = 1e-4, 1e-1
 """Where the bisection begins."""
@@ -51,28 +51,28 @@ def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], boo
     """
     base, space, limit = base_of(ground, out), ground.channels, ground.limits(job.share)["macs"]
     train = ground.loaders.train
-    keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
-    while len(tried := _tried(keeper)) < ground.suite.bisections:
+    checkpointer = Checkpointer([train], Checkpoints(folder_of(out, job.name)), stop=stop)
+    while len(tried := _tried(checkpointer)) < ground.suite.bisections:
         lambda_ = following(tried)
         network = copy.deepcopy(base.network)
-        if not keeper.resumed:
+        if not checkpointer.resumed:
             train.load_state_dict(dict(base.loader))
-            keeper.begin(
-                "architecture", job={}, history=[], parts={"place": Place(train)},
+            checkpointer.begin(
+                "architecture", job={}, history=[], parts={"place": DataPosition(train)},
                 carried={"tried": [list(pair) for pair in tried.items()]},
             )  # fmt: skip
         task = Task(
             network=network, space=space, budget="", limits={}, widths=WidthRule(),
             select=lambda scores, tighter=None: scores, val=ground.held_out,
             phase=Phase(SEARCH, ground.network.epochs[1], RATE),
-            context=Context(ground.fabric, train, F.cross_entropy, base.network, keeper=keeper),
+            context=Context(ground.fabric, train, F.cross_entropy, base.network, checkpointer=checkpointer),
             seed=ground.seed, validate=unmeasured,
         )  # fmt: skip
         s = ranked(task, lambda_)
-        keeper.resumed = False
+        checkpointer.resumed = False
         used = float(space.costs["macs"](chosen(space, s, 1e4))) / limit
-        assert keeper.tree is not None
-        keeper.tree["carried"]["tried"] = [list(pair) for pair in (tried | {lambda_: used}).items()]
+        assert checkpointer.tree is not None
+        checkpointer.tree["carried"]["tried"] = [list(pair) for pair in (tried | {lambda_: used}).items()]
     write_text(penalty_file(out, job), json.dumps({"lambda": nearest(tried), "tried": list(tried.items())}) + "\n")
     Checkpoints(folder_of(out, job.name)).clear()
 
@@ -95,6 +95,6 @@ def penalty_file(out: Path, job: Penalty) -> Path:
     return folder_of(out, job.name) / "lambda.json"
 
 
-def _tried(keeper: Keeper) -> dict[float, float]:
+def _tried(checkpointer: Checkpointer) -> dict[float, float]:
     """lambda -> what its architecture uses of the limit, so far."""
-    return {} if keeper.tree is None else dict(keeper.carried("tried"))
+    return {} if checkpointer.tree is None else dict(checkpointer.carried("tried"))

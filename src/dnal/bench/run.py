@@ -12,26 +12,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dnal import __version__
 from dnal.base.atomic import write_text
-from dnal.bench import peers
+from dnal.base.version import VERSION
+from dnal.bench import baselines
 from dnal.bench.base import Trained, base_of
 from dnal.bench.choosing import again, choose, teaching, trains
 from dnal.bench.ground import Ground, folder_of, handed_out
 from dnal.bench.jobs import Impossible, Penalty, Run, phases
 from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
-from dnal.bench.suite import PEERS
+from dnal.bench.suite import BASELINES
 from dnal.latency.backends.backend import cpu_name
-from dnal.plan import WARMUP
+from dnal.pipeline.plan import WARMUP
 from dnal.space.space import macs
-from dnal.train.checkpoint import Checkpoints
 from dnal.train.evaluate import accuracy
-from dnal.train.fresh import reset
-from dnal.train.keeper import Keeper
 from dnal.train.loop import Diverged
 from dnal.train.phase import Context, Phase, run_phase
-from dnal.train.place import Place
+from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.checkpointer import Checkpointer
+from dnal.train.resume.data_position import DataPosition
+from dnal.train.setup.reinitialize import reset
 
 ROW = "row.json"
 
@@ -50,25 +50,25 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
     base, limit = base_of(ground, out), ground.limits(job.share)["macs"]
     epochs = phases(ground.network, entry, trains(entry))
     lambda_ = penalty_of(out, Penalty(job.network, job.share)) if entry.method == "paper" else None
-    keeper = Keeper([train], Checkpoints(folder_of(out, job.name)), stop=stop)
-    if keeper.phase is None:
+    checkpointer = Checkpointer([train], Checkpoints(folder_of(out, job.name)), stop=stop)
+    if checkpointer.phase is None:
         if not entry.without_base:
             train.load_state_dict(dict(base.loader))
         torch.manual_seed(job.seed)
-        keeper.begin(
-            "architecture", job={}, history=[], parts={"place": Place(train)}, carried={"spent": 0.0}
+        checkpointer.begin(
+            "architecture", job={}, history=[], parts={"place": DataPosition(train)}, carried={"spent": 0.0}
         )  # fmt: skip
-    if keeper.phase == "architecture":
-        _choose(ground, base, job, epochs, lambda_, rates[0], keeper)
+    if checkpointer.phase == "architecture":
+        _choose(ground, base, job, epochs, lambda_, rates[0], checkpointer)
     while True:
-        tried, rate = keeper.carried("tried"), rates[len(keeper.carried("tried"))]
-        small, own = _retrained(ground, base, job, keeper.carried("epochs")[2], rate, keeper)
-        tried, best = [*tried, own], keeper.carried("best")
+        tried, rate = checkpointer.carried("tried"), rates[len(checkpointer.carried("tried"))]
+        small, own = _retrained(ground, base, job, checkpointer.carried("epochs")[2], rate, checkpointer)
+        tried, best = [*tried, own], checkpointer.carried("best")
         if own["accuracy"] > max((other["accuracy"] for other in tried[:-1]), default=-1.0):
             best = copy.deepcopy(small.state_dict())
         if len(tried) == len(rates):
             break
-        _begin(ground, _phase(rates[len(tried)]), keeper, {"tried": tried, "best": best})
+        _begin(ground, _phase(rates[len(tried)]), checkpointer, {"tried": tried, "best": best})
     winner = max(tried, key=lambda each: each["accuracy"])
     if winner["accuracy"] < 0:
         raise Impossible(f"{job.name} diverges at every learning rate of {', '.join(map(str, rates))}.")
@@ -79,17 +79,17 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "data": ground.network.data, "input": "x".join(map(str, ground.network.input_shape)),
         "images": ground.images, "share": job.share, "seed": job.seed, "taught": int(job.taught),
         "entry": job.entry, "method": entry.method, "reinitialize": int(entry.reinitialize),
-        "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, keeper.carried("epochs"))),
+        "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, checkpointer.carried("epochs"))),
         "batch": ground.network.batch, "rate": winner["rate"],
         "rates_tried": " ".join(f"{each['rate']:g}={each['accuracy']:.4f}" for each in tried) if len(tried) > 1 else "",
         "accuracy": round(accuracy(small, ground.loaders.test), 6), "val_accuracy": round(winner["accuracy"], 6),
         "base_accuracy": round(base.accuracy, 6), "macs": cost, "base_macs": ground.space.full_cost["macs"],
         "used": round(cost / limit, 6), "params": sum(p.numel() for p in small.parameters()),
-        "samples": winner["samples"], "choosing_samples": keeper.carried("samples"),
-        "base_seconds": round(base.seconds, 2), "choosing_seconds": round(keeper.carried("choosing"), 2),
-        "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": __version__,
+        "samples": winner["samples"], "choosing_samples": checkpointer.carried("samples"),
+        "base_seconds": round(base.seconds, 2), "choosing_seconds": round(checkpointer.carried("choosing"), 2),
+        "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": VERSION,
         "torch": torch.__version__, "device": machine(ground.device), "precision": ground.suite.precision,
-        "rival": peers.version(entry.method) if entry.method in PEERS else "",
+        "baseline": baselines.version(entry.method) if entry.method in BASELINES else "",
     }  # fmt: skip
     write_text(row_file(out, job), json.dumps(row) + "\n")
     Checkpoints(folder_of(out, job.name)).clear()
@@ -106,20 +106,20 @@ def _choose(
     epochs: tuple[int, int, int],
     lambda_: float | None,
     rate: float,
-    keeper: Keeper,
+    checkpointer: Checkpointer,
 ) -> None:
-    """The first half of a run; what it leaves is in the keeper, which begins the second.
+    """The first half of a run; what it leaves is in the checkpointer, which begins the second.
 
     A method that does not train may look at the training data: whole epochs of that are taken from its retraining, and
     of an epoch that was begun the retraining sees what is left.
     """
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
-    keeper.resume("architecture", {"place": Place(train)}, [])
+    checkpointer.resume("architecture", {"place": DataPosition(train)}, [])
     before = 0 if entry.without_base else ground.network.epochs[0] * len(train)
-    spent = Spent(keeper, ground.device)
+    spent = Spent(checkpointer, ground.device)
     small, shapes = choose(
         ground, base, entry, share=job.share, taught=job.taught, lambda_=lambda_, epochs=epochs[1], listener=spent,
-        keeper=keeper,
+        checkpointer=checkpointer,
     )  # fmt: skip
     if entry.reinitialize:
         reset(small, job.seed)
@@ -130,39 +130,39 @@ def _choose(
         "shapes": shapes, "small": small.state_dict(), "place": train.state_dict(), "tried": [], "best": None,
         "choosing": spent.seconds, "samples": samples, "epochs": [epochs[0], epochs[1] + looked, epochs[2] - looked],
     }  # fmt: skip
-    assert keeper.tree is not None
-    keeper.tree["carried"] |= carried
-    _begin(ground, _phase(rate), keeper, {})
+    assert checkpointer.tree is not None
+    checkpointer.tree["carried"] |= carried
+    _begin(ground, _phase(rate), checkpointer, {})
 
 
-def _begin(ground: Ground, phase: str, keeper: Keeper, more: dict[str, Any]) -> None:
+def _begin(ground: Ground, phase: str, checkpointer: Checkpointer, more: dict[str, Any]) -> None:
     """Begins a retraining: all of them see the same batches."""
-    assert keeper.tree is not None
-    carried = {**keeper.tree["carried"], **more, "spent": 0.0}
+    assert checkpointer.tree is not None
+    carried = {**checkpointer.tree["carried"], **more, "spent": 0.0}
     train = ground.loaders.train
     train.load_state_dict(dict(carried["place"]))
     torch.manual_seed(ground.seed)
-    keeper.begin(phase, job={}, history=[], parts={"place": Place(train)}, carried=carried)
+    checkpointer.begin(phase, job={}, history=[], parts={"place": DataPosition(train)}, carried=carried)
 
 
 def _retrained(
-    ground: Ground, base: Trained, job: Run, epochs: int, rate: float, keeper: Keeper
+    ground: Ground, base: Trained, job: Run, epochs: int, rate: float, checkpointer: Checkpointer
 ) -> tuple[nn.Module, dict[str, Any]]:
     """What was chosen, retrained at one rate, and how that went; an accuracy of -1 where it diverged."""
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
-    small = again(ground, keeper.carried("shapes"))
-    small.load_state_dict(keeper.carried("small"))
+    small = again(ground, checkpointer.carried("shapes"))
+    small.load_state_dict(checkpointer.carried("small"))
     ground.placed(small)
-    spent = Spent(keeper, ground.device)
+    spent = Spent(checkpointer, ground.device)
     new = entry.reinitialize or entry.without_base
     try:
         phase = Phase(_phase(rate), epochs, rate, WARMUP if new else 0.0, teaching(job.taught))
-        around = Context(ground.fabric, train, F.cross_entropy, base.network, spent, keeper=keeper)
+        around = Context(ground.fabric, train, F.cross_entropy, base.network, spent, checkpointer=checkpointer)
         run_phase(phase, small, around)
     except Diverged:
         return small, {"rate": rate, "accuracy": -1.0, "seconds": spent.seconds, "samples": 0}
     seconds, samples = spent.seconds, ground.samples(handed_out(train))
-    samples += keeper.carried("samples") // 2 if entry.held_out else 0
+    samples += checkpointer.carried("samples") // 2 if entry.held_out else 0
     return small.eval(), {
         "rate": rate, "accuracy": accuracy(small, ground.loaders.val), "seconds": seconds, "samples": samples,
     }  # fmt: skip

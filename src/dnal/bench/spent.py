@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dnal.train.keeper import Keeper
 from dnal.train.listener import Listener
+from dnal.train.resume.checkpointer import Checkpointer
 
 
 class Spent(Listener):
-    """Seconds of what goes on under a keeper, kept in its checkpoints.
+    """Seconds of what goes on under a checkpointer, kept in its checkpoints.
 
     On a CPU it is the processor's time: what else runs on the machine lengthens the wall clock, and not this.
     """
 
-    def __init__(self, keeper: Keeper, device: str) -> None:
-        self._keeper = keeper
+    def __init__(self, checkpointer: Checkpointer, device: str) -> None:
+        self._keeper = checkpointer
         self._clock = time.process_time if device == "cpu" else time.perf_counter
-        self._before = float(keeper.carried("spent"))
+        self._before = float(checkpointer.carried("spent"))
         self._begun = self._clock()
 
     @property

@@ -13,8 +13,15 @@ Shape = tuple[int, int, int]
 OURS = "dnal"
 """The method that all others are compared with."""
 FASTNAS = "fastnas"
-PEERS = ("tp-magnitude", "tp-magnitude-global", "tp-bn-scale-global", "tp-group-norm", "tp-group-norm-global", FASTNAS)
-"""Rivals from outside (:mod:`dnal.bench.peers`), which need the extra [peers]."""
+BASELINES = (
+    "tp-magnitude",
+    "tp-magnitude-global",
+    "tp-bn-scale-global",
+    "tp-group-norm",
+    "tp-group-norm-global",
+    FASTNAS,
+)
+"""Baselines from outside (:mod:`dnal.bench.baselines`), which need the extra [baselines]."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Entry:
     """A method as a row of the table. Whether somebody teaches is not its business.
 
     Attributes:
-        name: of the row. method: with its options, as ``METHODS.read`` takes it, or one of PEERS.
+        name: of the row. method: with its options, as ``METHODS.read`` takes it, or one of BASELINES.
         reinitialize: whether what is chosen is retrained from new weights.
         without_base: starts from the network as it was before any training, and trains for the base's epochs too.
         held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
@@ -91,7 +98,7 @@ RESNET = Network("resnet20", "cifar/resnet20", "cifar10", (3, 32, 32), 5_000, (2
 FASHION = Network("vgg-fashion", "vgg_small", "fashion-mnist", (1, 14, 14), 10_000, (25.0, 10.0), (12, 6, 12), 128)
 
 SIMPLE = (
-    Entry(OURS, "dnal", choosing=0.1),  # as by default in dnal.plan
+    Entry(OURS, "dnal", choosing=0.1),  # as by default in dnal.pipeline.plan
     Entry("uniform", "uniform"),
     Entry("random", "random"),
     Entry("magnitude", "magnitude"),
@@ -111,7 +118,7 @@ MORE = (
     Entry("random-search", "random-search", without_base=True),
 )
 OF_PAPER = (OURS, "paper", "uniform", "magnitude", "scratch")
-OUTSIDE = tuple(Entry(name, name) for name in PEERS)
+OUTSIDE = tuple(Entry(name, name) for name in BASELINES)
 
 
 def _paper(name: str, shares: tuple[float, ...]) -> Network:
@@ -132,11 +139,11 @@ _ALL = (
         OWN, precision="bf16-mixed",
     ),
     Suite(
-        "rivals", "the networks of the suite cpu, with the rivals from outside", (VGG, RESNET), (0, 1, 2),
+        "baselines", "the networks of the suite cpu, with the baselines from outside", (VGG, RESNET), (0, 1, 2),
         (OWN[0], *OUTSIDE), precision="bf16-mixed",
     ),
     Suite(
-        "cpu-full", "the suite cpu at 50 % too, on Fashion-MNIST too, with the rivals from outside",
+        "cpu-full", "the suite cpu at 50 % too, on Fashion-MNIST too, with the baselines from outside",
         (_widened(VGG), _widened(RESNET), _widened(FASHION)), (0, 1, 2),
         (*OWN, *MORE, *OUTSIDE), precision="bf16-mixed",
     ),
@@ -191,19 +198,3 @@ def only(suite: Suite, names: tuple[str, ...]) -> Suite:
         networks=tuple(n for n in suite.networks if n.name in names or not set(names) & set(networks)),
         entries=tuple(e for e in suite.entries if e.name in names or not set(names) & set(entries)),
     )
-
-
-def check(suite: Suite) -> None:
-    """Refuses methods that do not exist, or lack their package, before anything is trained.
-
-    Raises:
-        UserError: naming the first.
-    """
-    from dnal.bench.peers import check_peer
-    from dnal.methods import METHODS
-
-    for entry in suite.entries:
-        if entry.method in PEERS:
-            check_peer(entry.method)
-        else:
-            METHODS.read(entry.method)

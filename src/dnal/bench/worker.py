@@ -14,14 +14,14 @@ import torch
 
 from dnal.base.errors import UserError, one_line
 from dnal.bench.base import train_base
-from dnal.bench.ground import Ground, Place
+from dnal.bench.ground import DataFolders, Ground
 from dnal.bench.jobs import Base, Impossible, Job, Penalty, Run
 from dnal.bench.penalty import find_penalty
 from dnal.bench.results import LONGEST_REASON, write_failure
 from dnal.bench.run import run_row
 from dnal.bench.suite import Suite
 from dnal.train.loop import Stopped
-from dnal.train.reproducible import reproducible
+from dnal.train.setup.reproducible import reproducible
 
 DONE, STOPPED = "", "stopped"
 
@@ -39,7 +39,7 @@ def begin(stop: Event) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path) -> str:
+def work(suite: Suite, job: Job, rates: Sequence[float], place: DataFolders, out: Path) -> str:
     """Does a job, or what is left of it.
 
     Returns:
@@ -59,7 +59,7 @@ def work(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path
     return DONE
 
 
-def do(suite: Suite, job: Job, rates: Sequence[float], place: Place, out: Path, stop: Callable[[], bool]) -> None:
+def do(suite: Suite, job: Job, rates: Sequence[float], place: DataFolders, out: Path, stop: Callable[[], bool]) -> None:
     """A job, or what is left of it, in this process.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from torch import nn
 
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.train.technique import Technique
 
 

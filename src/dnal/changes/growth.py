@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from dnal.architecture import check_shapes
+from dnal.architecture.architecture import check_shapes
 from dnal.base.errors import UserError
 from dnal.changes.change import Change
-from dnal.space.remove import Kept, removed
 from dnal.space.space import Space
+from dnal.space.surgery.remove import Kept, removed
 
 
 @dataclass(frozen=True)

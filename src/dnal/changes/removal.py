@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
+from dnal.architecture.compact import compact
 from dnal.changes.change import Change
-from dnal.compaction import compact
 from dnal.space.space import Space
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dnal import __version__
+from dnal.base.version import VERSION
 from dnal.cli.bench import bench
 from dnal.cli.doctor import doctor
 from dnal.cli.evaluate import evaluate
@@ -56,7 +56,7 @@ for name, command in COMMANDS.items():
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"dnal {__version__}")
+        typer.echo(f"dnal {VERSION}")
         raise typer.Exit
 
 

@@ -13,7 +13,7 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, teller
-from dnal.cli.errors import Ended, say, told
+from dnal.cli.errors import Ended, errors_as_sentences, say
 from dnal.cli.stopping import Signals, Terminated
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ FAILURES = 1
 TABLE, PLOT = "table.md", "trade_off.png"
 
 
-@told
+@errors_as_sentences
 def bench(
-    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, rivals, cpu-full or paper.")] = "smoke",
+    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, baselines, cpu-full or paper.")] = "smoke",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of rows and tables; default: in runs/.")
     ] = None,
@@ -51,26 +51,26 @@ def bench(
     options.positive("--minutes", minutes)
     places = _places(data or [])
 
-    from dnal.bench.bench import minutes_over, run_suite
+    from dnal.bench.bench import check_methods, minutes_over, run_suite
     from dnal.bench.folder import claimed
-    from dnal.bench.ground import Place
+    from dnal.bench.ground import DataFolders
     from dnal.bench.jobs import runs
     from dnal.bench.plot import draw
-    from dnal.bench.suite import check, check_data, suite_of
+    from dnal.bench.suite import check_data, suite_of
     from dnal.bench.suite import only as part
     from dnal.bench.table import document
     from dnal.run.files import RUNS
 
     whole = suite_of(suite)
     asked = part(whole, tuple(only or ()))
-    check(asked)
+    check_methods(asked)
     check_data(whole, [name for name, _ in places])
     folder = out or RUNS / f"bench-{suite}"
     order = runs(whole)
     late = minutes_over(minutes)
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
-            asked, folder, order, place=Place(None if root is None else str(root), tuple(places)), at_once=jobs,
+            asked, folder, order, place=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
             stop=lambda: late() or signals.asked(), told=_telling(teller(quiet=quiet, as_json=as_json)),
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}

@@ -1,6 +1,6 @@
 """Processes that train together and the end of one of them: the others end too, with a sentence, and soon.
 
-Those that this command starts itself are on a leash (``dnal.sweep.leash``), and it hears of their ends. Of processes
+Those that this command starts itself are on a leash (``dnal.base.leash``), and it hears of their ends. Of processes
 that somebody else started on this machine one may be gone before it was ever heard of: for them the start has a limit.
 Between them the training itself notices, except for a GPU's, which waits for long.
 """
@@ -36,7 +36,7 @@ def bring(processes: int) -> None:
     """
     for rank in range(1, processes):
         other = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dnal.sweep.leash", *sys.argv[1:]],
+            [sys.executable, "-P", "-m", "dnal.base.leash", "dnal", *sys.argv[1:]],
             env={**os.environ, "LOCAL_RANK": str(rank)},
             stdin=subprocess.PIPE,
         )

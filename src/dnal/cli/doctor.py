@@ -9,12 +9,12 @@ import typer
 
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, table
-from dnal.cli.errors import say, told
+from dnal.cli.errors import errors_as_sentences, say
 
 SICK = 1
 
 
-@told
+@errors_as_sentences
 def doctor(as_json: options.Json = False) -> None:
     """Check this installation and machine, and learn a small network in seconds (status 1 if something is wrong)."""
     from dnal.doctor import examine

@@ -33,7 +33,7 @@ class Ended(Exception):
         self.status = 128 + number
 
 
-def told(command: Callable[P, None]) -> Callable[P, None]:
+def errors_as_sentences(command: Callable[P, None]) -> Callable[P, None]:
     """The command, with a UserError and what the machine lacks told in one sentence (status 2), and a signal without a
     traceback (130, 143)."""
 
@@ -41,7 +41,7 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             with warnings.catch_warnings(), document_alone() if kwargs.get("as_json") else nullcontext():
-                warnings.showwarning = _told_warning
+                warnings.showwarning = _warn_in_a_sentence
                 for value in kwargs.values():
                     for path in value if isinstance(value, list | tuple) else (value,):
                         if isinstance(path, Path):
@@ -72,7 +72,7 @@ def say(sentence: str) -> None:
     print(f"dnal: {one_line(sentence, LONGEST)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _told_warning(
+def _warn_in_a_sentence(
     message: Warning | str,
     category: type[Warning],
     filename: str,

@@ -9,12 +9,12 @@ import typer
 
 from dnal.cli import options
 from dnal.cli.display import json_document, line
-from dnal.cli.errors import say, told
+from dnal.cli.errors import errors_as_sentences, say
 
 DISAGREES = 1
 
 
-@told
+@errors_as_sentences
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `dnal learn` wrote.")],
     data: Annotated[

@@ -10,7 +10,7 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, percent, table
-from dnal.cli.errors import told
+from dnal.cli.errors import errors_as_sentences
 
 if TYPE_CHECKING:
     from dnal.export import Exported
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 INT8 = "int8"
 
 
-@told
+@errors_as_sentences
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `dnal learn` wrote.")],
     to: Annotated[str, typer.Option(metavar="onnx|pt2", help="ONNX, or a torch.export program.")],

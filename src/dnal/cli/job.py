@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dnal.base.errors import UserError
 from dnal.base.names import possible
 from dnal.base.options import Options, options_of
-from dnal.budget import Budget
 from dnal.cli.from_options import given
+from dnal.costs.budget import Budget
 from dnal.settings import GROUPS, Deployment, Numerics, Source, Training, Widths
 
 if TYPE_CHECKING:
-    from dnal.plan import Asked
+    from dnal.pipeline.plan import Asked
 
 Told = str | Mapping[str, Any]
 """A method or technique: a text, or its name and options as config.yaml has them."""
@@ -82,8 +82,8 @@ class Job:
         Raises:
             UserError: an unknown method or technique, or an option that it does not have.
         """
-        from dnal.asked import asked_of
-        from dnal.plan import Plan
+        from dnal.pipeline.asked import asked_of
+        from dnal.pipeline.plan import Plan
 
         asked = asked_of(**self.learning(), base_is_trained=base_is_trained)
         for bound in self.bounds:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnal.base.errors import UserError
-from dnal.budget import Budget
 from dnal.cli import options
-from dnal.cli.errors import told
+from dnal.cli.errors import errors_as_sentences
 from dnal.cli.from_options import taking
 from dnal.cli.job import Job, given_options
+from dnal.costs.budget import Budget
 from dnal.loggers import check
 from dnal.settings import DEFAULT_BUDGET, Deployment, Numerics, Source, Training, Widths
 
@@ -27,7 +27,7 @@ NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths",
 
 
 @taking({Source: NETWORK, Widths: BUDGET, Deployment: BUDGET, Training: LEARNING, Numerics: LEARNING})
-@told
+@errors_as_sentences
 def learn(
     ctx: typer.Context,
     budget: Annotated[

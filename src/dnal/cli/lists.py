@@ -10,10 +10,10 @@ from dnal.base.errors import UserError
 from dnal.base.registry import Registry
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table
-from dnal.cli.errors import told
+from dnal.cli.errors import errors_as_sentences
 
 
-@told
+@errors_as_sentences
 def models(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="TEXT", help="Only names that contain this text.")
@@ -38,7 +38,7 @@ def models(
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one: what it says of itself, its options.")]
 
 
-@told
+@errors_as_sentences
 def methods(name: Name = None, as_json: options.Json = False) -> None:
     """List the methods: what may choose an architecture. With a name: its card."""
     from dnal.methods import METHODS
@@ -46,7 +46,7 @@ def methods(name: Name = None, as_json: options.Json = False) -> None:
     _cards(METHODS, name, as_json=as_json)
 
 
-@told
+@errors_as_sentences
 def techniques(name: Name = None, as_json: options.Json = False) -> None:
     """List the techniques: ways to train better, for --with. With a name: its card."""
     from dnal.techniques import TECHNIQUES
@@ -74,7 +74,7 @@ def _cards(registry: Registry[Any], name: str | None, *, as_json: bool) -> None:
         table([("option", False), ("takes", False), ("default", False), ("", False)], rows)
 
 
-@told
+@errors_as_sentences
 def data(as_json: options.Json = False) -> None:
     """List the data sets."""
     from dnal.data import names

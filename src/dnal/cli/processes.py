@@ -44,7 +44,7 @@ def launched(devices: int | None, nodes: int | None, strategy: str, precision: s
     from lightning.fabric import Fabric
     from lightning.fabric.strategies import STRATEGY_REGISTRY
 
-    from dnal.train.arrangement import precision_of, without_chatter
+    from dnal.train.setup.numerics import precision_of, without_chatter
 
     known = ["auto", *STRATEGY_REGISTRY.available_strategies()]
     if strategy not in known:

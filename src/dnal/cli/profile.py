@@ -8,7 +8,7 @@ import typer
 
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
-from dnal.cli.errors import told
+from dnal.cli.errors import errors_as_sentences
 
 if TYPE_CHECKING:
     from dnal.latency.assessment import Assessment
@@ -21,7 +21,7 @@ STEADY = 1.05
 """Beyond this factor the machine's mood is told: no model predicts that."""
 
 
-@told
+@errors_as_sentences
 def profile(
     model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
     input_: Annotated[

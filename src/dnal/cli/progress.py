@@ -20,7 +20,7 @@ ROOMY = 90
 """Columns of a terminal from which a bar fits beside what is said."""
 
 
-class SpaceTold(Listener):
+class SpaceShown(Listener):
     """Prints what may vary, the reachable range of every cost and where it is computed, before anything is trained."""
 
     def __init__(self) -> None:

@@ -12,10 +12,10 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line
-from dnal.cli.errors import say, told
+from dnal.cli.errors import errors_as_sentences, say
 
 
-@told
+@errors_as_sentences
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, or of the runs of a trade-off.")],
     out: Annotated[

@@ -14,14 +14,14 @@ from dnal.base.claim import LOCK, held
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import line
-from dnal.cli.errors import told
+from dnal.cli.errors import errors_as_sentences
 from dnal.cli.job import Job
 
 if TYPE_CHECKING:
     from dnal.run.repeat import Recorded
 
 
-@told
+@errors_as_sentences
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of the runs of a trade-off.")],
     devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES)] = None,

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
-from dnal.budget import Budget
 from dnal.cli.display import json_document, line
 from dnal.cli.errors import Ended
 from dnal.cli.job import Job
+from dnal.costs.budget import Budget
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
     from dnal.data import Dataset
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
     from dnal.run import RunWriter
     from dnal.train.listener import Listener
 
@@ -56,14 +56,14 @@ def run(
     import torch
 
     from dnal import data as data_sets
-    from dnal import learning
     from dnal.cli.failures import sentence_of
     from dnal.cli.network import created, input_of
-    from dnal.cli.progress import ProgressBars, SpaceTold
+    from dnal.cli.progress import ProgressBars, SpaceShown
     from dnal.cli.stopping import Stopping, Terminated
-    from dnal.train.checkpoint import Checkpoints
-    from dnal.train.listener import Chorus
+    from dnal.pipeline import learn as learning
+    from dnal.train.listener import Listeners
     from dnal.train.loop import Diverged, Stopped
+    from dnal.train.resume.checkpoint import Checkpoints
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
@@ -91,7 +91,7 @@ def run(
         with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as opened:
             each: list[list[Listener]] = [[stopping] for _ in folders]
             if leads:
-                told: list[Listener] = [] if quiet or as_json else [SpaceTold()]
+                told: list[Listener] = [] if quiet or as_json else [SpaceShown()]
                 common = [*told, *watchers, bars, stopping]
                 written = _written(job, dataset, found)
                 writers = _writers(folders, written, overwrite=overwrite, resume=resume, log_to=log_to)
@@ -110,7 +110,7 @@ def run(
                 fabric=fabric,
                 checkpoints=[Checkpoints(folder, job.checkpoint_every, anew=not resume) for folder in folders],
                 stop=stopping.asked,
-                listeners=[Chorus(own) for own in each],
+                listeners=[Listeners(own) for own in each],
                 latency=job.latency,
                 **job.learning(),
             )
@@ -232,7 +232,8 @@ def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | 
         _tell_next(job, folders[0], report)
         return
     (learned,), (folder,) = results, folders
-    print_figures(learned.base, learned.compact, job.deployment.deploy_batch_size, learned.settings["backend"])
+    rows = learned.figures.rows()
+    print_figures(rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"])
     print_constraints(learned.constraints)
     for block in learned.blocks:
         line(block)

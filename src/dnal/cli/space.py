@@ -10,13 +10,13 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
-from dnal.cli.errors import say, told
+from dnal.cli.errors import errors_as_sentences, say
 from dnal.cli.from_options import given, taking
 from dnal.cli.summary import print_ranges, space_line
 from dnal.settings import Widths
 
 if TYPE_CHECKING:
-    from dnal.methods.widths import WidthRule
+    from dnal.selection.widths import WidthRule
     from dnal.space.space import Space
 
 SHOWN = 3
@@ -24,7 +24,7 @@ WIDTHS = "What may vary"
 
 
 @taking({Widths: WIDTHS})
-@told
+@errors_as_sentences
 def space(
     model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
     input_: Annotated[
@@ -50,10 +50,10 @@ def space(
 
     from dnal import models
     from dnal.cli.network import created
-    from dnal.methods.selection import least_costs
-    from dnal.space.edge import MixedEdge
-    from dnal.space.memory import memory_cost
+    from dnal.costs.memory import memory_cost
+    from dnal.selection.select import least_costs
     from dnal.space.space import Space
+    from dnal.space.surgery.edge import MixedEdge
     from dnal.supernet.step import BATCH, steps
 
     shape = asked or models.default_input(model)
@@ -84,7 +84,7 @@ def space(
 
 def _rule(widths: Widths) -> WidthRule:
     """The rule for the widths; nothing is timed here, so that a divisor of "auto" is refused."""
-    from dnal.methods.widths import WidthRule
+    from dnal.selection.widths import WidthRule
 
     if widths.divisor == "auto":
         raise UserError("--divisor is a whole number here, 1 or more: `dnal learn` times which one is fastest.")

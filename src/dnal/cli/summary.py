@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dnal.budget import FIGURES, NAMES, amount
 from dnal.cli.display import line, percent, table
+from dnal.costs.budget import amount
+from dnal.costs.cost import COSTS
 
 if TYPE_CHECKING:
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
 
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:
@@ -25,7 +26,7 @@ def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
     """Per cost: what the base has, the least possible, and what each budget asks."""
     rows = [
         (
-            NAMES[r["cost"]],
+            COSTS[r["cost"]].words,
             amount(r["cost"], r["base"]),
             *(
                 "-" if value is None else f"{amount(r['cost'], value)} ({percent(value / r['base'])})"
@@ -42,16 +43,14 @@ def print_figures(base: Mapping[str, Any], compact: Mapping[str, Any], batch: in
     """MACs, parameters, measured latency and accuracy, and memory where it was bounded; what was not measured is a
     dash."""
     images = "one image" if batch == 1 else f"{batch} images"
-    costs = [
-        (NAMES["macs"], "macs"),
-        (NAMES["params"], "params"),
-        (f"{NAMES['memory']} ({images})", "memory"),
-        (f"{NAMES['latency']} ({images}, {backend})", "latency"),
-    ]
     rows = [
-        (heading, *(_shown(cost, row.get(key)) for row in (base, compact)), compared(base.get(key), compact.get(key)))
-        for heading, cost in costs
-        if (key := FIGURES[cost]) in compact or cost != "memory"
+        (
+            cost.described(images, backend),
+            *(_shown(name, row.get(cost.figure)) for row in (base, compact)),
+            compared(base.get(cost.figure), compact.get(cost.figure)),
+        )
+        for name, cost in COSTS.items()
+        if cost.always or cost.figure in compact
     ]
     old, new = base.get("accuracy"), compact.get("accuracy")
     points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
@@ -80,18 +79,18 @@ def print_trade_off(results: Sequence[Learned]) -> None:
     rows = [
         (
             str(each.settings["budget"]),
-            amount("macs", each.compact["macs"]),
-            amount("params", each.compact["params"]),
-            f"{amount('latency', each.compact['latency_ms'])} "
-            f"({compared(each.base['latency_ms'], each.compact['latency_ms'])})",
-            percent2(each.compact["accuracy"]),
+            amount("macs", each.figures.compact.macs),
+            amount("params", each.figures.compact.params),
+            f"{amount('latency', each.figures.compact.latency_ms)} "
+            f"({compared(each.figures.base.latency_ms, each.figures.compact.latency_ms)})",
+            percent2(each.figures.compact.metric),
             "yes" if all(c["holds"] for c in each.constraints) else "NO",
         )
         for each in results
     ]
-    base = results[0].base
-    costs = [amount(cost, base[FIGURES[cost]]) for cost in ("macs", "params", "latency")]
-    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(base["accuracy"]), ""))
+    before = results[0].figures.base
+    costs = [amount(cost, before.costs[COSTS[cost].figure]) for cost in ("macs", "params", "latency")]
+    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(before.metric), ""))
     names = ("MACs", "parameters", "latency (of base)", "accuracy")
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)
 

@@ -15,7 +15,7 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
-from dnal.cli.errors import Ended, say, told
+from dnal.cli.errors import Ended, errors_as_sentences, say
 from dnal.cli.stopping import SIGNALS, Signals, Terminated
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FAILURES = 1
 FIGURES = [("MACs", True), ("parameters", True), ("accuracy", True), ("holds", False)]
 
 
-@told
+@errors_as_sentences
 def sweep(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What the trials share, and what varies.")],
     out: Annotated[
@@ -189,7 +189,7 @@ def _check_names(jobs: list[Job]) -> None:
 
 def _timed(job: Job) -> bool:
     """Whether timing decides something: the widths that a backend likes, or what the latency is."""
-    from dnal.budget import Budget
+    from dnal.costs.budget import Budget
 
     bounds = [] if job.bounds[0] is None else Budget.parse(job.bounds[0]).costs
     return job.widths.divisor == "auto" or "latency" in bounds
@@ -204,8 +204,8 @@ def _called(row: Row, varied: tuple[str, ...]) -> str:
 
 def _shown(row: Row, varied: tuple[str, ...]) -> list[str]:
     """A row for people, with the headings FIGURES in its middle."""
-    from dnal.budget import amount
     from dnal.cli.summary import percent2
+    from dnal.costs.budget import amount
     from dnal.sweep.table import cell
 
     costs = [amount(cost, row[key]) if (key := f"compact_{cost}") in row else "-" for cost in ("macs", "params")]
@@ -215,8 +215,8 @@ def _shown(row: Row, varied: tuple[str, ...]) -> list[str]:
 
 
 def _figures(row: Row) -> str:
-    from dnal.budget import amount
     from dnal.cli.summary import percent2
+    from dnal.costs.budget import amount
 
     if "compact_macs" not in row:
         return ""

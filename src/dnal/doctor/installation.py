@@ -8,7 +8,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-import dnal
+from dnal.base.version import VERSION
 
 PURPOSES = {
     "onnx": "dnal export --to onnx, --backend onnxruntime-cpu",
@@ -17,7 +17,7 @@ PURPOSES = {
     "wandb": "dnal learn --log-to wandb",
     "ray": "dnal sweep",
     "hf": "networks in Hugging Face's Trainer",
-    "peers": "rivals from outside in dnal bench",
+    "baselines": "baselines from outside in dnal bench",
 }
 """What an extra is good for. Those for developers are not here."""
 
@@ -27,7 +27,7 @@ def packages() -> list[dict[str, Any]]:
     needed = [requirement for requirement in _requirements() if _applies(requirement)]
     return [
         {"name": "python", "version": platform.python_version(), "needed": "", "fits": True},
-        {"name": "dnal", "version": dnal.__version__, "needed": "", "fits": True},
+        {"name": "dnal", "version": VERSION, "needed": "", "fits": True},
         *map(_found, needed),
     ]
 

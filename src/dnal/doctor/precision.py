@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 from dnal.settings import PRECISIONS
-from dnal.train.arrangement import without_chatter
+from dnal.train.setup.numerics import without_chatter
 
 CHANNELS, SIDE, IMAGES = 64, 32, 8
 WARM, TURNS = 2, 5

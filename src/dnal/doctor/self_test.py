@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from dnal import data, models
-from dnal.compaction import compact
-from dnal.gates import gated
-from dnal.learned import Learned
-from dnal.learning import learn
+from dnal.architecture.compact import compact
+from dnal.gates.fixed import gated
+from dnal.pipeline.learn import learn
+from dnal.pipeline.result import Learned
 from dnal.space.space import macs
 
 BUDGET = 0.3

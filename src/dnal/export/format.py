@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from dnal.export.sizes import Free
-from dnal.space.inputs import Inputs
+from dnal.space.surgery.inputs import Inputs
 
 Run = Callable[[Inputs], list[Tensor]]
 """Runs a file on inputs and returns its output tensors in the network's order."""

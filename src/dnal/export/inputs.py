@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from dnal.space.inputs import Inputs, at_batch
+from dnal.space.surgery.inputs import Inputs, at_batch
 
 
 def varied(example: Inputs, batch: int) -> Inputs:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.export.licence import licences_of
 from dnal.run.config import Config
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal import data as dnal_data
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.data import Dataset
 from dnal.export.format import Run
 from dnal.export.formats import format_of

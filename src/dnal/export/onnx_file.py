@@ -15,7 +15,7 @@ from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import BATCH, first_line
 from dnal.export.sizes import Free
-from dnal.space.inputs import Inputs
+from dnal.space.surgery.inputs import Inputs
 
 LARGEST = 2_000_000_000
 """Bytes; protobuf ends at 2 GiB, and a larger model would need a second file for its tensors."""

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from dnal.base.errors import UserError
 from dnal.export.inputs import varied
 from dnal.export.sizes import Free
-from dnal.space.inputs import Inputs, batch_size
+from dnal.space.surgery.inputs import Inputs, batch_size
 
 BATCH = "batch"
 """What the free dimension is called."""

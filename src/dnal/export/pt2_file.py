@@ -15,8 +15,8 @@ from dnal.base.errors import UserError
 from dnal.export.format import Format, Run
 from dnal.export.program import first_line
 from dnal.export.sizes import Free
-from dnal.space.inputs import Inputs
-from dnal.space.running import call
+from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.running import call
 
 METADATA = "metadata.json"
 """The extra file of the archive: ``torch.export.load(path, extra_files={"metadata.json": ""})`` reads it."""

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from dnal.space.inputs import Inputs, batch_size, for_each_example
-from dnal.space.running import call
-from dnal.space.tensors import held_tensors
+from dnal.space.surgery.inputs import Inputs, batch_size, for_each_example
+from dnal.space.surgery.running import call
+from dnal.space.surgery.tensors import held_tensors
 
 logger = logging.getLogger(__name__)
 

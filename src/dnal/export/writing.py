@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-import dnal
 from dnal.base.atomic import write_bytes
 from dnal.base.errors import UserError
+from dnal.base.version import VERSION
 from dnal.export.format import Format, Run
 from dnal.export.formats import format_of
 from dnal.export.inputs import varied
 from dnal.export.program import first_line, program_of
 from dnal.export.quiet import quiet
 from dnal.export.sizes import Free, free_sizes
-from dnal.space.inputs import Inputs, batch_size
-from dnal.space.running import call, copied, evaluating, undisturbed
+from dnal.space.surgery.inputs import Inputs, batch_size
+from dnal.space.surgery.running import call, copied, evaluating, undisturbed
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _written(
     kind: Format, network: nn.Module, example: Inputs, path: Path, metadata: Mapping[str, str], free: Free
 ) -> tuple[bytes, Exported]:
     """The bytes of a file with these sizes free, and their check."""
-    texts = {"dnal": dnal.__version__, **metadata, "free_sizes": ", ".join(["batch", *free.sizes])}
+    texts = {"dnal": VERSION, **metadata, "free_sizes": ", ".join(["batch", *free.sizes])}
     contents = kind.contents(program_of(network, example, free), texts, free)
     run = kind.runner(contents)
     found = checked(network, example, run, kind.runtime)

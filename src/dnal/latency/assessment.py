@@ -16,8 +16,8 @@ from dnal.latency.measure import medians
 from dnal.latency.model import LatencyModel
 from dnal.latency.profiling import calibration_networks, runs_of
 from dnal.latency.sample import open_at, random_shares
-from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, at_batch
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.latency.layers import Shapes
-from dnal.space.bake import baked
-from dnal.space.inputs import Inputs, at_batch, batch_size
 from dnal.space.operations import Operation
 from dnal.space.rules import RULES
 from dnal.space.space import Space
+from dnal.space.surgery.bake import baked
+from dnal.space.surgery.inputs import Inputs, at_batch, batch_size
 from dnal.space.trace import traced
 
 

@@ -15,8 +15,8 @@ from dnal.latency.measure import medians
 from dnal.latency.model import LatencyModel
 from dnal.latency.profiling import TURNS, Progress, calibration_networks, fitted, runs_of
 from dnal.latency.sample import largest, random_shares
-from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, at_batch
 
 SEEDS = (2000, 2001)
 """Of the random architectures at a bound; one of uniform widths stands beside them."""

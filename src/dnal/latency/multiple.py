@@ -12,8 +12,8 @@ from dnal.latency.backends.backend import Backend
 from dnal.latency.measure import medians
 from dnal.latency.profiling import runs_of
 from dnal.latency.sample import largest
-from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, at_batch
 
 SHARE_OF_MACS = 0.5
 NOISE = 0.03

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
+from dnal.architecture.compact import compact
 from dnal.base.errors import UserError
-from dnal.compaction import compact
 from dnal.latency.backends import backend_of
 from dnal.latency.backends.backend import Backend
 from dnal.latency.batch import shapes_at
@@ -25,8 +25,8 @@ from dnal.latency.measure import Run, medians
 from dnal.latency.model import Latency, LatencyModel, Term
 from dnal.latency.sample import open_at, random_shares
 from dnal.latency.timing import Grid, timed
-from dnal.space.inputs import Inputs, at_batch
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, at_batch
 
 CALIBRATION_SEEDS = range(1000, 1012)
 """Of the random architectures that calibrate; whoever tests a model takes others."""

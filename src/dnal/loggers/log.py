@@ -12,7 +12,7 @@ from dnal.train.listener import Listener
 if TYPE_CHECKING:
     from lightning.fabric.loggers.logger import Logger
 
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
 
 
 class Log(Listener):
@@ -86,7 +86,7 @@ def metrics_of(record: Mapping[str, Any]) -> dict[str, float]:
 
 def figures_of(learned: Learned) -> dict[str, float]:
     """The figures of both networks, and whether every bound of the budget holds, by result/NAME."""
-    rows = {"base": learned.base, "compact": learned.compact}
+    rows = learned.figures.rows()
     figures = {f"result/{which}_{name}": float(value) for which, row in rows.items() for name, value in row.items()}
     if learned.constraints:
         figures["result/holds"] = float(all(bound["holds"] for bound in learned.constraints))

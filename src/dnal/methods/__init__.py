@@ -7,7 +7,7 @@ METHODS = Registry(
     "method",
     Method,
     {
-        "dnal": "dnal.methods.dnal:DNAL",
+        "dnal": "dnal.methods.dnal.method:DNAL",
         "paper": "dnal.methods.paper:Paper",
         "uniform": "dnal.methods.uniform:Uniform",
         "random": "dnal.methods.uniform:Random",
@@ -15,10 +15,14 @@ METHODS = Registry(
         "magnitude-l2": "dnal.methods.magnitude:MagnitudeL2",
         "taylor": "dnal.methods.taylor:Taylor",
         "slimming": "dnal.methods.slimming:Slimming",
-        "tas": "dnal.methods.tas:TAS",
+        "tas": "dnal.methods.tas.tas:TAS",
         "random-search": "dnal.methods.random_search:RandomSearch",
     },
 )
 """All methods by name."""
 
 __all__ = ["METHODS", "Method"]
+
+
+def __getattr__(name: str) -> type[Method]:
+    return METHODS.class_called(name)

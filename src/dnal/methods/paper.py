@@ -10,22 +10,23 @@ chains; behind ReLU6 and in residual streams (one tied variable instead of one g
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnal.base.options import option
 from dnal.changes.removal import Removal
-from dnal.gates import Gated, sigmoid_gates
-from dnal.methods.gate_record import gate_record
+from dnal.gates.functions import sigmoid_gates
+from dnal.gates.gated import Gated
+from dnal.methods.dnal.record import gate_record
 from dnal.methods.method import Method
-from dnal.methods.selection import fits, least_costs
 from dnal.methods.task import Task
-from dnal.methods.widths import WidthRule
+from dnal.selection.select import fits, least_costs
+from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
+from dnal.train.evaluate import Validate
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.step import Step
 from dnal.train.technique import Technique
@@ -116,7 +117,7 @@ def search(
     context: Context,
     weight: float,
     *,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> Tensor:
     """The published phase. Weights come back trainable and bit for bit as they were (batch norm's running statistics
     are no weights and move on).
@@ -155,7 +156,7 @@ class _Penalised(Technique):
         space: Space,
         epochs: int,
         weight: float,
-        validate: Callable[[nn.Module], float] | None,
+        validate: Validate | None,
     ) -> None:
         self._gated, self._space, self._epochs = gated, space, epochs
         self._weight, self._validate = weight, validate

@@ -22,17 +22,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
+from dnal.architecture.compact import compact
 from dnal.base.options import option
 from dnal.changes.removal import Removal
-from dnal.compaction import compact
 from dnal.methods.method import Method
 from dnal.methods.task import Task
 from dnal.methods.uniform import random_scores, uniform_scores
-from dnal.space.inputs import batch_size
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import batch_size
+from dnal.train.loader import Loader, pair
 from dnal.train.phase import Loss
-from dnal.train.place import Loader, pair
 from dnal.train.rows import to_device
 
 CANDIDATES = 200

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from dnal.changes.removal import Removal
-from dnal.methods.widths import WidthRule
+from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
+from dnal.train.evaluate import Validate
+from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase
-from dnal.train.place import Loader
 
 
 class Select(Protocol):
@@ -47,7 +48,7 @@ class Task:
     phase: Phase
     context: Context
     seed: int
-    validate: Callable[[nn.Module], float]
+    validate: Validate
 
     def removal(self, scores: Tensor) -> Removal:
         """The removal of all but the best variables within every limit; scores: (num_gates,), higher kept first."""

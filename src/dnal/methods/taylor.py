@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.changes.removal import Removal
-from dnal.gates import Gated
+from dnal.gates.gated import Gated
 from dnal.methods.method import Method
 from dnal.methods.relative import over_mean
 from dnal.methods.task import Task
 from dnal.space.space import Space
+from dnal.train.loader import Loader, pair
 from dnal.train.phase import Loss
-from dnal.train.place import Loader, pair
 from dnal.train.scaling import scaler_of
 
 BATCHES = 50

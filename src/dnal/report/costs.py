@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from dnal.budget import FIGURES, NAMES
+from dnal.costs.cost import COSTS
 from dnal.report.colours import ASKED, BASE, COMPACT
 from dnal.report.figure import Figure, chart
 from dnal.report.numbers import percent, quantity, ratio
@@ -14,10 +14,10 @@ from dnal.report.source import Source, finite
 def known_costs(source: Source) -> dict[str, tuple[float, float]]:
     """The costs that both networks have a figure of: base and compact."""
     found = {}
-    for cost, key in FIGURES.items():
-        base, compact = finite(source.result.base.get(key)), finite(source.result.compact.get(key))
+    for name, cost in COSTS.items():
+        base, compact = (finite(row.get(cost.figure)) for row in (source.result.base, source.result.compact))
         if base is not None and compact is not None and base > 0:
-            found[cost] = (base, compact)
+            found[name] = (base, compact)
     return found
 
 
@@ -26,10 +26,10 @@ def costs_figure(source: Source) -> Figure | None:
     costs = known_costs(source)
     if not costs:
         return None
-    names = [NAMES[cost] for cost in costs]
+    names = [COSTS[cost].words for cost in costs]
     shares = [100 * compact / base for base, compact in costs.values()]
     hover = [
-        f"<b>{NAMES[cost]}</b><br>base {quantity(cost, base)}<br>compact {quantity(cost, compact)}"
+        f"<b>{COSTS[cost].words}</b><br>base {quantity(cost, base)}<br>compact {quantity(cost, compact)}"
         for cost, (base, compact) in costs.items()
     ]
     traces = [
@@ -47,13 +47,14 @@ def costs_figure(source: Source) -> Figure | None:
     if asked:
         traces.append(
             go.Scatter(
-                name="asked", y=[NAMES[c.cost] for c in asked], x=[100 * c.asked / costs[c.cost][0] for c in asked],
+                name="asked", y=[COSTS[c.cost].words for c in asked],
+                x=[100 * c.asked / costs[c.cost][0] for c in asked],
                 mode="markers", marker={"symbol": "line-ns", "size": 26, "line": {"color": ASKED, "width": 3}},
                 customdata=[f"asked {quantity(c.cost, c.asked)}" for c in asked],
                 hovertemplate="%{customdata}<extra></extra>",
             )
         )  # fmt: skip
-    words = ", ".join(f"{NAMES[cost]} {percent(ratio(*pair))}" for cost, pair in costs.items())
+    words = ", ".join(f"{COSTS[cost].words} {percent(ratio(*pair))}" for cost, pair in costs.items())
     return Figure(
         "costs",
         "What it costs",

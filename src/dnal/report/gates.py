@@ -6,7 +6,7 @@ import math
 
 import plotly.graph_objects as go
 
-from dnal.budget import FIGURES, NAMES
+from dnal.costs.cost import COSTS
 from dnal.report.colours import ASKED, BASE, COMPACT, LEARNT, SCALE
 from dnal.report.curves import Timed, colour_of, epoch_axis, line, thinned, timed
 from dnal.report.figure import Figure, Table, chart, plain
@@ -98,12 +98,12 @@ def _budgets(source: Source, learnt: list[Timed]) -> list[Figure]:
 
 def _budget(source: Source, cost: str, learnt: list[Timed]) -> Figure | None:
     """Expected (soft) and rounded (hard) cost against what is allowed at the moment."""
-    base = finite(source.result.base.get(FIGURES.get(cost, cost)))
+    base = finite(source.result.base.get(COSTS[cost].figure if cost in COSTS else cost))
     own = [each for each in learnt if f"{cost}_hard" in each.epoch.values]
     if not own or not base:
         return None
     drawn = thinned(own)
-    name = plain(NAMES.get(cost, cost))
+    name = plain(_words(cost))
     series = [
         ("rounded gates", f"{cost}_hard", COMPACT, "solid"),
         ("soft gates", f"{cost}_soft", LEARNT, "dot"),
@@ -158,7 +158,7 @@ def _multipliers(learnt: list[Timed]) -> Figure | None:
     traces = []
     for number, key in enumerate(costs):
         own = thinned([each for each in learnt if key in each.epoch.values])
-        name = NAMES.get(key.removeprefix(start), key.removeprefix(start))
+        name = _words(key.removeprefix(start))
         traces.append(line(name, own, [each.epoch.values[key] for each in own], colour_of(number), ".4g"))
     most = max(each.epoch.values.get(key, 0.0) for each in learnt for key in costs)
     return Figure(
@@ -173,3 +173,7 @@ def _multipliers(learnt: list[Timed]) -> Figure | None:
             showlegend=True,
         ),
     )
+
+
+def _words(cost: str) -> str:
+    return COSTS[cost].words if cost in COSTS else cost

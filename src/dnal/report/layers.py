@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import plotly.graph_objects as go
 
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.report.colours import BASE, COMPACT, OTHER
 from dnal.report.figure import Figure, Table, chart, labels, plain, short
 from dnal.report.numbers import percent, quantity, ratio

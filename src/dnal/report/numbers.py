@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dnal.budget import UNITS, amount
+from dnal.costs.budget import amount
+from dnal.costs.cost import COSTS
 
 
 def quantity(cost: str, value: float | None) -> str:
     """A value of a cost with its unit, or a dash."""
     if value is None:
         return "–"
-    return amount(cost, value) if cost in UNITS else f"{value:.4g}"
+    return amount(cost, value) if cost in COSTS else f"{value:.4g}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -10,8 +10,8 @@ import plotly.offline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import dnal
-from dnal.budget import NAMES
+from dnal.base.version import VERSION
+from dnal.costs.cost import COSTS
 from dnal.report.classes import class_figures
 from dnal.report.colours import themes
 from dnal.report.command import learn_command, like_command, remarks, versions
@@ -49,7 +49,7 @@ def page(sources: Sequence[Source]) -> str:
     several = len(sources) > 1
     return environment.get_template("page.html").render(
         title="dnal: trade-off of " + f"{len(sources)} runs" if several else f"dnal: {sources[0].name}",
-        version=dnal.__version__,
+        version=VERSION,
         plotly=Markup(plotly.offline.get_plotlyjs()),
         themes=themes(),
         trade_off=trade_off_figures(sources) if several else [],
@@ -65,7 +65,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
     base, compact = source.accuracy
     kept = [constraint.holds for constraint in result.constraints]
     cards = [
-        (NAMES[cost], percent(ratio(*pair)), f"{quantity(cost, pair[1])} of {quantity(cost, pair[0])}")
+        (COSTS[cost].words, percent(ratio(*pair)), f"{quantity(cost, pair[1])} of {quantity(cost, pair[0])}")
         for cost, pair in costs.items()
     ]
     if compact is not None:
@@ -115,10 +115,9 @@ def _run(number: int, source: Source) -> dict[str, Any]:
 def _figures(source: Source) -> list[tuple[str, str, str, str]]:
     """Base and compact network in figures: what, base, compact, compact of base."""
     images = "one image" if source.config.deploy_batch_size == 1 else f"{source.config.deploy_batch_size} images"
-    where = {"memory": f" ({images})", "latency": f" ({images}, {source.config.backend})"}
     rows = [
         (
-            f"{NAMES[cost]}{where.get(cost, '')}",
+            COSTS[cost].described(images, source.config.backend),
             quantity(cost, base),
             quantity(cost, compact),
             percent(ratio(base, compact)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dnal.budget import NAMES
+from dnal.costs.cost import COSTS
 from dnal.report.colours import BASE
 from dnal.report.costs import known_costs
 from dnal.report.curves import colour_of
@@ -22,7 +22,7 @@ def trade_off_figures(sources: Sequence[Source]) -> list[Figure]:
     numbered = [(number, source) for number, source in enumerate(sources, start=1) if source.finished]
     if not numbered or any(None in source.accuracy for _, source in numbered):
         return []
-    common = [cost for cost in NAMES if all(cost in known_costs(source) for _, source in numbered)]
+    common = [cost for cost in COSTS if all(cost in known_costs(source) for _, source in numbered)]
     return [_against(cost, numbered) for cost in common]
 
 
@@ -49,7 +49,7 @@ def _against(cost: str, numbered: Sequence[tuple[int, Source]]) -> Figure:
                 line={"color": colour_of(number), "width": 2},
                 marker={"size": 10, "symbol": SYMBOLS[number % len(SYMBOLS)]},
                 customdata=[
-                    f"<b>{i}: {plain(source.budget)}</b><br>{plain(source.name)}<br>{NAMES[cost]} "
+                    f"<b>{i}: {plain(source.budget)}</b><br>{plain(source.name)}<br>{COSTS[cost].words} "
                     f"{quantity(cost, known_costs(source)[cost][1])} ({x:.1f} %)<br>accuracy {y:.2f} %"
                     for x, y, i, source in found
                 ],
@@ -69,15 +69,15 @@ def _against(cost: str, numbered: Sequence[tuple[int, Source]]) -> Figure:
     best = max(sources, key=lambda source: source.accuracy[1] or 0.0)
     return Figure(
         f"against-{cost}",
-        f"Accuracy against {NAMES[cost]}",
+        f"Accuracy against {COSTS[cost].words}",
         "Each point is a run, numbered as in the table; the star is the base.",
         f"Scatter of {len(sources)} runs: the most accurate, {best.budget}, reaches {percent(best.accuracy[1], 2)}.",
         chart(
             traces,
             height=360 + 18 * len(families),
-            xaxis={"title": f"{NAMES[cost]}, % of the base", "rangemode": "tozero"},
+            xaxis={"title": f"{COSTS[cost].words}, % of the base", "rangemode": "tozero"},
             yaxis={"title": "accuracy on the test data, %"},
             showlegend=True,
         ),
-        Table(["run", "asked", f"{NAMES[cost]}, of the base", "accuracy"], rows, 2),
+        Table(["run", "asked", f"{COSTS[cost].words}, of the base", "accuracy"], rows, 2),
     )

@@ -26,7 +26,7 @@ from dnal.train.evaluate import MOST_CLASSES
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
 
 FORMAT = 1
 NAMED = 6

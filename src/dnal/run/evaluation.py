@@ -14,7 +14,6 @@ from dnal.run.config import read_config
 from dnal.run.data import batch_of, data_of
 from dnal.run.files import RESULT
 from dnal.run.loading import base_network, load, read_result
-from dnal.space.space import macs
 
 
 def evaluate(
@@ -41,9 +40,10 @@ def evaluate(
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.
     """
-    from dnal.deployment import Deployed, params
-    from dnal.train.arrangement import fabric_of
+    from dnal.costs.cost import COSTS
+    from dnal.costs.deployment import Deployed
     from dnal.train.evaluate import accuracy
+    from dnal.train.setup.numerics import fabric_of
 
     config, result = read_config(run), read_result(run)
     network, base = load(run, trust=trust), base_network(run, config, trust=trust)
@@ -54,8 +54,9 @@ def evaluate(
     network.to(device)
     deployment = Deployed.of(config.deploy_batch_size, config.backend)
     (compact,) = deployment.figures([network], example, result["compact"])
+    where = example.to(next(base.parameters(), example.cpu()).device)
     found: dict[str, Any] = {
-        "base": {"macs": macs(base, example.to(next(base.parameters(), example.cpu()).device)), "params": params(base)},
+        "base": {cost.figure: cost.on(base, where) for cost in COSTS.values() if cost.always and not cost.measured},
         "compact": {**compact, "accuracy": accuracy(network, test)},
     }
     # Another device or library version may round two nearly equal logits the other way: one image, never many.

@@ -12,8 +12,8 @@ from dnal.base.atomic import write_bytes
 from dnal.base.claim import LOCK as LOCK
 from dnal.base.tensors import apart
 from dnal.loggers.names import BOARD, LOGGERS
-from dnal.train.checkpoint import BEFORE as BEFORE
-from dnal.train.checkpoint import LAST as LAST
+from dnal.train.resume.checkpoint import BEFORE as BEFORE
+from dnal.train.resume.checkpoint import LAST as LAST
 
 RUNS = Path("runs")
 """Where runs go, unless somebody says otherwise."""

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
-from dnal.architecture import LONGEST, Architecture
+from dnal.architecture.architecture import LONGEST, Architecture
 from dnal.base.errors import UserError
 from dnal.run.files import ARCHITECTURE, MANIFEST, SHAPE
 from dnal.run.limits import LARGEST, MOST_ENTRIES, MOST_EPOCHS, SPARE_TEXT
 from dnal.run.shape import shape_of
 from dnal.run.shape import written as shape_text
-from dnal.space.bypass import Bypass
 from dnal.space.space import Space
+from dnal.space.surgery.bypass import Bypass
 
 CHANGE = 200
 """Bytes of a number in the code that changes."""

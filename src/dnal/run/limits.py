@@ -5,7 +5,7 @@ One table for both sides. ``dnal.run.foreseen`` holds what a job is going to wri
 
 from __future__ import annotations
 
-from dnal.architecture import LARGEST_FILE
+from dnal.architecture.architecture import LARGEST_FILE
 from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, RESULT, SHAPE
 
 LARGEST = {

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from dnal import models
-from dnal.architecture import Architecture
+from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError, one_line
 from dnal.base.names import possible
 from dnal.base.reading import REMEDY, ordinary, plain_json, text_of
@@ -27,8 +27,8 @@ from dnal.run.limits import LARGEST, SPARE_TEXT, TIMES_TEXT
 from dnal.run.manifest import verify
 from dnal.run.older import result_of
 from dnal.run.shape import Model, Shape, built, cut, numbers_of, read_shape
-from dnal.space.bake import plain
-from dnal.space.remove import Kept, removed
+from dnal.space.surgery.bake import plain
+from dnal.space.surgery.remove import Kept, removed
 
 SPARE = 2**26
 """Bytes that loading may take in any case for values that no file holds (position tables), and ..."""

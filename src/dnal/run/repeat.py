@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-import dnal
 from dnal.base.errors import UserError
 from dnal.base.options import options_of, values_of
+from dnal.base.version import VERSION
 from dnal.methods import METHODS
 from dnal.run.config import Config, Size, Text, read_yaml, validated
 from dnal.run.files import CONFIG, LATENCY
@@ -132,7 +132,7 @@ class Differences(Listener):
         self._told = False
 
     def start(self, settings: dict[str, Any]) -> None:
-        now = {"dnal": dnal.__version__, "torch": str(torch.__version__), **settings}
+        now = {"dnal": VERSION, "torch": str(torch.__version__), **settings}
         keys = [
             key for key in (self._recorded if self._everything else PLACE) if key != "code"
         ]  # a resumed job says it

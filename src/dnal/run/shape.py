@@ -37,17 +37,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from dnal.architecture import LONGEST, Architecture
+from dnal.architecture.architecture import LONGEST, Architecture
 from dnal.base.errors import UserError
 from dnal.base.reading import content
 from dnal.run.files import SHAPE
 from dnal.run.limits import LARGEST, LARGEST_IMAGE, MOST_CLASSES, MOST_ENTRIES
-from dnal.space.bake import baked
-from dnal.space.bypass import HELPERS, Bypass, Replacement, apart
-from dnal.space.remove import Kept, removed
 from dnal.space.rules.products import whole_groups
-from dnal.space.sizes import SIZED, Argument, Attribute, Change
-from dnal.space.tensors import named_tensors
+from dnal.space.surgery.bake import baked
+from dnal.space.surgery.bypass import HELPERS, Bypass, Replacement, apart
+from dnal.space.surgery.remove import Kept, removed
+from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
+from dnal.space.surgery.tensors import named_tensors
 
 HEAD = "dnal shape 1"
 SMALL_IMAGE = 2**19

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-import dnal
 from dnal.base.atomic import append_text, refusal, target_of, temporary_files, write_text
 from dnal.base.claim import check_nobody_works, check_still_held, held
 from dnal.base.errors import UserError
 from dnal.base.names import possible
+from dnal.base.version import VERSION
 from dnal.loggers.names import LOGGERS, unopened
 from dnal.run import config as settings_file
 from dnal.run import shape
@@ -47,12 +47,12 @@ from dnal.run.files import (
 )
 from dnal.run.foreseen import check_epochs, check_space
 from dnal.run.manifest import manifest_of
-from dnal.train.checkpoint import BEFORE, LAST
 from dnal.train.listener import Listener
+from dnal.train.resume.checkpoint import BEFORE, LAST
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
-    from dnal.learned import Learned
+    from dnal.pipeline.result import Learned
     from dnal.run.trade_off import TradeOff
     from dnal.space.space import Space
 
@@ -113,7 +113,7 @@ class RunWriter(Listener):
             self.begun = True
             _remove(temporary_files(self.path, FILES))  # of an end in the middle of writing
             return
-        versions = {"dnal": dnal.__version__, "torch": str(torch.__version__)}
+        versions = {"dnal": VERSION, "torch": str(torch.__version__)}
         document = {**versions, **self._job, **{k: v for k, v in settings.items() if k not in self._job}}
         check_epochs(settings)
         self.config = settings_file.written(document)
@@ -164,8 +164,7 @@ class RunWriter(Listener):
         config = read_config(self.path)
         settings = learned.settings
         result = {
-            "base": learned.base,
-            "compact": learned.compact,
+            **learned.figures.rows(),
             "budget": settings.get("budget", ",".join(c["bound"] for c in learned.constraints)),
             "constraints": learned.constraints,
             "method": learned.method,

@@ -1,10 +1,10 @@
 """Branches: the parts of a network that can be left out, so that a block becomes its shortcut.
 
-The candidates of a mixed edge are branches (``dnal.space.edge``). Residual branches are found in the traced operations,
-not by the names of classes. At a sum, everything that was computed for one of its terms alone is that term's region; if
-the other term is what the region starts from, or was computed from it by something smaller, the region is a branch. Its
-gate multiplies the parameters that scale its result (the last norm's or product's weight and bias, a layer scale), so
-that a closed gate makes it exactly zero.
+The candidates of a mixed edge are branches (``dnal.space.surgery.edge``). Residual branches are found in the traced
+operations, not by the names of classes. At a sum, everything that was computed for one of its terms alone is that
+term's region; if the other term is what the region starts from, or was computed from it by something smaller, the
+region is a branch. Its gate multiplies the parameters that scale its result (the last norm's or product's weight and
+bias, a layer scale), so that a closed gate makes it exactly zero.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dnal.space.bypass import MOST_RESULTS, Bypass, Gone, Replacement, within
-from dnal.space.edge import candidate_of
 from dnal.space.operations import Operand
+from dnal.space.surgery.bypass import MOST_RESULTS, Bypass, Gone, Replacement, within
+from dnal.space.surgery.edge import candidate_of
 from dnal.space.trace import Trace
 from dnal.space.variables import Sources
 

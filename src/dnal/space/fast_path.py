@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dnal.space.bypass import First, Zero
+from dnal.space.surgery.bypass import First, Zero
 
 
 def may_take_it(network: nn.Module) -> bool:

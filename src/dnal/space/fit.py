@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnal.space.repair import Rewrites
-from dnal.space.sizes import Argument, Attribute, Seen, SizeRule, agreed, numbers
+from dnal.space.surgery.repair import Rewrites
+from dnal.space.surgery.sizes import Argument, Attribute, Seen, SizeRule, agreed, numbers
 
 Target = tuple[str, Any]
 Trial = Callable[[Sequence[SizeRule]], set[Target] | None]

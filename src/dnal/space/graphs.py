@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_aggregate
 
 from dnal.base.errors import UserError
-from dnal.space.sizes import SIZED, Attribute, Change, SizeRule, function_name
+from dnal.space.surgery.sizes import SIZED, Attribute, Change, SizeRule, function_name
 
 
 def with_node_numbers(node: Node, function: Callable[[int, Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from dnal.space.bypass import Bypass
 from dnal.space.fast_path import may_take_it
 from dnal.space.fit import fit, used_rewrites
-from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
-from dnal.space.remove import Kept, kept_indices, removed, zeroed
-from dnal.space.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
-from dnal.space.sizes import Seen, SizeRule
-from dnal.space.substitute import call_with, slots
-from dnal.space.tensors import held_tensors
+from dnal.space.surgery.bypass import Bypass
+from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
+from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
+from dnal.space.surgery.sizes import Seen, SizeRule
+from dnal.space.surgery.substitute import call_with, slots
+from dnal.space.surgery.tensors import held_tensors
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)

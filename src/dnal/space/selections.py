@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 
 TOLERANCE = 1e-4
 """Largest allowed difference, relative to the largest number."""

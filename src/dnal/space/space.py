@@ -11,22 +11,22 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
-from dnal.space.bake import SamePadded, bakeable, baked, remedy
 from dnal.space.branches import Branch, Candidate, candidates, depths, gates_of, leaves_nothing
-from dnal.space.bypass import HELPERS, Bypass
 from dnal.space.cost import Cost, CostFunction
-from dnal.space.edge import MixedEdge, candidate_of
-from dnal.space.example import Example, described
 from dnal.space.explain import Explanation, explained
-from dnal.space.inputs import Inputs
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
 from dnal.space.probe import Probe, all_but_one, every_other, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
-from dnal.space.sizes import Argument, Seen, SizeRule, with_variables
-from dnal.space.tensors import named_tensors
+from dnal.space.surgery.bake import SamePadded, bakeable, baked, remedy
+from dnal.space.surgery.bypass import HELPERS, Bypass
+from dnal.space.surgery.edge import MixedEdge, candidate_of
+from dnal.space.surgery.example import Example, described
+from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.sizes import Argument, Seen, SizeRule, with_variables
+from dnal.space.surgery.tensors import named_tensors
 from dnal.space.trace import Trace, traced
 from dnal.space.variables import Fixed, Sources, Variables, variables_of
 from dnal.space.ways import Ways

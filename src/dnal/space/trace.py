@@ -24,12 +24,12 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 from dnal.space.graphs import Graphs
-from dnal.space.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.labels import Ledger, along, compressed, core, matched, per_index, rows, signature
 from dnal.space.operations import Operand, Operation, operand
-from dnal.space.running import call, check_changeable, copied, evaluating, undisturbed
-from dnal.space.sizes import Recorder, Seen, SizeRule
-from dnal.space.tensors import held_tensors, named_tensors, tensors_of
+from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
+from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
+from dnal.space.surgery.tensors import held_tensors, named_tensors, tensors_of
 
 logger = logging.getLogger(__name__)
 

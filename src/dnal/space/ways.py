@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.space.fit import attributes, kind
-from dnal.space.sizes import Argument, Attribute, SizeRule, with_variables
+from dnal.space.surgery.sizes import Argument, Attribute, SizeRule, with_variables
 from dnal.space.trace import Trace
 from dnal.space.variables import Variables
 

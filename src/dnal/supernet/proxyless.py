@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from dnal.space.edge import MixedEdge
+from dnal.space.surgery.edge import MixedEdge
 from dnal.supernet.mobile import MBConv, conv_bn
 
 KERNELS, EXPANSIONS = (3, 5, 7), (3, 6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dnal.space.edge import MixedEdge
+from dnal.space.surgery.edge import MixedEdge
 from dnal.supernet.mobile import conv_bn
 
 

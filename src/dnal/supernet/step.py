@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dnal.space.edge import MixedEdge
+from dnal.space.surgery.edge import MixedEdge
 
 TURNS = 5
 BATCH = 8

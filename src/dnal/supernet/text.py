@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from dnal.architecture import Architecture
-from dnal.space.edge import MixedEdge, candidate_path
+from dnal.architecture.architecture import Architecture
+from dnal.space.surgery.edge import MixedEdge, candidate_path
 from dnal.supernet.mobile import MBConv
 
 

@@ -96,7 +96,7 @@ def _run(arguments: list[str], task: Task, output: int) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": str(task.threads)}
     environment.pop("MKL_NUM_THREADS", None)  # torch would prefer it
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "dnal.sweep.leash", *arguments],
+        [sys.executable, "-P", "-m", "dnal.base.leash", "dnal", *arguments],
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,

@@ -15,3 +15,9 @@ TECHNIQUES = Registry(
         "swa": "dnal.techniques.swa:SWA",
     },
 )
+
+__all__ = ["TECHNIQUES", "Technique"]
+
+
+def __getattr__(name: str) -> type[Technique]:
+    return TECHNIQUES.class_called(name)

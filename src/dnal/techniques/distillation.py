@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
 from dnal.base.options import option
-from dnal.space.running import call
+from dnal.space.surgery.running import call
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 
@@ -30,6 +30,9 @@ class Distillation(Technique):
 
     temperature: float = option(4.0, "T.", above=0)
     weight: float = option(0.9, "a, the share of the teacher's word in the loss.", least=0, most=1)
+
+    def check(self, outputs: Any) -> None:
+        check_logits(outputs)
 
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         assert scene.base is not None

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from dnal.base.options import option
-from dnal.train.place import Loader
+from dnal.train.loader import Loader
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 

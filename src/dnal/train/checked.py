@@ -24,12 +24,12 @@ from torch.utils.data import (
 )
 
 from dnal.base.errors import UserError, described
-from dnal.space.inputs import at_batch
+from dnal.space.surgery.inputs import at_batch
 from dnal.train.evaluate import IGNORED, strange_target
+from dnal.train.loader import InFront, Loader, pair
 from dnal.train.phase import Loss
-from dnal.train.place import InFront, Loader, pair
-from dnal.train.rehearsal import EXAMPLES, outputs
 from dnal.train.rows import has_nan, is_finite, to_device
+from dnal.train.setup.dry_run import EXAMPLES, outputs
 
 PIECE = 4096
 """Examples that are looked at together."""

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dnal.space.inputs import batch_size
-from dnal.train.place import InFront, Loader, pair
+from dnal.space.surgery.inputs import batch_size
+from dnal.train.loader import InFront, Loader, pair
 
 
 def enough(loader: Loader, network: nn.Module, processes: int = 1) -> Loader:

@@ -10,16 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.train.place import Loader, pair
+from dnal.train.loader import Loader, pair
 from dnal.train.rows import has_nan, is_finite, to_device
 
 Metric = Callable[[nn.Module, Loader], float]
 
 
+Validate = Callable[[nn.Module], dict[str, float]]
+"""Measures a network for the log: what it says by its name."""
+TAKEN = {"phase", "epoch", "epochs", "loss", "lr", "seconds", "macs", "params", "memory", "latency_ms"}
+"""Names of other figures, which no metric can have beside them."""
+
 MOST_CLASSES = 1000
 """A matrix of more classes is neither small nor looked at."""
 IGNORED = -100
 """The target that cross entropy leaves out by default, and so does the accuracy."""
+
+
+def name_of(metric: Metric) -> str:
+    """What a metric is called: "accuracy", the name of its function, or "metric" where it has none of its own."""
+    name = getattr(metric, "__name__", type(metric).__name__)
+    return name if name.isidentifier() and name not in TAKEN else "metric"
 
 
 def measured(metric: Metric, network: nn.Module, loader: Loader, data: str = "given") -> float:

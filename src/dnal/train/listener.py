@@ -45,8 +45,8 @@ class Listener:
         """The job ended; ``learned``: the :class:`dnal.Learned` of it."""
 
 
-class Chorus(Listener):
-    """Several listeners as one. A listener that is in it twice, or in a chorus within it, hears everything once."""
+class Listeners(Listener):
+    """Several listeners as one. A listener that is in it twice, or in a listeners within it, hears everything once."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = list({id(listener): listener for listener in _singers(listeners)}.values())
@@ -90,7 +90,7 @@ class Chorus(Listener):
 
 def _singers(listeners: Sequence[Listener]) -> Iterator[Listener]:
     for listener in listeners:
-        if isinstance(listener, Chorus):
+        if isinstance(listener, Listeners):
             yield from listener.listeners
         else:
             yield listener

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.train.evaluate import check_finite
-from dnal.train.keeper import Keeper, Position, Stateful
 from dnal.train.listener import Listener
-from dnal.train.place import Loader, Place, pair
-from dnal.train.processes import agree, together
-from dnal.train.tree import all_finite
+from dnal.train.loader import Loader, pair
+from dnal.train.resume.checkpointer import Checkpointer, Position, Stateful
+from dnal.train.resume.data_position import DataPosition
+from dnal.train.resume.tree import all_finite
+from dnal.train.setup.processes import agree, together
 
 
 class Diverged(UserError):
@@ -42,7 +43,7 @@ def run_epochs(
     describe: Callable[[], dict[str, Any]],
     listener: Listener,
     history: list[dict[str, Any]],
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> None:
     """Runs ``epochs`` epochs of ``step`` over ``loader``, or what is left of them.
 
@@ -53,23 +54,23 @@ def run_epochs(
         describe: called at the end of each epoch; its entries join the epoch's record.
         listener: hears of every phase, step and epoch.
         history: receives one record per epoch.
-        keeper: keeps the state, and puts back what it has of this phase before the first step.
+        checkpointer: keeps the state, and puts back what it has of this phase before the first step.
 
     Raises:
         Diverged: when a loss is NaN or infinite, before it gets into a checkpoint.
-        Stopped: when the keeper is asked to stop.
+        Stopped: when the checkpointer is asked to stop.
     """
     total = len(loader)
     if epochs and not total:
         raise UserError("the training data give no batch; lower the batch size or add images.")
-    keeper, place = keeper or Keeper(), Place(loader)
+    checkpointer, place = checkpointer or Checkpointer(), DataPosition(loader)
     parts = {**parts, "place": place, "precision": fabric.strategy.precision}
     modules = [part for part in parts.values() if isinstance(part, nn.Module)]
-    at = keeper.resume(name, parts, history)
+    at = checkpointer.resume(name, parts, history)
     finite = [[name for name, value in module.state_dict().items() if all_finite(value)] for module in modules]
     listener.phase(name, epochs, total)
-    if keeper.resumed:
-        keeper.resumed = False
+    if checkpointer.resumed:
+        checkpointer.resumed = False
         listener.resumed(list(history), at.epoch * total + at.step)
 
     def diverged(loss: float) -> Diverged:
@@ -91,16 +92,16 @@ def run_epochs(
             batch = fabric.to_device(pair(batch))
             at.step += 1
             own = float(step(batch, (at.epoch + at.step / total) / epochs))
-            loss, stop = together(fabric, own, keeper.stop())
+            loss, stop = together(fabric, own, checkpointer.stop())
             if not math.isfinite(loss):
                 check_finite(batch[0], at.step, "training")
                 raise diverged(loss)
             at.losses += loss
             at.seconds = before + time.perf_counter() - begun
             listener.step(loss)
-            if (keeper.due() or stop) and at.step < total:
+            if (checkpointer.due() or stop) and at.step < total:
                 check()
-                keeper.keep(at, parts, history)
+                checkpointer.keep(at, parts, history)
             if stop and at.step < total:
                 raise Stopped(f"in phase '{name}', epoch {at.epoch + 1}, step {at.step}")
         check()
@@ -111,6 +112,6 @@ def run_epochs(
         history.append(record)
         listener.epoch(record)
         at = Position(epoch=at.epoch + 1)
-        keeper.keep(at, parts, history)
+        checkpointer.keep(at, parts, history)
         if stop:
             raise Stopped(f"after epoch {at.epoch} of phase '{name}'")

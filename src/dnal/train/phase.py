@@ -10,11 +10,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.train.keeper import Keeper, Stateful
+from dnal.train.evaluate import Validate
 from dnal.train.listener import Listener
+from dnal.train.loader import Loader
 from dnal.train.loop import run_epochs
 from dnal.train.optimizers import MakeOptimizer, sgd
-from dnal.train.place import Loader
+from dnal.train.resume.checkpointer import Checkpointer, Stateful
 from dnal.train.schedule import Schedule, cosine
 from dnal.train.step import Rate, Step
 from dnal.train.technique import Scene, Technique
@@ -50,7 +51,7 @@ class Context:
     Attributes:
         loader: training batches. base: the trained network before removal, where there is one.
         history: receives one record per epoch.
-        keeper: keeps the state, and goes on from what it has.
+        checkpointer: keeps the state, and goes on from what it has.
     """
 
     fabric: Fabric
@@ -59,7 +60,7 @@ class Context:
     base: nn.Module | None = None
     listener: Listener = field(default_factory=Listener)
     history: list[dict[str, Any]] = field(default_factory=list)
-    keeper: Keeper = field(default_factory=Keeper)
+    checkpointer: Checkpointer = field(default_factory=Checkpointer)
 
 
 def run_phase(
@@ -71,7 +72,7 @@ def run_phase(
     optimizer: torch.optim.Optimizer | None = None,
     others: Mapping[str, torch.optim.Optimizer] | None = None,
     rate: Rate | None = None,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> None:
     """Trains ``network`` in place for the epochs of a phase, or what is left of them.
 
@@ -83,14 +84,14 @@ def run_phase(
 
     Raises:
         Diverged: when the loss is no number.
-        Stopped: when the keeper is asked to stop.
+        Stopped: when the checkpointer is asked to stop.
     """
-    fabric, loader, keeper = context.fabric, context.loader, context.keeper
+    fabric, loader, checkpointer = context.fabric, context.loader, context.checkpointer
     if not phase.epochs:
-        keeper.resume(phase.name, {"network": network}, context.history)
+        checkpointer.resume(phase.name, {"network": network}, context.history)
         return
     scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base)
-    keeper.resume_start(phase.name, network)
+    checkpointer.resume_start(phase.name, network)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
@@ -111,12 +112,12 @@ def run_phase(
         record: dict[str, Any] = {"lr": step.optimizer.param_groups[0]["lr"]}
         for technique in techniques:
             record |= technique.record()
-        return record if validate is None else record | {"accuracy": validate(network)}
+        return record if validate is None else record | validate(network)
 
     parts: dict[str, Stateful] = {"network": network, "optimizer": own, **others, "techniques": _States(techniques)}
     run_epochs(
         fabric, phase.name, loader, phase.epochs, step, parts=parts, describe=describe, listener=context.listener,
-        history=context.history, keeper=keeper,
+        history=context.history, checkpointer=checkpointer,
     )  # fmt: skip
     for technique in techniques:
         technique.finish(network)

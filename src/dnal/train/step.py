@@ -9,9 +9,9 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.space.running import call
+from dnal.space.surgery.running import call
 from dnal.train.scaling import scaler_of
-from dnal.train.setup import set_up
+from dnal.train.setup.fabric import set_up
 from dnal.train.technique import Technique
 
 Rate = Callable[[float], float]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from dnal.base.options import Options
-from dnal.train.place import Loader
+from dnal.train.loader import Loader
 
 if TYPE_CHECKING:
     from dnal.train.step import Step
@@ -47,6 +47,13 @@ class Technique(Options):
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES
+
+    def check(self, outputs: Any) -> None:
+        """Before anything is trained: refuses outputs of the network that it cannot work with.
+
+        Raises:
+            UserError: saying what to do instead.
+        """
 
     def data(self, loader: Loader, scene: Scene) -> Loader:
         """The batches of the phase instead of ``loader``'s."""

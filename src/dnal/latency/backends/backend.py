@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dnal.latency.layers import Layer
-from dnal.space.inputs import Inputs
+from dnal.space.surgery.inputs import Inputs
 
 
 class Backend(ABC):

@@ -22,9 +22,9 @@ from dnal.base.errors import UserError
 from dnal.latency.backends.backend import Backend
 from dnal.latency.backends.onnx_layer import graph_of
 from dnal.latency.layers import Layer
-from dnal.space.inputs import Inputs
-from dnal.space.running import evaluating
-from dnal.space.tensors import held_tensors
+from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.running import evaluating
+from dnal.space.surgery.tensors import held_tensors
 
 logger = logging.getLogger(__name__)
 

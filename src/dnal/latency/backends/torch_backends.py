@@ -14,8 +14,8 @@ from dnal.base.errors import UserError
 from dnal.latency.backends.backend import Backend
 from dnal.latency.layers import Layer
 from dnal.latency.replay import call_of
-from dnal.space.inputs import Inputs
-from dnal.space.running import call, evaluating
+from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.running import call, evaluating
 
 
 class TorchCpu(Backend):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dnal.space.labels import SHARED, carried, compressed, core, signature
 from dnal.space.rules.registry import rule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dnal.space.labels import along, carried, compressed, matched, signature
 from dnal.space.rules.registry import RULES, rule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

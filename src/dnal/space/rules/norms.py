@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from dnal.space.labels import along, signature
 from dnal.space.rules.registry import rule
-from dnal.space.sizes import Attribute, SizeRule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.sizes import Attribute, SizeRule
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dnal.space.labels import carried, signature
 from dnal.space.rules.registry import rule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

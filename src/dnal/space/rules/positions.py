@@ -10,7 +10,7 @@ from torch import Tensor
 from dnal.space.labels import along, carried, compressed, signature
 from dnal.space.rules.pointwise import pointwise
 from dnal.space.rules.registry import rule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

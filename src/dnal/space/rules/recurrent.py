@@ -16,7 +16,7 @@ from torch import Tensor
 from dnal.space.labels import along, carried
 from dnal.space.rules.pointwise import fresh
 from dnal.space.rules.registry import rule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

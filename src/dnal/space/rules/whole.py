@@ -7,7 +7,7 @@ import math
 import torch
 
 from dnal.space.rules.registry import rule
-from dnal.space.tensors import tensors_of
+from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
 
 

@@ -1,0 +1,1 @@
+"""Which channels stay, as a file; the removal."""

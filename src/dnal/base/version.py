@@ -1,0 +1,3 @@
+"""Which dnal this is."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,1 @@
+"""Gates at the readers of channels."""

@@ -1,0 +1,57 @@
+"""The functions that make gates of architecture parameters, and weights of gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def sigmoid_gates(s: Tensor, delta: float) -> Tensor:
+    """g = sigmoid(delta * s) (arXiv 2103.02126). ``s``: (num_gates,), ``delta`` > 0 the scale.
+
+    Examples:
+        >>> sigmoid_gates(torch.tensor([-1.0, 0.0, 1.0]), delta=10)
+        tensor([4.5398e-05, 5.0000e-01, 9.9995e-01])
+    """
+    return torch.sigmoid(delta * s)
+
+
+def hard_gates(s: Tensor, delta: float) -> Tensor:
+    """1 where s > 0 else 0, with the gradient of sigmoid(delta * s) (straight-through).
+
+    Examples:
+        >>> s = torch.tensor([-0.5, 0.5], requires_grad=True)
+        >>> gates = hard_gates(s, delta=2)
+        >>> gates.tolist()
+        [0.0, 1.0]
+        >>> gates.sum().backward()
+        >>> s.grad
+        tensor([0.3932, 0.3932])
+    """
+    soft = sigmoid_gates(s, delta)
+    return soft + ((s > 0).to(soft.dtype) - soft).detach()
+
+
+def scaled(weight: Tensor, gate: Tensor, dim: int) -> Tensor:
+    """The weight with each slice along ``dim`` times its gate; ``gate``: (size of that dimension,)."""
+    return weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
+
+
+def gated_weights(
+    parameters: Mapping[str, Tensor], gates: Tensor, readers: Mapping[tuple[str, int], Tensor]
+) -> dict[str, Tensor]:
+    """The reader weights times the gates of what they read.
+
+    Args:
+        parameters: the network's parameters (and buffers, where a convolution's weight is one) by name.
+        gates: (num_gates,).
+        readers: (parameter, dimension) -> variable ids of that dimension, -1 = fixed (gate 1).
+    """
+    extended = torch.cat((gates, gates.new_ones(1)))  # index -1 finds the 1 at the end
+    result: dict[str, Tensor] = {}
+    for (name, dim), ids in readers.items():
+        weight = result.get(name, parameters[name])
+        result[name] = scaled(weight, extended[ids].to(weight.dtype), dim)
+    return result

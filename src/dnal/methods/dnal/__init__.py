@@ -1,0 +1,1 @@
+"""DNAL under a budget: gates learnt by gradient."""

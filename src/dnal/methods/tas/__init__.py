@@ -1,0 +1,1 @@
+"""Transformable architecture search."""

@@ -1,0 +1,76 @@
+"""From the arguments of :func:`dnal.learn` to what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+from dnal.base.errors import UserError
+from dnal.base.options import Options, from_text, from_values
+from dnal.methods import METHODS, Method
+from dnal.pipeline.plan import Asked
+from dnal.settings import Deployment, Numerics, Training, Widths
+from dnal.techniques import TECHNIQUES
+from dnal.train.optimizers import MakeOptimizer
+from dnal.train.schedule import Schedule
+from dnal.train.technique import Technique
+
+T = TypeVar("T", bound=Options)
+Group: TypeAlias = T | str | Mapping[str, Any] | None
+"""Options of one kind: an object of it, a text "key=value,key=value", values by name, or none for the default."""
+
+
+def group_of(kind: type[T], given: Group[T]) -> T:
+    """Options of one kind, however they were given.
+
+    Raises:
+        UserError: an unknown option or a wrong value.
+    """
+    if given is None:
+        return kind()
+    if isinstance(given, kind):
+        return given
+    if isinstance(given, str):
+        return from_text(kind, given, kind.__name__.lower())
+    if isinstance(given, Mapping):
+        return from_values(kind, given, kind.__name__.lower())
+    raise UserError(f"{kind.__name__.lower()} is a {kind.__name__} or a text of options, not {given!r}.")
+
+
+def asked_of(
+    *,
+    method: str | Method = "dnal",
+    techniques: Sequence[str | Technique] = (),
+    without: Sequence[str] = (),
+    loss: object = None,
+    optimizer: str | MakeOptimizer = "sgd",
+    schedule: str | Schedule = "cosine",
+    base_is_trained: bool = False,
+    widths: Group[Widths] = None,
+    deployment: Group[Deployment] = None,
+    numerics: Group[Numerics] = None,
+    **training: Any,
+) -> Asked:
+    """What a job was asked for; arguments as in :func:`dnal.learn`.
+
+    Raises:
+        UserError: an unknown name or option, or a wrong value.
+    """
+    if isinstance(techniques, str) or isinstance(without, str):
+        raise UserError("techniques are a list, such as techniques=['ema'].")
+    for name, value in (("optimizer", optimizer), ("schedule", schedule)):
+        if isinstance(value, str):
+            training[name] = value
+    return Asked(
+        method=METHODS.read(method),
+        techniques=tuple(map(TECHNIQUES.read, techniques)),
+        without=tuple(without),
+        training=Training(**training),
+        widths=group_of(Widths, widths),
+        deployment=group_of(Deployment, deployment),
+        numerics=group_of(Numerics, numerics),
+        base_is_trained=base_is_trained,
+        own_loss=loss is not None,
+        optimizer=None if isinstance(optimizer, str) else optimizer,
+        schedule=None if isinstance(schedule, str) else schedule,
+    )

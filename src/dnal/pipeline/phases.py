@@ -1,0 +1,213 @@
+"""The three phases of a job: the base, the architecture under a budget, and what is left of the network."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from dnal.changes import CHANGES, Change
+from dnal.costs.deployment import Deployed, kept_bounds
+from dnal.methods.task import Task
+from dnal.pipeline.feasibility import full_costs, selected, widths_of
+from dnal.pipeline.plan import BASE, RETRAIN, SEARCH, Plan
+from dnal.pipeline.result import BaseAndCompact, Figures, Learned
+from dnal.space.space import Space
+from dnal.supernet.text import blocks
+from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measured, name_of
+from dnal.train.listener import Listener
+from dnal.train.loader import Loader
+from dnal.train.phase import Context, Loss, Phase, run_phase
+from dnal.train.resume.checkpointer import Checkpointer
+from dnal.train.resume.data_position import DataPosition
+from dnal.train.setup.reinitialize import reset
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all budgets of a job share."""
+
+    fabric: Fabric
+    order: torch.memory_format
+    network: nn.Module
+    space: Space
+    latency: LatencyModel | None
+    example: Tensor
+    deployment: Deployed
+    train: Loader
+    val: Loader
+    test: Loader
+    loss: Loss
+    metric: Metric
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """What the metric says of a network on the validation data, for the log."""
+        return {name_of(self.metric): measured(self.metric, network, self.val, "validation")}
+
+
+def train_base(
+    job: Job, plan: Plan, checkpointers: list[Checkpointer], settings: list[dict[str, Any]], listener: Listener
+) -> None:
+    """The first phase, once for all budgets that have not come further; the base is in ``job.network`` then."""
+    place = DataPosition(job.train)
+    waiting = [
+        (checkpointer, own)
+        for checkpointer, own in zip(checkpointers, settings, strict=True)
+        if checkpointer.phase in (None, BASE)
+    ]
+    if not waiting:
+        with checkpointers[0].believed():
+            job.network.load_state_dict(checkpointers[0].carried("base"))
+        return
+    leader, own = next(((k, own) for k, own in waiting if k.phase), waiting[0])
+    latency = None if job.latency is None else job.latency.document()
+    if leader.phase is None:
+        leader.begin(
+            BASE, job=own, history=[], parts={"network": job.network, "place": place},
+            carried={"latency": latency},
+        )  # fmt: skip
+    history: list[dict[str, Any]] = []
+    _train(job, job.network, plan.phase(BASE), listener, history, leader)
+    for checkpointer, own in waiting:
+        checkpointer.begin(
+            SEARCH, job=own, history=history, parts={"place": place},
+            carried={"latency": latency, "base": job.network.state_dict()},
+        )  # fmt: skip
+
+
+def shrunk(
+    job: Job, base: nn.Module, plan: Plan, settings: dict[str, Any], checkpointer: Checkpointer, listener: Listener
+) -> Learned:
+    """The second and third phase for one budget, or what is left of them, and the figures."""
+    working, history = copy.deepcopy(job.network), checkpointer.history
+    if checkpointer.phase == SEARCH:
+        change = _searched(job, working, plan, base, listener, history, checkpointer)
+        small = change.apply(working)
+        if plan.asked.training.reinitialize:
+            reset(small, plan.asked.training.seed)
+        placed(small, job.fabric, job.example, job.order)
+        carried = {name: checkpointer.carried(name) for name in ("latency", "base")}
+        checkpointer.begin(
+            RETRAIN, job=settings, history=history, parts={"network": small, "place": DataPosition(job.train)},
+            carried={**carried, "change": change.document(), "kind": change.file},
+        )  # fmt: skip
+    else:
+        with checkpointer.believed():
+            kind = next(kind for kind in CHANGES if kind.file == checkpointer.carried("kind"))
+            change = kind.of_document(checkpointer.carried("change"))
+        small = change.apply(working)
+        placed(small, job.fabric, job.example, job.order)
+    _train(job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, change=change)
+    small.eval()
+    base = copy.deepcopy(base)
+    for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
+        placed(module, job.fabric, job.example, torch.contiguous_format)
+    begun = time.perf_counter()
+    figures, confusion = _measured(job, base, small)
+    seconds = {
+        phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
+        for phase in (phase.name for phase in plan.phases)
+    }
+    seconds["measure"] = round(time.perf_counter() - begun, 3)
+    constraints: list[dict[str, Any]] = []
+    if plan.budget is not None:
+        opened = None if change.architecture is None else change.architecture.open
+        predicted = (
+            {} if job.latency is None or opened is None else {"latency": job.latency.predicted_ms(job.space, opened)}
+        )
+        constraints = kept_bounds(plan.budget, figures.base.costs, figures.compact.costs, predicted)
+    for row in constraints:
+        if not row["holds"]:
+            warnings.warn(
+                f"the budget {row['bound']} does not hold: {row['got']:.4g} was measured, {row['predicted']:.4g} "
+                f"predicted, {row['asked']:.4g} asked. A lower bound leaves room for what was not foreseen.",
+                stacklevel=4,
+            )
+    return Learned(
+        small, change, job.space, history, figures, constraints, settings, seconds,
+        settings["method"]["name"], confusion,
+        [] if change.architecture is None else blocks(job.network, change.architecture),
+    )  # fmt: skip
+
+
+def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor]]:
+    """The figures of both networks, whose costs are measured by one process while the others wait, and their confusion
+    matrices, where the metric has one."""
+    networks, data = {"base": base, "compact": small}, "validation" if job.test is job.val else "test"
+    costs: list[dict[str, float]] = []
+    confusion: dict[str, Tensor] = {}
+    if job.fabric.is_global_zero:
+        costs = job.deployment.figures([base, small], job.example, job.space.costs)
+    costs = job.fabric.broadcast(costs)
+    said = []
+    for name, network in networks.items():
+        if job.metric is not accuracy:
+            said.append(measured(job.metric, network, job.test, data))
+            continue
+        value, matrix = accuracy_and_confusion(network, job.test, data)
+        said.append(value)
+        if matrix is not None:
+            confusion[name] = matrix
+    before, after = (Figures(own, value) for own, value in zip(costs, said, strict=True))
+    return BaseAndCompact(before, after, name_of(job.metric), data), confusion
+
+
+def _train(
+    job: Job,
+    network: nn.Module,
+    phase: Phase,
+    listener: Listener,
+    history: list[dict[str, Any]],
+    checkpointer: Checkpointer,
+    *,
+    base: nn.Module | None = None,
+    change: Change | None = None,
+) -> None:
+    """A phase that trains weights only, in place."""
+    hooks = [] if change is None else change.hooks(network)
+    around = Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer)
+    run_phase(phase, network, around, hooks=hooks, validate=job.validate)
+
+
+def _searched(
+    job: Job,
+    network: nn.Module,
+    plan: Plan,
+    base: nn.Module,
+    listener: Listener,
+    history: list[dict[str, Any]],
+    checkpointer: Checkpointer,
+) -> Change:
+    """What the plan's method makes of a network, which it may train."""
+    space, widths, method = job.space, widths_of(plan), plan.asked.method
+    limits = plan.budget.limits(full_costs(space, job.latency)) if plan.budget is not None else {}
+
+    def select(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:
+        return selected(space, scores, {**limits, **(tighter or {})}, widths, job.latency)
+
+    task = Task(
+        network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select, val=job.val,
+        phase=plan.phase(SEARCH),
+        context=Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer),
+        seed=plan.asked.training.seed, validate=job.validate,
+    )  # fmt: skip
+    if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn
+        checkpointer.resume(SEARCH, {"place": DataPosition(job.train)}, history)
+    return method.choose(task)
+
+
+def placed(network: nn.Module, fabric: Fabric, example: Tensor, order: torch.memory_format) -> None:
+    """Moves the network to its device and, if it works on images, orders its weights in memory."""
+    network.to(fabric.device)
+    if example.dim() == 4:
+        network.to(memory_format=order)

@@ -1,0 +1,194 @@
+"""The plan of a job: what the user asked for, checked, and what follows from it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dnal.base.errors import UserError, suggestion
+from dnal.base.options import values_of
+from dnal.costs.budget import Budget
+from dnal.methods import METHODS, Method
+from dnal.settings import DEFAULT_BUDGET, DEFAULT_LR, Deployment, Numerics, Training, Widths
+from dnal.techniques import TECHNIQUES
+from dnal.train.optimizers import MakeOptimizer, optimizer_of
+from dnal.train.phase import Phase
+from dnal.train.schedule import Schedule, schedule_of
+from dnal.train.technique import PHASES, Technique
+
+ARCHITECTURE_RATE = 0.3
+RETRAIN_RATE = 0.5
+"""Learning rates of the second and third phase, as shares of the first one's."""
+WARMUP = 0.1
+"""The share of a phase in which the learning rate of new weights rises."""
+GENTLE = 0.1
+"""Factor on both when the base is trained already: what it knows should survive."""
+
+BASE, SEARCH, RETRAIN = PHASES
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job was asked for, apart from its budgets, network and data.
+
+    Attributes:
+        techniques: beside those that the method has by default. without: names of those of the method to leave out.
+        own_loss: the loss is not the default one, so that no technique of the method's is sure to fit.
+        optimizer, schedule: functions of the user's, which ``training`` names only.
+    """
+
+    method: Method
+    techniques: tuple[Technique, ...] = ()
+    without: tuple[str, ...] = ()
+    training: Training = field(default_factory=Training)
+    widths: Widths = field(default_factory=Widths)
+    deployment: Deployment = field(default_factory=Deployment)
+    numerics: Numerics = field(default_factory=Numerics)
+    base_is_trained: bool = False
+    own_loss: bool = False
+    optimizer: MakeOptimizer | None = None
+    schedule: Schedule | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a job under one budget that needs neither network nor data.
+
+    Attributes:
+        asked: with what was left open filled in, except for the divisor, the backend, the precision and the order of
+            memory, which may still be "auto".
+        phases: base, search and retraining. Their rates are the peak learning rates of the weights.
+    """
+
+    budget: Budget | None
+    asked: Asked
+    phases: tuple[Phase, Phase, Phase]
+
+    @staticmethod
+    def of(budget: str | Budget | None, asked: Asked) -> Plan:
+        """Fills in what was left open.
+
+        Raises:
+            UserError: for what cannot work with any network.
+        """
+        method, training = asked.method, asked.training
+        reinitialize = method.reinitializes if training.reinitialize is None else training.reinitialize
+        if budget is None and method.needs_budget:
+            budget = DEFAULT_BUDGET
+        if budget is not None and not isinstance(budget, Budget):
+            budget = Budget.parse(budget)
+        widths = asked.widths
+        if widths.divisor is None:
+            bounded = budget is not None and "latency" in budget.costs
+            widths = replace(widths, divisor="auto" if bounded else 1)
+        if widths.prune_blocks is None:
+            widths = replace(widths, prune_blocks=method.prunes_blocks)
+        peak = DEFAULT_LR if training.lr is None else training.lr
+        later = peak * (GENTLE if asked.base_is_trained else 1.0)
+        epochs = phases_of(training.epochs, method, asked.base_is_trained)
+        rates = (peak, ARCHITECTURE_RATE * later, peak if reinitialize else RETRAIN_RATE * later)
+        techniques = techniques_of(asked)
+        optimizer = asked.optimizer or optimizer_of(training.optimizer)
+        schedule = asked.schedule or schedule_of(training.schedule)
+        warmups = (WARMUP, 0.0, WARMUP if reinitialize else 0.0)
+        base, search, retrain = (
+            Phase(name, count, rate, warmup, acting(techniques, name), optimizer, schedule)
+            for name, count, rate, warmup in zip(PHASES, epochs, rates, warmups, strict=True)
+        )
+        _warn_of_idle(techniques, [phase for phase in (base, search, retrain) if phase.epochs])
+        filled = replace(
+            asked, techniques=techniques, widths=widths,
+            training=replace(training, epochs=epochs, lr=peak, reinitialize=reinitialize),
+        )  # fmt: skip
+        return Plan(budget, filled, (base, search, retrain))
+
+    def phase(self, name: str) -> Phase:
+        """The phase of this name."""
+        return next(phase for phase in self.phases if phase.name == name)
+
+    def with_widths(self, **values: Any) -> Plan:
+        """The same with other settings of the widths."""
+        return replace(self, asked=replace(self.asked, widths=replace(self.asked.widths, **values)))
+
+    def with_backend(self, backend: str) -> Plan:
+        """The same on another backend."""
+        deployment = replace(self.asked.deployment, backend=backend)
+        return replace(self, asked=replace(self.asked, deployment=deployment))
+
+    def settings(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        asked = self.asked
+        return {
+            "budget": None if self.budget is None else str(self.budget),
+            "method": METHODS.values(asked.method),
+            "techniques": [TECHNIQUES.values(technique) for technique in asked.techniques],
+            **values_of(asked.training),
+            "rates": [phase.lr for phase in self.phases],
+            **values_of(asked.widths),
+            **values_of(asked.deployment),
+            "base_is_trained": asked.base_is_trained,
+        }
+
+
+def techniques_of(asked: Asked) -> tuple[Technique, ...]:
+    """The techniques that act: the method's own but for those left out, each replaced by one of its kind that was
+    asked for, then the others.
+
+    Raises:
+        UserError: one is left out that the method does not have.
+    """
+    own = () if asked.own_loss else asked.method.techniques
+    for name in asked.without:
+        if name not in own:
+            has = f"it has {', '.join(own)}" if own else "it has none here"
+            raise UserError(
+                f"the technique '{name}' cannot be left out: the method does not have it by default; "
+                f"{suggestion(name, own, has)}."
+            )
+    given = {TECHNIQUES.name_of(technique): technique for technique in asked.techniques}
+    if len(given) < len(asked.techniques):
+        raise UserError("a technique was given twice.")
+    kept = [name for name in own if name not in asked.without]
+    first = [given.get(name) or TECHNIQUES.read(name) for name in kept]
+    return (*first, *(technique for name, technique in given.items() if name not in kept))
+
+
+def acting(techniques: Sequence[Technique], phase: str) -> tuple[Technique, ...]:
+    """Those that act in a phase."""
+    return tuple(technique for technique in techniques if phase in technique.phases)
+
+
+def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is_trained: bool) -> tuple[int, int, int]:
+    """The epochs of base, search and retraining.
+
+    Raises:
+        UserError: too few.
+    """
+    usual = method.epochs
+    if epochs is None:
+        first, second, third = usual
+    elif isinstance(epochs, int):
+        if epochs < 3:
+            raise UserError(f"three phases need at least 3 epochs, not {epochs}.")
+        first, second = (max(1, round(epochs * share / sum(usual))) for share in usual[:2])
+        third = epochs - first - second
+    else:
+        first, second, third = epochs
+    if not method.trains:
+        second, third = 0, third + second
+    if min(first, third) < 0 or second < method.trains:
+        raise UserError(f"epochs must not be negative and the second phase needs one, not {first},{second},{third}.")
+    return (0 if base_is_trained else first), second, third
+
+
+def _warn_of_idle(techniques: Sequence[Technique], phases: Sequence[Phase]) -> None:
+    """Says which techniques do nothing in this job."""
+    for technique in techniques:
+        if not any(phase.name in technique.phases for phase in phases):
+            warnings.warn(
+                f"the technique '{TECHNIQUES.name_of(technique)}' acts in {' and '.join(technique.phases)}, where this "
+                "job trains nothing: it changes nothing.",
+                stacklevel=4,
+            )

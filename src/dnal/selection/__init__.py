@@ -1,0 +1,1 @@
+"""Scores of variables into an architecture within a budget."""

@@ -1,0 +1,194 @@
+"""The best set of variables that fits a budget exactly, given a score per variable. Every method ends here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnal.base.errors import UserError
+from dnal.selection.ranking import Order, Ranking
+from dnal.selection.widths import WidthRule
+from dnal.space.cost import CostFunction
+from dnal.space.space import Space
+
+CLOSE = 0.97
+"""The share of a limit that counts as used up."""
+
+
+def fits(costs: Mapping[str, CostFunction], limits: Mapping[str, float], open_variables: Tensor) -> bool:
+    """Whether a set of open variables (bool or 0/1, shape (num_gates,)) keeps every limit."""
+    return all(float(costs[name](open_variables)) <= limit for name, limit in limits.items())
+
+
+def check_limits(space: Space, limits: Mapping[str, Any]) -> None:
+    """Refuses what is no limit on a cost of the space.
+
+    Raises:
+        UserError: anything but numbers above zero by the names of costs.
+    """
+    made = "dnal.Budget.parse('macs<=30%').limits(space.full_cost) makes such limits"
+    if not isinstance(limits, Mapping):
+        raise UserError(f"limits are a dictionary of a number for each cost, not a {type(limits).__name__}; {made}.")
+    for name, limit in limits.items():
+        if name not in space.costs:
+            raise UserError(
+                f"this space does not state the cost '{name}'; it states {', '.join(space.costs)}, and takes another "
+                "with Space.with_cost."
+            )
+        try:
+            number = 0.0 if isinstance(limit, str) else float(limit)
+        except (TypeError, ValueError):
+            number = 0.0
+        if not number > 0:
+            raise UserError(f"the limit of {name} is a number above zero in its own unit, not {limit!r}; {made}.")
+
+
+def unreachable(name: str, limit: float, least: float) -> UserError:
+    """The refusal of a limit below the least cost."""
+    return UserError(f"the limit {name}<={limit:g} cannot be kept: the least widths of these groups have {least:g}.")
+
+
+def longest(least: int, most: int, fitting: Callable[[int], bool], near: int | None = None) -> int:
+    """The largest number from ``least`` to ``most`` that fits, where every smaller one fits too (``least`` is not
+    asked). Away from ``near`` (by default ``least``) steps double until the answer is between two known numbers, which
+    are then halved: few questions where it is near."""
+    low, high, step = least, most, 1
+    guess = min(max(least + 1 if near is None else near, least + 1), most)
+    bracketed = set()
+    while low < high:
+        fit = fitting(guess)
+        low, high = (guess, high) if fit else (low, guess - 1)
+        bracketed.add(fit)
+        step *= 2
+        if len(bracketed) == 2:
+            guess = (low + high + 1) // 2
+        else:
+            guess = min(low + step, high) if fit else max(high - step, low + 1)
+    return low
+
+
+def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule | None = None) -> Tensor:
+    """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
+    further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
+    default it may have every width. Where several channels open at once, and so less than 97 % of every limit would be
+    used, one chunk that would have opened stays closed, or one that would not opens before the others.
+
+    Args:
+        scores: (num_gates,), higher = kept first. limits: cost name -> bound in its own unit.
+
+    Returns:
+        bool tensor (num_gates,).
+
+    Raises:
+        UserError: for a limit that no architecture keeps, and for scores or limits that are none.
+
+    Examples:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> space = dnal.Space.of(network, torch.randn(2, 3, 8, 8))
+        >>> scores = torch.tensor([0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.5])
+        >>> dnal.select(space, scores, {"macs": 0.5 * space.full_cost["macs"]}).nonzero().flatten()
+        tensor([1, 3, 5, 7])
+    """
+    check_limits(space, limits)
+    if not isinstance(scores, Tensor) or scores.shape != (space.num_gates,):
+        given = f"of shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise UserError(
+            f"the scores are a tensor of shape ({space.num_gates},), one number for each channel variable of this "
+            f"space, then for each branch, not {given}."
+        )
+    if bool(scores.isnan().any()):
+        raise UserError(
+            f"{int(scores.isnan().sum())} of the {space.num_gates} scores are no number (NaN), so that nothing ranks "
+            "them: look for a loss that diverged, and lower its learning rate."
+        )
+    ranking = Ranking(space, widths)
+    order = ranking.order(scores.detach().cpu())
+    for name, limit in limits.items():
+        least = float(space.costs[name](order.place < ranking.must))
+        if least > limit:
+            raise unreachable(name, limit, least)
+
+    def used(open_variables: Tensor) -> float:
+        return max((float(space.costs[name](open_variables)) / limit for name, limit in limits.items()), default=1.0)
+
+    chosen = filled(space.costs, limits, order, ranking.must)
+    share = used(chosen)
+    for queue, opened in _exchanges(order, ranking.must, chosen) if ranking.coarse else ():
+        if share >= CLOSE:
+            break
+        other = filled(space.costs, limits, order, opened, queue)
+        if share < used(other) <= 1:
+            chosen, share = other, used(other)
+    return chosen
+
+
+def _exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Other queues, and how many at their heads must open: each group in turn stops before its last open chunk, the
+    least wanted first; then each group in turn opens its first closed chunk before all others, the most wanted first.
+    """
+    places = torch.arange(order.group_at.numel())
+    opened, closed = order.place[chosen].unique(), order.place[~chosen].unique()
+    if not closed.numel():
+        return
+    last = {int(order.group_at[place]): int(place) for place in opened}
+    for group, place in sorted(last.items(), key=lambda item: -item[1]):
+        if place >= must:
+            yield places[(order.group_at != group) | (places < place)], must
+    first = {int(order.group_at[place]): int(place) for place in closed.flip(0)}
+    for group, place in sorted(first.items(), key=lambda item: item[1]):
+        head = (places < must) | ((order.group_at == group) & (places <= place))
+        yield torch.cat((places[head], places[~head])), int(head.sum())
+
+
+def filled(
+    costs: Mapping[str, CostFunction],
+    limits: Mapping[str, float],
+    order: Order,
+    opened: int,
+    queue: Tensor | None = None,
+) -> Tensor:
+    """The variables that open when chunks do, one after another, wherever they fit. A group is left once its next
+    chunk does not fit: it will not fit later either.
+
+    Args:
+        opened: how many chunks at the head open whether they fit or not. queue: the places of the chunks that may
+            open, in their turn; by default all, in their order.
+
+    Returns:
+        bool tensor (num_gates,).
+    """
+    queue = torch.arange(order.group_at.numel(), device=order.place.device) if queue is None else queue
+    turn = torch.empty_like(order.group_at)
+    while True:
+        turn.fill_(queue.numel())
+        turn[queue] = torch.arange(queue.numel(), device=queue.device)
+        turn_of_variable = turn[order.place]
+
+        def fitting(count: int, turns: Tensor = turn_of_variable) -> bool:
+            return fits(costs, limits, turns < count)
+
+        opened = longest(opened, queue.numel(), fitting)
+        if opened == queue.numel():
+            return turn_of_variable < opened
+        rest = queue[opened:]
+        queue = torch.cat((queue[:opened], rest[order.group_at[rest] != order.group_at[rest[0]]]))
+
+
+def least_costs(space: Space, widths: WidthRule | None = None) -> dict[str, float]:
+    """The smallest cost of each kind that any architecture has: the least width in every group, every branch closed,
+    but for one of each choice, the one with the fewest MACs."""
+    widths = widths or WidthRule()
+    open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
+    for group in space.groups:
+        open_variables[group.variables[: widths.allowed_in(space, group)[0]]] = True
+    for choice in space.choices:
+        with_each = []
+        for variable in choice.tolist():
+            tried = open_variables.clone()
+            tried[variable] = True
+            with_each.append((float(space.costs["macs"](tried)), variable))
+        open_variables[min(with_each)[1]] = True
+    return space.cost_of(open_variables)

@@ -1,0 +1,1 @@
+"""Removing what is closed, and running a network with other tensors."""

@@ -1,0 +1,1 @@
+"""A job's state on disk, and going on from it."""

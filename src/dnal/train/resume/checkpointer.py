@@ -1,0 +1,205 @@
+"""What a job has reached: kept at the start of each phase, and as often as its checkpoints say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from dnal.base.errors import UserError, one_line
+from dnal.train.resume.checkpoint import Checkpoints, Tree, damage
+from dnal.train.resume.random_state import put_back, random_state
+
+KINDS: dict[str, type] = {
+    "phase": str, "job": dict, "carried": dict, "position": dict, "parts": dict, "history": list, "random": dict,
+}  # fmt: skip
+"""What is kept of a job."""
+LONGEST = 200
+
+
+class Stateful(Protocol):
+    """A module, an optimizer, a search, a place in the data: whatever tells its state and takes it back."""
+
+    def state_dict(self) -> Any: ...
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+@dataclass
+class Position:
+    """How far a phase is: whole epochs, steps of the next one, the sum of their losses, and the seconds they took."""
+
+    epoch: int = 0
+    step: int = 0
+    losses: float = 0.0
+    seconds: float = 0.0
+
+
+class Checkpointer:
+    """The state of one job, from which it goes on as if it had never stopped.
+
+    Args:
+        loaders: whose random state belongs to the job.
+        checkpoints: where the state is kept on disk; with None it is kept in memory, at the start of phases only.
+        stop: asked after every step; once it says yes the state is kept, and the job ends with :class:`Stopped`.
+        writes: False in all processes of a job but one; they read what that one wrote.
+    """
+
+    def __init__(
+        self,
+        loaders: Sequence[Any] = (),
+        checkpoints: Checkpoints | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        writes: bool = True,
+    ) -> None:
+        self._loaders, self._checkpoints, self._writes = list(loaders), checkpoints, writes
+        self.stop = stop or (lambda: False)
+        self.tree: Tree | None = None if checkpoints is None else checkpoints.load(_check)
+        self.resumed = self.tree is not None
+        """Whether the job goes on from a checkpoint, until somebody was told."""
+        self._since = 0
+
+    @property
+    def phase(self) -> str | None:
+        """The phase that was under way, or None for a job that has not begun."""
+        return None if self.tree is None else str(self.tree["phase"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The records of the epochs so far."""
+        return [] if self.tree is None else list(self.tree["history"])
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The settings of the job that was kept."""
+        return {} if self.tree is None else dict(self.tree["job"])
+
+    def carried(self, name: str) -> Any:
+        """What an earlier phase left for this one.
+
+        Raises:
+            UserError: it left no such thing.
+        """
+        assert self.tree is not None
+        with self.believed():
+            return self.tree["carried"][name]
+
+    @contextmanager
+    def believed(self) -> Iterator[None]:
+        """While what was kept is put back: what does not fit there is a damaged checkpoint, whoever made it.
+
+        Raises:
+            UserError: for whatever went wrong.
+        """
+        try:
+            yield
+        except UserError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if self._checkpoints is None:
+                raise
+            what = one_line(f"{type(error).__name__}: {error}", LONGEST)
+            raise damage(self._checkpoints.folder, what) from error
+
+    def check(self, job: Mapping[str, Any]) -> None:
+        """Refuses to go on with another job than the one that was kept.
+
+        Raises:
+            UserError: naming the first setting that differs.
+        """
+        for name, value in job.items():
+            with self.believed():
+                same = self.tree is None or bool(self.job.get(name) == value)
+            if not same:
+                raise UserError(
+                    f"the checkpoint belongs to another job: its {name} is {self.job.get(name)}, this one's {value}; "
+                    "go on with the settings it began with, or choose another folder."
+                )
+
+    def begin(
+        self,
+        phase: str,
+        *,
+        job: Mapping[str, Any],
+        history: list[dict[str, Any]],
+        parts: Mapping[str, Stateful],
+        carried: Mapping[str, Any],
+    ) -> None:
+        """Keeps the start of a phase, with what it and later ones need of the earlier ones (``carried``)."""
+        self.tree = {"phase": phase, "job": dict(job), "carried": dict(carried)}
+        self._keep(Position(), parts, history)
+
+    def resume_start(self, phase: str, network: nn.Module) -> None:
+        """Puts back the network with which a phase began, where no more than that was kept of it: whatever is made of
+        the network before the first step is made of these weights."""
+        if self.tree is not None and self.tree["phase"] == phase and self.tree["parts"].keys() == {"network", "place"}:
+            network.load_state_dict(self.tree["parts"]["network"])
+
+    def resume(self, phase: str, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> Position:
+        """Puts back what was kept of this phase, in place, and says how far it was."""
+        if self.tree is None or self.tree["phase"] != phase:
+            return Position()
+        kept = self.tree["parts"]
+        with self.believed():
+            for name, part in parts.items():
+                if name in kept:
+                    part.load_state_dict(kept[name])
+                    if isinstance(part, torch.optim.Optimizer):
+                        _ordered_as_parameters(part)
+            history[:] = self.tree["history"]
+            put_back(self.tree["random"], self._loaders)
+        return Position(**self.tree["position"])
+
+    def due(self) -> bool:
+        """Whether, counting this step, it is time for a checkpoint."""
+        self._since += 1
+        return self._checkpoints is not None and self._since >= self._checkpoints.every
+
+    def keep(self, position: Position, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> None:
+        """Keeps the state between two steps of the phase that has begun, on disk."""
+        if self.tree is not None and self._checkpoints is not None:
+            self._keep(position, parts, history)
+
+    def _keep(self, position: Position, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> None:
+        assert self.tree is not None
+        self._since = 0
+        self.tree |= {
+            "position": asdict(position),
+            "parts": {name: part.state_dict() for name, part in parts.items()},
+            "history": list(history),
+            "random": random_state(self._loaders),
+        }
+        if self._checkpoints is not None and self._writes:
+            self._checkpoints.save(self.tree)
+
+
+def _check(tree: Tree) -> None:
+    """Refuses a tree that no job has kept.
+
+    Raises:
+        ValueError: naming what it lacks.
+    """
+    for name, kind in KINDS.items():
+        if not isinstance(tree.get(name), kind):
+            raise ValueError(f"no {name}")
+    for record in tree["history"]:
+        # What is summed up and told of a phase at the end.
+        if not isinstance(record["phase"], str) or not isinstance(record["seconds"], int | float):
+            raise ValueError("an epoch without a phase or seconds")
+    position = asdict(Position(**tree["position"]))
+    if not all(type(position[name]) is int and position[name] >= 0 for name in ("epoch", "step")):
+        raise ValueError("no position")
+    if not all(isinstance(position[name], int | float) for name in ("losses", "seconds")):
+        raise ValueError("no position")
+
+
+def _ordered_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Gives its buffers the order in memory of their parameters, which a file of tensors does not keep."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

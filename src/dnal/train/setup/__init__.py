@@ -1,0 +1,1 @@
+"""What is decided and tried before the first step."""

@@ -1,0 +1,3 @@
+from chain import batches, fresh_network, network, space
+
+__all__ = ["batches", "fresh_network", "network", "space"]

@@ -1,0 +1,38 @@
+import pytest
+import torch
+from torch import nn
+
+import dnal
+from dnal.train.setup.reinitialize import reset
+
+
+def test_all_weights_are_drawn_anew_and_equally_for_a_seed() -> None:
+    network = dnal.models.create("cifar/resnet20")
+    network.bn1.running_mean.fill_(3)
+    before, state = {n: p.clone() for n, p in network.named_parameters()}, torch.get_rng_state()
+    reset(network, 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert float(network.bn1.running_mean.abs().max()) == 0
+    first = {n: p.clone() for n, p in network.named_parameters()}
+    assert all(not torch.equal(before[n], first[n]) for n in first if first[n].dim() > 1)
+    reset(network, 1)
+    assert all(torch.equal(p, first[n]) for n, p in network.named_parameters())
+    reset(network, 2)
+    assert not torch.equal(network.conv1.weight, first["conv1.weight"])
+
+
+def test_a_module_that_does_not_say_how_is_named() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(3))
+
+    with pytest.raises(dnal.UserError, match=r"'1' \(Scale\) has no reset_parameters"):
+        reset(nn.Sequential(nn.Linear(3, 3), Scale()), 0)
+
+
+def test_attention_of_torch_is_drawn_anew_too() -> None:
+    network = nn.TransformerEncoderLayer(8, 2, 16)
+    before = network.self_attn.in_proj_weight.clone()
+    reset(network, 1)
+    assert not torch.equal(before, network.self_attn.in_proj_weight)
