@@ -109,7 +109,7 @@ def silenced(network: nn.Module, places: tuple[str, ...]) -> nn.Module:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_without_each_branch(name: str) -> None:
     network, space = found(name)
-    assert space.num_branches == {"attention": 1, "encoder layer": 2, "decoder layer": 2, "decoder": 6}.get(name, 4)
+    assert space.num_branches == {"attention": 1, "encoder layer": 2, "decoder layer": 3, "decoder": 6}.get(name, 4)
     for branch in space.branches:
         is_open = torch.ones(space.num_gates, dtype=torch.bool)
         is_open[branch.variable] = False
