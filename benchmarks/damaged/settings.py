@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from damaged.kinds import damage, edit, elsewhere, hostile_json, worn
+from damaged.kinds import MODULE, damage, edit, elsewhere, hostile_json, worn
 from dnal.run.files import CONFIG, RESULT
 
 SHOWING = ("eval", "export", "report", "like", "resume")
@@ -61,6 +61,8 @@ def _(run: Path, other: Path, draw: random.Random) -> None:
             {"data": "a\x00b"},
             {"data": "https://example.org/x.npz"},
             {"data": ".", "input": [1, 8, 8]},
+            {"data": f"{MODULE}:images"},
+            {"data": f"{MODULE}.sub:images"},
         )
     )
     edit(run / CONFIG, lambda document: {**document, **where})

@@ -141,7 +141,7 @@ def _claim(claims: ExitStack, run: Path, left: list[Path]) -> None:
 
 def _end(run: Path, folders: list[Path], *, report: bool, quiet: bool, as_json: bool) -> None:
     """Makes what finished runs lack because a kill came between, and says that they are finished."""
-    from dnal.cli.running import reported, tell
+    from dnal.cli.outcome import reported, tell
 
     for folder in folders:
         _tidy(folder)

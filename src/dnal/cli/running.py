@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
-from dnal.cli.display import json_document, line
-from dnal.cli.errors import Ended
 from dnal.cli.job import Job
 from dnal.costs.budget import Budget
 
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
     from dnal.data import Dataset
-    from dnal.pipeline.result import Learned
     from dnal.run import RunWriter
     from dnal.train.listener import Listener
 
@@ -56,14 +51,14 @@ def run(
     import torch
 
     from dnal import data as data_sets
-    from dnal.cli.failures import sentence_of
-    from dnal.cli.network import created, input_of
+    from dnal.cli.going_on import says_how_to_go_on
+    from dnal.cli.network import created
+    from dnal.cli.outcome import reported, show, tell
     from dnal.cli.progress import ProgressBars, SpaceShown
-    from dnal.cli.stopping import Stopping, Terminated
+    from dnal.cli.stopping import Stopping
     from dnal.pipeline import learn as learning
     from dnal.run.trust import trusting
     from dnal.train.listener import Listeners
-    from dnal.train.loop import Diverged, Stopped
     from dnal.train.resume.checkpoint import Checkpoints
 
     trust = trusting(job.code())  # where memory or the disk is full it is too late to ask
@@ -72,6 +67,57 @@ def run(
     leads = fabric is None or fabric.is_global_zero
     if not leads:
         warnings.simplefilter("ignore")  # the first process says it
+    dataset, found = _data(job, data_sha256)
+    source, seed = job.source, job.training.seed
+    loaders = data_sets.loaders(dataset, source.batch_size, seed=seed, workers=source.workers)
+    network, trained = created(
+        source.model, dataset.classes, dataset.input_shape, weights=source.weights, seed=seed,
+        download="weights" not in job.offline,
+    )  # fmt: skip
+    stopping = Stopping()
+    with (
+        says_how_to_go_on(folders, trust, stopping, leads=leads) as writers,
+        stopping,
+        ProgressBars(shown=leads and not quiet) as bars,
+        ExitStack() as opened,
+    ):
+        each: list[list[Listener]] = [[stopping] for _ in folders]
+        if leads:
+            common = [*([] if quiet or as_json else [SpaceShown()]), *watchers, bars, stopping]
+            written = _written(job, dataset, found)
+            writers += _writers(folders, written, overwrite=overwrite, resume=resume, log_to=log_to)
+            each = [
+                [*common, opened.enter_context(writer), *_logs(opened, writer, written, resume, log_to)]
+                for writer in writers
+            ]
+        results = learning.trade_off(
+            network,
+            loaders.train,
+            loaders.val,
+            loaders.test,
+            [None if budget is None else Budget.parse(budget) for budget in job.bounds],
+            base_is_trained=trained,
+            example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
+            fabric=fabric,
+            checkpoints=[Checkpoints(folder, job.checkpoint_every, anew=not resume) for folder in folders],
+            stop=stopping.asked,
+            listeners=[Listeners(own) for own in each],
+            latency=job.latency,
+            **job.learning(),
+        )
+    if leads:
+        page = reported(folders, list(finished) or folders) if report else None
+        if quiet or as_json:
+            tell(list(finished) or folders, as_json=as_json)
+        else:
+            show(job, results, folders, page)
+
+
+def _data(job: Job, data_sha256: str | None) -> tuple[Dataset, str]:
+    """The job's data and their fingerprint, which is ``data_sha256`` where that is given."""
+    from dnal import data as data_sets
+    from dnal.cli.network import input_of
+
     dataset = data_sets.load(
         job.source.data,
         root=job.source.root,
@@ -86,67 +132,7 @@ def run(
         raise UserError(
             f"the data '{job.source.data}' are not those that the run began with; put them back, or begin a new run."
         )
-    source, seed = job.source, job.training.seed
-    loaders = data_sets.loaders(dataset, source.batch_size, seed=seed, workers=source.workers)
-    network, trained = created(
-        source.model, dataset.classes, dataset.input_shape, weights=source.weights, seed=seed,
-        download="weights" not in job.offline,
-    )  # fmt: skip
-    writers: list[RunWriter] = []
-    try:
-        with Stopping() as stopping, ProgressBars(shown=leads and not quiet) as bars, ExitStack() as opened:
-            each: list[list[Listener]] = [[stopping] for _ in folders]
-            if leads:
-                told: list[Listener] = [] if quiet or as_json else [SpaceShown()]
-                common = [*told, *watchers, bars, stopping]
-                written = _written(job, dataset, found)
-                writers = _writers(folders, written, overwrite=overwrite, resume=resume, log_to=log_to)
-                each = [
-                    [*common, opened.enter_context(writer), *_logs(opened, writer, written, resume, log_to)]
-                    for writer in writers
-                ]
-            results = learning.trade_off(
-                network,
-                loaders.train,
-                loaders.val,
-                loaders.test,
-                [None if budget is None else Budget.parse(budget) for budget in job.bounds],
-                base_is_trained=trained,
-                example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
-                fabric=fabric,
-                checkpoints=[Checkpoints(folder, job.checkpoint_every, anew=not resume) for folder in folders],
-                stop=stopping.asked,
-                listeners=[Listeners(own) for own in each],
-                latency=job.latency,
-                **job.learning(),
-            )
-    except Diverged as error:
-        raise UserError(_diverged(str(error), folders)) from error
-    except UserError as error:
-        if not _begun(folders, writers, leads=leads):
-            raise
-        raise UserError(f"{error} {_go_on(folders, trust, begun=True)}.") from error
-    except Stopped as stopped:
-        # With several processes the signal may have come to another one.
-        raise Ended(
-            stopping.signal or signal.SIGTERM,
-            f"stopped {stopped}; {_go_on(folders, trust, begun=True)}." if leads else "",
-        ) from None
-    except Terminated as terminated:
-        begun = _begun(folders, writers, leads=leads)
-        raise Ended(terminated.number, f"interrupted; {_go_on(folders, trust, begun=begun)}.") from None
-    except Exception as error:
-        sentence = sentence_of(error)
-        if sentence is None:
-            raise
-        begun = _begun(folders, writers, leads=leads)
-        raise UserError(f"{sentence} {_go_on(folders, trust, begun=begun)}.") from error
-    if leads:
-        page = reported(folders, list(finished) or folders) if report else None
-        if quiet or as_json:
-            tell(list(finished) or folders, as_json=as_json)
-        else:
-            _tell(job, results, folders, page)
+    return dataset, found
 
 
 def _written(job: Job, dataset: Dataset, sha256: str) -> dict[str, Any]:
@@ -190,105 +176,3 @@ def _logs(
 
     names = loggers.logs_of(writer.path) if resume else log_to
     return [opened.enter_context(loggers.log_to(name, writer.path, config=written, anew=not resume)) for name in names]
-
-
-def tell(folders: list[Path], *, as_json: bool) -> None:
-    """What a script needs to know of finished runs: their folders, or a document with their results."""
-    from dnal.run import read_result
-    from dnal.run.files import REPORT
-
-    if as_json:
-        reports = [folder / REPORT for folder in folders]
-        json_document(
-            {
-                "runs": [
-                    {"run": str(folder), "report": str(report) if report.exists() else None, **read_result(folder)}
-                    for folder, report in zip(folders, reports, strict=True)
-                ]
-            }
-        )
-        return
-    for folder in folders:
-        line(str(folder))
-
-
-def reported(folders: list[Path], together: list[Path]) -> Path | None:
-    """The report of every run in ``folders``, of those too that were finished before a job was killed, and where there
-    are several of all ``together``, beside them; that one is returned."""
-    from dnal.cli.report import report_at_the_end
-    from dnal.run.files import REPORT
-
-    lacking = [folder for folder in together if folder in folders or not (folder / REPORT).exists()]
-    common = together[0].parent / REPORT
-    # The one of all comes first: once none of the others is lacking, it is of all of them as they are.
-    page = None
-    if len(together) > 1 and (lacking or not common.exists()):
-        page = report_at_the_end(together, common)
-    made = [report_at_the_end([folder], folder / REPORT) for folder in lacking]
-    return page if len(together) > 1 or not made else made[0]
-
-
-def _tell(job: Job, results: list[Learned], folders: list[Path], report: Path | None) -> None:
-    from dnal.cli.summary import print_constraints, print_figures, print_trade_off
-
-    if len(results) > 1:
-        print_trade_off(results)
-        line()
-        for folder in folders:
-            line(f"run:  {folder}")
-        _tell_next(job, folders[0], report)
-        return
-    (learned,), (folder,) = results, folders
-    rows = learned.figures.rows()
-    print_figures(
-        rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"], learned.change
-    )
-    print_constraints(learned.constraints)
-    for block in learned.blocks:
-        line(block)
-    line()
-    line(f"run:  {folder}")
-    _tell_next(job, folder, report)
-
-
-def _tell_next(job: Job, folder: Path, report: Path | None) -> None:
-    if report is not None:
-        line(f"see:  {report}")
-    line(f"next: {_evaluating(job, folder)}")
-
-
-def _evaluating(job: Job, folder: Path) -> str:
-    """The command that evaluates a run; it does not run a function that nobody trusts."""
-    from dnal.run.trust import code_in, trusting
-
-    return shlex.join(
-        ["dnal", "eval", str(folder), *trusting(code_in({"model": job.source.model, "data": job.source.data}))]
-    )
-
-
-def _begun(folders: list[Path], writers: list[RunWriter], *, leads: bool) -> bool:
-    """Whether there is a run of this job to go on with."""
-    from dnal.run.files import CONFIG, LAST, TRADE_OFF
-
-    if not leads:
-        return any((folder / LAST).exists() for folder in folders)  # those that are finished have none any more
-    return any(
-        writer.begun and ((writer.path / CONFIG).exists() or (writer.path.parent / TRADE_OFF).exists())
-        for writer in writers
-    )
-
-
-def _go_on(folders: list[Path], trust: list[str], *, begun: bool) -> str:
-    """The command that goes on, where there is something to go on from."""
-    if not begun:
-        return "nothing was begun"
-    folder = folders[0] if len(folders) == 1 else folders[0].parent
-    return f"`{shlex.join(['dnal', 'resume', str(folder), *trust])}` goes on"
-
-
-def _diverged(sentence: str, folders: list[Path]) -> str:
-    from dnal.run.files import LAST, RESULT
-
-    where = sentence.partition(";")[0].rstrip(".")
-    checkpoint = next(folder for folder in folders if not (folder / RESULT).exists()) / LAST
-    return f"{where}; the last good state is '{checkpoint}'; a lower --lr usually helps."
