@@ -93,7 +93,7 @@ class Probe:
                 found = tried._silent(without, range(count))
                 if silent is None or len(found) < len(silent):
                     silent, self.network, self.inputs = found, network, inputs
-                    self._inside, self._references = tried._inside, {}
+                    self._inside, self._references = tried._inside, tried._references
                 if not silent:
                     break
         return silent or []
@@ -101,26 +101,31 @@ class Probe:
     def _silent(self, without: Callable[[Sequence[int]], Kept], numbers: Sequence[int]) -> list[int]:
         def left(chosen: Sequence[int]) -> Shown | None:
             try:
-                with evaluating(self.network):
-                    return shown(lambda: self._zeroed(without(chosen)))
+                return shown(lambda: self._zeroed(without(chosen)))
             except Exception as error:  # whatever the user's forward raises on zeros
                 if lacks_memory(error):
                     raise
                 logger.debug("the network does not run without some weights: %s", error)
                 return None
 
-        whole, nothing = left(()), left(numbers)
-        if whole is None or nothing is None or all(moved(whole.outputs, nothing.outputs)):
-            return []
-        silent = []
-        for number in numbers:  # an output may be none of the channels' business: an anchor, a mask
-            one = left([number])
-            if one is None or any(moved(whole.outputs, one.outputs)):
-                continue
-            if any(moved(whole.inside, one.inside)):
-                self._inside = True
-            else:
-                silent.append(number)
+        with evaluating(self.network):
+            try:
+                if all(moved(self._run(self.network), self._reference(without(numbers)))):
+                    return []
+            except Exception as error:  # here too
+                if lacks_memory(error):
+                    raise
+                logger.debug("the network does not run without its weights: %s", error)
+                return []
+            whole, silent = left(()), []
+            for number in numbers:  # an output may be none of the channels' business: an anchor, a mask
+                one = left([number])
+                if one is None or whole is None or any(moved(whole.outputs, one.outputs)):
+                    continue
+                if any(moved(whole.inside, one.inside)):
+                    self._inside = True
+                else:
+                    silent.append(number)
         return silent
 
     def _others(self) -> Iterator[tuple[nn.Module, Inputs]]:

@@ -304,7 +304,7 @@ def _explain_computed(trace: Trace, network: nn.Module) -> None:
 
 def _shown(trace: Trace, found: Variables, probe: Probe) -> Variables:
     """Freezes the groups that move nothing, so that no number could show whether their removal is exact."""
-    off, sources = all_but_one(found.groups), found.sources(trace)
+    off, sources = uneven(found.groups), found.sources(trace)  # as in the first probe, which then knows the result
 
     def without(chosen: Sequence[int]) -> Kept:
         return kept_indices(sources, open_without(off, chosen, len(found.names)))
