@@ -94,8 +94,8 @@ def main() -> None:
     learned.architecture.save(args.out / "architecture.json")
 
     print(f"{'':10}{'MACs':>12}{'parameters':>12}{'accuracy':>10}")
-    for name, figures in (("base", learned.base), ("compact", learned.compact)):
-        print(f"{name:10}{figures['macs']:>12,}{figures['params']:>12,}{figures['accuracy']:>10.1%}")
+    for name, figures in (("base", learned.figures.base), ("compact", learned.figures.compact)):
+        print(f"{name:10}{figures.macs:>12,}{figures.params:>12,}{figures.metric:>10.1%}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def test_batches_of_several_inputs(method: str) -> None:
     data = [{"image": image[i : i + 16], "words": words[i : i + 16], "labels": labels[i : i + 16]} for i in (0, 16, 32)]
     learned = dnal.learn(Pair(), data, data, budget="macs<=60%", method=method, epochs=(2, 2, 2), lr=0.05)
     assert learned.settings["device"] == "cuda"
-    assert learned.compact["macs"] <= 0.6 * learned.base["macs"]
+    assert learned.figures.compact.macs <= 0.6 * learned.figures.base.macs
 
 
 def test_the_network_comes_back_to_its_own_device() -> None:

@@ -93,7 +93,7 @@ def same(one: dnal.Learned, other: dnal.Learned) -> None:
     tensors, others = list(one.network.state_dict().values()), list(other.network.state_dict().values())
     assert [t.shape for t in tensors] == [t.shape for t in others]
     assert all(torch.equal(a, b) for a, b in zip(tensors, others, strict=True))
-    assert parameter_count(one.network) <= 0.6 * one.base["params"]
+    assert parameter_count(one.network) <= 0.6 * one.figures.base.params
     for figures in ("base", "compact"):
         mine, theirs = getattr(one, figures), getattr(other, figures)
         assert {**mine, "latency_ms": 0} == {**theirs, "latency_ms": 0}
@@ -157,8 +157,8 @@ def test_a_network_that_computes_its_own_loss_learns_by_it(smoothing: float) -> 
 def test_labels_are_no_part_of_what_is_deployed() -> None:
     found = job(OwnLoss(two()), WAYS["labels"][0])
     assert found.settings["input_shape"] == {"left": [LEFT], "right": [RIGHT]}
-    assert found.base["macs"] == LEFT * 12 + RIGHT * 8 + 20 * CLASSES
-    assert found.compact["macs"] == counted_macs(Joined(copy.deepcopy(found.network.two)), X[:2], batch=2)
+    assert found.figures.base.macs == LEFT * 12 + RIGHT * 8 + 20 * CLASSES
+    assert found.figures.compact.macs == counted_macs(Joined(copy.deepcopy(found.network.two)), X[:2], batch=2)
 
 
 class Heads(nn.Module):
@@ -211,8 +211,8 @@ def test_two_heads_and_their_targets() -> None:
     tensors, others = found.network.state_dict().values(), reference.network.state_dict().values()
     for one, other in zip(tensors, others, strict=True):  # the gradients of both heads are summed in another order
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    assert [found.base["accuracy"], found.compact["accuracy"]] == [
-        reference.base["accuracy"], reference.compact["accuracy"],
+    assert [found.figures.base.metric, found.figures.compact.metric] == [
+        reference.figures.base.metric, reference.figures.compact.metric,
     ]  # fmt: skip
 
 
@@ -255,9 +255,9 @@ def test_a_detector_of_lists_of_images_and_boxes(given: bool) -> None:
         network, data, budget="macs<=50%", batch=lambda batch: (batch, None), metric=lambda *_: 0.5,
         loss=lambda outputs, targets: sum(outputs.values()), **example,
     )  # fmt: skip
-    assert found.base["macs"] == 5 * 6 * 12 * 27 + 3 * 4 * 16 * 12 * 9 + 16 * 6
-    assert found.space.full_cost["macs"] == found.base["macs"], "of one image"
-    assert found.compact["macs"] <= 0.5 * found.base["macs"]
+    assert found.figures.base.macs == 5 * 6 * 12 * 27 + 3 * 4 * 16 * 12 * 9 + 16 * 6
+    assert found.space.full_cost["macs"] == found.figures.base.macs, "of one image"
+    assert found.figures.compact.macs <= 0.5 * found.figures.base.macs
     assert found.history[1]["loss"] < found.history[0]["loss"]
     assert len(found.network(scenes(5)[0][0])) == 5
 
@@ -285,7 +285,7 @@ def test_a_budget_on_memory_is_of_all_inputs() -> None:
     found = job(two(), WAYS["mapping"][0], budget="memory<=60%")
     assert found.constraints[0]["holds"]
     # both inputs, and what the layers, the join of both, or the norm after it hold
-    assert found.base["memory"] == 4 * (LEFT + RIGHT + 20 + 20)
+    assert found.figures.base.memory == 4 * (LEFT + RIGHT + 20 + 20)
 
 
 @pytest.mark.slow
@@ -304,8 +304,8 @@ def test_a_budget_on_latency_is_of_all_inputs(way: str, backend: str) -> None:
     found = job(
         Wide(), WAYS[way][0], budget="latency<=70%", epochs=(1, 1, 1), deployment=f"backend={backend}"
     )  # fmt: skip
-    assert found.compact["macs"] < 0.95 * found.base["macs"]
-    assert min(found.base["latency_ms"], found.compact["latency_ms"], found.constraints[0]["predicted"]) > 0
+    assert found.figures.compact.macs < 0.95 * found.figures.base.macs
+    assert min(found.figures.base.latency_ms, found.figures.compact.latency_ms, found.constraints[0]["predicted"]) > 0
 
 
 def test_the_accuracy_of_such_a_loader_is_that_of_the_pairs() -> None:
@@ -364,7 +364,7 @@ def test_each_position_has_its_label_or_a_metric_is_asked_for() -> None:
     data = [{"input_ids": words, "labels": words}]
     torch.manual_seed(0)
     found = dnal.learn(Words(moved=False), data, data, budget="params<=80%", epochs=(20, 1, 20), lr=0.5)
-    assert found.base["accuracy"] > 0.9
+    assert found.figures.base.metric > 0.9
     with pytest.raises(dnal.UserError, match=r"not the cross entropy of each position.* give a metric"):
         dnal.learn(Words(moved=True), data, data, epochs=(1, 1, 1))
 

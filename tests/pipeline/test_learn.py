@@ -412,4 +412,4 @@ def test_a_network_that_is_compiled_in_place_is_learnt_like_any_other(
 def test_no_warning_in_an_ordinary_run(network: nn.Module, loaders: data.Loaders) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        dnal.learn(network, loaders.train, loaders.val, epochs=(1, 1, 1))
+        dnal.learn(network, loaders.train, loaders.val, loaders.test, epochs=(1, 1, 1))

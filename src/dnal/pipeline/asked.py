@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
+
+from lightning.fabric import Fabric
 
 from dnal.base.errors import UserError
 from dnal.base.options import Options, from_text, from_values
 from dnal.methods import METHODS, Method
 from dnal.pipeline.plan import Asked
 from dnal.settings import Deployment, Numerics, Training, Widths
+from dnal.space.surgery.inputs import Inputs
 from dnal.techniques import TECHNIQUES
+from dnal.train.evaluate import Metric
 from dnal.train.optimizers import MakeOptimizer
+from dnal.train.phase import Loss
 from dnal.train.schedule import Schedule
 from dnal.train.technique import Technique
+
+if TYPE_CHECKING:
+    from dnal.latency import LatencyModel
 
 T = TypeVar("T", bound=Options)
 Group: TypeAlias = T | str | Mapping[str, Any] | None
 """Options of one kind: an object of it, a text "key=value,key=value", values by name, or none for the default."""
+
+
+APART = ("metric", "example_inputs", "batch", "latency", "fabric", "stop")
+"""Arguments that say nothing of how a job trains."""
+
+
+class Shared(TypedDict, total=False):
+    """The arguments of :func:`learn` that :func:`trade_off` takes too."""
+
+    method: str | Method
+    techniques: Sequence[str | Technique]
+    without: Sequence[str]
+    loss: Loss | None
+    metric: Metric | None
+    epochs: int | tuple[int, int, int] | None
+    lr: float | None
+    optimizer: str | MakeOptimizer
+    schedule: str | Schedule
+    reinitialize: bool | None
+    seed: int
+    base_is_trained: bool
+    example_inputs: Inputs | None
+    batch: Callable[[Any], Any] | None
+    widths: Group[Widths]
+    deployment: Group[Deployment]
+    numerics: Group[Numerics]
+    latency: LatencyModel | str | Path | None
+    fabric: Fabric | None
+    stop: Callable[[], bool] | None
 
 
 def group_of(kind: type[T], given: Group[T]) -> T:

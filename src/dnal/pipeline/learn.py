@@ -4,85 +4,42 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.costs.budget import Budget
-from dnal.costs.deployment import Deployed
 from dnal.methods import Method
-from dnal.pipeline.asked import Group, asked_of
-from dnal.pipeline.feasibility import priced, ranges
-from dnal.pipeline.phases import Job, placed, shrunk, train_base
+from dnal.pipeline.asked import APART, Group, Shared, asked_of
+from dnal.pipeline.phases import placed, shrunk, train_base
 from dnal.pipeline.plan import Plan
+from dnal.pipeline.prepare import JobData, prepared
 from dnal.pipeline.result import Learned
 from dnal.selection.widths import WidthRule
 from dnal.settings import Deployment, Numerics, Widths
 from dnal.space.copying import without_fabric
-from dnal.space.explain import commonest_reasons
-from dnal.space.space import Space
-from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, of_images, sizes
+from dnal.space.surgery.inputs import Inputs
 from dnal.space.surgery.running import check_changeable
-from dnal.train.batch import InPairs, Reading, check_called, split
-from dnal.train.checked import Classes, check_inputs, check_known, checked, classes_of
-from dnal.train.enough import enough
-from dnal.train.evaluate import Metric, accuracy
+from dnal.train.evaluate import Metric
 from dnal.train.listener import Listener, Listeners
-from dnal.train.loader import Loader, check_length, first_batch
+from dnal.train.loader import Loader
 from dnal.train.optimizers import MakeOptimizer
-from dnal.train.outputs import task_loss
 from dnal.train.phase import Loss
 from dnal.train.resume.checkpoint import Checkpoints
 from dnal.train.resume.checkpointer import Checkpointer
-from dnal.train.rows import is_of_examples, to_device
 from dnal.train.schedule import Schedule
-from dnal.train.setup.dry_run import check, check_gateable, check_runs, examples
-from dnal.train.setup.numerics import ORDERS, chosen_numerics, fabric_of, workable
-from dnal.train.setup.processes import shared_out
-from dnal.train.setup.reinitialize import check_resettable
+from dnal.train.setup.numerics import fabric_of
 from dnal.train.setup.reproducible import reproducible
-from dnal.train.source import fingerprint
 from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
-
-PLACE = ("threads", "device", "precision", "memory_format", "processes")
-"""Settings that belong to the machine: a job may go on with others, though not to the same last digit."""
-APART = ("metric", "example_inputs", "batch", "latency", "fabric", "stop")
-"""Arguments that say nothing of how a job trains."""
-
-
-class Shared(TypedDict, total=False):
-    """The arguments of :func:`learn` that :func:`trade_off` takes too."""
-
-    method: str | Method
-    techniques: Sequence[str | Technique]
-    without: Sequence[str]
-    loss: Loss | None
-    metric: Metric | None
-    epochs: int | tuple[int, int, int] | None
-    lr: float | None
-    optimizer: str | MakeOptimizer
-    schedule: str | Schedule
-    reinitialize: bool | None
-    seed: int
-    base_is_trained: bool
-    example_inputs: Inputs | None
-    batch: Callable[[Any], Any] | None
-    widths: Group[Widths]
-    deployment: Group[Deployment]
-    numerics: Group[Numerics]
-    latency: LatencyModel | str | Path | None
-    fabric: Fabric | None
-    stop: Callable[[], bool] | None
 
 
 def learn(
@@ -219,7 +176,7 @@ def trade_off(
     plans = _plans(budgets, shared)
     listeners = _one_each("listener", listeners, len(plans), Listener)
     checkpoints = _one_each("folder of checkpoints", checkpoints, len(plans), lambda: None)
-    data = _Data(train, val, val if test is None else test)
+    data = JobData(train, val, val if test is None else test)
     if test is None:
         warnings.warn(
             "there are no test data: the figures of base and compact network are of the validation data; give test, "
@@ -238,7 +195,7 @@ def trade_off(
         _brought_home(network, fabric) as home,
         reproducible(fabric.device),
     ):
-        job, plans, settings = _prepared(network, data, plans, checkpointers, listeners, fabric, shared)
+        job, plans, settings = prepared(network, data, plans, checkpointers, listeners, fabric, shared)
         train_base(job, plans[0], checkpointers, settings, Listeners(listeners))
         base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
         results = []
@@ -249,17 +206,6 @@ def trade_off(
             results.append(learned)
         placed(network, job.fabric, job.example, torch.contiguous_format)
         return results
-
-
-class _Data(NamedTuple):
-    train: Loader
-    val: Loader
-    test: Loader
-
-    def read(self, reading: Reading) -> _Data:
-        """The same whose batches are pairs; what was one loader stays one."""
-        train, val = InPairs(self.train, reading), InPairs(self.val, reading)
-        return _Data(train, val, val if self.test is self.val else InPairs(self.test, reading))
 
 
 def _plans(budgets: Sequence[str | Budget | None], shared: Shared) -> list[Plan]:
@@ -283,145 +229,6 @@ def _one_each(what: str, given: Sequence[Any], count: int, default: Callable[[],
     return things
 
 
-def _prepared(
-    network: nn.Module,
-    data: _Data,
-    plans: list[Plan],
-    checkpointers: list[Checkpointer],
-    listeners: list[Listener],
-    fabric: Fabric,
-    shared: Shared,
-) -> tuple[Job, list[Plan], list[dict[str, Any]]]:
-    """Everything that is decided before the first step: what may vary, what it costs, which numbers to compute with.
-
-    Returns:
-        the job, the plans with nothing left open, and the settings of each as plain values.
-    """
-    plans, latency, numerics = _as_kept(plans, checkpointers, shared.get("latency"))
-    asked = plans[0].asked
-    check_length(data.train, "training")
-    if getattr(asked.method, "held_out", False):  # then they move something too
-        check_length(data.val, "validation")
-    deployment = Deployed.of(asked.deployment.deploy_batch_size, asked.deployment.backend)
-    named = {"validation": data.val} if data.test is data.val else {"validation": data.val, "test": data.test}
-    first = [first_batch(loader, kind) for kind, loader in named.items()]
-    reading = Reading.of(network, first[0], shared.get("batch"))
-    if reading is not None:
-        first = [reading(batch) for batch in first]
-        data = data.read(reading)
-        named = dict(zip(named, (data.val, data.test), strict=False))
-    held_out = [split(batch) for batch in first]
-    for (inputs, _), kind in zip(held_out, named, strict=True):
-        check_called(network, inputs, kind)
-    example = fabric.to_device(_example(held_out[0][0], reading, shared.get("example_inputs")))
-    placed(network, fabric, example, torch.contiguous_format)  # as it is handed back, so that this is what is timed
-    for (inputs, _), kind in zip(held_out, named, strict=True):
-        if not isinstance(inputs, Tensor):
-            check_runs(network, to_device(inputs, fabric.device), kind)
-        check_inputs(network, inputs, kind)
-    widths = asked.widths
-    space = Space.of(
-        network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks)
-    )  # fmt: skip
-    _check_removable(space, chosen_by_name=bool(widths.include or widths.exclude))
-    _check_trained(network, plans[0])
-    asked.method.check(network, space)
-    if asked.training.reinitialize:
-        check_resettable(network)
-    loss, metric = shared.get("loss") or task_loss, shared.get("metric") or accuracy
-    for given in held_out:
-        check(network, fabric.to_device(given), loss, metric, asked.techniques)
-    inputs, targets = fabric.to_device(examples(held_out[0]))
-    if asked.method.gates:
-        check_gateable(network, inputs)
-    train = _checked_training_data(network, data, named, fabric, (inputs, targets), loss, metric)
-    shares = shared_out(train, fabric)
-    if not len(shares) and any(phase.epochs for plan in plans for phase in plan.phases):
-        raise UserError("the training data give no batch; lower the batch size, add images, or use fewer processes.")
-    layout = workable(numerics.memory_format, network, inputs, targets, loss)
-    everyone = Listeners(listeners)
-    space, plans, model = _by_one(
-        fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
-    )
-    everyone.space(space, ranges(space, plans, model))
-    if shared.get("fabric") is None:
-        precision, layout = chosen_numerics(
-            fabric, numerics.precision, layout, network, space.full_cost["macs"], held_out[0], loss
-        )
-        fabric = fabric_of(precision)
-    order = ORDERS["channels_last" if layout == "auto" else layout]
-    torch.manual_seed(asked.training.seed)
-    decided = _decided(fabric, order, example, space) | {"code": fingerprint(network)}
-    settings = [plan.settings() | decided for plan in plans]
-    for checkpointer, own in zip(checkpointers, settings, strict=True):
-        checkpointer.check(_identity(own))
-    _warn_of_other_code(checkpointers, str(decided["code"]))
-    if model is not None:
-        everyone.latency(model)
-    for own, listener in zip(settings, listeners, strict=True):
-        listener.start(own)
-    placed(network, fabric, example, order)
-    job = Job(
-        fabric, order, network, space, model, example, deployment, shares, data.val, data.test, loss, metric,
-    )  # fmt: skip
-    return job, plans, settings
-
-
-def _checked_training_data(
-    network: nn.Module,
-    data: _Data,
-    held_out: Mapping[str, Loader],
-    fabric: Fabric,
-    batch: tuple[Any, Any],
-    loss: Loss,
-    metric: Metric,
-) -> Loader:
-    """The training data, each batch of which is looked at before it is trained on, and without a last batch that batch
-    norm cannot take. What can be looked at before training is; ``batch``: a few held-out examples."""
-    inputs, targets = batch
-    classes = classes_of(network, inputs, targets, loss)
-    check_known(data.train, network, classes, "training")
-    held_classes = Classes(classes.count) if classes is not None and metric is accuracy else None
-    for kind, loader in held_out.items():
-        check_known(loader, network, held_classes, kind)
-    return checked(enough(data.train, network, fabric.world_size), network, classes, "training")
-
-
-def _as_kept(
-    plans: list[Plan], checkpointers: list[Checkpointer], latency: LatencyModel | str | Path | None
-) -> tuple[list[Plan], LatencyModel | str | Path | None, Numerics]:
-    """Plans, latency model and numerics with what timing decided when a job that goes on was begun."""
-    numerics = plans[0].asked.numerics
-    kept = next((checkpointer for checkpointer in checkpointers if checkpointer.tree is not None), None)
-    if kept is None:
-        return plans, latency, numerics
-    decided = []
-    for plan, checkpointer in zip(plans, checkpointers, strict=True):
-        if plan.asked.widths.divisor == "auto" and "divisor" in checkpointer.job:
-            plan = plan.with_widths(divisor=checkpointer.job["divisor"])
-        if plan.asked.deployment.backend == "auto" and "backend" in checkpointer.job:
-            plan = plan.with_backend(checkpointer.job["backend"])
-        decided.append(plan)
-    open_ = [name for name in ("precision", "memory_format") if getattr(numerics, name) == "auto"]
-    with kept.believed():
-        numerics = replace(numerics, **{name: kept.job[name] for name in open_})
-    return decided, _known(kept) or latency, numerics
-
-
-def _decided(fabric: Fabric, order: torch.memory_format, example: Inputs, space: Space) -> dict[str, Any]:
-    """What the machine and the network decided, as plain values."""
-    return {
-        "precision": str(fabric.strategy.precision.precision),
-        "memory_format": "channels_last" if order is torch.channels_last and of_images(example) else "contiguous",
-        "threads": torch.get_num_threads(),
-        "device": fabric.device.type,
-        "processes": fabric.world_size,
-        "input_shape": sizes(example),
-        "variables": space.num_variables,
-        "branches": space.num_branches,
-    }
-
-
 @contextmanager
 def _brought_home(network: nn.Module, fabric: Fabric) -> Iterator[torch.device]:
     """The device that a network came from, to which it goes back at the end, or on an error."""
@@ -432,35 +239,6 @@ def _brought_home(network: nn.Module, fabric: Fabric) -> Iterator[torch.device]:
         network.to(home)
 
 
-def _by_one(
-    fabric: Fabric,
-    price: Callable[[list[Plan], Any], tuple[Space, list[Plan], LatencyModel | None]],
-    plans: list[Plan],
-    latency: LatencyModel | str | Path | None,
-) -> tuple[Space, list[Plan], LatencyModel | None]:
-    """``price`` of the plans, timed by one of the processes, while nothing else runs, and told to the others."""
-    if fabric.is_global_zero:
-        space, plans, model = price(plans, latency)
-        fabric.broadcast((plans, model))
-        return space, plans, model
-    return price(*fabric.broadcast((plans, None)))
-
-
-def _identity(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that make it this job, wherever it runs."""
-    return {name: value for name, value in settings.items() if name not in (*PLACE, "code")}
-
-
-def _warn_of_other_code(checkpointers: list[Checkpointer], code: str) -> None:
-    """Says that a job goes on with other code than it began with: weights of equal shapes would not tell."""
-    if any(checkpointer.job.get("code", code) != code for checkpointer in checkpointers):
-        warnings.warn(
-            "the code of the network's classes has changed since the checkpoint was written; what was trained goes on "
-            "in the new code.",
-            stacklevel=4,
-        )
-
-
 def _check_distinct(budgets: list[Budget]) -> None:
     seen: set[frozenset[object]] = set()
     for budget in budgets:
@@ -469,42 +247,9 @@ def _check_distinct(budgets: list[Budget]) -> None:
         seen.add(frozenset(budget.bounds))
 
 
-def _check_removable(space: Space, *, chosen_by_name: bool) -> None:
-    """Refuses a network with nothing to remove."""
-    if not space.num_gates:
-        remedy = "; include more or exclude less" if chosen_by_name else ""
-        reasons = commonest_reasons(space) or "it has no parameters"
-        raise UserError(
-            f"nothing in this network can be removed: {reasons}{remedy} (Space.fixed or `dnal space` tell the rest)."
-        )
-
-
-def _check_trained(network: nn.Module, plan: Plan) -> None:
-    """Refuses a network that cannot learn, if it is to be trained at all."""
-    if any(phase.epochs for phase in plan.phases) and not any(p.requires_grad for p in network.parameters()):
-        raise UserError("no parameter of this network has requires_grad; set it for those that may be trained.")
-
-
-def _example(held_out: Inputs, reading: Reading | None, given: Inputs | None) -> Inputs:
-    """The user's example, or two of the first inputs held out: taking them from the training data would use up their
-    first order."""
-    if given is not None:
-        return given
-    inputs = held_out if reading is None else reading.deployed(held_out)
-    size = batch_size(inputs)
-    return at_batch(inputs, min(2, size)) if is_of_examples(inputs, size) else inputs
-
-
-def _known(checkpointer: Checkpointer) -> LatencyModel | None:
-    from dnal.latency import LatencyModel
-
-    document = checkpointer.carried("latency")
-    return None if document is None else LatencyModel.of(document)
-
-
 @contextmanager
 def _kept(
-    data: _Data, folders: list[Checkpoints | None], stop: Callable[[], bool] | None, fabric: Fabric
+    data: JobData, folders: list[Checkpoints | None], stop: Callable[[], bool] | None, fabric: Fabric
 ) -> Iterator[list[Checkpointer]]:
     """A checkpointer per folder of checkpoints, which are this job's alone until its end."""
     with ExitStack() as claims:
