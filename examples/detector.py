@@ -55,13 +55,9 @@ def collate(rows: list[Any]) -> tuple[Any, ...]:
 
 def make_network() -> nn.Module:
     """Your network."""
-    network = fasterrcnn_mobilenet_v3_large_320_fpn(
+    return fasterrcnn_mobilenet_v3_large_320_fpn(
         weights=None, weights_backbone=None, num_classes=3, min_size=SIZE, max_size=SIZE, box_detections_per_img=4
     )
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1  # that of torchvision is for trainings of many thousand steps
-    return network
 
 
 def arguments(batch: Any) -> tuple[Any, None]:
