@@ -152,3 +152,35 @@ class Finder(probe.Probe):
 
     def __init__(self) -> None:
         self.inputs = torch.zeros(1)
+
+
+class LooksCloser(nn.Module):
+    """At the places whose score is high enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.middle, self.score = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 1, 1)
+        self.close, self.head = nn.Linear(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.middle(self.body(x).relu()).relu()
+        scores = self.score(features)
+        places = features.movedim(1, -1).flatten(0, 2)[scores.flatten() > least]
+        return scores, self.head(self.close(places).relu())
+
+
+def test_one_that_finds_nothing_in_the_example_is_counted_and_exact_where_it_does() -> None:
+    torch.manual_seed(0)
+    network, images = LooksCloser().eval(), torch.randn(2, 3, 6, 6)
+    nothing, all_of_them = (images, torch.tensor(1e9)), (images, torch.tensor(-1e9))
+    assert network(*nothing)[1].shape == (0, 2)
+    looked = 8 * 27 + 8 * 8 + 8
+    assert dnal.macs(network, nothing) == 16 * looked
+    assert dnal.macs(network, all_of_them) == 16 * (looked + 8 * 6 + 6 * 2)
+    space = dnal.Space.of(network, nothing)
+    assert space.num_variables >= 6
+    architecture = dnal.Architecture.random(space, keep=0.5)
+    small, expected = dnal.compact(network, architecture), dnal.gated(network, architecture)
+    for inputs in (nothing, all_of_them):
+        for one, other in zip(small(*inputs), expected(*inputs), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

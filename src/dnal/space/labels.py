@@ -140,8 +140,19 @@ def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
     """The layer restricted to ``dims`` (index 0 elsewhere), one dimension each, in their order."""
     for d in reversed(range(layer.dim())):
         if d not in dims:
-            layer = layer.select(d, 0)
+            layer = layer.select(d, 0) if layer.size(d) else _without(layer, d)
     return layer
+
+
+def _without(layer: Tensor, dim: int) -> Tensor:
+    """A layer without a dimension of size 0, as where a detector has found nothing: the labels along the others are
+    in its memory, where it was expanded; else there are none."""
+    sizes, strides = ([*kept[:dim], *kept[dim + 1 :]] for kept in (layer.shape, layer.stride()))
+    last = layer.storage_offset() + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
+    held = layer.untyped_storage().nbytes() // layer.element_size()
+    if 0 in sizes or last < held:
+        return layer.as_strided(sizes, strides)
+    return layer.new_full(sizes, 0)
 
 
 def rows(layers: Sequence[Tensor], dim: int) -> Tensor | None:
