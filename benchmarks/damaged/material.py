@@ -73,7 +73,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 
-from dnal.cli.job import Job
+from dnal.cli.job import JobRequest
 from dnal.cli.running import run
 from dnal.train.listener import Listener
 
@@ -87,7 +87,7 @@ class Killer(Listener):
             if not self.left:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-job = Job.of({"limit_train": 96, "epochs": (1, 1, 2), "batch_size": 32, "checkpoint_every": 1})
+job = JobRequest.of({"limit_train": 96, "epochs": (1, 1, 2), "batch_size": 32, "checkpoint_every": 1})
 run(job, [Path(sys.argv[1])], None, watchers=[Killer()], quiet=True)
 """
 

@@ -11,7 +11,7 @@ from tiny_suite import TINY
 
 from dnal.bench.bench import Outcome, minutes_over, rates_of, run_suite
 from dnal.bench.ground import DataFolders
-from dnal.bench.jobs import Job, Run, leader, runs
+from dnal.bench.jobs import Run, WorkItem, leader, runs
 from dnal.bench.results import read_results
 from dnal.bench.suite import Suite, only
 from dnal.bench.table import document
@@ -21,7 +21,7 @@ SUITE = replace(
 )
 
 
-def quiet(job: Job, failure: str, outcome: Outcome) -> None:
+def quiet(job: WorkItem, failure: str, outcome: Outcome) -> None:
     assert not failure
 
 
@@ -32,7 +32,7 @@ def run(suite: Suite, out: Path, **more: object) -> Outcome:
 
 @pytest.mark.slow
 def test_a_killed_process_costs_no_row_that_is_there(tmp_path: Path) -> None:
-    def kill(job: Job, failure: str, outcome: Outcome) -> None:
+    def kill(job: WorkItem, failure: str, outcome: Outcome) -> None:
         if isinstance(job, Run):
             multiprocessing.active_children()[0].kill()
 

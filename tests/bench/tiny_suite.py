@@ -9,7 +9,7 @@ from typing import Any
 
 from dnal.bench import worker
 from dnal.bench.ground import DataFolders
-from dnal.bench.jobs import Job, Penalty, Run, needs
+from dnal.bench.jobs import Penalty, Run, WorkItem, needs
 from dnal.bench.penalty import penalty_file
 from dnal.bench.run import row_file
 from dnal.bench.suite import MORE, OUTSIDE, OWN, Network, Suite
@@ -30,7 +30,7 @@ def after(steps: int) -> Callable[[], bool]:
     return lambda: next(left, None) is None
 
 
-def do(suite: Suite, job: Job, out: Path, rates: tuple[float, ...] = (), stop: Callable[[], bool] = never) -> None:
+def do(suite: Suite, job: WorkItem, out: Path, rates: tuple[float, ...] = (), stop: Callable[[], bool] = never) -> None:
     """A job, after what it needs of bases and penalties."""
     for need in needs(suite, job):
         if not isinstance(need, Run):

@@ -10,7 +10,7 @@ import pytest
 from cli_program import Program
 from dnal.base.errors import UserError
 from dnal.cli.arguments import PLACES, arguments_of, job_of
-from dnal.cli.job import Job
+from dnal.cli.job import JobRequest
 from dnal.cli.learn import learn
 
 EVERY: dict[str, Any] = {
@@ -25,9 +25,9 @@ EVERY: dict[str, Any] = {
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[JobRequest]:
     """The jobs that `dnal learn` would do."""
-    jobs: list[Job] = []
+    jobs: list[JobRequest] = []
     monkeypatch.setattr("dnal.cli.running.run", lambda job, *others, **named: jobs.append(job))
     return jobs
 
@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     ids=["none", "every", "paper", "numbers", "lists"],
 )
 def test_the_job_is_the_one_that_the_command_does(
-    settings: dict[str, Any], asked: list[Job], dnal: Program, here: object
+    settings: dict[str, Any], asked: list[JobRequest], dnal: Program, here: object
 ) -> None:
     arguments = arguments_of(settings)
     answer = dnal("learn", *arguments)

@@ -8,7 +8,7 @@ from lightning.fabric import Fabric
 from torch import nn
 
 import dnal
-from dnal.methods.tas.tas import Supernet, cost_loss, drawn, search, tau_at, widths_to_try
+from dnal.methods.tas.tas import WidthSupernet, cost_loss, drawn, search, tau_at, widths_to_try
 from dnal.selection.select import select
 from dnal.selection.widths import WidthRule
 from dnal.train.phase import Context, Phase
@@ -94,7 +94,7 @@ def test_the_cost_loss_pushes_up_below_the_target_and_down_above_it() -> None:
 
 
 def test_the_expected_cost_is_that_of_the_expected_widths(network: nn.Module, space: dnal.Space) -> None:
-    supernet = Supernet(network, space)
+    supernet = WidthSupernet(network, space)
     nn.init.normal_(supernet.logits)
     small, large = (
         float(supernet.logits[row, : len(counts)].detach().softmax(0) @ torch.tensor(counts, dtype=torch.float))
@@ -110,7 +110,7 @@ def test_the_cost_leads_to_the_target_from_both_sides(start: int, share: float) 
     torch.manual_seed(0)
     network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
     space = dnal.Space.of(network, torch.randn(2, 1, 8, 8))
-    supernet, limits = Supernet(network, space), {"macs": share * space.full_cost["macs"]}
+    supernet, limits = WidthSupernet(network, space), {"macs": share * space.full_cost["macs"]}
     optimizer = torch.optim.Adam(supernet.distributions(), lr=0.05, betas=(0.5, 0.999))
     with torch.no_grad():
         supernet.logits += start * torch.arange(8)
@@ -126,7 +126,7 @@ def test_the_cost_leads_to_the_target_from_both_sides(start: int, share: float) 
 
 
 def test_the_last_architecture_on_target_is_found(network: nn.Module, space: dnal.Space) -> None:
-    supernet = Supernet(network, space)
+    supernet = WidthSupernet(network, space)
 
     def likely(first: int, second: int) -> dict[str, float]:
         with torch.no_grad():
@@ -145,7 +145,7 @@ def test_the_last_architecture_on_target_is_found(network: nn.Module, space: dna
 def test_gradients_reach_all_distributions(residual: tuple[nn.Module, dnal.Space]) -> None:
     network, space = residual
     assert space.num_branches == 1
-    supernet = Supernet(network, space)
+    supernet = WidthSupernet(network, space)
     assert len(supernet.norms) == 3
     assert supernet.logits.shape == (3, 8)
     seen = torch.zeros_like(supernet.logits)
@@ -165,7 +165,7 @@ def test_the_most_likely_architecture_is_exactly_the_compact_network(
 ) -> None:
     """Through what is settled, with the norms at the statistics of the candidates."""
     network, space = residual
-    supernet = Supernet(network, space)
+    supernet = WidthSupernet(network, space)
     with torch.no_grad():
         supernet.logits.normal_()
         supernet.keep.fill_(kept)
@@ -185,7 +185,7 @@ def test_the_most_likely_architecture_is_exactly_the_compact_network(
 
 
 def test_widths_that_fit_are_the_most_likely_ones_and_others_are_scaled(network: nn.Module, space: dnal.Space) -> None:
-    supernet = Supernet(network, space)
+    supernet = WidthSupernet(network, space)
     with torch.no_grad():
         supernet.logits.zero_()
         supernet.logits[0, 3] = supernet.logits[1, 5] = 1  # 5 of 8 and 9 of 12
@@ -202,7 +202,7 @@ def test_nothing_of_the_search_stays_in_the_network(
 ) -> None:
     network = fresh_network()
     plain = copy.deepcopy(network)
-    supernet = Supernet(network, space)
+    supernet = WidthSupernet(network, space)
     torch.manual_seed(0)
     limits = {"macs": 0.5 * space.full_cost["macs"]}
     context = Context(Fabric(accelerator="cpu", devices=1), batches[:3], F.cross_entropy)
@@ -225,7 +225,7 @@ def test_norms_that_do_more_than_normalise_are_left_to_the_masks(space: dnal.Spa
         nn.Conv2d(1, 10, 3), WithRelu(10), nn.Conv2d(10, 12, 3), nn.BatchNorm2d(12), nn.Flatten(), nn.Linear(48, 3)
     )
     of_network = dnal.Space.of(network, torch.randn(2, 1, 6, 6))
-    supernet = Supernet(network, of_network)
+    supernet = WidthSupernet(network, of_network)
     assert len(supernet.norms) == 1
     F.cross_entropy(supernet(torch.randn(4, 1, 6, 6)), torch.tensor([0, 1, 2, 0])).backward()
     assert supernet.logits.grad is not None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import dnal
 from dnal.methods import METHODS
-from dnal.methods.tas.tas import Supernet
+from dnal.methods.tas.tas import WidthSupernet
 from dnal.models import create
 from dnal.train.evaluate import accuracy
 from dnal.train.resume.checkpointer import Checkpointer
@@ -60,7 +60,7 @@ def test_every_method_keeps_the_budget_and_a_candidate_where_one_must_stay(name:
 
 def test_tas_keeps_the_likeliest_candidate_where_one_must_stay() -> None:
     network, space, _ = parts()
-    supernet = Supernet(copy.deepcopy(network), space)
+    supernet = WidthSupernet(copy.deepcopy(network), space)
     with torch.no_grad():
         supernet.keep.copy_(torch.linspace(-3, -1, space.num_branches))
     supernet.remember({})

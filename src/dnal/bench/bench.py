@@ -15,7 +15,7 @@ from pathlib import Path
 from dnal.bench.base import trained
 from dnal.bench.baselines import check_installed
 from dnal.bench.ground import DataFolders
-from dnal.bench.jobs import Job, Penalty, Run, jobs, leader, needs
+from dnal.bench.jobs import Penalty, Run, WorkItem, jobs, leader, needs
 from dnal.bench.penalty import penalty_file
 from dnal.bench.results import Row, failures, gather, read_row, write_results
 from dnal.bench.suite import BASELINES, Suite
@@ -37,7 +37,7 @@ class Outcome:
 
     rows: dict[Run, Row]
     impossible: dict[Run, str] = field(default_factory=dict)
-    failed: dict[Job, str] = field(default_factory=dict)
+    failed: dict[WorkItem, str] = field(default_factory=dict)
     left: int = 0
     killed: bool = False
 
@@ -50,7 +50,7 @@ def run_suite(
     place: DataFolders,
     at_once: int,
     stop: Callable[[], bool],
-    told: Callable[[Job, str, Outcome], None],
+    told: Callable[[WorkItem, str, Outcome], None],
 ) -> Outcome:
     """Does what is left of a suite, so many jobs at once, one process and one thread each.
 
@@ -70,7 +70,7 @@ def run_suite(
         return outcome
     context = get_context("spawn")
     event = context.Event()
-    running: dict[Future[str], Job] = {}
+    running: dict[Future[str], WorkItem] = {}
     with ProcessPoolExecutor(min(at_once, len(waiting)), context, begin, (event,)) as pool, _set_on_error(event):
         while waiting or running:
             if stop():
@@ -127,7 +127,7 @@ def _set_on_error(event: Event) -> Iterator[None]:
         raise
 
 
-def rates_of(suite: Suite, job: Job, rows: dict[Run, Row]) -> tuple[float, ...]:
+def rates_of(suite: Suite, job: WorkItem, rows: dict[Run, Row]) -> tuple[float, ...]:
     """The learning rates of the retraining that a job tries: all, or the one that its leader found best."""
     if not isinstance(job, Run) or leader(suite, job) == job:
         return suite.rates
@@ -140,11 +140,11 @@ def minutes_over(minutes: float | None) -> Callable[[], bool]:
     return lambda: minutes is not None and time.monotonic() - begun >= 60 * minutes
 
 
-def _with_needs(suite: Suite, job: Job) -> list[Job]:
+def _with_needs(suite: Suite, job: WorkItem) -> list[WorkItem]:
     return [job, *(other for need in needs(suite, job) for other in _with_needs(suite, need))]
 
 
-def _done(job: Job, out: Path, rows: dict[Run, Row]) -> bool:
+def _done(job: WorkItem, out: Path, rows: dict[Run, Row]) -> bool:
     if isinstance(job, Run):
         return job in rows
     return penalty_file(out, job).is_file() if isinstance(job, Penalty) else trained(out, job)

@@ -47,7 +47,7 @@ class Run:
         return f"{self.network}_{self.share:g}_{'taught' if self.taught else 'alone'}_{self.entry}_seed{self.seed}"
 
 
-Job = Base | Penalty | Run
+WorkItem = Base | Penalty | Run
 
 
 class Impossible(UserError):
@@ -71,20 +71,20 @@ def leader(suite: Suite, run: Run) -> Run:
     return Run(run.network, suite.network(run.network).shares[0], suite.seeds[0], run.taught, run.entry)
 
 
-def needs(suite: Suite, job: Job) -> list[Job]:
+def needs(suite: Suite, job: WorkItem) -> list[WorkItem]:
     """What must be done before a job."""
     if isinstance(job, Base):
         return []
     if isinstance(job, Penalty):
         return [Base(job.network, suite.seeds[0])]
-    before: list[Job] = [Base(job.network, job.seed)]
+    before: list[WorkItem] = [Base(job.network, job.seed)]
     if suite.entry(job.entry).method == "paper":
         before.append(Penalty(job.network, job.share))
     first = leader(suite, job)
     return before if first == job else [*before, first]
 
 
-def jobs(suite: Suite) -> list[Job]:
+def jobs(suite: Suite) -> list[WorkItem]:
     """Everything of a suite, bases first, then what tries learning rates (others wait for it), then the rest."""
     rows = runs(suite)
     before = list(dict.fromkeys(job for row in rows for job in needs(suite, row)))

@@ -15,7 +15,7 @@ import torch
 from dnal.base.errors import UserError, one_line
 from dnal.bench.base import train_base
 from dnal.bench.ground import DataFolders, Ground
-from dnal.bench.jobs import Base, Impossible, Job, Penalty, Run
+from dnal.bench.jobs import Base, Impossible, Penalty, Run, WorkItem
 from dnal.bench.penalty import find_penalty
 from dnal.bench.results import LONGEST_REASON, write_failure
 from dnal.bench.run import run_row
@@ -39,7 +39,7 @@ def begin(stop: Event) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def work(suite: Suite, job: Job, rates: Sequence[float], place: DataFolders, out: Path) -> str:
+def work(suite: Suite, job: WorkItem, rates: Sequence[float], place: DataFolders, out: Path) -> str:
     """Does a job, or what is left of it.
 
     Returns:
@@ -59,7 +59,9 @@ def work(suite: Suite, job: Job, rates: Sequence[float], place: DataFolders, out
     return DONE
 
 
-def do(suite: Suite, job: Job, rates: Sequence[float], place: DataFolders, out: Path, stop: Callable[[], bool]) -> None:
+def do(
+    suite: Suite, job: WorkItem, rates: Sequence[float], place: DataFolders, out: Path, stop: Callable[[], bool]
+) -> None:
     """A job, or what is left of it, in this process.
 
     Raises:
@@ -75,7 +77,7 @@ def do(suite: Suite, job: Job, rates: Sequence[float], place: DataFolders, out: 
             run_row(ground, job, rates, out, stop)
 
 
-def _seed(suite: Suite, job: Job) -> int:
+def _seed(suite: Suite, job: WorkItem) -> int:
     return suite.seeds[0] if isinstance(job, Penalty) else job.seed
 
 

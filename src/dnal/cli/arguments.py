@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from dnal.base.errors import UserError, suggestion
-from dnal.cli.job import Job, given_options
+from dnal.cli.job import JobRequest, given_options
 from dnal.cli.learn import learn
 
 PLACES = {
@@ -46,7 +46,7 @@ def arguments_of(settings: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def job_of(arguments: list[str]) -> Job:
+def job_of(arguments: list[str]) -> JobRequest:
     """The job of a call of `dnal learn`, checked as far as it goes without network and data.
 
     Raises:
@@ -56,7 +56,7 @@ def job_of(arguments: list[str]) -> Job:
         parameters = _command().make_context("learn", list(arguments)).params
     except typer.BadParameter as error:
         raise UserError(f"{error.format_message().rstrip('.')}.") from None
-    job = Job.of(given_options(parameters))
+    job = JobRequest.of(given_options(parameters))
     job.check()
     return job
 

@@ -18,7 +18,7 @@ from dnal.cli.stopping import Signals, Terminated
 
 if TYPE_CHECKING:
     from dnal.bench.bench import Outcome
-    from dnal.bench.jobs import Job
+    from dnal.bench.jobs import WorkItem
     from dnal.bench.results import Row
 
 FAILURES = 1
@@ -112,11 +112,11 @@ def _places(given: list[str]) -> list[tuple[str, str]]:
     return places
 
 
-def _telling(tell: Callable[[str], None]) -> Callable[[Job, str, Outcome], None]:
+def _telling(tell: Callable[[str], None]) -> Callable[[WorkItem, str, Outcome], None]:
     """Tells a line per job that ended."""
     from dnal.bench.jobs import Run
 
-    def ended(job: Job, failure: str, outcome: Outcome) -> None:
+    def ended(job: WorkItem, failure: str, outcome: Outcome) -> None:
         if failure:
             tell(f"{job.name} failed: {failure}")
         elif isinstance(job, Run):

@@ -22,7 +22,7 @@ Told = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Job:
+class JobRequest:
     """The options of the command.
 
     Attributes:
@@ -48,7 +48,7 @@ class Job:
     offline: tuple[str, ...] = ()
 
     @staticmethod
-    def of(values: Mapping[str, Any]) -> Job:
+    def of(values: Mapping[str, Any]) -> JobRequest:
         """The job with these values, by the names of options and of the fields above; others are left aside.
 
         Raises:
@@ -57,7 +57,7 @@ class Job:
         groups = {kind: kind(**{one.name: values[one.name] for one in options_of(kind) if one.name in values})
                   for kind in GROUPS}  # fmt: skip
         others = {name: values[name] for name in OTHERS if name in values}
-        return Job(**{NAMES[kind]: group for kind, group in groups.items()}, **others)  # type: ignore[arg-type]
+        return JobRequest(**{NAMES[kind]: group for kind, group in groups.items()}, **others)  # type: ignore[arg-type]
 
     @property
     def bounds(self) -> list[str | None]:
@@ -124,7 +124,7 @@ OTHERS = ("budgets", "method", "techniques", "without", "threads", "latency", "c
 
 
 def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What the parsed parameters of `dnal learn` say, by the names of options and of the fields of :class:`Job`;
+    """What the parsed parameters of `dnal learn` say, by the names of options and of the fields of :class:`JobRequest`;
     what nobody gave is not in it.
 
     Raises:

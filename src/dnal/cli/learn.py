@@ -12,7 +12,7 @@ from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.errors import errors_as_sentences
 from dnal.cli.from_options import taking
-from dnal.cli.job import Job, given_options
+from dnal.cli.job import JobRequest, given_options
 from dnal.costs.budget import Budget
 from dnal.loggers import check
 from dnal.settings import DEFAULT_BUDGET, Deployment, Numerics, Source, Training, Widths
@@ -109,7 +109,7 @@ def learn(
     if like is None:
         if trust:
             raise UserError("--trust says what of --like RUN may be run; without --like leave it out.")
-        job = Job.of(values)
+        job = JobRequest.of(values)
     else:
         from dnal.cli.like import repeated
 
@@ -142,7 +142,7 @@ def learn(
     )
 
 
-def _called(job: Job) -> str:
+def _called(job: JobRequest) -> str:
     """What stands for the budget in the name of a run without one: the default, or the method that needs none."""
     method = job.asked().method
     if method.needs_budget:
@@ -152,7 +152,7 @@ def _called(job: Job) -> str:
     return METHODS.name_of(method)
 
 
-def _folders(job: Job, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
+def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
     """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget."""
     from dnal.run.files import CONFIG
     from dnal.run.trade_off import check_not_begun

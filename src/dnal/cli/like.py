@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnal.cli.job import Job
+from dnal.cli.job import JobRequest
 
 if TYPE_CHECKING:
     from dnal.run.repeat import Differences, Recorded
@@ -37,7 +37,7 @@ FETCHED: dict[str, tuple[str, ...]] = {"data": ("data", "root"), "weights": ("we
 """What may be downloaded, and the options that ask for it."""
 
 
-def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> tuple[Job, Differences]:
+def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> tuple[JobRequest, Differences]:
     """The job that a run recorded, except for the options ``given`` here, and who tells what else differs.
 
     Args:
@@ -59,16 +59,16 @@ def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> 
     values = _values(document, run)
     stale = {name for name, others in CHANGES_WITH.items() if given.keys() & set(others)}
     kept = {name: value for name, value in values.items() if name not in stale}
-    job = _unasked(Job.of({**kept, **given}), trust, given)
+    job = _unasked(JobRequest.of({**kept, **given}), trust, given)
     return job, Differences(run, document, everything=not given.keys() & values.keys())
 
 
-def job_of(document: Recorded, run: Path, trust: Sequence[str] = ()) -> Job:
+def job_of(document: Recorded, run: Path, trust: Sequence[str] = ()) -> JobRequest:
     """The very job that a run recorded; ``trust`` as in :func:`repeated`."""
-    return _unasked(Job.of(_values(document, run)), trust)
+    return _unasked(JobRequest.of(_values(document, run)), trust)
 
 
-def _unasked(job: Job, trust: Sequence[str], given: Collection[str] = ()) -> Job:
+def _unasked(job: JobRequest, trust: Sequence[str], given: Collection[str] = ()) -> JobRequest:
     """The same job, which downloads nothing but what somebody asked for: by an option, or by trusting its name."""
     names = {"data": job.source.data, "weights": job.source.model}
     return replace(
@@ -80,7 +80,7 @@ def _unasked(job: Job, trust: Sequence[str], given: Collection[str] = ()) -> Job
 
 
 def _values(document: Recorded, run: Path) -> dict[str, Any]:
-    """What a run records, by the names of options and of the fields of :class:`Job`."""
+    """What a run records, by the names of options and of the fields of :class:`JobRequest`."""
     from dnal.run.believed import workers_of
     from dnal.run.files import LATENCY
 

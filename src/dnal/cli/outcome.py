@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dnal.cli.display import json_document, line
 
 if TYPE_CHECKING:
-    from dnal.cli.job import Job
+    from dnal.cli.job import JobRequest
     from dnal.pipeline.result import Learned
 
 
@@ -49,7 +49,7 @@ def reported(folders: list[Path], together: list[Path]) -> Path | None:
     return page if len(together) > 1 or not made else made[0]
 
 
-def show(job: Job, results: list[Learned], folders: list[Path], report: Path | None) -> None:
+def show(job: JobRequest, results: list[Learned], folders: list[Path], report: Path | None) -> None:
     """The tables of finished runs for people, and what to do next; ``report``: where theirs is."""
     from dnal.cli.summary import print_constraints, print_figures, print_trade_off
 
@@ -73,13 +73,13 @@ def show(job: Job, results: list[Learned], folders: list[Path], report: Path | N
     _tell_next(job, folder, report)
 
 
-def _tell_next(job: Job, folder: Path, report: Path | None) -> None:
+def _tell_next(job: JobRequest, folder: Path, report: Path | None) -> None:
     if report is not None:
         line(f"see:  {report}")
     line(f"next: {_evaluating(job, folder)}")
 
 
-def _evaluating(job: Job, folder: Path) -> str:
+def _evaluating(job: JobRequest, folder: Path) -> str:
     """The command that evaluates a run; it does not run a function that nobody trusts."""
     from dnal.run.trust import code_in, trusting
 

@@ -16,7 +16,7 @@ from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import line
 from dnal.cli.errors import errors_as_sentences
-from dnal.cli.job import Job
+from dnal.cli.job import JobRequest
 
 if TYPE_CHECKING:
     from dnal.run.repeat import Recorded
@@ -108,7 +108,7 @@ def _left(folders: list[Path]) -> list[Path]:
     return [folder for folder in folders if not (folder / RESULT).is_file()]
 
 
-def job_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str] = ()) -> Job:
+def job_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str] = ()) -> JobRequest:
     """The job of the runs that are not finished, which share their base.
 
     Raises:

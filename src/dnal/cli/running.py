@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
-from dnal.cli.job import Job
+from dnal.cli.job import JobRequest
 from dnal.costs.budget import Budget
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    job: Job,
+    job: JobRequest,
     folders: list[Path],
     fabric: Fabric | None,
     *,
@@ -113,7 +113,7 @@ def run(
             show(job, results, folders, page)
 
 
-def _data(job: Job, data_sha256: str | None) -> tuple[Dataset, str]:
+def _data(job: JobRequest, data_sha256: str | None) -> tuple[Dataset, str]:
     """The job's data and their fingerprint, which is ``data_sha256`` where that is given."""
     from dnal import data as data_sets
     from dnal.cli.network import input_of
@@ -135,7 +135,7 @@ def _data(job: Job, data_sha256: str | None) -> tuple[Dataset, str]:
     return dataset, found
 
 
-def _written(job: Job, dataset: Dataset, sha256: str) -> dict[str, Any]:
+def _written(job: JobRequest, dataset: Dataset, sha256: str) -> dict[str, Any]:
     """What the run's config.yaml says of network and data."""
     return {
         "model": job.source.model,

@@ -19,7 +19,7 @@ from dnal.cli.errors import Ended, errors_as_sentences, say
 from dnal.cli.stopping import SIGNALS, Signals, Terminated
 
 if TYPE_CHECKING:
-    from dnal.cli.job import Job
+    from dnal.cli.job import JobRequest
     from dnal.sweep.configuration import Sweep
     from dnal.sweep.table import Row
     from dnal.sweep.trial import Trial
@@ -175,12 +175,12 @@ def _trials(asked: Sweep, folder: Path) -> list[Trial]:
     return trials
 
 
-def _check(job: Job) -> None:
+def _check(job: JobRequest) -> None:
     if len(job.budgets) > 1:
         raise UserError(f"a trial has one budget, not {len(job.budgets)}; let the budget vary, each value by itself.")
 
 
-def _check_names(jobs: list[Job]) -> None:
+def _check_names(jobs: list[JobRequest]) -> None:
     """Unknown models and data, once each."""
     from dnal import data
     from dnal.cli.network import input_of
@@ -193,7 +193,7 @@ def _check_names(jobs: list[Job]) -> None:
             data.load(name, root=root)  # says why not
 
 
-def _timed(job: Job) -> bool:
+def _timed(job: JobRequest) -> bool:
     """Whether timing decides something: the widths that a backend likes, or what the latency is."""
     from dnal.costs.budget import Budget
 

@@ -113,10 +113,10 @@ class _Norm(NamedTuple):
     branches: list[int]
 
 
-class Supernet(Gated):
+class WidthSupernet(Gated):
     """A network together with the distributions over its widths and branches. For any training loop::
 
-        supernet = Supernet(network, space)
+        supernet = WidthSupernet(network, space)
         weights = SGD([*network.parameters(), *supernet.norms.parameters()], ...)
         logits = Adam(supernet.distributions(), lr=..., betas=(0.5, 0.999), weight_decay=1e-3)
         for step, ((x, y), (held_out_x, held_out_y)) in enumerate(...):
@@ -345,7 +345,7 @@ class TAS(Method):
 
     def choose(self, task: Task) -> Removal:
         """Raises UserError where every group may have one width only, and no branch may go."""
-        network = Supernet(task.network, task.space, task.widths).to(task.context.fabric.device)
+        network = WidthSupernet(task.network, task.space, task.widths).to(task.context.fabric.device)
         return task.removal(
             search(
                 network, task.limits, task.val, task.phase, task.context, taus=(self.tau_start, self.tau_end),
@@ -355,7 +355,7 @@ class TAS(Method):
 
 
 def search(
-    supernet: Supernet,
+    supernet: WidthSupernet,
     limits: Mapping[str, float],
     held_out: Loader,
     phase: Phase,
@@ -395,7 +395,7 @@ class _Distributions(Technique):
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: WidthSupernet,
         limits: Mapping[str, float],
         held_out: Loader,
         taus: tuple[float, float],
