@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from networks import conv
 from torch import Tensor, nn
 
 import dnal
@@ -17,6 +16,7 @@ from dnal.space.rules import RULES
 from dnal.space.rules.pointwise import pointwise
 from dnal.space.selections import Recorded, all_close, close, repeats
 from independent import coin_flips, difference, randomise, run, zero_twin
+from networks import conv
 
 SIDE = 6
 

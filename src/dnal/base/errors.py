@@ -15,6 +15,23 @@ class UserError(ValueError):
     __module__ = "dnal"  # where users know it from
 
 
+class OptionError(UserError):
+    """A wrong value of one of a job's own options, found after the options were read.
+
+    The sentence begins with the option's name; the command line puts the name there that it has for it.
+
+    Args:
+        name: of the option, such as ``min_width``. rest: the sentence after the name.
+    """
+
+    def __init__(self, name: str, rest: str) -> None:
+        super().__init__(name, rest)
+        self.name, self.rest = name, rest
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.rest}"
+
+
 LACKING = ("can't allocate memory", "out of memory", "not enough memory", "alloc_failed", "bad_alloc")
 """What torch and the libraries under it say where they lack memory."""
 

@@ -12,8 +12,9 @@ from typing import ParamSpec, TextIO
 
 import typer
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import OptionError, UserError, one_line
 from dnal.base.names import possible
+from dnal.base.options import flag
 from dnal.cli.display import document_alone
 from dnal.cli.failures import sentence_of
 
@@ -48,7 +49,7 @@ def errors_as_sentences(command: Callable[P, None]) -> Callable[P, None]:
                             possible(path)
                 command(*args, **kwargs)
         except UserError as error:
-            say(str(error))
+            say(f"{flag(error.name)} {error.rest}" if isinstance(error, OptionError) else str(error))
             raise typer.Exit(BAD_INPUT) from None
         except Ended as ended:
             if str(ended):
