@@ -23,7 +23,7 @@ def lock(file: IO[Any], *, wait: bool) -> bool:
     A file system without locks is taken for one on which nobody else works.
 
     Args:
-        wait: for whoever has it now.
+        wait: for the process that has it now.
 
     Returns:
         Whether it is ours.

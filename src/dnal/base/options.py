@@ -250,16 +250,20 @@ def described_type(one: Option) -> str:
         kinds = [kind for kind in kinds if kind is not int]  # every whole number is a number
     if type(None) in kinds:
         words.append("none")
-    kinds = sorted(kinds, key=lambda kind: get_origin(kind) is tuple)
+    kinds.sort(key=_is_list)
     types = " or ".join(_name(kind) for kind in kinds if kind is not type(None))
     if types and one.range != Range():
         types += f", {one.range}" + ("," if words else "")
     return " or ".join(filter(None, [types, ", ".join(words[:-1]), *words[-1:]]))
 
 
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
 def _name(kind: Any) -> str:
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    if get_origin(kind) is tuple:
+    if _is_list(kind):
         parts = get_args(kind)
         several = f"{names[parts[0]].removeprefix('a ')}s"
         return f"a list of {several}" if parts[-1] is Ellipsis else f"{len(parts)} {several}"

@@ -70,8 +70,8 @@ def bench(
     late = minutes_over(minutes)
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
-            asked, folder, order, place=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
-            stop=lambda: late() or signals.asked(), told=_telling(teller(quiet=quiet, as_json=as_json)),
+            asked, folder, order, folders=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
+            stop=lambda: late() or signals.asked(), on_end=_telling(teller(quiet=quiet, as_json=as_json)),
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
         if rows:

@@ -35,7 +35,7 @@ class Ended(Exception):
 
 
 def errors_as_sentences(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with a UserError and what the machine lacks told in one sentence (status 2), and a signal without a
+    """The command, with a UserError and what the machine lacks as one sentence (status 2), and a signal without a
     traceback (130, 143)."""
 
     @functools.wraps(command)

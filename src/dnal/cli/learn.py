@@ -122,7 +122,7 @@ def learn(
     from dnal.run import check_free
 
     names = [_called(job) if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
-    input_of(job.source.model, job.source.input)  # an unknown model is told before anything is started
+    input_of(job.source.model, job.source.input)  # an unknown model is an error before anything is started
     folders = _folders(job, names, out, overwrite=overwrite)
     for folder in folders:
         check_free(folder, overwrite=overwrite)

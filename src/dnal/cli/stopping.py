@@ -21,7 +21,7 @@ class Terminated(BaseException):
 
 
 class Signals:
-    """Remembers the first SIGINT or SIGTERM, for whoever asks; a second one ends the program where it is, with
+    """Remembers the first SIGINT or SIGTERM, for the caller to ask; a second one ends the program where it is, with
     :class:`Terminated`. A context manager.
 
     ``signal``: the number of the one that came, or None.

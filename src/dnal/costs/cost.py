@@ -52,7 +52,7 @@ class Cost:
 
     @property
     def measured(self) -> bool:
-        """Whether a clock says it, and nobody counts it."""
+        """Whether it is measured by a clock, not counted."""
         return not self.counted
 
     def described(self, examples: str, backend: str) -> str:

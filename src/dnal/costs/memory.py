@@ -198,7 +198,7 @@ class _Lifetimes(TorchDispatchMode):
 
 
 class _LiveBytes(TorchDispatchMode):
-    """A running count of what operations have made and nobody has dropped yet."""
+    """A running count of the bytes that operations have allocated and that are not freed yet."""
 
     def __init__(self, held: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

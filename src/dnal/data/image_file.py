@@ -57,7 +57,7 @@ def _in_mode(path: Path, image: Image.Image, mode: str) -> Image.Image:
         return Image.fromarray(np.asarray(image).astype(np.float32) / SIXTEEN_BITS)
     if image.mode in ("I", "F"):
         raise unreadable(
-            path, "its numbers have 32 bits, and nobody knows which of them is white; save it with 8 or 16"
+            path, "its numbers have 32 bits, and which of them is white is not known; save it with 8 or 16"
         )
     return image.convert(mode)
 

@@ -17,7 +17,7 @@ from dnal.settings import GROUPS
 
 
 def learn_command(source: Source) -> str:
-    """What to type to make the run anew from nothing, with everything said that was decided."""
+    """What to type to repeat the run from nothing, with every option that was decided."""
     settings = source.settings
     arguments = ["dnal", "learn"]
     if settings.get("budget") is not None:
@@ -50,7 +50,7 @@ def remarks(source: Source) -> list[str]:
     settings = source.settings
     found = []
     if any(constraint.cost == "latency" for constraint in source.result.constraints):
-        found.append("The long command times the layers anew; the short one takes the run's own latency model.")
+        found.append("The long command times the layers again; the short one takes the run's own latency model.")
     if settings.get("device") == "cuda":
         found.append("On a GPU some sums come in another order every time, so that the last digits may differ.")
     return found
