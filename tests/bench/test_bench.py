@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_made_are_not_tried_again(tmp_path: Path) -> None:
         assert ("diverges at every learning rate of 1e+30" in why) == (job == leads)
         assert (leads.name in why) == (job != leads or "diverges" in why)
     assert sum(bool(why) for why in heard) == len({leader(suite, job) for job in runs(suite)})
-    again = run_suite(suite, tmp_path, runs(suite), told=quiet, **settings)  # type: ignore[arg-type]
+    again = run_suite(suite, tmp_path, runs(suite), on_end=quiet, **settings)  # type: ignore[arg-type]
     assert again.impossible == first.impossible
     text = document({}, "dnal bench", 0, first.impossible)
     assert f"{len(runs(suite))} rows cannot be made:" in text

@@ -12,7 +12,7 @@ from dnal.bench.jobs import Run
 from dnal.bench.results import Row
 from dnal.bench.suite import OURS
 
-TEACHING = ((False, "nobody distils"), (True, "everybody distils"))
+TEACHING = ((False, "without distillation"), (True, "with distillation"))
 LEAST, MOST = 0.97, 1.0
 """What a row must use of its budget."""
 SHORTEST = 0.01
@@ -104,8 +104,8 @@ def _provenance(rows: Iterable[Row]) -> str:
     samples = sorted({(row["network"], int(row["samples"])) for row in rows})
     return (
         f"dnal {each_of('dnal')}, torch {each_of('torch')}, {each_of('device')}. Test accuracy in %: mean (standard "
-        "deviation over seeds); differences: mean (standard error) of pairs with the same base. The base is trained once "
-        "per network and seed and shared. Training samples in all, base and choosing included: "
+        "deviation over seeds); differences: mean (standard error) of pairs with the same base. The base is trained "
+        "once per network and seed and shared. Training samples in all, base and choosing included: "
         + "; ".join(
             f"{network} {min(own):,}" + (f" to {max(own):,}" if max(own) > min(own) else "")
             for network in dict.fromkeys(name for name, _ in samples)
