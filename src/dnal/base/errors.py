@@ -85,6 +85,11 @@ def one_line(text: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 2 :]}"
 
 
+def reason_of(error: BaseException, longest: int = 200) -> str:
+    """What an exception says, which may quote anybody's text, as one printable line; its type where it says nothing."""
+    return one_line(str(error), longest) or type(error).__name__
+
+
 def _printable(character: str) -> str:
     if character.isprintable() or character == "\n":
         return character

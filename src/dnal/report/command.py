@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, printable
 from dnal.base.options import Options, arguments_of, options_of
 from dnal.base.registry import text_of_values
 from dnal.methods import METHODS
@@ -33,16 +33,14 @@ def learn_command(source: Source) -> str:
     threads = settings.get("threads")
     # Sums over several threads are not the same numbers.
     start = f"OMP_NUM_THREADS={threads} " if type(threads) is int else ""
-    return start + _one_line(shlex.join(arguments))
+    return start + _typed(arguments)
 
 
 def like_command(source: Source) -> str:
     """What to type where the run's folder is at hand: it repeats what timing decided too."""
     threads = source.settings.get("threads")
     start = f"OMP_NUM_THREADS={threads} " if type(threads) is int else ""
-    return start + _one_line(
-        shlex.join(["dnal", "learn", "--like", str(source.folder), *trusting(code_in(source.settings))])
-    )
+    return start + _typed(["dnal", "learn", "--like", str(source.folder), *trusting(code_in(source.settings))])
 
 
 def remarks(source: Source) -> list[str]:
@@ -99,5 +97,6 @@ def _arguments(kind: type[Options], settings: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+def _typed(words: list[str]) -> str:
+    """What to type for these words, in one line that a terminal shows as it is."""
+    return printable(shlex.join(words)).replace("\n", " ")
