@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 
 class UserError(ValueError):
-    """A mistake in what the user asked for, told in one sentence with the remedy.
+    """A mistake in what the user asked for, as one sentence with the remedy.
 
     The command line prints the sentence and exits with status 2; nothing else in the package catches it.
     """
@@ -69,7 +69,7 @@ def printable(text: str) -> str:
     """A text, which may be anybody's, as a terminal shows and does not obey it.
 
     A space stands for every control character except for new lines, and for what turns the direction of reading; what
-    no encoding can write is told by its number.
+    no encoding can write is shown by its number.
 
     Examples:
         >>> printable("\\x1b[31mred")
@@ -108,6 +108,6 @@ def suggestion(word: str, known: Collection[str], otherwise: str | None = None) 
 
 
 def all_names(word: str, known: Collection[str]) -> str:
-    """The same where the names are few enough to be told in any case: "; did you mean 'right'? There are ..."."""
+    """The same where the names are few enough to be listed in any case: "; did you mean 'right'? There are ..."."""
     nearest = suggestion(word, known, "")
     return f"{f'; {nearest}' if nearest else '.'} There are {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""Paths and names that somebody gave: what no system can have is told before anything is looked for."""
+"""Paths and names that a user gave: what no system can have is refused before anything is looked for."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Compare all methods at equal budgets, equal samples and from equal bases. The same command again goes on."""
-    options.whole("--jobs", jobs)
-    options.positive("--minutes", minutes)
+    options.within(options.COUNT, "--jobs", jobs)
+    options.within(options.AMOUNT, "--minutes", minutes)
     places = _places(data or [])
 
     from dnal.bench.bench import check_methods, minutes_over, run_suite

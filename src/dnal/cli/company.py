@@ -1,7 +1,7 @@
 """Processes that train together and the end of one of them: the others end too, with a sentence, and soon.
 
 Those that this command starts itself are on a leash (``dnal.base.leash``), and it hears of their ends. Of processes
-that somebody else started on this machine one may be gone before it was ever heard of: for them the start has a limit.
+that a launcher started on this machine one may be gone before it was ever heard of: for them the start has a limit.
 Between them the training itself notices, except for a GPU's, which waits for long.
 """
 

@@ -101,9 +101,9 @@ def learn(
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
     values = given_options(ctx.params)
-    options.whole("--devices", devices)
-    options.whole("--nodes", nodes)
-    options.whole("--checkpoint-every", checkpoint_every)
+    options.within(options.COUNT, "--devices", devices)
+    options.within(options.COUNT, "--nodes", nodes)
+    options.within(options.COUNT, "--checkpoint-every", checkpoint_every)
     check(log_to or [])
     watchers: list[Listener] = []
     if like is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import typer
 
 from dnal.base.errors import UserError
+from dnal.base.options import Range, word_of
 from dnal.loggers.names import NAMES
 from dnal.settings import MOST
 
@@ -28,20 +28,11 @@ TRUST = (
 )
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 
-MOST_REAL = 1e30
+COUNT = Range(least=1, most=MOST)
+AMOUNT = Range(above=0, most=1e30)
 
 
-def whole(option: str, value: int | None, least: int = 1, most: int = MOST) -> None:
-    """Refuses a number below ``least`` or above ``most``."""
-    if value is not None and value < least:
-        raise UserError(f"{option} is {least} or more, not {value}.")
-    if value is not None and value > most:
-        raise UserError(f"{option} is {most} or less, not {value}.")
-
-
-def positive(option: str, value: float | None) -> None:
-    """Refuses a number that is not finite and above zero, or of which float32 makes infinity."""
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise UserError(f"{option} is a number above zero, not {value:g}.")
-    if value is not None and value > MOST_REAL:
-        raise UserError(f"{option} is {MOST_REAL:g} or less, not {value:g}.")
+def within(range: Range, option: str, value: float | None) -> None:
+    """Refuses a number outside of the range; None is one that was not given."""
+    if value is not None and not range.holds(value):
+        raise UserError(f"{option} is {range}, not {word_of(value)}.")

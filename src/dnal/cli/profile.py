@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
 from dnal.cli.errors import errors_as_sentences
 from dnal.cli.from_options import read
-from dnal.settings import MOST_BATCH, Source, Widths
+from dnal.settings import MOST, MOST_BATCH, Source, Widths
 
 if TYPE_CHECKING:
     from dnal.latency.assessment import Assessment
@@ -42,8 +43,8 @@ def profile(
     asked = None if input_ is None else read(Source, "input", input_)
     read(Source, "classes", classes)
     read(Widths, "divisor", divisor)
-    options.whole("--batch", batch, most=MOST_BATCH)
-    options.whole("--architectures", architectures, least=2)
+    options.within(Range(least=1, most=MOST_BATCH), "--batch", batch)
+    options.within(Range(least=2, most=MOST), "--architectures", architectures)
 
     import torch
 

@@ -49,9 +49,9 @@ def resume(
     from dnal.run.repeat import Differences, recorded
     from dnal.run.trade_off import complete
 
-    options.whole("--checkpoint-every", checkpoint_every)
-    options.whole("--devices", devices)
-    options.whole("--nodes", nodes)
+    options.within(options.COUNT, "--checkpoint-every", checkpoint_every)
+    options.within(options.COUNT, "--devices", devices)
+    options.within(options.COUNT, "--nodes", nodes)
     complete(run)
     folders = runs_in(run) or [run]
     _check_begun(run, folders)

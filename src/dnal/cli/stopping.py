@@ -56,7 +56,7 @@ class Signals:
             raise Terminated(number)
 
     def _waits(self) -> bool:
-        """Whether somebody will ask soon."""
+        """Whether the job will ask soon."""
         return True
 
 

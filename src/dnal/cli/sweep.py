@@ -46,7 +46,7 @@ def sweep(
     as_json: options.Json = False,
 ) -> None:
     """Run a grid or a random search of the options of `dnal learn` on Ray Tune. The same command again goes on."""
-    options.whole("--trials-at-once", trials_at_once)
+    options.within(options.COUNT, "--trials-at-once", trials_at_once)
 
     from dnal.run.files import RUNS
     from dnal.sweep import on_ray

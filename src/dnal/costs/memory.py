@@ -31,7 +31,7 @@ from dnal.space.surgery.tensors import held_tensors, tensors_of
 
 REMEDY = "state the budget without a bound on memory"
 FLEETING = "detach"
-"""It makes no storage, and torch adds it to a new tensor that somebody else holds: that depends on who looks on."""
+"""It makes no storage, and torch adds it to a new tensor that something else holds: that depends on what watches."""
 
 
 def memory_cost(network: nn.Module, space: Space, example_inputs: Inputs, batch: int) -> CostFunction:

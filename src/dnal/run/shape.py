@@ -127,7 +127,7 @@ def written(shape: Shape, remarks: Iterable[str] = ()) -> str:
 
 
 def read_shape(path: str | Path) -> Shape:
-    """What :func:`written` wrote, or somebody by hand.
+    """What :func:`written` wrote, or what was written by hand.
 
     Raises:
         UserError: naming the first line that cannot be understood.
