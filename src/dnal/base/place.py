@@ -60,6 +60,6 @@ def found_at(place: str, kind: str, name: str | None = None) -> Any:
             raise UserError(f"module {module_name!r} has no {attribute!r}; write the {kind} as package.module:function")
         target = getattr(target, part)
         if inspect.ismodule(target):
-            # Who trusts a module does not trust whatever else it happens to import.
+            # Trust in a module is no trust in what else it happens to import.
             raise UserError(f"{part!r} of {name!r} is a module of its own; write the {kind} as package.module:function")
     return target

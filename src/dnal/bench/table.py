@@ -44,7 +44,7 @@ def accuracies(rows: Mapping[Run, Row], network: str, share: float, taught: bool
 
 
 def standing(cell: Accuracies) -> Standing | None:
-    """Over the seeds that all entries have; None where dnal, everybody else, or a second seed is missing."""
+    """Over the seeds that all entries have; None where dnal, all others, or a second seed is missing."""
     if OURS not in cell or len(cell) < 2:
         return None
     seeds = set.intersection(*(set(own) for own in cell.values()))

@@ -81,5 +81,5 @@ def _warn_in_a_sentence(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    # Where in the code a warning was raised means nothing to who called a command.
+    # Where in the code a warning was raised means nothing on the command line.
     say(f"note: {message}")

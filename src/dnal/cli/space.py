@@ -34,7 +34,9 @@ def space(
     deploy_batch_size: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
     explain: Annotated[
         str | None,
-        typer.Option(metavar="PARAM", help="Of this parameter only: who makes, who reads its channels, or why fixed."),
+        typer.Option(
+            metavar="PARAM", help="Of this parameter only: which layers make and read its channels, or why they stay."
+        ),
     ] = None,
     as_json: options.Json = False,
     **own: Any,

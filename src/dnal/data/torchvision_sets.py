@@ -66,7 +66,7 @@ def _part(name: str, folder: Path, *, train: bool, download: bool) -> Any:
             ) from error
     if not download:
         raise UserError(
-            f"{name} is not in {str(folder)!r}, and it is fetched only for who asks; say with --root (root=) in which "
+            f"{name} is not in {str(folder)!r}, and it is fetched only on request; say with --root (root=) in which "
             "folder it is, or shall be"
         )
     log.info("downloading %s to %s", name, folder)

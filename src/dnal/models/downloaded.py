@@ -19,7 +19,7 @@ _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 """torch.hub's way: the beginning of the SHA-256 in the name of a file."""
 _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _NOT_HERE = (
-    "they are not on this machine, and are fetched only for who asks: by `dnal learn --weights pretrained`, or "
+    "they are not on this machine, and are fetched only on request: by `dnal learn --weights pretrained`, or "
     "dnal.models.create(..., pretrained=True)"
 )
 

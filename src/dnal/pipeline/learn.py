@@ -128,7 +128,7 @@ def learn(
             process may work there meanwhile.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
-        listener: hears of everything (:class:`dnal.train.listener.Listener`).
+        listener: its hooks are called for all that happens (:class:`dnal.train.listener.Listener`).
 
     Raises:
         UserError: for input that cannot work, before anything is trained.
@@ -165,7 +165,7 @@ def trade_off(
     Args:
         budgets: what :func:`learn` takes one of.
         checkpoints: none, or a folder per budget.
-        listeners: none, or one per budget; each hears of its own job, and of the phase that all share.
+        listeners: none, or one per budget; each is called for its own job, and for the phase that all share.
 
     The other arguments are those of :func:`learn`.
 

@@ -1,6 +1,6 @@
 """manifest.json: size and SHA-256 of every file that loading reads, so that damage is found and named.
 
-It finds damage, not forgery: who changes a file on purpose can write its manifest again. That such a folder does no
+It finds damage, not forgery: a file that is changed on purpose can have a new manifest. That such a folder does no
 harm either is the business of :mod:`dnal.run.loading`.
 """
 

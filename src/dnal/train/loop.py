@@ -53,7 +53,7 @@ def run_epochs(
         step: does one optimisation step and returns its loss.
         parts: everything that a step changes, and so makes a checkpoint.
         describe: called at the end of each epoch; its entries join the epoch's record.
-        listener: hears of every phase, step and epoch.
+        listener: called for every phase, step and epoch.
         history: receives one record per epoch.
         checkpointer: keeps the state, and puts back what it has of this phase before the first step.
 
