@@ -3,7 +3,7 @@
     python benchmarks/depth.py --data cifar10 --out benchmarks/depth.csv
 
 CIFAR-10 at 32x32, ResNet-20. Both rows of a seed start from the same trained base, see the same images in the same
-order and are given the same epochs; nobody is taught by the base. Milliseconds are medians of interleaved runs of the
+order and are given the same epochs, without distillation. Milliseconds are medians of interleaved runs of the
 base and both results in one process, each batch and backend by itself. Widths are multiples of --divisor: where they
 may have any value, a narrow block costs next to no MACs, and so none is closed.
 

@@ -4,7 +4,7 @@
 
 `supernet/small` on CIFAR-10, at 16x16 unless `--size` says otherwise, on the GPU where there is one. The budget is what
 the space's uniform choice costs: 3x3 of expansion 3 on every edge, all widths whole. Every row sees the same number of
-training images in all; nobody distils. Rows:
+training images in all; without distillation. Rows:
 
 * learnt: so many epochs of the base, of the architecture phase (method `dnal`), and of retraining what is left. Of
   the shares that are tried, the other seeds get the one that is best on the first seed's validation images.

@@ -3,7 +3,7 @@
     python benchmarks/unbalanced_vgg.py --data cifar10 --out benchmarks/unbalanced_vgg.csv
 
 VGG16's proportions at a quarter width on CIFAR-10 at 16x16. Every method sees the same number of images: the epochs of
-the base plus what follows. Two tables: nobody is taught by the base, and everybody is (same teacher, loss and weight).
+the base plus what follows. Two tables: without and with distillation (same teacher, loss and weight).
 
 * dnal: the method of that name. paper: so too, lambda by bisection on the first seed, then the ranking of its s cut to
   the budget.
@@ -143,7 +143,7 @@ def report(rows: list[dict[str, str]]) -> str:
     """Markdown tables: mean, spread and paired difference to dnal, in points."""
     return "\n".join(
         line
-        for taught, title in (("0", "Nobody distils"), ("1", "Everybody distils"))
+        for taught, title in (("0", "Without distillation"), ("1", "With distillation"))
         for line in table(title, [row for row in rows if row["taught"] == taught])
     )
 

@@ -3,7 +3,7 @@
     python examples/detector.py
 
 The detector is torchvision's Faster R-CNN on MobileNetV3, untrained; the pictures are drawn here: a bright disc or a
-dark square, each with its box. Two functions are all that a detector needs to be told apart from a classifier: what
+dark square, each with its box. Two functions are all in which a detector differs from a classifier: what
 of a batch the network is called with, and which number is to become small.
 """
 

@@ -125,8 +125,8 @@ def main() -> None:
     train = DataLoader(scenes(source.train, args.scenes, seed=1), batch_size=32, shuffle=True, drop_last=True)
     val, test = (DataLoader(scenes(part, 400, seed=2), batch_size=64) for part in (source.val, source.test))
 
-    # The loss and the metric are all that a segmentation network needs to be told apart from a classifier. A loss of
-    # one's own says that nobody teaches: distillation is for logits (N, classes).
+    # The loss and the metric are all in which a segmentation network differs from a classifier. A loss of
+    # one's own leaves distillation out, which is for logits (N, classes).
     network = make_network()
     learned = dnal.learn(
         network, train, val, test, budget=BUDGET, epochs=(args.epochs,) * 3, loss=loss, metric=mean_iou

@@ -1,4 +1,4 @@
-"""What a job may be told, said once: every option with its type, default, range and help.
+"""The options of a job, each defined once with its type, default, range and help.
 
 :func:`dnal.learn`, the command line, config.yaml, ``--like``, ``resume``, sweeps and reports take the options from
 here.
@@ -15,6 +15,8 @@ DEFAULT_BUDGET = "macs<=30%"
 DEFAULT_LR = 0.1
 MOST = 2**31 - 1
 """Of what is counted."""
+MOST_BATCH = 2**16
+"""Of examples at once where a network runs."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 BACKENDS = {
     "torch-cpu": "dnal.latency.backends.torch_backends:TorchCpu",
@@ -89,7 +91,7 @@ class Deployment(Options):
     """Where the compact network will run: there memory and latency are stated."""
 
     deploy_batch_size: int = option(
-        1, "Examples at once, for which memory and latency are stated.", least=1, most=2**16
+        1, "Examples at once, for which memory and latency are stated.", least=1, most=MOST_BATCH
     )
     backend: str = option(
         "auto",

@@ -57,7 +57,7 @@ def test_a_text_is_read_as_the_fields_type(text: str, name: str, value: object) 
         ("width=0", "width is 1 or more"),
         ("width=1.5", "width is a whole number"),
         ("kernels=3/0", "kernels is 1 or more"),
-        ("epochs=1/2", "epochs is 3 values"),
+        ("epochs=1/2", "epochs is 3 whole numbers, 0 or more, or none, not '1/2'"),
         ("depth=maybe", "depth is true or false or none"),
         ("optimizer=adam", "did you mean 'adamw'"),
         ("amuont=0.1", "no option 'amuont'; did you mean 'amount'"),

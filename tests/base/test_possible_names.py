@@ -58,5 +58,5 @@ def test_what_a_system_can_have_passes(tmp_path: Path, name: str) -> None:
 
 def test_homes() -> None:
     assert at_home("~/x") == Path.home() / "x"
-    with pytest.raises(UserError, match="nobody knows the home in the root '~no-such-user/x'"):
+    with pytest.raises(UserError, match="the home in the root '~no-such-user/x' is not known"):
         at_home("~no-such-user/x", "root")

@@ -30,15 +30,15 @@ class Broken(Careless):
 
 
 @pytest.mark.parametrize(
-    ("baseline", "told"),
+    ("baseline", "sentence"),
     [
         (Careless, r"leaves at a ratio of 0\.5 fails on this network: RuntimeError: .*channels"),
         (Broken, r"Torch-Pruning fails on this network: IndexError: list index out of range\."),
     ],
 )
-def test_a_rival_that_fails_is_a_sentence(baseline: type[Careless], told: str) -> None:
+def test_a_baseline_that_fails_is_a_sentence(baseline: type[Careless], sentence: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
-    with pytest.raises(dnal.UserError, match=told):
+    with pytest.raises(dnal.UserError, match=sentence):
         tuned(baseline, network, torch.zeros(2, 3, 8, 8), 1000.0)
 
 

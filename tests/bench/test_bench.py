@@ -26,7 +26,7 @@ def quiet(job: WorkItem, failure: str, outcome: Outcome) -> None:
 
 
 def run(suite: Suite, out: Path, **more: object) -> Outcome:
-    settings = {"place": DataFolders(), "at_once": 2, "stop": lambda: False, "told": quiet} | more
+    settings = {"folders": DataFolders(), "at_once": 2, "stop": lambda: False, "on_end": quiet} | more
     return run_suite(suite, out, runs(SUITE), **settings)  # type: ignore[arg-type]
 
 
@@ -36,7 +36,7 @@ def test_a_killed_process_costs_no_row_that_is_there(tmp_path: Path) -> None:
         if isinstance(job, Run):
             multiprocessing.active_children()[0].kill()
 
-    first = run(SUITE, tmp_path, told=kill)
+    first = run(SUITE, tmp_path, on_end=kill)
     assert first.killed
     kept = read_results(tmp_path)
     assert kept
@@ -56,8 +56,8 @@ def test_rows_that_cannot_be_made_are_not_tried_again(tmp_path: Path) -> None:
     """The rest is made, and the table says why they are missing."""
     suite = replace(SUITE, entries=SUITE.entries[:1], rates=(1e30,))  # which diverges
     heard: list[str] = []
-    settings = {"place": DataFolders(), "at_once": 1, "stop": lambda: False}
-    first = run_suite(suite, tmp_path, runs(suite), told=lambda job, why, outcome: heard.append(why), **settings)  # type: ignore[arg-type]
+    settings = {"folders": DataFolders(), "at_once": 1, "stop": lambda: False}
+    first = run_suite(suite, tmp_path, runs(suite), on_end=lambda job, why, outcome: heard.append(why), **settings)  # type: ignore[arg-type]
     assert (first.rows, first.failed, first.left) == ({}, {}, 0)
     assert set(first.impossible) == set(runs(suite))
     for job, why in first.impossible.items():
@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_made_are_not_tried_again(tmp_path: Path) -> None:
         assert ("diverges at every learning rate of 1e+30" in why) == (job == leads)
         assert (leads.name in why) == (job != leads or "diverges" in why)
     assert sum(bool(why) for why in heard) == len({leader(suite, job) for job in runs(suite)})
-    again = run_suite(suite, tmp_path, runs(suite), told=quiet, **settings)  # type: ignore[arg-type]
+    again = run_suite(suite, tmp_path, runs(suite), on_end=quiet, **settings)  # type: ignore[arg-type]
     assert again.impossible == first.impossible
     text = document({}, "dnal bench", 0, first.impossible)
     assert f"{len(runs(suite))} rows cannot be made:" in text

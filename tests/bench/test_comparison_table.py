@@ -48,8 +48,8 @@ def test_cells() -> None:
         f"| `uniform` | {theirs.mean():.2f} ({theirs.std(ddof=1):.2f}) | +{gap.mean():.2f} ({stats.sem(gap):.2f})"
         in cell
     )
-    assert "Nobody distils: `dnal` is first." in cell
-    assert "Everybody distils: `dnal` is first." in cell
+    assert "Without distillation: `dnal` is first." in cell
+    assert "With distillation: `dnal` is first." in cell
     assert "99.00 to 99.00" in cell
     gap = 100 * (np.array(FIGURES[10.0, "uniform"]) - np.array(FIGURES[10.0, "dnal"]))
     assert gap.mean() > stats.sem(gap)
@@ -102,7 +102,7 @@ def test_every_network_has_its_own_differences() -> None:
     }
     text = document(made, "dnal bench", 0, {}).split("## All cells together")[1]
     assert text.count("| `uniform` |") == 4  # all, each of the two, and the costs
-    assert "| another | nobody distils |" in text
+    assert "| another | without distillation |" in text
     assert "| `uniform` | +0.00 [+0.00, +0.00] | +0.00 [+0.00, +0.00] |" in text
 
 

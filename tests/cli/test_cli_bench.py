@@ -23,8 +23,8 @@ def rows_of(out: Path) -> list[dict[str, str]]:
     [
         (["--suite", "smok"], "unknown suite 'smok'; did you mean 'smoke'?"),
         (["--only", "magnitud"], "the suite 'smoke' has no 'magnitud'; did you mean 'magnitude'?"),
-        (["--jobs", "0"], "--jobs is 1 or more, not 0."),
-        (["--minutes", "-1"], "--minutes is a number above zero, not -1."),
+        (["--jobs", "0"], "--jobs is 1 or more and at most 2147483647, not 0."),
+        (["--minutes", "-1"], "--minutes is more than 0 and at most 1e+30, not -1.0."),
         (["--data", "cifar10"], "--data is a data set and where it is, such as cifar10=cifar10.npz, not 'cifar10'."),
         (["--data", "cifar10=a.npz"], "the suite 'smoke' does not use the data 'cifar10', but digits."),
     ],

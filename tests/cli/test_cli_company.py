@@ -16,6 +16,14 @@ LONGEST = 120
 """Seconds, on a machine with other things to do; it was a quarter of an hour."""
 
 
+def answered(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """The job with more options, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "dnal", *JOB, *more], cwd=folder, capture_output=True, text=True, check=False,
+        timeout=LONGEST,
+    )  # fmt: skip
+
+
 def started(folder: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "dnal", *JOB], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -41,23 +49,20 @@ def test_one_of_them_is_killed_as_it_starts(first: bool, tmp_path: Path) -> None
     other = other_of(process)
     os.kill(process.pid if first else other, signal.SIGKILL)
     # The pipes close when both are gone.
-    _, told = process.communicate(timeout=LONGEST)
-    assert told.count("\n") == 1, told
+    _, said = process.communicate(timeout=LONGEST)
+    assert said.count("\n") == 1, said
     if first:
-        assert told == "dnal: the process that started this one is gone.\n"
+        assert said == "dnal: the process that started this one is gone.\n"
     else:
         assert process.returncode == 2
-        assert "another process of the job is gone; where a run was begun, `dnal resume` goes on with it." in told
+        assert "another process of the job is gone; where a run was begun, `dnal resume` goes on with it." in said
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_who_is_wrong_says_so_once_more_at_most_and_leaves_nobody_behind(tmp_path: Path) -> None:
+def test_who_is_wrong_says_so_once_more_at_most_and_leaves_no_process_behind(tmp_path: Path) -> None:
     """A process that ends on purpose has given the reason, and the other does not say that it is gone."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "dnal", *JOB, "--data", "none.npz"], cwd=tmp_path, capture_output=True, text=True,
-        check=False, timeout=LONGEST,
-    )  # fmt: skip
+    answer = answered(tmp_path, "--data", "none.npz")
     assert answer.returncode == 2
     assert "none.npz" in answer.stderr
     assert " is gone" not in answer.stderr
@@ -66,18 +71,15 @@ def test_who_is_wrong_says_so_once_more_at_most_and_leaves_nobody_behind(tmp_pat
 @pytest.mark.slow
 def test_one_that_somebody_else_started_does_not_wait_for_long(tmp_path: Path) -> None:
     process = started(tmp_path, {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"})
-    _, told = process.communicate(timeout=2 * LONGEST)  # its own import included
+    _, said = process.communicate(timeout=2 * LONGEST)  # its own import included
     assert process.returncode == 2
-    assert "the 2 processes of this job did not find each other within 50 seconds" in told
-    assert told.count("\n") == 1, told
+    assert "the 2 processes of this job did not find each other within 50 seconds" in said
+    assert said.count("\n") == 1, said
 
 
 @pytest.mark.slow
-def test_a_strategy_that_no_command_can_use_is_told(tmp_path: Path) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "dnal", *JOB, "--strategy", "ddp_spawn"], cwd=tmp_path, capture_output=True, text=True,
-        check=False, timeout=LONGEST,
-    )  # fmt: skip
+def test_a_strategy_that_no_command_can_use_is_refused(tmp_path: Path) -> None:
+    answer = answered(tmp_path, "--strategy", "ddp_spawn")
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1, answer.stderr
     assert "the strategy 'ddp_spawn' cannot be used here" in answer.stderr

@@ -132,7 +132,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
     "a latency whose model is gone": (lambda d: {**d, "budget": "latency<=90%"}, f"has no {LATENCY}"),
     "too few epochs": (lambda d: {**d, "epochs": [1, 1]}, "epochs"),
     "a negative rate": (lambda d: {**d, "lr": -1.0}, "lr"),
-    "a least width of two and a half": (lambda d: {**d, "min_width": 2.5}, "least width"),
+    "a least width of two and a half": (lambda d: {**d, "min_width": 2.5}, "--min-width"),
 }
 
 

@@ -219,7 +219,7 @@ def test_two_torn_checkpoints_are_a_sentence(stopped: Path, dnal: Program) -> No
         (stopped / name).write_bytes((stopped / name).read_bytes()[:100])
     answer = dnal("resume", stopped)
     assert answer.status == 2
-    assert "delete them to begin anew" in answer.err
+    assert "delete them to begin again" in answer.err
     assert answer.err.count("\n") == 1
 
 

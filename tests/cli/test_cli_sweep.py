@@ -187,7 +187,7 @@ BAD = {
         [],
         "has no option 'penalty'",
     ),
-    "too few epochs": ({"job": {"epochs": 2}, "grid": {"seed": [0]}}, [], "at least 3 epochs"),
+    "too few epochs": ({"job": {"epochs": 2}, "grid": {"seed": [0]}}, [], "epochs is 3 or more"),
     "unknown method": ({"grid": {"method": ["dnal", "magnitud"]}}, [], "did you mean 'magnitude'"),
     "two budgets": ({"grid": {"budget": [["macs<=50%", "macs<=25%"]]}}, [], "one budget"),
     "unknown model": ({"job": {"model": "vgg_smal"}, "grid": {"seed": [0]}}, [], "did you mean 'vgg_small'"),

@@ -208,7 +208,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
         ({"budget": 0.3}, "'0.3' is no budget; write for example 'macs<=30%'"),
         ({"method": "magic"}, "unknown method 'magic'"),
         ({"method": "dnal:steps=both"}, "has no option 'steps'"),
-        ({"epochs": 2}, "at least 3 epochs"),
+        ({"epochs": 2}, "epochs is 3 or more"),
         ({"epochs": (1, 0, 1)}, "second phase needs one"),
         ({"epochs": (-1, 1, 1)}, "epochs is 0 or more"),
         ({"lr": -0.1}, "lr is more than 0"),

@@ -35,9 +35,12 @@ def test_epochs_of_the_phases(asked: dict[str, Any], phases: tuple[int, int, int
     assert tuple(phase.epochs for phase in plan(**asked).phases) == phases
 
 
-@pytest.mark.parametrize(("epochs", "told"), [(2, "at least 3 epochs"), ((1, 1), "3 values"), ((1, 0, 1), "needs one")])
-def test_epochs_that_are_none(epochs: object, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+@pytest.mark.parametrize(
+    ("epochs", "sentence"),
+    [(2, "epochs is 3 or more"), ((1, 1), "3 whole numbers"), ((1, 0, 1), "1 or more for the second")],
+)
+def test_epochs_that_are_none(epochs: object, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
         plan(epochs=epochs)
 
 

@@ -186,6 +186,6 @@ def test_a_folder_asks_for_no_download(finished: Path, here: Path) -> None:
     for name in ("cifar10", "cifar100", "fashion-mnist"):
         (run / CONFIG).write_text(yaml.safe_dump({**document, "data": name, "root": str(here / "theirs")}))
         (run / MANIFEST).write_text(manifest_of(run))
-        with pytest.raises(UserError, match="fetched only for who asks"):
+        with pytest.raises(UserError, match="fetched only on request"):
             evaluate(run)
     assert not list((here / "theirs").iterdir())

@@ -53,7 +53,7 @@ def test_allowed_counts_against_the_definition(multiple: int, least: float) -> N
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(dnal.UserError, match=r"least width|multiples of"):
+    with pytest.raises(dnal.UserError, match=r"^(min_width|divisor) is a whole number"):
         WidthRule(**bad)
 
 

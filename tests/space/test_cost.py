@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from networks import EXAMPLES, SIDE, between, conv, image
 from torch import Tensor, nn
 
 import dnal
 from dnal.space.cost import Cost
 from independent import counted_macs
+from networks import EXAMPLES, SIDE, between, conv, image
 
 
 def random_gates(space: dnal.Space, seed: int = 0) -> Tensor:

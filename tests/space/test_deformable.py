@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from networks import conv
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
 import dnal
 from independent import assert_exact, coin_flips, randomise
+from networks import conv
 
 SIDE = 6
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from networks import EXAMPLES, Net, conv, image
 
 import dnal
+from networks import EXAMPLES, Net, conv, image
 
 
 @pytest.mark.parametrize("name", ["residual sums tie", "squeeze-excite", "tied weights", "narrow groups leave whole"])

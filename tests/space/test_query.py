@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torchvision
-from networks import Net, conv, image, tied
 from torch import Tensor, nn
 
 import dnal
 from dnal.space.explain import Explanation, Part
 from independent import assert_exact, coin_flips, randomise
+from networks import Net, conv, image, tied
 
 
 @pytest.fixture(scope="module")

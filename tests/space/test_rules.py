@@ -4,12 +4,12 @@ import warnings
 
 import pytest
 import torch
-from networks import EXAMPLES, Net, between, conv, function, image
 from torch import Tensor, nn
 
 import dnal
 from dnal.space.rules import RULES
 from independent import assert_exact, coin_flips, randomise, run
+from networks import EXAMPLES, Net, between, conv, function, image
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

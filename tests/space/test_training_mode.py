@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import Net, conv
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
 import dnal
 from independent import assert_exact, randomise
+from networks import Net, conv
 
 
 def training(noise: Callable[[Tensor], Tensor]) -> Callable[[Net, Tensor], Tensor]:

@@ -20,10 +20,9 @@ class First(Method):
     last: bool = option(False, "Keep those that stand last.")
 
     def choose(self, task: Task) -> Removal:
-        scores = torch.full(
-            (task.space.num_gates,), torch.inf, dtype=torch.float64
-        )  # branches stay as long as they can
+        # Branches stay as long as they can.
+        scores = torch.full((task.space.num_gates,), torch.inf, dtype=torch.float64)
         for group in task.space.groups:
-            place = (torch.arange(group.width, dtype=torch.float64) + 0.5) / group.width
-            scores[group.variables] = place if self.last else 1 - place
+            position = (torch.arange(group.width, dtype=torch.float64) + 0.5) / group.width
+            scores[group.variables] = position if self.last else 1 - position
         return task.removal(scores)

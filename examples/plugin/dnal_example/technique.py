@@ -11,7 +11,7 @@ from dnal.train.technique import Technique
 class CentredGradients(Technique):
     """Takes the mean out of the gradient of every filter (gradient centralisation, Yong et al., arXiv 2004.01461).
 
-    g -> g - mean(g) over all dimensions of a weight but the first. Costs nothing that can be measured.
+    g -> g - mean(g) over all dimensions of a weight except for the first. Costs nothing that can be measured.
     """
 
     linear: bool = option(True, "Linear layers too, not only convolutions.")

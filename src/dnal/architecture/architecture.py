@@ -64,8 +64,8 @@ class Architecture:
 
     @staticmethod
     def of(space: Space, open_variables: Tensor) -> Architecture:
-        """The architecture of a Space in which ``open_variables`` (bool, shape (num_gates,)) stay, but for what stands
-        in closed branches.
+        """The architecture of a Space in which ``open_variables`` (bool, shape (num_gates,)) stay, except for what
+        stands in closed branches.
 
         Raises:
             UserError: on another length, or where a group would lose its last channel.
@@ -207,7 +207,7 @@ class Architecture:
 
     @staticmethod
     def of_document(document: Any) -> Architecture:
-        """Reads what :meth:`document` told.
+        """Reads what :meth:`document` returned.
 
         Raises:
             UserError: it tells of no architecture.

@@ -1,6 +1,6 @@
 """Writing a file whole or not at all, whatever ends the process meanwhile, and never through a link.
 
-A file grows under a name that nobody can know before, made for it alone, and takes its own name when it is on the disk.
+A file grows under a name that cannot be known before, made for it alone, and takes its own name when it is on the disk.
 So a folder that is anybody's cannot turn a write elsewhere, and two processes never write into one another's file.
 """
 

@@ -20,10 +20,10 @@ LOCK = "lock"
 def lock(file: IO[Any], *, wait: bool) -> bool:
     """Locks an open file until it is closed, also by the processes that inherited it.
 
-    A file system without locks is taken for one on which nobody else works.
+    A file system without locks is taken for one on which no other process works.
 
     Args:
-        wait: for whoever has it now.
+        wait: for the process that has it now.
 
     Returns:
         Whether it is ours.
@@ -49,7 +49,7 @@ def claimed(folder: Path, name: str, text: str, command: str) -> Iterator[None]:
         name, text: of that file; one that is there stays. command: whose folder it is, as a user calls it.
 
     Raises:
-        UserError: it cannot be written, or somebody else has it.
+        UserError: it cannot be written, or another process has it.
     """
     path = folder / name
     try:

@@ -7,12 +7,29 @@ from collections.abc import Collection, Mapping
 
 
 class UserError(ValueError):
-    """A mistake in what the user asked for, told in one sentence with the remedy.
+    """A mistake in what the user asked for, as one sentence with the remedy.
 
     The command line prints the sentence and exits with status 2; nothing else in the package catches it.
     """
 
     __module__ = "dnal"  # where users know it from
+
+
+class OptionError(UserError):
+    """A wrong value of one of a job's own options, found after the options were read.
+
+    The sentence begins with the option's name; the command line puts the name there that it has for it.
+
+    Args:
+        name: of the option, such as ``min_width``. rest: the sentence after the name.
+    """
+
+    def __init__(self, name: str, rest: str) -> None:
+        super().__init__(name, rest)
+        self.name, self.rest = name, rest
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.rest}"
 
 
 LACKING = ("can't allocate memory", "out of memory", "not enough memory", "alloc_failed", "bad_alloc")
@@ -52,7 +69,7 @@ def printable(text: str) -> str:
     """A text, which may be anybody's, as a terminal shows and does not obey it.
 
     A space stands for every control character except for new lines, and for what turns the direction of reading; what
-    no encoding can write is told by its number.
+    no encoding can write is shown by its number.
 
     Examples:
         >>> printable("\\x1b[31mred")
@@ -66,6 +83,11 @@ def one_line(text: str, longest: int) -> str:
     out."""
     line = " ".join(printable(text).split())
     return line if len(line) <= longest else f"{line[: longest // 2]} ... {line[-longest // 2 :]}"
+
+
+def reason_of(error: BaseException, longest: int = 200) -> str:
+    """What an exception says, which may quote anybody's text, as one printable line; its type where it says nothing."""
+    return one_line(str(error), longest) or type(error).__name__
 
 
 def _printable(character: str) -> str:
@@ -86,6 +108,6 @@ def suggestion(word: str, known: Collection[str], otherwise: str | None = None) 
 
 
 def all_names(word: str, known: Collection[str]) -> str:
-    """The same where the names are few enough to be told in any case: "; did you mean 'right'? There are ..."."""
+    """The same where the names are few enough to be listed in any case: "; did you mean 'right'? There are ..."."""
     nearest = suggestion(word, known, "")
     return f"{f'; {nearest}' if nearest else '.'} There are {', '.join(known)}."

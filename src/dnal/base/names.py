@@ -1,4 +1,4 @@
-"""Paths and names that somebody gave: what no system can have is told before anything is looked for."""
+"""Paths and names that a user gave: what no system can have is refused before anything is looked for."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ def at_home(path: str | Path, what: str = "path") -> Path:
     try:
         return possible(path, what).expanduser()
     except RuntimeError:
-        raise UserError(f"nobody knows the home in the {what} '{one_line(str(path), _SHOWN)}'; write it out.") from None
+        raise UserError(f"the home in the {what} '{one_line(str(path), _SHOWN)}' is not known; write it out.") from None

@@ -1,8 +1,8 @@
 """Options: the fields of a dataclass. Name, type, default, range and help stand in the field and nowhere else.
 
 A thing that has options (a method, a technique, a study, the settings of a job) is a dataclass under :class:`Options`
-whose fields are made by :func:`option`. Whatever takes or tells options derives from them: the command line, config
-files, ``NAME:key=value`` texts, cards, checks.
+whose fields are made by :func:`option`. The command line, config files, ``NAME:key=value`` texts, cards and checks are
+derived from them.
 
     >>> @dataclass(frozen=True)
     ... class Smoothing(Options):
@@ -63,7 +63,7 @@ class Option:
     """One option of a kind of thing.
 
     Attributes:
-        kind: its type, as annotated. default: where nobody says.
+        kind: its type, as annotated. default: the value where none is given.
         identifies: whether another value makes it another run; if not, a run may go on with another one.
         known: the words that it takes, where it takes words of a list.
     """
@@ -78,7 +78,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Stated:
     help: str
     range: Range
     identifies: bool
@@ -105,8 +105,8 @@ def option(
         known: the words that it takes, where they are no ``Literal`` type.
         identifies: see :class:`Option`.
     """
-    told = _Told(help, Range(least, above, most, below), identifies, known)
-    return dataclasses.field(default=default, metadata={_KEY: told})
+    stated = _Stated(help, Range(least, above, most, below), identifies, known)
+    return dataclasses.field(default=default, metadata={_KEY: stated})
 
 
 class Options:
@@ -125,9 +125,9 @@ def options_of(kind: type[Options]) -> tuple[Option, ...]:
     """The options of a kind of thing, in the order of its fields; other fields are left aside."""
     hints = get_type_hints(kind)
     return tuple(
-        Option(field.name, hints[field.name], field.default, told.help, told.range, told.identifies, told.known)
+        Option(field.name, hints[field.name], field.default, stated.help, stated.range, stated.identifies, stated.known)
         for field in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if isinstance(told := field.metadata.get(_KEY), _Told)
+        if isinstance(stated := field.metadata.get(_KEY), _Stated)
     )
 
 
@@ -185,9 +185,9 @@ def text_of(thing: Options) -> str:
     return ",".join(parts)
 
 
-def flag(one: Option) -> str:
-    """How the command line calls an option."""
-    return f"--{one.name.replace('_', '-')}"
+def flag(name: str) -> str:
+    """How the command line calls the option of this name."""
+    return f"--{name.replace('_', '-')}"
 
 
 def arguments_of(one: Option, value: Any) -> list[str]:
@@ -198,13 +198,13 @@ def arguments_of(one: Option, value: Any) -> list[str]:
     """
     value = checked(one, value)
     if isinstance(value, bool):
-        return [flag(one) if value else f"--no-{flag(one).removeprefix('--')}"]
+        return [flag(one.name) if value else f"--no-{flag(one.name).removeprefix('--')}"]
     if one.kind == tuple[str, ...]:
-        return [word for each in value for word in (flag(one), each)]
+        return [word for each in value for word in (flag(one.name), each)]
     return (
         []
         if value is None
-        else [flag(one), word_of(value).replace(SEPARATOR, ",") if _listed(value) else word_of(value)]
+        else [flag(one.name), word_of(value).replace(SEPARATOR, ",") if _listed(value) else word_of(value)]
     )
 
 
@@ -224,8 +224,11 @@ def checked(one: Option, value: Any) -> Any:
     raise UserError(f"{one.name} is {described_type(one)}, not {word_of(value) if value is not None else 'none'}.")
 
 
-def value_of(one: Option, text: str) -> Any:
+def value_of(one: Option, text: str, separator: str = SEPARATOR) -> Any:
     """What a text says as a value of the option.
+
+    Args:
+        separator: between the values of a list.
 
     Raises:
         UserError: nothing that it takes.
@@ -233,7 +236,7 @@ def value_of(one: Option, text: str) -> Any:
     for kind in _alternatives(one.kind):
         if kind is type(None) and text == "none":
             return None
-        found = _read(kind, text)
+        found = _read(kind, text, separator)
         if found is not None:
             return checked(one, found)
     raise UserError(f"{one.name} is {described_type(one)}, not '{text}'.")
@@ -243,19 +246,28 @@ def described_type(one: Option) -> str:
     """What an option takes, in words: "a whole number, 1 or more", "cosine or step", "true or false"."""
     words = list(one.known) or [word for kind in _alternatives(one.kind) for word in _literals(kind)]
     kinds = [kind for kind in _alternatives(one.kind) if not _literals(kind) and not (kind is str and one.known)]
-    told = [_name(kind, one) for kind in kinds if kind is not type(None)]
+    if float in kinds:
+        kinds = [kind for kind in kinds if kind is not int]  # every whole number is a number
     if type(None) in kinds:
         words.append("none")
-    return " or ".join([*told, *([", ".join(words[:-1])] if len(words) > 1 else []), *words[-1:]])
+    kinds.sort(key=_is_list)
+    types = " or ".join(_name(kind) for kind in kinds if kind is not type(None))
+    if types and one.range != Range():
+        types += f", {one.range}" + ("," if words else "")
+    return " or ".join(filter(None, [types, ", ".join(words[:-1]), *words[-1:]]))
 
 
-def _name(kind: Any, one: Option) -> str:
-    if get_origin(kind) is tuple:
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _name(kind: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    if _is_list(kind):
         parts = get_args(kind)
-        each = _name(parts[0], one)
-        return f"a list of {each}" if parts[-1] is Ellipsis else f"{len(parts)} values, each {each}"
-    limits = f", {one.range}" if one.range != Range() else ""
-    return {bool: "true or false", int: f"a whole number{limits}", float: f"a number{limits}", str: "a text"}[kind]
+        several = f"{names[parts[0]].removeprefix('a ')}s"
+        return f"a list of {several}" if parts[-1] is Ellipsis else f"{len(parts)} {several}"
+    return names[kind]
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
@@ -286,7 +298,7 @@ def _as(kind: Any, value: Any) -> Any:
     return value if kind in (bool, str) and isinstance(value, kind) else None
 
 
-def _read(kind: Any, text: str) -> Any:
+def _read(kind: Any, text: str, separator: str) -> Any:
     """The text as a value of this type, or None where it is none."""
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower())
@@ -298,7 +310,9 @@ def _read(kind: Any, text: str) -> Any:
     if kind is str or get_origin(kind) is Literal:
         return text if kind is str or text in get_args(kind) else None
     if get_origin(kind) is tuple:
-        parts = tuple(_read(get_args(kind)[0], part.strip()) for part in text.split(SEPARATOR)) if text else ()
+        parts = (
+            tuple(_read(get_args(kind)[0], part.strip(), separator) for part in text.split(separator)) if text else ()
+        )
         fixed = get_args(kind)[-1] is not Ellipsis
         return None if None in parts or (fixed and len(parts) != len(get_args(kind))) else parts
     return None
@@ -307,7 +321,7 @@ def _read(kind: Any, text: str) -> Any:
 def _check_range(one: Option, value: Any) -> None:
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, int | float) and not isinstance(each, bool) and not one.range.holds(each):
-            raise UserError(f"{one.name} is {one.range}, not {word_of(value)}.")
+            raise UserError(f"{one.name} is {one.range}, not {word_of(each)}.")
         if isinstance(each, str) and one.known and each not in one.known:
             raise UserError(f"unknown {one.name.lstrip('-')} '{each}'{all_names(each, one.known)}")
 

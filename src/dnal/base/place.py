@@ -32,10 +32,10 @@ def found_at(place: str, kind: str, name: str | None = None) -> Any:
 
     Args:
         kind: what it is to be, such as "model". name: the one that stands for the place. Where there is none, a user
-            has said the place, and the current directory is importable, as with ``python -m``.
+            gave the place, and the current directory is importable, as with ``python -m``.
 
     Raises:
-        UserError: it is no place, or nothing is there.
+        UserError: it is no ``package.module:name``, or nothing is there.
     """
     module_name, _, attribute = place.partition(":")
     here = str(Path.cwd()) if name is None else None
@@ -60,6 +60,6 @@ def found_at(place: str, kind: str, name: str | None = None) -> Any:
             raise UserError(f"module {module_name!r} has no {attribute!r}; write the {kind} as package.module:function")
         target = getattr(target, part)
         if inspect.ismodule(target):
-            # Who trusts a module does not trust whatever else it happens to import.
+            # Trust in a module is no trust in what else it happens to import.
             raise UserError(f"{part!r} of {name!r} is a module of its own; write the {kind} as package.module:function")
     return target

@@ -19,7 +19,7 @@ class Registry(Generic[T]):
     Args:
         kind: its name, such as "method"; the entry points of packages are in the group "dnal." and its plural.
         base: the class of which all are.
-        ours: name -> "module:Class". Nothing is imported before somebody asks for it.
+        ours: name -> "module:Class". Nothing is imported before it is asked for.
 
     Examples:
         >>> from dnal.methods.method import Method

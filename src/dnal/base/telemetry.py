@@ -1,6 +1,6 @@
-"""Nothing that dnal builds on reports that it is used: each package is told so in its own words, before it is imported.
+"""Nothing that dnal builds on reports that it is used: each package has a variable for that, set before its import.
 
-A variable that is set already stays: whoever wants to report does.
+A variable that is set already stays, so you can turn reports on.
 """
 
 from __future__ import annotations

@@ -47,10 +47,10 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
     checkpointer = Checkpointer([train], _checkpoints(ground, out), stop=stop)
     if checkpointer.phase == DONE:
         return
-    place = DataPosition(train)
+    position = DataPosition(train)
     if checkpointer.phase is None:
         checkpointer.begin(
-            "base", job={}, history=[], parts={"network": network, "place": place}, carried={"spent": 0.0}
+            "base", job={}, history=[], parts={"network": network, "place": position}, carried={"spent": 0.0}
         )
     spent, history = Spent(checkpointer, ground.device), checkpointer.history
     around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, checkpointer)
@@ -59,7 +59,7 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
     carried = {
         "spent": seconds, "accuracy": accuracy(network, ground.loaders.test), "data": fingerprint(ground.dataset),
     }  # fmt: skip
-    checkpointer.begin(DONE, job={}, history=history, parts={"network": network, "place": place}, carried=carried)
+    checkpointer.begin(DONE, job={}, history=history, parts={"network": network, "place": position}, carried=carried)
 
 
 def base_of(ground: Ground, out: Path) -> Trained:

@@ -47,16 +47,16 @@ def run_suite(
     out: Path,
     order: Sequence[Run],
     *,
-    place: DataFolders,
+    folders: DataFolders,
     at_once: int,
     stop: Callable[[], bool],
-    told: Callable[[WorkItem, str, Outcome], None],
+    on_end: Callable[[WorkItem, str, Outcome], None],
 ) -> Outcome:
     """Does what is left of a suite, so many jobs at once, one process and one thread each.
 
     Args:
         order: the rows of the table in the order of the whole suite. stop: asked all the time; jobs in progress keep
-            their state then. told: hears of every job that ended, "" or why it failed.
+            their state then. on_end: called with every job that ended, and "" or why it failed.
     """
     everything = jobs(suite)
     outcome = Outcome(gather(out, order), failures(out, order))
@@ -79,7 +79,7 @@ def run_suite(
             for job in ready[: 0 if event.is_set() or outcome.killed else at_once - len(running)]:
                 waiting.remove(job)
                 rates = rates_of(suite, job, outcome.rows)
-                running[pool.submit(work, suite, job, rates, place, out)] = job
+                running[pool.submit(work, suite, job, rates, folders, out)] = job
             if not running:
                 break
             ended, _ = wait(running, timeout=PATIENCE, return_when=FIRST_COMPLETED)
@@ -103,7 +103,7 @@ def run_suite(
                     if isinstance(job, Run):
                         outcome.rows[job] = read_row(out, job)
                         write_results(out, outcome.rows, order)
-                told(job, answer, outcome)
+                on_end(job, answer, outcome)
     _add_followers(suite, outcome, rows)
     outcome.left = len([job for job in waiting if isinstance(job, Run) and job not in outcome.impossible])
     return outcome
@@ -119,7 +119,7 @@ def _add_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> None:
 
 @contextmanager
 def _set_on_error(event: Event) -> Iterator[None]:
-    """Nobody waits for the jobs in progress when something is wrong."""
+    """The jobs in progress are stopped when something is wrong."""
     try:
         yield
     except BaseException:

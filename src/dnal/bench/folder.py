@@ -22,7 +22,7 @@ def claimed(out: Path, suite: Suite) -> AbstractContextManager[None]:
     """The folder, ours until the end, with what is run in it; ``suite``: the whole one, whatever part is asked for.
 
     Raises:
-        UserError: it holds something else, cannot be written, or somebody else works in it.
+        UserError: it holds something else, cannot be written, or another process works in it.
     """
     text = json.dumps(asdict(suite), indent=1) + "\n"
     copy = out / SUITE

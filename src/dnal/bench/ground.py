@@ -37,13 +37,13 @@ class Ground:
             of training.
     """
 
-    def __init__(self, suite: Suite, network: Network, seed: int, place: DataFolders) -> None:
+    def __init__(self, suite: Suite, network: Network, seed: int, folders: DataFolders) -> None:
         self.suite, self.network, self.seed = suite, network, seed
         self.fabric = fabric_of(suite.precision)
         self.device = self.fabric.device.type
         self.dataset: Dataset = data.load(
-            dict(place.data).get(network.data, network.data),
-            root=place.root,
+            dict(folders.data).get(network.data, network.data),
+            root=folders.root,
             input_shape=network.input_shape,
             limit_train=network.images,
             seed=0,

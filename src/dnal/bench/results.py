@@ -56,7 +56,7 @@ def read_results(out: Path) -> dict[Run, Row]:
 
 
 def gather(out: Path, runs: Iterable[Run]) -> dict[Run, Row]:
-    """The rows of the table, and those of runs that ended when nobody was there to write them.
+    """The rows of the table, and those of runs that ended after the process that writes them.
 
     Raises:
         UserError: one of these files is damaged.

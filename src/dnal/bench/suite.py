@@ -47,7 +47,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Entry:
-    """A method as a row of the table. Whether somebody teaches is not its business.
+    """A method as a row of the table. Whether the base teaches is not part of it.
 
     Attributes:
         name: of the row. method: with its options, as ``METHODS.read`` takes it, or one of BASELINES.

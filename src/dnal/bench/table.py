@@ -12,7 +12,7 @@ from dnal.bench.jobs import Run
 from dnal.bench.results import Row
 from dnal.bench.suite import OURS
 
-TEACHING = ((False, "nobody distils"), (True, "everybody distils"))
+TEACHING = ((False, "without distillation"), (True, "with distillation"))
 LEAST, MOST = 0.97, 1.0
 """What a row must use of its budget."""
 SHORTEST = 0.01
@@ -44,7 +44,7 @@ def accuracies(rows: Mapping[Run, Row], network: str, share: float, taught: bool
 
 
 def standing(cell: Accuracies) -> Standing | None:
-    """Over the seeds that all entries have; None where dnal, everybody else, or a second seed is missing."""
+    """Over the seeds that all entries have; None where dnal, all others, or a second seed is missing."""
     if OURS not in cell or len(cell) < 2:
         return None
     seeds = set.intersection(*(set(own) for own in cell.values()))
@@ -59,7 +59,7 @@ def pooled_differences(rows: Mapping[Run, Row], taught: bool, network: str | Non
     """entry -> dnal minus it, over all networks, or one, and all shares and seeds.
 
     Over several networks they count as drawn like the seeds: how far one differs from another is part of the error,
-    for whoever asks about a network of their own.
+    for a reader with a network of their own.
     """
     values: dict[str, dict[tuple[tuple[str, int], float], float]] = {}
     for run, row in rows.items():
@@ -98,14 +98,14 @@ def document(rows: Mapping[Run, Row], command: str, missing: int, impossible: Ma
 def _provenance(rows: Iterable[Row]) -> str:
     rows = list(rows)
 
-    def told(*names: str) -> str:
+    def each_of(*names: str) -> str:
         return ", ".join(sorted({" ".join(row[name] for name in names) for row in rows}))
 
     samples = sorted({(row["network"], int(row["samples"])) for row in rows})
     return (
-        f"dnal {told('dnal')}, torch {told('torch')}, {told('device')}. Test accuracy in %: mean (standard deviation "
-        "over seeds); differences: mean (standard error) of pairs with the same base. The base is trained once per "
-        "network and seed and shared. Training samples in all, base and choosing included: "
+        f"dnal {each_of('dnal')}, torch {each_of('torch')}, {each_of('device')}. Test accuracy in %: mean (standard "
+        "deviation over seeds); differences: mean (standard error) of pairs with the same base. The base is trained "
+        "once per network and seed and shared. Training samples in all, base and choosing included: "
         + "; ".join(
             f"{network} {min(own):,}" + (f" to {max(own):,}" if max(own) > min(own) else "")
             for network in dict.fromkeys(name for name, _ in samples)

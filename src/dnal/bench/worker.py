@@ -39,14 +39,14 @@ def begin(stop: Event) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def work(suite: Suite, job: WorkItem, rates: Sequence[float], place: DataFolders, out: Path) -> str:
+def work(suite: Suite, job: WorkItem, rates: Sequence[float], folders: DataFolders, out: Path) -> str:
     """Does a job, or what is left of it.
 
     Returns:
         DONE, STOPPED with its state kept, or a sentence that says why it failed.
     """
     try:
-        do(suite, job, rates, place, out, _stop)
+        do(suite, job, rates, folders, out, _stop)
     except Stopped:
         return STOPPED
     except Impossible as error:
@@ -60,14 +60,14 @@ def work(suite: Suite, job: WorkItem, rates: Sequence[float], place: DataFolders
 
 
 def do(
-    suite: Suite, job: WorkItem, rates: Sequence[float], place: DataFolders, out: Path, stop: Callable[[], bool]
+    suite: Suite, job: WorkItem, rates: Sequence[float], folders: DataFolders, out: Path, stop: Callable[[], bool]
 ) -> None:
     """A job, or what is left of it, in this process.
 
     Raises:
         Stopped: when ``stop`` says so; its state is kept. UserError: as the job itself.
     """
-    ground = Ground(suite, suite.network(job.network), _seed(suite, job), place)
+    ground = Ground(suite, suite.network(job.network), _seed(suite, job), folders)
     with reproducible(ground.fabric.device):
         if isinstance(job, Base):
             train_base(ground, out, stop)

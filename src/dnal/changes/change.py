@@ -86,7 +86,7 @@ class Change(ABC):
 
     def restore(self, network: nn.Module) -> None:  # noqa: B027  # most have nothing to restore
         """Makes the changed ``network`` again what the change made of it, in place, after its weights were drawn
-        anew."""
+        again."""
 
     def hooks(self, network: nn.Module) -> Sequence[Technique]:
         """What keeps the changed ``network`` so while it is trained further."""

@@ -73,8 +73,8 @@ class Masks(Change):
             for name, mask in masks.items()
         ):  # fmt: skip
             raise UserError("the masks are no boolean tensors by name.")
-        told = document.get("architecture")
-        architecture = None if told is None else Architecture.of_document(told)
+        removed = document.get("architecture")
+        architecture = None if removed is None else Architecture.of_document(removed)
         if architecture is not None and architecture.shapes != shapes:
             raise UserError("the masks and the channels that are removed are of two networks.")
         return cls(masks, shapes, architecture)

@@ -47,8 +47,8 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Compare all methods at equal budgets, equal samples and from equal bases. The same command again goes on."""
-    options.whole("--jobs", jobs)
-    options.positive("--minutes", minutes)
+    options.within(options.COUNT, "--jobs", jobs)
+    options.within(options.AMOUNT, "--minutes", minutes)
     places = _places(data or [])
 
     from dnal.bench.bench import check_methods, minutes_over, run_suite
@@ -70,8 +70,8 @@ def bench(
     late = minutes_over(minutes)
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
-            asked, folder, order, place=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
-            stop=lambda: late() or signals.asked(), told=_telling(teller(quiet=quiet, as_json=as_json)),
+            asked, folder, order, folders=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
+            stop=lambda: late() or signals.asked(), on_end=_telling(teller(quiet=quiet, as_json=as_json)),
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
         if rows:

@@ -1,7 +1,7 @@
 """Processes that train together and the end of one of them: the others end too, with a sentence, and soon.
 
-Those that this command starts itself are on a leash (``dnal.base.leash``), and it hears of their ends. Of processes
-that somebody else started on this machine one may be gone before it was ever heard of: for them the start has a limit.
+Those that this command starts itself are on a leash (``dnal.base.leash``), and it notices when they end. Of processes
+that a launcher started on this machine one may be gone before it was ever heard of: for them the start has a limit.
 Between them the training itself notices, except for a GPU's, which waits for long.
 """
 
@@ -63,7 +63,7 @@ def _watch(other: subprocess.Popen[bytes]) -> None:
 
 
 def _farewell(other: subprocess.Popen[bytes]) -> None:
-    """Who ends on purpose has said why; the other need not say anything."""
+    """A process that ends on purpose has said why; the other need not say anything."""
     assert other.stdin is not None
     with suppress(OSError):
         other.stdin.write(b".")

@@ -12,8 +12,9 @@ from typing import ParamSpec, TextIO
 
 import typer
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import OptionError, UserError, one_line
 from dnal.base.names import possible
+from dnal.base.options import flag
 from dnal.cli.display import document_alone
 from dnal.cli.failures import sentence_of
 
@@ -34,7 +35,7 @@ class Ended(Exception):
 
 
 def errors_as_sentences(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, with a UserError and what the machine lacks told in one sentence (status 2), and a signal without a
+    """The command, with a UserError and what the machine lacks as one sentence (status 2), and a signal without a
     traceback (130, 143)."""
 
     @functools.wraps(command)
@@ -48,7 +49,7 @@ def errors_as_sentences(command: Callable[P, None]) -> Callable[P, None]:
                             possible(path)
                 command(*args, **kwargs)
         except UserError as error:
-            say(str(error))
+            say(f"{flag(error.name)} {error.rest}" if isinstance(error, OptionError) else str(error))
             raise typer.Exit(BAD_INPUT) from None
         except Ended as ended:
             if str(ended):
@@ -80,5 +81,5 @@ def _warn_in_a_sentence(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    # Where in the code a warning was raised means nothing to who called a command.
+    # Where in the code a warning was raised means nothing on the command line.
     say(f"note: {message}")

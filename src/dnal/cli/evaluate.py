@@ -44,7 +44,7 @@ def evaluate(
         print_figures(found["base"], found["compact"], found["deploy_batch_size"], found["backend"], change)
         line()
         if not found["differs"]:
-            line(f"as {run / RESULT} says (latency is measured anew and not compared)")
+            line(f"as {run / RESULT} says (latency is measured again and not compared)")
     if found["differs"]:
         say(f"'{run / RESULT}' says otherwise: {'; '.join(found['differs'])}.")
         raise typer.Exit(DISAGREES)

@@ -1,4 +1,4 @@
-"""What can go wrong in the middle of a command and is nobody's wrong input, as a sentence."""
+"""What can go wrong in the middle of a command without wrong input, as a sentence."""
 
 from __future__ import annotations
 

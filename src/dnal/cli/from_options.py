@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from dnal.base.options import SEPARATOR, Option, Options, flag, options_of, value_of
+from dnal.base.options import Option, Options, checked, flag, options_of, value_of
 
 Command = Callable[..., None]
 
@@ -17,7 +17,7 @@ Command = Callable[..., None]
 def taking(kinds: Mapping[type[Options], str]) -> Callable[[Command], Command]:
     """A command that also takes all options of these kinds, each under a heading of its help.
 
-    They come to the command as keywords: None where nobody gave one, else as the command line has them; :func:`given`
+    They come to the command as keywords: None where it was not given, else as the command line has them; :func:`given`
     reads them.
     """
 
@@ -44,28 +44,42 @@ def given(kind: type[Options], parameters: Mapping[str, Any]) -> dict[str, Any]:
         said = parameters.get(one.name)
         if said is None or (isinstance(said, list | tuple) and not said):
             continue
-        if isinstance(said, str):
-            said = value_of(replace(one, name=flag(one)), said.strip().replace(",", SEPARATOR))
-        values[one.name] = tuple(said) if isinstance(said, list) else said
+        values[one.name] = read(kind, one.name, said)
     return values
+
+
+def read(kind: type[Options], name: str, said: Any) -> Any:
+    """A value of an option as the command line has it: a text, a list of texts, or a number or truth value already.
+
+    Raises:
+        UserError: naming the option, as it is written there, and what it takes.
+    """
+    one = next(one for one in options_of(kind) if one.name == name)
+    as_written = replace(one, name=flag(name))
+    if isinstance(said, str):
+        return value_of(as_written, said.strip(), ",")
+    return checked(as_written, said)
 
 
 def _parameter(one: Option, panel: str) -> inspect.Parameter:
     about: dict[str, Any] = {"help": _help(one), "rich_help_panel": panel}
     annotation: Any
     if bool in (one.kind, *get_args(one.kind)):
-        annotation = Annotated[bool | None, typer.Option(f"{flag(one)}/--no-{flag(one).removeprefix('--')}", **about)]
+        annotation = Annotated[
+            bool | None, typer.Option(f"{flag(one.name)}/--no-{flag(one.name).removeprefix('--')}", **about)
+        ]
     elif one.kind == tuple[str, ...]:
-        annotation = Annotated[list[str] | None, typer.Option(flag(one), metavar="P", **about)]
+        annotation = Annotated[list[str] | None, typer.Option(flag(one.name), metavar="P", **about)]
     else:
-        annotation = Annotated[str | None, typer.Option(flag(one), metavar=_metavar(one), **about)]
+        annotation = Annotated[str | None, typer.Option(flag(one.name), metavar=_metavar(one), **about)]
     return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _help(one: Option) -> str:
     repeated = one.help if one.kind != tuple[str, ...] else f"{one.help.rstrip('.')}; repeatable."
-    told = one.default is None or one.default == () or "efault" in one.help or isinstance(one.default, bool)
-    return repeated if told else f"{repeated} Default: {one.default}."
+    if one.default is None or one.default == () or "efault" in one.help or isinstance(one.default, bool):
+        return repeated
+    return f"{repeated} Default: {one.default}."
 
 
 def _metavar(one: Option) -> str:

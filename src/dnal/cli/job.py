@@ -17,7 +17,7 @@ from dnal.settings import GROUPS, Deployment, Numerics, Source, Training, Widths
 if TYPE_CHECKING:
     from dnal.pipeline.plan import Asked
 
-Told = str | Mapping[str, Any]
+Named = str | Mapping[str, Any]
 """A method or technique: a text, or its name and options as config.yaml has them."""
 
 
@@ -30,7 +30,7 @@ class JobRequest:
         techniques: beside the method's own. without: names of the method's own to leave out.
         threads: of torch; None leaves them as they are. latency: the file of a latency model to reuse.
         checkpoint_every: steps between checkpoints.
-        offline: "data", "weights": what is not downloaded where it is not here, because nobody asked for it.
+        offline: "data", "weights": what is not downloaded where it is not here, because it was not asked for.
     """
 
     source: Source = field(default_factory=Source)
@@ -39,8 +39,8 @@ class JobRequest:
     training: Training = field(default_factory=Training)
     numerics: Numerics = field(default_factory=Numerics)
     budgets: tuple[str, ...] = ()
-    method: Told = "dnal"
-    techniques: tuple[Told, ...] = ()
+    method: Named = "dnal"
+    techniques: tuple[Named, ...] = ()
     without: tuple[str, ...] = ()
     threads: int | None = None
     latency: Path | None = None
@@ -125,7 +125,7 @@ OTHERS = ("budgets", "method", "techniques", "without", "threads", "latency", "c
 
 def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What the parsed parameters of `dnal learn` say, by the names of options and of the fields of :class:`JobRequest`;
-    what nobody gave is not in it.
+    what was not given is not in it.
 
     Raises:
         UserError: naming the option that cannot be read.

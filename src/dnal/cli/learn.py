@@ -101,9 +101,9 @@ def learn(
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
     values = given_options(ctx.params)
-    options.whole("--devices", devices)
-    options.whole("--nodes", nodes)
-    options.whole("--checkpoint-every", checkpoint_every)
+    options.within(options.COUNT, "--devices", devices)
+    options.within(options.COUNT, "--nodes", nodes)
+    options.within(options.COUNT, "--checkpoint-every", checkpoint_every)
     check(log_to or [])
     watchers: list[Listener] = []
     if like is None:
@@ -122,7 +122,7 @@ def learn(
     from dnal.run import check_free
 
     names = [_called(job) if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
-    input_of(job.source.model, job.source.input)  # an unknown model is told before anything is started
+    input_of(job.source.model, job.source.input)  # an unknown model is an error before anything is started
     folders = _folders(job, names, out, overwrite=overwrite)
     for folder in folders:
         check_free(folder, overwrite=overwrite)

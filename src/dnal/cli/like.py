@@ -69,7 +69,7 @@ def job_of(document: Recorded, run: Path, trust: Sequence[str] = ()) -> JobReque
 
 
 def _unasked(job: JobRequest, trust: Sequence[str], given: Collection[str] = ()) -> JobRequest:
-    """The same job, which downloads nothing but what somebody asked for: by an option, or by trusting its name."""
+    """The same job, which downloads only what the user asked for: by an option, or by trusting its name."""
     names = {"data": job.source.data, "weights": job.source.model}
     return replace(
         job,

@@ -1,17 +1,15 @@
-"""The options as the commands need them: numbers within their ranges, lists of numbers, names that exist."""
+"""The options as the commands need them: numbers within their ranges, and the help that several of them share."""
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Annotated
 
 import typer
 
 from dnal.base.errors import UserError
+from dnal.base.options import Range, word_of
 from dnal.loggers.names import NAMES
-
-Shape = tuple[int, int, int]
+from dnal.settings import MOST
 
 DEVICES = "Processes on this machine, one a device; default 1, or what torchrun or SLURM started."
 NODES = "Machines; default 1, or what the launcher says."
@@ -19,11 +17,9 @@ STRATEGY = (
     "How processes train together: a strategy of Lightning Fabric, such as ddp; auto: ddp where there are several."
 )
 CHECKPOINT_EVERY = "Steps between checkpoints; ends of epochs and phases are kept besides."
-LOG_TO = (
-    f"Also tell the run to {', '.join(NAMES[:-1])} or {NAMES[-1]} (extras of these names install them); repeatable."
-)
+LOG_TO = f"Also log the run to {', '.join(NAMES[:-1])} or {NAMES[-1]} (extras of these names install them); repeatable."
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for other programs.")]
-"""Every command's; progress is told on stderr then."""
+"""Every command's; progress goes to stderr then."""
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
 """Of the commands that take their time."""
 TRUST = (
@@ -32,45 +28,11 @@ TRUST = (
 )
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 
-MOST = 2**31 - 1
-MOST_CLASSES = 2**22
-MOST_DEPLOY_BATCH = 2**16
-MOST_REAL = 1e30
+COUNT = Range(least=1, most=MOST)
+AMOUNT = Range(above=0, most=1e30)
 
 
-def input_shape(text: str | None) -> Shape | None:
-    """ "3,224,224" as (C, H, W)."""
-    if text is None:
-        return None
-    numbers = _whole_numbers(text)
-    if numbers is None or len(numbers) != 3:
-        raise UserError(f"--input is channels, height and width, such as 3,224,224, not '{text}'.")
-    if min(numbers) < 1:
-        raise UserError(f"the sizes of --input are 1 or more, not '{text}'.")
-    return numbers[0], numbers[1], numbers[2]
-
-
-def whole(option: str, value: int | None, least: int = 1, most: int = MOST) -> None:
-    """Refuses a number below ``least`` or above ``most``."""
-    if value is not None and value < least:
-        raise UserError(f"{option} is {least} or more, not {value}.")
-    if value is not None and value > most:
-        raise UserError(f"{option} is {most} or less, not {value}.")
-
-
-def positive(option: str, value: float | None) -> None:
-    """Refuses a number that is not finite and above zero, or of which float32 makes infinity."""
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise UserError(f"{option} is a number above zero, not {value:g}.")
-    if value is not None and value > MOST_REAL:
-        raise UserError(f"{option} is {MOST_REAL:g} or less, not {value:g}.")
-
-
-def _whole_numbers(text: str) -> list[int] | None:
-    """The numbers, none of them above ``MOST``; None for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    # Only digits: int() would also take "1_0" and other scripts' numerals.
-    if not all(re.fullmatch(r"[-+]?[0-9]{1,18}", part) for part in parts):
-        return None
-    numbers = [int(part) for part in parts]
-    return numbers if max(numbers) <= MOST else None
+def within(range: Range, option: str, value: float | None) -> None:
+    """Refuses a number outside of the range; None is one that was not given."""
+    if value is not None and not range.holds(value):
+        raise UserError(f"{option} is {range}, not {word_of(value)}.")

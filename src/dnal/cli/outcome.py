@@ -80,7 +80,7 @@ def _tell_next(job: JobRequest, folder: Path, report: Path | None) -> None:
 
 
 def _evaluating(job: JobRequest, folder: Path) -> str:
-    """The command that evaluates a run; it does not run a function that nobody trusts."""
+    """The command that evaluates a run; it does not run a function that is not trusted."""
     from dnal.run.trust import code_in, trusting
 
     return shlex.join(

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
 from dnal.cli.errors import errors_as_sentences
+from dnal.cli.from_options import read
+from dnal.settings import MOST, MOST_BATCH, Source, Widths
 
 if TYPE_CHECKING:
     from dnal.latency.assessment import Assessment
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 SHOWN = 10
 FIRST_SEED = 2000
 STEADY = 1.05
-"""Beyond this factor the machine's mood is told: no model predicts that."""
+"""Beyond this factor the machine itself has changed, which no model predicts: a line says so."""
 
 
 @errors_as_sentences
@@ -37,11 +40,11 @@ def profile(
     as_json: options.Json = False,
 ) -> None:
     """Time the layers of a network over widths on this machine, and compare predicted with measured milliseconds."""
-    asked = options.input_shape(input_)
-    options.whole("--classes", classes, most=options.MOST_CLASSES)
-    options.whole("--batch", batch, most=options.MOST_DEPLOY_BATCH)
-    options.whole("--divisor", divisor)
-    options.whole("--architectures", architectures, least=2)
+    asked = None if input_ is None else read(Source, "input", input_)
+    read(Source, "classes", classes)
+    read(Widths, "divisor", divisor)
+    options.within(Range(least=1, most=MOST_BATCH), "--batch", batch)
+    options.within(Range(least=2, most=MOST), "--architectures", architectures)
 
     import torch
 

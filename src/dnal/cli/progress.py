@@ -24,12 +24,12 @@ class SpaceShown(Listener):
     """Prints what may vary, the reachable range of every cost and where it is computed, before anything is trained."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._ranges_shown = False
 
     def start(self, settings: dict[str, Any]) -> None:
-        if self._told:  # once for all runs of a trade-off
+        if self._ranges_shown:  # once for all runs of a trade-off
             return
-        self._told = True
+        self._ranges_shown = True
         threads = settings["threads"]
         line(
             f"trains on {settings['device']}, {settings['precision']}, {settings['memory_format']}, "

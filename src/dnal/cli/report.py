@@ -58,4 +58,4 @@ def _runs_in(path: Path) -> list[Path]:
     found = runs_in(path)
     if not found and path.is_dir():
         raise UserError(f"there is nothing to report in '{path}': it is no run and holds none.")
-    return found or [path]  # what is not there is told when it is read
+    return found or [path]  # what is not there is an error when it is read

@@ -49,9 +49,9 @@ def resume(
     from dnal.run.repeat import Differences, recorded
     from dnal.run.trade_off import complete
 
-    options.whole("--checkpoint-every", checkpoint_every)
-    options.whole("--devices", devices)
-    options.whole("--nodes", nodes)
+    options.within(options.COUNT, "--checkpoint-every", checkpoint_every)
+    options.within(options.COUNT, "--devices", devices)
+    options.within(options.COUNT, "--nodes", nodes)
     complete(run)
     folders = runs_in(run) or [run]
     _check_begun(run, folders)
@@ -91,7 +91,7 @@ def resume(
 
 
 def _check_begun(run: Path, folders: list[Path]) -> None:
-    """Refuses a folder in which a start was killed before it was a run. What else is no run is told when it is read."""
+    """Refuses a folder in which a start was killed before it was a run. Reading it refuses all else that is no run."""
     from dnal.run.writer import vacant
 
     for folder in folders:
@@ -117,7 +117,7 @@ def job_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str]
     from dnal.cli.like import job_of
 
     jobs = [job_of(document, folder, trust) for folder, document in documents.items()]
-    # Where nobody chose a divisor, a bound on the latency did for its own run; if nobody does, it is decided so again.
+    # Where no divisor was given, a bound on the latency decided for its own run; without one it is decided so again.
     timed = any("latency" in (document.budget or "") for document in documents.values())
     shared = [replace(job, budgets=(), latency=None) for job in jobs]
     if timed and len({job.widths.divisor for job in jobs}) > 1:
@@ -158,5 +158,5 @@ def _tidy(folder: Path) -> None:
     from dnal.run.writer import leftovers, tidy
 
     if leftovers(folder) or os.path.lexists(folder / LOCK):
-        with held(folder):  # nobody else is writing them now
+        with held(folder):  # no other process is writing them now
             tidy(folder)

@@ -99,7 +99,7 @@ def run(
             base_is_trained=trained,
             example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
             fabric=fabric,
-            checkpoints=[Checkpoints(folder, job.checkpoint_every, anew=not resume) for folder in folders],
+            checkpoints=[Checkpoints(folder, job.checkpoint_every, restart=not resume) for folder in folders],
             stop=stopping.asked,
             listeners=[Listeners(own) for own in each],
             latency=job.latency,
@@ -175,4 +175,6 @@ def _logs(
     from dnal import loggers
 
     names = loggers.logs_of(writer.path) if resume else log_to
-    return [opened.enter_context(loggers.log_to(name, writer.path, config=written, anew=not resume)) for name in names]
+    return [
+        opened.enter_context(loggers.log_to(name, writer.path, config=written, restart=not resume)) for name in names
+    ]

@@ -11,9 +11,9 @@ from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
 from dnal.cli.errors import errors_as_sentences, say
-from dnal.cli.from_options import given, taking
+from dnal.cli.from_options import given, read, taking
 from dnal.cli.summary import print_ranges, space_line
-from dnal.settings import Widths
+from dnal.settings import Deployment, Source, Widths
 
 if TYPE_CHECKING:
     from dnal.selection.widths import WidthRule
@@ -34,15 +34,17 @@ def space(
     deploy_batch_size: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
     explain: Annotated[
         str | None,
-        typer.Option(metavar="PARAM", help="Of this parameter only: who makes, who reads its channels, or why fixed."),
+        typer.Option(
+            metavar="PARAM", help="Of this parameter only: which layers make and read its channels, or why they stay."
+        ),
     ] = None,
     as_json: options.Json = False,
     **own: Any,
 ) -> None:
     """Show every group of channels, its share of the MACs, what is fixed and why, and what the network can cost."""
-    asked = options.input_shape(input_)
-    options.whole("--classes", classes, most=options.MOST_CLASSES)
-    options.whole("--deploy-batch-size", deploy_batch_size, most=options.MOST_DEPLOY_BATCH)
+    asked = None if input_ is None else read(Source, "input", input_)
+    read(Source, "classes", classes)
+    read(Deployment, "deploy_batch_size", deploy_batch_size)
     widths = Widths(**given(Widths, own))
     rule = _rule(widths)
 

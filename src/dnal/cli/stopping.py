@@ -21,7 +21,7 @@ class Terminated(BaseException):
 
 
 class Signals:
-    """Remembers the first SIGINT or SIGTERM, for whoever asks; a second one ends the program where it is, with
+    """Remembers the first SIGINT or SIGTERM, for the caller to ask; a second one ends the program where it is, with
     :class:`Terminated`. A context manager.
 
     ``signal``: the number of the one that came, or None.
@@ -56,7 +56,7 @@ class Signals:
             raise Terminated(number)
 
     def _waits(self) -> bool:
-        """Whether somebody will ask soon."""
+        """Whether the job will ask soon."""
         return True
 
 

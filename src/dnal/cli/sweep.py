@@ -46,7 +46,7 @@ def sweep(
     as_json: options.Json = False,
 ) -> None:
     """Run a grid or a random search of the options of `dnal learn` on Ray Tune. The same command again goes on."""
-    options.whole("--trials-at-once", trials_at_once)
+    options.within(options.COUNT, "--trials-at-once", trials_at_once)
 
     from dnal.run.files import RUNS
     from dnal.sweep import on_ray
@@ -60,26 +60,26 @@ def sweep(
     check_folder(folder, asked)
     for trial in trials:
         if trial.finished:
-            trial.row(1, over=True)  # what is damaged is told before Ray starts
+            trial.row(1, over=True)  # what is damaged is an error before Ray starts
     left = [trial for trial in trials if not trial.finished]
     tell = teller(quiet=quiet, as_json=as_json)
-    told_ = _Told(folder, asked, trials, tell)
+    events = _Events(folder, asked, trials, tell)
     with ExitStack() as stack:
         machines = stack.enter_context(on_ray.connected(address)) if left else None
         stack.enter_context(claimed(folder, asked))
         share = None if machines is None else shared(machines, len(left), trials_at_once)
-        told_.begin(1 if share is None else share.threads)
+        events.begin(1 if share is None else share.threads)
         if share is not None:
             tell(f"{len(left)} trials in '{folder}', {share.at_once} at once, threads of each: {share.threads}")
             check = stack.enter_context(
                 _going_on(["dnal", "sweep", str(config), *([] if out is None else ["--out", str(out)])])
             )
             tasks = {trial.name: trial.task(share.threads) for trial in left}
-            on_ray.run(tasks, share, folder, ended=told_.ended, again=told_.again, between=check)
-    told_.end(quiet=quiet, as_json=as_json)
+            on_ray.run(tasks, share, folder, ended=events.ended, again=events.again, between=check)
+    events.end(quiet=quiet, as_json=as_json)
 
 
-class _Told:
+class _Events:
     """The table of the trials, on disk and on the terminal, as they end."""
 
     def __init__(self, folder: Path, asked: Sweep, trials: list[Trial], tell: Callable[[str], None]) -> None:

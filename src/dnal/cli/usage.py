@@ -1,4 +1,4 @@
-"""The program as a group of commands: what a call that makes no sense is told, and no colour where none belongs."""
+"""The program as a group of commands: what is said of a wrong call, and no colour where none belongs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dnal.cli.errors import BAD_INPUT, say
 
 
 class Program(TyperGroup):
-    """Tells a wrong call in one sentence with the nearest name that exists, as all other wrong input is told."""
+    """Answers a wrong call with one sentence and the nearest name that exists, as all other wrong input."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]

@@ -78,7 +78,7 @@ class Budget:
             Traceback (most recent call last):
             dnal.UserError: unknown cost 'flops' in the budget; known are macs, params, memory, latency.
         """
-        bounds = tuple(_bound(" ".join(part.split())) for part in str(text).split(","))  # 0.3 is told too
+        bounds = tuple(_bound(" ".join(part.split())) for part in str(text).split(","))  # 0.3 gets a sentence too
         if len({b.cost for b in bounds}) < len(bounds):
             raise UserError("the budget bounds one cost twice; give each cost one bound.")
         return Budget(bounds)
@@ -115,7 +115,7 @@ class Budget:
 
 
 def _reach(cost: str, low: float, high: float) -> str:
-    """What a network can cost, rounded inwards: whoever asks for either end gets it. With as many digits as keep the
+    """What a network can cost, rounded inwards: a bound at either end can be kept. With as many digits as keep the
     ends apart."""
     for digits in range(4, 13):
         if float(_rounded(low, digits, ROUND_CEILING)) < float(_rounded(high, digits, ROUND_FLOOR)):

@@ -6,10 +6,11 @@ is there. Both are named by where they stand, so that reading a budget does not 
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dnal.base.place import found_at
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +53,7 @@ class Cost:
 
     @property
     def measured(self) -> bool:
-        """Whether a clock says it, and nobody counts it."""
+        """Whether it is measured by a clock, not counted."""
         return not self.counted
 
     def described(self, examples: str, backend: str) -> str:
@@ -62,12 +63,12 @@ class Cost:
 
     def function_of_gates(self, network: nn.Module, space: Space, example_inputs: Inputs, batch: int) -> CostFunction:
         """The cost as a function of gate values (num_gates,); arguments as of :meth:`on`."""
-        function: CostFunction = _found(self.of_gates)(network, space, example_inputs, batch)
+        function: CostFunction = found_at(self.of_gates, "cost", self.name)(network, space, example_inputs, batch)
         return function
 
     def on(self, network: nn.Module, example_inputs: Inputs) -> float:
         """The cost counted on a network; ``example_inputs``: of the batch for which costs are stated."""
-        value: float = _found(self.counted)(network, example_inputs)
+        value: float = found_at(self.counted, "cost", self.name)(network, example_inputs)
         return value
 
 
@@ -84,9 +85,3 @@ COSTS: dict[str, Cost] = {
     )
 }  # fmt: skip
 """By name, in the order of tables."""
-
-
-def _found(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function

@@ -95,7 +95,7 @@ class Deployed:
         if (model.backend, model.batch) != (self.backend, self.batch):
             raise UserError(
                 f"the latency model was measured on {model.backend} at a batch of {model.batch}, but the budget is "
-                f"stated on {self.backend} at a batch of {self.batch}; profile the network anew."
+                f"stated on {self.backend} at a batch of {self.batch}; profile the network again."
             )
         return model
 
@@ -115,7 +115,7 @@ class Deployed:
         return focused(model, network, space, example, sorted(bounds), backend=self.backend, progress=progress)
 
     def figures(self, networks: Sequence[nn.Module], example: Inputs, costs: Collection[str]) -> list[dict[str, float]]:
-        """The costs of each network by their figures' names: those that are always told, and those of ``costs``.
+        """The costs of each network by their figures' names: those that are always stated, and those of ``costs``.
         Counted on the network itself, or measured, the networks in turn."""
         from dnal.latency import measured_ms
 

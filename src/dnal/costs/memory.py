@@ -31,7 +31,7 @@ from dnal.space.surgery.tensors import held_tensors, tensors_of
 
 REMEDY = "state the budget without a bound on memory"
 FLEETING = "detach"
-"""It makes no storage, and torch adds it to a new tensor that somebody else holds: that depends on who looks on."""
+"""It makes no storage, and torch adds it to a new tensor that something else holds: that depends on what watches."""
 
 
 def memory_cost(network: nn.Module, space: Space, example_inputs: Inputs, batch: int) -> CostFunction:
@@ -198,7 +198,7 @@ class _Lifetimes(TorchDispatchMode):
 
 
 class _LiveBytes(TorchDispatchMode):
-    """A running count of what operations have made and nobody has dropped yet."""
+    """A running count of the bytes that operations have allocated and that are not freed yet."""
 
     def __init__(self, held: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

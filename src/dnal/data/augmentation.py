@@ -38,7 +38,7 @@ def shift_and_flip(x: Tensor, down: Tensor, right: Tensor, flip: Tensor, pad: in
     padded = F.pad(x, (pad, pad, pad, pad))
     image = torch.arange(n)[:, None, None]
     # Indices on both sides of the ":" put the channels last. A single channel is contiguous even so, but convolutions
-    # would go by its strides and answer in channels_last; clone makes them anew, where contiguous() does not.
+    # would go by its strides and answer in channels_last; clone makes new ones, where contiguous() does not.
     images = padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return images.clone(memory_format=torch.contiguous_format)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import UserError, reason_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM")
 """Nothing else is opened, whatever a file is called: Pillow starts other programs for some formats."""
@@ -48,7 +48,7 @@ def read_image(path: Path, mode: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise unreadable(path, f"it has more than {MOST_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise whatever the damage makes of their arithmetic
-        raise unreadable(path, one_line(str(error), 200) or type(error).__name__) from error
+        raise unreadable(path, reason_of(error)) from error
 
 
 def _in_mode(path: Path, image: Image.Image, mode: str) -> Image.Image:
@@ -57,7 +57,7 @@ def _in_mode(path: Path, image: Image.Image, mode: str) -> Image.Image:
         return Image.fromarray(np.asarray(image).astype(np.float32) / SIXTEEN_BITS)
     if image.mode in ("I", "F"):
         raise unreadable(
-            path, "its numbers have 32 bits, and nobody knows which of them is white; save it with 8 or 16"
+            path, "its numbers have 32 bits, and which of them is white is not known; save it with 8 or 16"
         )
     return image.convert(mode)
 

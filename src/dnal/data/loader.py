@@ -137,7 +137,7 @@ def loaders(
 ) -> Loaders:
     """Loaders of (x float32 (B, C, H, W), y int64 (B,)).
 
-    The training loader shuffles anew every epoch and augments; a last batch of a single image is left out of it.
+    The training loader shuffles again every epoch and augments; a last batch of a single image is left out of it.
     Validation and test come in order, whole and plain.
 
     Raises:

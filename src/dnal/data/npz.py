@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import UserError, one_line, reason_of
 from dnal.data.arrays import RawArrays
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -43,7 +43,7 @@ def read_npz(path: Path) -> RawArrays:
     except UserError:
         raise
     except Exception as error:  # each way of compression has errors of its own, and so has each kind of damage
-        reason = one_line(str(error), 200) or type(error).__name__
+        reason = reason_of(error)
         raise UserError(f"{str(path)!r} is damaged ({reason}); write it again with numpy.savez") from error
     return RawArrays(x_train, y_train, x_test, y_test)
 

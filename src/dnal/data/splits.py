@@ -27,7 +27,7 @@ def stratified_sample(y: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _small(seed: int) -> int | list[int]:
-    """A seed as RandomState takes it, who knows 32 bits: a larger one, or a negative one, as two numbers of 32."""
+    """A seed as RandomState takes it, with 32 bits: a larger one, or a negative one, as two numbers of 32."""
     seed %= 2**64
     return seed if seed < 2**32 else [seed % 2**32, seed >> 32]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import UserError, reason_of
 from dnal.data.arrays import RawArrays
 from dnal.data.augmentation import Augmentation
 
@@ -60,13 +60,13 @@ def _part(name: str, folder: Path, *, train: bool, download: bool) -> Any:
         return kind(folder, train=train, download=False)
     except Exception as error:  # reading it, torchvision raises whatever the damage makes of its arithmetic
         if not (isinstance(error, RuntimeError) and "not found" in str(error)):
-            reason = one_line(str(error), 200) or type(error).__name__
+            reason = reason_of(error)
             raise UserError(
                 f"{name} in {str(folder)!r} is damaged ({reason}); remove it, and it is downloaded again"
             ) from error
     if not download:
         raise UserError(
-            f"{name} is not in {str(folder)!r}, and it is fetched only for who asks; say with --root (root=) in which "
+            f"{name} is not in {str(folder)!r}, and it is fetched only on request; say with --root (root=) in which "
             "folder it is, or shall be"
         )
     log.info("downloading %s to %s", name, folder)

@@ -26,7 +26,7 @@ def machine() -> dict[str, Any]:
 
 
 def devices() -> list[dict[str, Any]]:
-    """name, kind (what it is), memory_bytes, and whether dnal trains on it unless told otherwise. Those that torch
+    """name, kind (what it is), memory_bytes, and whether dnal trains on it by default. Those that torch
     sees; the last row is the CPU."""
     rows: list[dict[str, Any]] = []
     for index in range(torch.cuda.device_count()):

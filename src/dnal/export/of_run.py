@@ -50,7 +50,7 @@ class Quantized:
 
 
 def default_file(run: str | Path, to: str, *, int8: bool = False) -> Path:
-    """Where a run is exported to when nobody says: into its folder. ``dnal learn --overwrite`` replaces it with the
+    """Where a run is exported to by default: into its folder. ``dnal learn --overwrite`` replaces it with the
     rest of the run.
 
     Raises:

@@ -67,5 +67,5 @@ def first_line(error: Exception) -> str:
     """What an exception says, in one line."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
     # PyTorch tells which constraint it was behind a headline that says nothing.
-    told = next((line for line in lines if not line.startswith("Constraints violated")), None)
-    return (told or next(iter(lines), type(error).__name__)).rstrip(".")
+    cause = next((line for line in lines if not line.startswith("Constraints violated")), None)
+    return (cause or next(iter(lines), type(error).__name__)).rstrip(".")

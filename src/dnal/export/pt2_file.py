@@ -28,7 +28,7 @@ class Pt2(Format):
     runtime = "torch.export"
 
     def contents(self, program: ExportedProgram, metadata: Mapping[str, str], free: Free) -> bytes:
-        # Where the user's code stands is nobody's business; the example is a pickle, and large beside a small network.
+        # The paths of the user's code are private; the example is a pickle, and large beside a small network.
         program._example_inputs = None
         for module in program.graph_module.modules():
             for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():

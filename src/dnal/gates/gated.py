@@ -1,6 +1,6 @@
 """Gates at the readers: the network with every channel multiplied by its gate, where the channel is read.
 
-A channel is alive iff somebody reads it. Instead of a layer after each convolution (arXiv 2103.02126:
+A channel is alive if and only if something reads it. Instead of a layer after each convolution (arXiv 2103.02126:
 out_c = x_c * sigmoid(delta s_c)), the weight slice that reads channel i is multiplied by the gate of i. On
 convolution - batch norm - ReLU chains both are equal, because ReLU(a x) = a ReLU(x) for a > 0. They are NOT equal
 behind ReLU6 or another activation that does not scale, nor in residual sums, where the paper gates each block's output

@@ -20,7 +20,7 @@ def steady_memory() -> Iterator[None]:
 
     glibc gives large blocks back to the system or not by what else lies on the heap, and PyTorch takes every result of
     an operation from there: the same network takes up to twice as long where each of its results faults its pages in
-    anew. Elsewhere than on glibc this does nothing.
+    again. Elsewhere than on glibc this does nothing.
     """
     global _depth
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

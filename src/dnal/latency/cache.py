@@ -23,7 +23,7 @@ LARGEST = 2**25
 """Bytes of a file: tens of thousands of layers."""
 LONGEST_MS = 1e9
 ABANDONED = 3600
-"""Seconds after which a temporary file is nobody's any more: another process may be writing."""
+"""Seconds after which a temporary file is left over: another process may be writing."""
 AGAIN = "its times are measured again"
 
 Milliseconds = list[float] | None
@@ -34,7 +34,7 @@ def directory() -> Path:
     """$XDG_CACHE_HOME/dnal, or ~/.cache/dnal.
 
     Raises:
-        UserError: nobody knows where that is.
+        UserError: it is not known where that is.
     """
     home = os.environ.get("XDG_CACHE_HOME")
     try:
@@ -83,7 +83,7 @@ class Cache:
             return
         self._new = False
         others: dict[str, Milliseconds] = {}
-        with suppress(UserError):  # told when it was read first, or it was damaged since
+        with suppress(UserError):  # said when it was read first, or it was damaged since
             others = self._read(self.path)
         text = self._text({**others, **self._ms})
         if len(text) > LARGEST:

@@ -30,7 +30,7 @@ from dnal.space.space import Space
 from dnal.space.surgery.inputs import Inputs, at_batch
 
 CALIBRATION_SEEDS = range(1000, 1012)
-"""Of the random architectures that calibrate; whoever tests a model takes others."""
+"""Of the random architectures that calibrate; a test of a model takes others."""
 
 UNIFORM_SHARES = (1.0, 0.75, 0.5, 0.3)
 """Of the groups in the further networks that calibrate: budgets lead there, random architectures hardly do."""
@@ -40,7 +40,7 @@ CALIBRATION_SECONDS = 30.0
 MEASURE_SECONDS = 3.0
 
 Progress = Callable[[str, int, int], None]
-"""Is told what is being timed, how much of it is done and how much there is."""
+"""Called with what is being timed, how much of it is done and how much there is."""
 
 
 def measured_ms(networks: Sequence[nn.Module], example: Inputs, backend: str | Backend) -> list[float]:

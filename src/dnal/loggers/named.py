@@ -39,7 +39,7 @@ def check(names: Sequence[str]) -> None:
             raise UserError(f"the logger '{name}' needs the package {name}; run: pip install 'dnal[{name}]'")
 
 
-def log_to(name: str, folder: str | Path, *, config: Mapping[str, Any] | None = None, anew: bool = False) -> Log:
+def log_to(name: str, folder: str | Path, *, config: Mapping[str, Any] | None = None, restart: bool = False) -> Log:
     """A listener that tells a job to the logger of this name.
 
     Args:
@@ -48,29 +48,29 @@ def log_to(name: str, folder: str | Path, *, config: Mapping[str, Any] | None = 
         folder: of the job, such as that of its checkpoints. It remembers which log is the job's, so that a job that
             goes on also goes on there.
         config: said beside the job's own settings.
-        anew: take no notice of a log that is there.
+        restart: take no notice of a log that is there.
 
     Raises:
         UserError: an unknown name, or a package that is not installed; as the job begins, a log that cannot be opened.
     """
     check([name])
-    return NamedLog(name, Path(folder), config, anew=anew)
+    return NamedLog(name, Path(folder), config, restart=restart)
 
 
 def logs_of(folder: str | Path) -> list[str]:
-    """The loggers that the job in this folder is told to."""
+    """The loggers of the job in this folder."""
     return [name for name in _known(Path(folder)) if name in NAMES]
 
 
 class NamedLog(Log):
     """A :class:`Log` that is opened when all input of the job has been checked."""
 
-    def __init__(self, name: str, folder: Path, config: Mapping[str, Any] | None, *, anew: bool) -> None:
+    def __init__(self, name: str, folder: Path, config: Mapping[str, Any] | None, *, restart: bool) -> None:
         self._logger = None
         self._config = dict(config or {})
         self._epochs = 0
         self._name, self._folder = name, folder
-        self._before = None if anew else _known(folder).get(name) or None  # none yet where a start was killed
+        self._before = None if restart else _known(folder).get(name) or None  # none yet where a start was killed
         self._opened: Opened | None = None
 
     def space(self, space: object, ranges: list[dict[str, Any]]) -> None:

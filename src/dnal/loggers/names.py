@@ -7,11 +7,11 @@ NAMES = ("tensorboard", "mlflow", "wandb")
 """Each is also the name of its package and of the extra that installs it."""
 
 LOGGERS = "loggers.json"
-"""Which loggers a job in this folder is told to, and the id of its log in each, by which that goes on."""
+"""Which loggers a job in this folder has, and the id of its log in each, by which that goes on."""
 BOARD = "tensorboard"
 """The folder of TensorBoard's files."""
 
 
 def unopened(names: Sequence[str]) -> str:
-    """loggers.json of a job that is to be told to these loggers, before one of them has opened its log."""
+    """loggers.json of a job with these loggers, before one of them has opened its log."""
     return json.dumps(dict.fromkeys(names, ""), indent=1) + "\n"

@@ -16,8 +16,8 @@ def _nothing(epochs: int) -> None:
 
 @dataclass(frozen=True)
 class Opened:
-    """A logger, the id by which its log goes on later, and ``cut``: forgets what was told after so many epochs, where a
-    log can forget."""
+    """A logger, the id by which its log goes on later, and ``cut``: forgets what was logged after so many epochs, where
+    a log can forget."""
 
     logger: Logger
     id: str

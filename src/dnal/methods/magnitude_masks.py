@@ -48,7 +48,7 @@ class MagnitudeMasks(Method):
     Weights are those of two or more dimensions; biases and norms stay. A channel that nothing but zeros read is
     removed, which changes nothing that the network computes; the other tensors keep their shapes. Takes no budget:
     zeros are no fewer MACs, and ``density`` says how much stays. Trains nothing itself. With --reinitialize the weights
-    that stay are drawn anew. Source: Han et al., arXiv 1506.02626, with one threshold for the whole network.
+    that stay are drawn again. Source: Han et al., arXiv 1506.02626, with one threshold for the whole network.
     """
 
     needs_budget: ClassVar[bool] = False

@@ -25,11 +25,11 @@ class Method(Options):
         trains: whether it uses the epochs of the architecture phase; otherwise they lengthen the retraining, so that
             every method sees equally many images.
         gates: whether it runs the network with gates in it.
-        reinitializes: whether what it chose is trained from new weights, where nobody says.
-        needs_budget: whether a budget is filled in where nobody gives one. takes_budget: whether one may be given.
-        prunes_blocks: whether residual branches may go too, where nobody says.
-        epochs: of base, search and retraining, in this proportion where nobody says.
-        techniques: names of those that act, where nobody says and the loss is the default.
+        reinitializes: whether what it chose is trained from new weights by default.
+        needs_budget: whether the default budget stands in where none is given. takes_budget: whether one may be given.
+        prunes_blocks: whether residual branches may go too by default.
+        epochs: of base, search and retraining, in this proportion by default.
+        techniques: names of those that act by default, where the loss is the default one.
     """
 
     trains: ClassVar[bool] = False

@@ -25,7 +25,7 @@ NAMED = 3
 class Net2Wider(Method):
     """Makes layers wider, so that the network still computes the same, and trains it on.
 
-    Channels are copied, batch norm and all, and those who read a channel share its weight out among the copies:
+    Channels are copied, batch norm and all, and the weights that read a channel share its weight out among the copies:
     w -> w * s with shares s that add up to 1. --include and --exclude say which layers grow. A group whose growth would
     change what the network computes, because its code counts channels in a way of its own, stays as it is, with a
     warning. Takes no budget: a network that grows keeps none. Trains nothing itself.
@@ -40,7 +40,7 @@ class Net2Wider(Method):
     prunes_blocks: ClassVar[bool] = False
     techniques: ClassVar[tuple[str, ...]] = ()
 
-    factor: float = option(2.0, "Width of each group after, over that before.", above=1, most=64)
+    factor: float = option(2.0, "How many times as wide each group becomes.", above=1, most=64)
     spread: float = option(0.5, "By how much the shares of copies differ; 0: not at all.", least=0, below=1)
 
     def check(self, network: nn.Module, space: Space) -> None:
@@ -50,7 +50,7 @@ class Net2Wider(Method):
         return self.growth(task.network, task.space, task.seed)
 
     def growth(self, network: nn.Module, space: Space, seed: int) -> Growth:
-        """The growth of all groups that can grow; ``seed``: of who is copied once more, and of the shares.
+        """The growth of all groups that can grow; ``seed``: of which channels are copied once more, and of the shares.
 
         Raises:
             UserError: none can, or the factor adds no channel to any.
@@ -83,7 +83,7 @@ class Net2Wider(Method):
 
     def copies(self, space: Space, groups: Sequence[Group], seed: int) -> Tensor:
         """How often each variable is there where these groups grow, int64 (num_variables,): as evenly as it goes, and
-        who is there once more is drawn."""
+        which is there once more is drawn."""
         draw = torch.Generator().manual_seed(seed)
         found = torch.ones(space.num_variables, dtype=torch.long)
         for group in groups:

@@ -65,7 +65,7 @@ def create(
 
 
 def default_input(name: str) -> Shape:
-    """The (C, H, W) that a model expects when nobody says.
+    """The (C, H, W) that a model expects by default.
 
     Raises:
         UserError: an unknown name, or a function of a user's or of another package, which does not tell its input.

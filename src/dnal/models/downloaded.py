@@ -19,14 +19,14 @@ _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 """torch.hub's way: the beginning of the SHA-256 in the name of a file."""
 _FORCED, _FORBIDDEN = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 _NOT_HERE = (
-    "they are not on this machine, and are fetched only for who asks: by `dnal learn --weights pretrained`, or "
+    "they are not on this machine, and are fetched only on request: by `dnal learn --weights pretrained`, or "
     "dnal.models.create(..., pretrained=True)"
 )
 
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Whoever reads a file by torch meanwhile gets tensors and plain values: a file of weights is a pickle, and would
+    """What is read by torch meanwhile is tensors and plain values: a file of weights is a pickle, and would
     otherwise run whatever it names."""
     before = {name: os.environ.pop(name, None) for name in (_FORCED, _FORBIDDEN)}
     os.environ[_FORCED] = "1"
@@ -41,10 +41,10 @@ def weights_only() -> Iterator[None]:
 
 @contextmanager
 def kept_only() -> Iterator[None]:
-    """Whoever asks for pretrained weights meanwhile gets those that are on this machine; no other machine is asked.
+    """Pretrained weights that are asked for meanwhile are those on this machine; no other machine is asked.
 
     Raises:
-        UserError: (from whoever builds the network) they are not here.
+        UserError: (from what builds the network) they are not here.
     """
     import huggingface_hub.constants as hub
     from timm.models import _hub

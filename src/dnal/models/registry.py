@@ -17,7 +17,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class OwnModel:
-    """An own model: how to build it, and the input (C, H, W) and classes it is meant for when nobody says."""
+    """An own model: how to build it, and the input (C, H, W) and classes it is meant for by default."""
 
     name: str
     build: Builder

@@ -95,7 +95,7 @@ def _on_meta(name: str, classes: int, input_shape: Shape) -> nn.Module:
 
 
 class _LargeOnMeta(TorchFunctionMode):
-    """New tensors are on the meta device but for small ones, whose numbers a network may reckon with."""
+    """New tensors are on the meta device, except for small ones, whose numbers a network may compute with."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, reason_of
 from dnal.models.downloaded import check_kept, weights_only
 
 Shape = tuple[int, int, int]
@@ -68,7 +68,7 @@ def create_timm(name: str, *, classes: int | None, input_shape: Shape | None, pr
             if pretrained
             else f"try its own input, {','.join(map(str, timm_input(name)))}"
         )
-        raise UserError(f"timm could not build 'timm/{name}' {what}({_one_line(error)}); {remedy}") from error
+        raise UserError(f"timm could not build 'timm/{name}' {what}({reason_of(error)}); {remedy}") from error
     return network
 
 
@@ -79,13 +79,8 @@ def _config(name: str) -> Any:
         config = get_pretrained_cfg(name)
     except RuntimeError as error:
         raise UserError(
-            f"timm has no weights of that tag: {_one_line(error)} Leave the tag away for the default"
+            f"timm has no weights of that tag: {reason_of(error)} Leave the tag away for the default"
         ) from error
     if config is None:
         raise UserError(f"timm has no default configuration for 'timm/{name}'; take another model of timm")
     return config
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

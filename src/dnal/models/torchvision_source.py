@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dnal.base.errors import UserError, one_line
+from dnal.base.errors import UserError, reason_of
 from dnal.models.downloaded import check_kept, weights_only
 
 Shape = tuple[int, int, int]
@@ -68,7 +68,7 @@ def _pretrained(name: str, classes: int | None, shape: Shape) -> nn.Module:
         with weights_only():
             network: nn.Module = models.get_model(name, weights=weights)
     except Exception as error:  # of the disk, of the network, of a damaged file
-        reason = one_line(str(error), 200) or type(error).__name__
+        reason = reason_of(error)
         raise UserError(
             f"the pretrained weights of 'torchvision/{name}' could not be had ({reason}); "
             "check the network connection or give a safetensors file of weights"

@@ -84,8 +84,8 @@ def learn(
             network's one argument, a tuple or list its arguments in their order, a mapping its arguments by name. A
             network that takes ``labels`` gets those of a mapping too. Training data move weights and gates; ``val`` is
             for the log, and for methods that need data of their own; ``test`` is measured once, at the end.
-        budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default, but for
-            methods that need none.
+        budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default, except
+            for methods that need none.
         method: what chooses: an object such as ``TAS(tau_start=4)``, a text such as "tas:tau_start=4", or the name of
             one; `dnal methods` lists them. One that does not train leaves the epochs of the second phase to the third,
             so that all see equally many images.
@@ -128,7 +128,7 @@ def learn(
             process may work there meanwhile.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
-        listener: hears of everything (:class:`dnal.train.listener.Listener`).
+        listener: its hooks are called for all that happens (:class:`dnal.train.listener.Listener`).
 
     Raises:
         UserError: for input that cannot work, before anything is trained.
@@ -165,7 +165,7 @@ def trade_off(
     Args:
         budgets: what :func:`learn` takes one of.
         checkpoints: none, or a folder per budget.
-        listeners: none, or one per budget; each hears of its own job, and of the phase that all share.
+        listeners: none, or one per budget; each is called for its own job, and for the phase that all share.
 
     The other arguments are those of :func:`learn`.
 
@@ -212,8 +212,8 @@ def _plans(budgets: Sequence[str | Budget | None], shared: Shared) -> list[Plan]
     """A plan per budget, checked as far as it goes without network and data."""
     if not budgets:
         raise UserError("a trade-off needs at least one budget.")
-    told: dict[str, Any] = {name: value for name, value in shared.items() if name not in APART}
-    asked = asked_of(**told)
+    training: dict[str, Any] = {name: value for name, value in shared.items() if name not in APART}
+    asked = asked_of(**training)
     plans = [Plan.of(budget, asked) for budget in budgets]
     _check_distinct([plan.budget for plan in plans if plan.budget is not None])
     divisor = asked.widths.divisor
@@ -261,5 +261,5 @@ def _kept(
         yield checkpointers
 
 
-def _folder(place: Checkpoints | str | Path | None) -> Checkpoints | None:
-    return place if isinstance(place, Checkpoints) or place is None else Checkpoints(place)
+def _folder(given: Checkpoints | str | Path | None) -> Checkpoints | None:
+    return given if isinstance(given, Checkpoints) or given is None else Checkpoints(given)

@@ -60,7 +60,7 @@ def train_base(
     job: Job, plan: Plan, checkpointers: list[Checkpointer], settings: list[dict[str, Any]], listener: Listener
 ) -> None:
     """The first phase, once for all budgets that have not come further; the base is in ``job.network`` then."""
-    place = DataPosition(job.train)
+    position = DataPosition(job.train)
     waiting = [
         (checkpointer, own)
         for checkpointer, own in zip(checkpointers, settings, strict=True)
@@ -74,14 +74,14 @@ def train_base(
     latency = None if job.latency is None else job.latency.document()
     if leader.phase is None:
         leader.begin(
-            BASE, job=own, history=[], parts={"network": job.network, "place": place},
+            BASE, job=own, history=[], parts={"network": job.network, "place": position},
             carried={"latency": latency},
         )  # fmt: skip
     history: list[dict[str, Any]] = []
     _train(job, job.network, plan.phase(BASE), listener, history, leader)
     for checkpointer, own in waiting:
         checkpointer.begin(
-            SEARCH, job=own, history=history, parts={"place": place},
+            SEARCH, job=own, history=history, parts={"place": position},
             carried={"latency": latency, "base": job.network.state_dict()},
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dnal.base.errors import UserError, suggestion
+from dnal.base.errors import OptionError, UserError, suggestion
 from dnal.base.options import values_of
 from dnal.costs.budget import Budget
 from dnal.methods import METHODS, Method
@@ -141,7 +141,7 @@ class Plan:
 
 
 def techniques_of(asked: Asked) -> tuple[Technique, ...]:
-    """The techniques that act: the method's own but for those left out, each replaced by one of its kind that was
+    """The techniques that act: the method's own, except for those left out, each replaced by one of its kind that was
     asked for, then the others.
 
     Raises:
@@ -179,7 +179,7 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
         first, second, third = usual
     elif isinstance(epochs, int):
         if epochs < 3:
-            raise UserError(f"three phases need at least 3 epochs, not {epochs}.")
+            raise OptionError("epochs", f"is 3 or more, one for each of the three phases, not {epochs}.")
         first, second = (max(1, round(epochs * share / sum(usual))) for share in usual[:2])
         third = epochs - first - second
     else:
@@ -187,7 +187,8 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
     if not method.trains:
         second, third = 0, third + second
     if min(first, third) < 0 or second < method.trains:
-        raise UserError(f"epochs must not be negative and the second phase needs one, not {first},{second},{third}.")
+        needs = "is 0 or more for each phase, and 1 or more for the second"
+        raise OptionError("epochs", f"{needs}, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third
 
 

@@ -244,7 +244,7 @@ def _by_one(
     plans: list[Plan],
     latency: LatencyModel | str | Path | None,
 ) -> tuple[Space, list[Plan], LatencyModel | None]:
-    """``price`` of the plans, timed by one of the processes, while nothing else runs, and told to the others."""
+    """``price`` of the plans, timed by one of the processes, while nothing else runs, and sent to the others."""
     if fabric.is_global_zero:
         space, plans, model = price(plans, latency)
         fabric.broadcast((plans, model))

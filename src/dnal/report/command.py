@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, printable
 from dnal.base.options import Options, arguments_of, options_of
 from dnal.base.registry import text_of_values
 from dnal.methods import METHODS
@@ -17,7 +17,7 @@ from dnal.settings import GROUPS
 
 
 def learn_command(source: Source) -> str:
-    """What to type to make the run anew from nothing, with everything said that was decided."""
+    """What to type to repeat the run from nothing, with every option that was decided."""
     settings = source.settings
     arguments = ["dnal", "learn"]
     if settings.get("budget") is not None:
@@ -33,16 +33,14 @@ def learn_command(source: Source) -> str:
     threads = settings.get("threads")
     # Sums over several threads are not the same numbers.
     start = f"OMP_NUM_THREADS={threads} " if type(threads) is int else ""
-    return start + _one_line(shlex.join(arguments))
+    return start + _typed(arguments)
 
 
 def like_command(source: Source) -> str:
     """What to type where the run's folder is at hand: it repeats what timing decided too."""
     threads = source.settings.get("threads")
     start = f"OMP_NUM_THREADS={threads} " if type(threads) is int else ""
-    return start + _one_line(
-        shlex.join(["dnal", "learn", "--like", str(source.folder), *trusting(code_in(source.settings))])
-    )
+    return start + _typed(["dnal", "learn", "--like", str(source.folder), *trusting(code_in(source.settings))])
 
 
 def remarks(source: Source) -> list[str]:
@@ -50,7 +48,7 @@ def remarks(source: Source) -> list[str]:
     settings = source.settings
     found = []
     if any(constraint.cost == "latency" for constraint in source.result.constraints):
-        found.append("The long command times the layers anew; the short one takes the run's own latency model.")
+        found.append("The long command times the layers again; the short one takes the run's own latency model.")
     if settings.get("device") == "cuda":
         found.append("On a GPU some sums come in another order every time, so that the last digits may differ.")
     return found
@@ -99,5 +97,6 @@ def _arguments(kind: type[Options], settings: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+def _typed(words: list[str]) -> str:
+    """What to type for these words, in one line that a terminal shows as it is."""
+    return printable(shlex.join(words)).replace("\n", " ")

@@ -26,12 +26,12 @@ def gate_figures(source: Source) -> list[Figure]:
 
 
 def _gates(learnt: list[Timed]) -> Figure | None:
-    told = [each for each in learnt if each.epoch.gates and sum(each.epoch.gates)]
-    bins = max((len(each.epoch.gates or ()) for each in told), default=0)
-    told = [each for each in told if len(each.epoch.gates or ()) == bins]
-    if not told:
+    with_gates = [each for each in learnt if each.epoch.gates and sum(each.epoch.gates)]
+    bins = max((len(each.epoch.gates or ()) for each in with_gates), default=0)
+    with_gates = [each for each in with_gates if len(each.epoch.gates or ()) == bins]
+    if not with_gates:
         return None
-    drawn = thinned(told, MOST)
+    drawn = thinned(with_gates, MOST)
     counts = [each.epoch.gates or [] for each in drawn]
     shares = [[100 * count / sum(column) for count in column] for column in counts]
     at = [each.at for each in drawn]
@@ -59,7 +59,7 @@ def _gates(learnt: list[Timed]) -> Figure | None:
         showlegend=False,
         xaxis={"anchor": "y", "matches": "x2", "showticklabels": False},
         yaxis={"anchor": "x", "domain": [0.3, 1.0], "title": "gate", "range": [0, 1]},
-        xaxis2={"anchor": "y2", **epoch_axis(told)},
+        xaxis2={"anchor": "y2", **epoch_axis(with_gates)},
         yaxis2={"anchor": "x2", "domain": [0.0, 0.22], "title": "δ", "type": "log", "dtick": 1},
     )
     last = drawn[-1].epoch
@@ -70,7 +70,7 @@ def _gates(learnt: list[Timed]) -> Figure | None:
         "The gates, as they decide",
         "Each column is an epoch: how many gates σ(δ s) have which value, from closed (0) to open (1). Below, the "
         f"scale δ that makes them decide{said}.",
-        f"Heat map of the values of {sum(counts[-1]):,} gates over {len(told)} epochs{said}.",
+        f"Heat map of the values of {sum(counts[-1]):,} gates over {len(with_gates)} epochs{said}.",
         figure,
         Table(
             ["epoch", "δ", "open", "between .1 and .9"],
@@ -82,7 +82,7 @@ def _gates(learnt: list[Timed]) -> Figure | None:
                         for key, shown in (("delta", "{:.4g}"), ("open", "{:.1%}"), ("undecided", "{:.1%}"))
                     ),
                 ]
-                for each in told
+                for each in with_gates
             ],
             4,
         ),

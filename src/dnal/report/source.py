@@ -204,7 +204,7 @@ def _epoch(line: Any) -> Epoch | None:
 
 
 def _counts(gates: Any) -> list[int] | None:
-    """How many gates were in each part, if that is told."""
+    """How many gates were in each part, where the log has it."""
     if not isinstance(gates, list) or not 1 < len(gates) <= MOST_NUMBERS:
         return None
     return gates if all(type(n) is int and 0 <= n < 2**53 for n in gates) else None

@@ -14,7 +14,7 @@
     manifest.json            size and SHA-256 of what loading reads: config.yaml, the change, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished
     report.html              all of it for people to look at
-    loggers.json             which loggers it is told to, and the ids of its logs there; tensorboard/ is the one of
+    loggers.json             which loggers it has, and the ids of its logs there; tensorboard/ is the one of
                              TensorBoard
 
 The change, model.safetensors and manifest.json hold no time, path or host: equal jobs write equal bytes. Loading

@@ -30,7 +30,7 @@ def data_of(
         trust: packages and modules whose functions may be called where the run's data are ``package.module:function``.
 
     Raises:
-        UserError: as :func:`dnal.data.load`; or the data are a function of nobody who is trusted.
+        UserError: as :func:`dnal.data.load`; or the data are a function that is not trusted.
     """
     if data is None:
         check_data(config.data, trust, otherwise=", or say where the data are (--data)")

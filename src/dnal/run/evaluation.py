@@ -35,7 +35,7 @@ def evaluate(
         "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data), latency_ms (of the run's
         deploy_batch_size on its backend), and memory (bytes) if the run bounded it; "input_shape"; "deploy_batch_size",
         "backend"; "differs": a sentence per figure that is not result.json's (empty: all agree; latency is measured
-        anew and not compared).
+        again and not compared).
 
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.

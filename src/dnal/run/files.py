@@ -17,7 +17,7 @@ from dnal.train.resume.checkpoint import BEFORE as BEFORE
 from dnal.train.resume.checkpoint import LAST as LAST
 
 RUNS = Path("runs")
-"""Where runs go, unless somebody says otherwise."""
+"""Where runs go by default."""
 CONFIG = "config.yaml"
 LATENCY = "latency.json"
 LOG = "log.jsonl"
@@ -31,7 +31,7 @@ REPORT = "report.html"
 TRADE_OFF = "trade_off.json"
 """In the folder of a trade-off, until all its runs are begun."""
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
-"""Made from a finished run when somebody asks; they go with it when another takes its place."""
+"""Made from a finished run on request; they go with it when another takes its place."""
 OF_CHANGES = tuple(kind.file for kind in CHANGES)
 """One of them is in a folder: what the method did to the network."""
 FILES = (

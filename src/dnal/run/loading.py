@@ -57,7 +57,7 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
 
     Raises:
         UserError: no folder, no run, an unfinished one, damaged files or such that do not fit each other (naming the
-            first tensor), or a model that is nobody's who is trusted.
+            first tensor), or a model whose code is not trusted.
     """
     path = possible(run, "path of the run")
     try:
@@ -90,7 +90,7 @@ def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) 
     """The network of a run before removal, for counting: without memory, except for a user's function.
 
     Raises:
-        UserError: as :func:`dnal.models.create`; a model that is nobody's who is trusted, or one that is too large to
+        UserError: as :func:`dnal.models.create`; a model whose code is not trusted, or one that is too large to
             come from such a file.
     """
     check_trust(config.model, trust)
@@ -169,7 +169,7 @@ def _check_told(shape: Shape, model: Model, path: Path) -> None:
 
 
 def _base(config: Config, path: Path) -> nn.Module:
-    """The network before removal: without memory, but for a user's function, which is trusted by now."""
+    """The network before removal: without memory, except for a user's function, which is trusted by now."""
     largest = max((size for shape in models.tensor_shapes(path / MODEL).values() for size in shape), default=0)
     channels = config.input[0]
     # Classes and the channels of the input never leave, so they are dimensions of tensors in the file.
@@ -197,7 +197,7 @@ def _changed(network: nn.Module, change: Change, allowed: int) -> nn.Module:
         return change.outline(network)
     except UserError:
         raise
-    except Exception as error:  # a change that nobody wrote may ask anything of the network's modules
+    except Exception as error:  # a change that no method made may ask anything of the network's modules
         raise UserError(
             f"{change.noun} of the run belongs to another network: its channels cannot be changed in this one "
             f"({type(error).__name__}: {error}); {REMEDY}."

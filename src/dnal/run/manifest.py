@@ -1,6 +1,6 @@
 """manifest.json: size and SHA-256 of every file that loading reads, so that damage is found and named.
 
-It finds damage, not forgery: who changes a file on purpose can write its manifest anew. That such a folder does no
+It finds damage, not forgery: a file that is changed on purpose can have a new manifest. That such a folder does no
 harm either is the business of :mod:`dnal.run.loading`.
 """
 
@@ -97,7 +97,7 @@ def verify(run: Path) -> None:
     """Refuses a folder whose files are not those of its manifest.
 
     Raises:
-        UserError: naming the first tensor that differs, where that can be told, or else the file.
+        UserError: naming the first tensor that differs, where that can be seen, or else the file.
     """
     manifest, change = read_manifest(run), change_file(run)
     if change not in manifest.files:

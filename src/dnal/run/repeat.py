@@ -97,7 +97,7 @@ def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[st
     options, known = _options(document, what)
     decided = validated(Decided, {key: value for key, value in document.items() if key not in known}, what, known)
     if "latency" in (decided.budget or "") and not (Path(run) / LATENCY).is_file():
-        raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it anew.")
+        raise UserError(f"the run '{run}' bounds the latency, but has no {LATENCY}; restore it or run it again.")
     if "model" not in given:
         check_trust(config.model, trust, otherwise="")
     if "data" not in given:

@@ -19,7 +19,7 @@ with their shapes, and after "of" those that they had. What else changed stands 
     number PATH view/3[1] call 0, 64 -> 48    the second of three numbers in its first call of view; also "each call",
                                               and "multiples of 64 -> 48"
 
-Only how many channels stay is told, not which: a network without weights has no more to tell. "." is the network.
+It says how many channels stay, not which: a network without weights has no more to say. "." is the network.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def written(shape: Shape, remarks: Iterable[str] = ()) -> str:
 
 
 def read_shape(path: str | Path) -> Shape:
-    """What :func:`written` wrote, or somebody by hand.
+    """What :func:`written` wrote, or what was written by hand.
 
     Raises:
         UserError: naming the first line that cannot be understood.
@@ -174,7 +174,7 @@ def built(shape: Shape, network: nn.Module) -> nn.Module:
     if shape.model is not None:
         try:
             _run(small, shape.model)
-        except Exception as error:  # shapes that nobody's method found may ask anything of the network's modules
+        except Exception as error:  # shapes that no method found may ask anything of the network's modules
             raise _misfit(error) from error
     return small
 
@@ -251,7 +251,7 @@ def _run(network: nn.Module, model: Model) -> None:
 
 
 def _with_line(shape: Shape, text: str) -> Shape:
-    """The shape with one more line, which is added in place but for the model's.
+    """The shape with one more line, which is added in place, except for the model's.
 
     Raises:
         ValueError: it cannot be understood; with the reason, if there is one to tell.

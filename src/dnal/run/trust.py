@@ -1,6 +1,6 @@
 """Whose code may run for a folder that may be anybody's: that of the packages which the user trusts, and no other.
 
-Names of installed things (own, torchvision's, timm's, entry points) are nobody's code; ``package.module:NAME`` is.
+Names of installed things (own, torchvision's, timm's, entry points) are safe; ``package.module:NAME`` is code.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def trusting(names: Iterable[str]) -> list[str]:
 
 
 def code_in(settings: Mapping[str, Any]) -> list[str]:
-    """The names of code among model, data, method and techniques of a config.yaml, whoever wrote it."""
+    """The names of code among model, data, method and techniques of a config.yaml, which may be anybody's."""
     techniques = settings.get("techniques")
     listed = techniques if isinstance(techniques, list | tuple) else []
-    told: list[tuple[Registry[Any], Any]] = [(METHODS, settings.get("method"))]
-    told += [(TECHNIQUES, each) for each in listed]
-    names = [(registry, each.get("name") if isinstance(each, Mapping) else each) for registry, each in told]
+    things: list[tuple[Registry[Any], Any]] = [(METHODS, settings.get("method"))]
+    things += [(TECHNIQUES, each) for each in listed]
+    names = [(registry, each.get("name") if isinstance(each, Mapping) else each) for registry, each in things]
     found = [str(name) for registry, name in names if registry.names_code(name)]
     model, data = settings.get("model"), settings.get("data")
     if isinstance(data, str) and dnal_data.names_code(data):

@@ -68,7 +68,7 @@ class RunWriter(Listener):
         job: the fields of :class:`Config` that ``learn`` does not know (model, input, classes, data, ...).
         overwrite: replace an earlier run at this path.
         resume: go on with the unfinished run at this path, whose config.yaml stays.
-        log_to: names of the loggers that the job will be told to, so that a job that goes on knows them.
+        log_to: names of the loggers that the job will have, so that a job that goes on knows them.
         together: the other runs of a trade-off, which begin with this one or not at all.
 
     Attributes:
@@ -213,7 +213,7 @@ class RunWriter(Listener):
         self._made = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         self._claim.enter_context(held(self.path))
-        check_free(self.path, overwrite=self._overwrite)  # nobody comes between any more
+        check_free(self.path, overwrite=self._overwrite)  # no other process comes between any more
         self._prepared = True
         if self._together is not None:
             self._together.prepare()
@@ -243,7 +243,7 @@ def clear(path: Path) -> None:
     Raises:
         UserError: something of it cannot be removed.
     """
-    # Without its config.yaml it is no run: were this interrupted, nobody would take what remains for one.
+    # Without its config.yaml it is no run: were this interrupted, what remains would not be taken for one.
     _remove(path / name for name in FILES if name != LOCK)
     _remove(temporary_files(path, FILES))
     for name in FOLDERS:

@@ -2,7 +2,7 @@
 
 Within a group variables open in order of score, a chunk at a time: a chunk leads from one width that the group may have
 to the next. Chunks of all groups are ranked by the mean score of their variables; the first chunk of each group must
-stay. A branch variable is a chunk of its own, which need not, but for the best of each choice (``Space.choices``).
+stay. A branch variable is a chunk of its own, which need not, except for the best of each choice (``Space.choices``).
 """
 
 from __future__ import annotations

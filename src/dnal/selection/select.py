@@ -179,7 +179,7 @@ def filled(
 
 def least_costs(space: Space, widths: WidthRule | None = None) -> dict[str, float]:
     """The smallest cost of each kind that any architecture has: the least width in every group, every branch closed,
-    but for one of each choice, the one with the fewest MACs."""
+    except for one of each choice, the one with the fewest MACs."""
     widths = widths or WidthRule()
     open_variables = torch.zeros(space.num_gates, dtype=torch.bool)
     for group in space.groups:

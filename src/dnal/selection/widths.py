@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dnal.base.errors import UserError
+from dnal.base.errors import OptionError
 from dnal.space.roles import makers
 from dnal.space.space import Group, Space
 
@@ -32,11 +32,10 @@ class WidthRule:
     def __post_init__(self) -> None:
         share = not isinstance(self.min_width, bool) and 0 < self.min_width < 1
         if not share and not _is_count(self.min_width):
-            raise UserError(
-                f"the least width is a number of channels (1 or more) or a share between 0 and 1, not {self.min_width}."
-            )
+            takes = "a whole number of channels, 1 or more, or a share between 0 and 1"
+            raise OptionError("min_width", f"is {takes}, not {self.min_width}.")
         if not _is_count(self.divisor):
-            raise UserError(f"widths are multiples of a whole number, 1 or more, not of {self.divisor}.")
+            raise OptionError("divisor", f"is a whole number, 1 or more, not {self.divisor}.")
 
     def allowed(self, width: int, channels: Iterable[int] = (1,)) -> list[int]:
         """How many variables a group of ``width`` variables may keep, ascending; the last is ``width``.

@@ -123,7 +123,7 @@ class _Graph:
                     self.uses.setdefault(given.parameter, set()).add(index)
             for made in operation.outputs:
                 self.maker[made.number] = index
-        # batch norm makes an empty tensor that nobody looks at
+        # batch norm makes an empty tensor that is not used
         self.working = [
             i for i, o in enumerate(self.operations) if o.inputs or any(m.number in self.users for m in o.outputs)
         ]

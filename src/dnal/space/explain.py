@@ -1,4 +1,4 @@
-"""What becomes of one parameter: who makes the channels of its dimensions, who reads them, or why they stay."""
+"""What becomes of one parameter: which layers make the channels of its dimensions and read them, or why they stay."""
 
 from __future__ import annotations
 

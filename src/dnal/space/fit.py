@@ -38,7 +38,7 @@ def fit(
     another batch and of another size.
 
     A number that a module remembers is corrected there: all modules' attributes are tried at once, then those of one
-    class and name at a time. Whoever calls this holds the result against more choices of channels, and freezes those
+    class and name at a time. The caller holds the result against more choices of channels, and freezes those
     for which it is wrong.
     """
     accepted = [rule for rule in rules if isinstance(rule.target, Attribute)]  # its operator's rule knows it

@@ -32,7 +32,7 @@ class Ledger:
         self._shared: list[tuple[Tensor, Tensor, tuple[int, ...]]] = []
 
     def fresh(self, count: int) -> Tensor:
-        """``count`` consecutive labels nobody owns yet, as an int64 tensor of shape (count,)."""
+        """``count`` consecutive labels without an owner yet, as an int64 tensor of shape (count,)."""
         first = self.size
         self.size += count
         return torch.arange(first, self.size)
@@ -79,7 +79,7 @@ class Ledger:
         return len(self._ties), len(self._frozen), len(self._shared)
 
     def forget(self, written: tuple[int, int, int]) -> None:
-        """Leaves out what was written down since, if nobody has asked for classes in between."""
+        """Leaves out what was written down since, if it was not asked for classes in between."""
         ties, frozen, shared = written
         del self._ties[ties:], self._frozen[frozen:], self._shared[shared:]
 

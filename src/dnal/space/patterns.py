@@ -64,8 +64,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def restricted(trace: Trace, found: Variables, include: Sequence[str], exclude: Sequence[str]) -> Variables:
     """Freezes the groups that the patterns keep from varying.
 
-    A group stays if an excluded layer makes its channels; reading, scaling or shifting them does not count, but for a
-    pattern that names only layers that scale or shift. With ``include`` a group may vary only if all the layers that
+    A group stays if an excluded layer makes its channels; reading, scaling or shifting them does not count, except for
+    a pattern that names only layers that scale or shift. With ``include`` a group may vary only if all the layers that
     make its channels match.
     """
     if not include and not exclude:

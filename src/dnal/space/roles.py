@@ -1,4 +1,4 @@
-"""Who writes channels and who reads them: the roles of parameter dimensions."""
+"""What writes channels and what reads them: the roles of parameter dimensions."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ class Space:
         return self._share_moved_by(torch.arange(self.num_variables))
 
     def explain(self, name: str) -> Explanation:
-        """For each dimension of a parameter or buffer: its groups, who makes and who reads them, or why it is fixed.
+        """For each dimension of a parameter or buffer: its groups, what makes and what reads them, or why it is fixed.
 
         ``str()`` of the result is a text for people.
 

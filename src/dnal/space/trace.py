@@ -139,7 +139,7 @@ class Trace(TorchDispatchMode):
         self.calls_of: Counter[str] = Counter()  # of the modules
         self.results_of: dict[str, int] = {}  # lengths of the tuples that modules return; 0: a tensor, -1: neither
         self.unknown: Counter[str] = Counter()
-        self.uncounted: Counter[tuple[str, str]] = Counter()  # (operation, module): it may multiply, nobody knows what
+        self.uncounted: Counter[tuple[str, str]] = Counter()  # (operation, module): it may multiply, what is not known
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
         self._names: dict[int, str] = {}
         self._values: dict[int, Value] = {}
@@ -500,7 +500,7 @@ class Trace(TorchDispatchMode):
         return labels if self._follows(tensor, tensor.shape, dim % tensor.dim(), layer) else None
 
     def loosen(self, tensor: Tensor, loose: Iterable[Tensor]) -> None:
-        """Notes where a value only repeats itself, but for where it holds channels."""
+        """Notes where a value only repeats itself, except for where it holds channels."""
         value = self.value(tensor)
         held = {d for layer in value.layers for d in signature(layer)}
         value.loose = [layer for layer in loose if signature(layer) and not held & set(signature(layer))]
@@ -545,7 +545,7 @@ class Trace(TorchDispatchMode):
 
     def multiply(self, name: str | None, factor: float, *sides: Side) -> None:
         """Notes the multiply-accumulates of a product; a side is (tensor, dimension, its labels or None), for
-        which :meth:`side` finds those that nobody has asked for."""
+        which :meth:`side` finds those that were not asked for."""
         self.multiplied += [labels for _, _, labels in sides if labels is not None]
         sizes = tuple(tensor.size(dim) if labels is None else labels for tensor, dim, labels in sides)
         self.multiplications.append(Multiplication(name or "(no parameter)", factor, sizes, self.path, self._alone))

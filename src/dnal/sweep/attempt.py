@@ -87,7 +87,7 @@ def attempts(log: Path) -> int:
 
 
 def last_words(log: Path) -> str:
-    """The last line that the last attempt printed, without who says it."""
+    """The last line that the last attempt printed, without the name in front."""
     said = [line for line in _lines(log) if line.strip()]
     return said[-1].strip().removeprefix("dnal: ") if said and not said[-1].startswith(MARK) else ""
 

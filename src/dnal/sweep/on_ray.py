@@ -1,7 +1,7 @@
 """Running trials on Ray Tune: it places them on cores, GPUs and machines, and tries again what ended early.
 
 Ray is imported here only, when it is needed. It sends what it runs in pickles of its own between its own processes;
-of a sweep only plain values travel, and nothing of Ray's stays in its folder. Its servers ask nobody for a password:
+of a sweep only plain values travel, and nothing of Ray's stays in its folder. Its servers ask for no password:
 those of a Ray that is started here listen on the loopback alone.
 """
 
@@ -35,14 +35,14 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """So Ray itself keeps to the loopback on those systems; the variable is read on any. As an address for its servers it
 takes any but 127.0.0.1."""
 QUIET = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table even if it is told to be silent
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints a table even where it is to be silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
-Told = Callable[[str], None]
+Hook = Callable[[str], None]
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def _reason(error: Exception) -> str:
 
 
 def run(
-    tasks: Mapping[str, Task], share: Share, folder: Path, *, ended: Told, again: Told, between: Callable[[], None]
+    tasks: Mapping[str, Task], share: Share, folder: Path, *, ended: Hook, again: Hook, between: Callable[[], None]
 ) -> None:
     """Runs every trial to its end.
 
@@ -142,7 +142,7 @@ def run(
     """
     from ray import tune
 
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what happens to a trial is told by who called
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # the caller reports what happens to a trial
     storage = folder.resolve() / STORAGE
     shutil.rmtree(storage, ignore_errors=True)
     tuner = tune.Tuner(
@@ -174,12 +174,12 @@ def _trial(config: dict[str, Any]) -> dict[str, Any]:
     return {"finished": attempt(Task(**config["trial"]["task"]))}
 
 
-def _callback(base: type, ended: Told, again: Told, between: Callable[[], None]) -> Any:
+def _callback(base: type, ended: Hook, again: Hook, between: Callable[[], None]) -> Any:
     """An object that Tune tells what happens, made of a class of Tune's, which is not there before it is imported."""
 
-    def tells(told: Told) -> Callable[..., None]:
+    def calls(hook: Hook) -> Callable[..., None]:
         def method(self: object, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
-            told(trial.config["trial"]["name"])
+            hook(trial.config["trial"]["name"])
 
         return method
 
@@ -188,8 +188,8 @@ def _callback(base: type, ended: Told, again: Told, between: Callable[[], None])
 
     methods = {
         "on_step_begin": step,
-        "on_trial_complete": tells(ended),
-        "on_trial_error": tells(ended),
-        "on_trial_recover": tells(again),
+        "on_trial_complete": calls(ended),
+        "on_trial_error": calls(ended),
+        "on_trial_recover": calls(again),
     }
-    return type("Told", (base,), methods)()
+    return type("Hooks", (base,), methods)()

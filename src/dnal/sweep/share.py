@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 CORES = 4
-"""Of a trial, where nobody says how many shall run at once and there is no GPU."""
+"""Of a trial, where neither a number of trials at once is given nor a GPU is there."""
 
 
 @dataclass(frozen=True)

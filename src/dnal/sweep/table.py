@@ -31,7 +31,7 @@ def row_of(
     Args:
         settings: what varies. run: the run's folder, as a user would write it.
         log, result: files of the trial, which need not be there.
-        command: what reproduces it. over: nobody goes on with it.
+        command: what reproduces it. over: it is not gone on with.
 
     Raises:
         UserError: one of these files is damaged.

@@ -69,7 +69,7 @@ class Trial:
         )
 
     def row(self, threads: int, *, over: bool) -> Row:
-        """Its row of the table; ``over``: nobody goes on with it."""
+        """Its row of the table; ``over``: it is not gone on with."""
         return row_of(self.name, self.settings, self.run, self.log, self.run / RESULT, self.command(threads), over=over)
 
     def command(self, threads: int) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from dnal.base.errors import UserError, described
 from dnal.space.surgery.inputs import Inputs
-from dnal.space.surgery.running import parameters_of
+from dnal.space.surgery.running import call, parameters_of
 from dnal.train.loader import InFront, Loader
 
 LABELS = "labels"
@@ -107,14 +107,9 @@ def check_called(network: nn.Module, inputs: Inputs, data: str) -> None:
         UserError: naming the data and what the network takes.
     """
     taken = parameters_of(network)
-    args: tuple[Any, ...] = (inputs,) if not isinstance(inputs, tuple | list | Mapping) else ()
-    named: dict[str, Any] = {}
-    if isinstance(inputs, Mapping):
-        named = dict(inputs)
-    elif not args:
-        args = tuple(inputs)
     try:
-        inspect.signature(network.forward).bind(*args, **named)
+        several = isinstance(inputs, tuple | list | Mapping)
+        call(inspect.signature(network.forward).bind, inputs if several else (inputs,))
     except (TypeError, ValueError) as error:
         raise UserError(
             f"the network cannot be called with the inputs of the {data} data, {described(inputs)} ({error}): a tuple "

@@ -1,4 +1,4 @@
-"""What a training job tells whoever wants to know: empty hooks, override those you need."""
+"""Hooks that a training job calls: empty ones, override those that you need."""
 
 from __future__ import annotations
 

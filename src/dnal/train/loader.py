@@ -32,7 +32,7 @@ def check_length(loader: Loader, data: str) -> None:
 
 
 def first_batch(loader: Loader, data: str = "given") -> Any:
-    """The batch that comes next, and leaves the loader and everything random as if nobody had looked.
+    """The batch that comes next, and leaves the loader and everything random as they were.
 
     Raises:
         UserError: there is none, naming the ``data``.
@@ -50,8 +50,8 @@ def first_batch(loader: Loader, data: str = "given") -> Any:
 
 
 class InFront:
-    """A loader whose batches go through this one; all else that it has, such as a generator or a place to go on from,
-    is its own."""
+    """A loader whose batches go through this one; all else that it has, such as a generator or a position, is
+    its own."""
 
     def __init__(self, loader: Loader) -> None:
         self.behind = loader

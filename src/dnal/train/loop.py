@@ -53,7 +53,7 @@ def run_epochs(
         step: does one optimisation step and returns its loss.
         parts: everything that a step changes, and so makes a checkpoint.
         describe: called at the end of each epoch; its entries join the epoch's record.
-        listener: hears of every phase, step and epoch.
+        listener: called for every phase, step and epoch.
         history: receives one record per epoch.
         checkpointer: keeps the state, and puts back what it has of this phase before the first step.
 
@@ -64,8 +64,8 @@ def run_epochs(
     total = len(loader)
     if epochs and not total:
         raise UserError("the training data give no batch; lower the batch size or add images.")
-    checkpointer, place = checkpointer or Checkpointer(), DataPosition(loader)
-    parts = {**parts, "place": place, "precision": fabric.strategy.precision}
+    checkpointer, position = checkpointer or Checkpointer(), DataPosition(loader)
+    parts = {**parts, "place": position, "precision": fabric.strategy.precision}
     modules = [part for part in parts.values() if isinstance(part, nn.Module)]
     at = checkpointer.resume(name, parts, history)
     finite = [[name for name, value in module.state_dict().items() if all_finite(value)] for module in modules]
@@ -89,7 +89,7 @@ def run_epochs(
     while at.epoch < epochs:
         begun, before = time.perf_counter(), at.seconds
         stop = False
-        for batch in place:
+        for batch in position:
             batch = fabric.to_device(split(batch))
             at.step += 1
             own = float(step(batch, (at.epoch + at.step / total) / epochs))

@@ -31,7 +31,7 @@ def sgd(network: nn.Module, lr: float, weight_decay: float = DECAY, momentum: fl
 
 def optimizer_of(given: str | MakeOptimizer) -> MakeOptimizer:
     """What makes the optimizer: a function of the user's as it is; "sgd" is :func:`sgd`, other names are timm's, such
-    as "adamw" or "lamb", with a weight decay of .05 but for biases and norms.
+    as "adamw" or "lamb", with a weight decay of .05 except for biases and norms.
 
     Raises:
         UserError: timm has no such optimizer.

@@ -77,7 +77,7 @@ def run_phase(
     """Trains ``network`` in place for the epochs of a phase, or what is left of them.
 
     Args:
-        hooks: of whoever runs the phase, such as a search; they act after the phase's techniques.
+        hooks: of the caller, such as a search; they act after the phase's techniques.
         optimizer: of the weights, if the phase's own is not meant. others: further ones by name, which hooks step.
         rate: progress -> learning rate of ``optimizer``, if the phase's schedule is not meant.
         validate: measures the network at the end of each epoch (logged, decides nothing).

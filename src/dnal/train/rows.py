@@ -29,7 +29,7 @@ def of_each(part: Any, size: int, rows: slice) -> Any:
 
 def is_of_examples(part: Any, size: int) -> bool:
     """Whether :func:`of_each` cuts all of it: a tensor that has another number of rows belongs to the examples in a way
-    that nobody knows, such as all boxes of all images one after the other."""
+    that are not known, such as all boxes of all images one after the other."""
     leaves = tree_leaves(part, is_leaf=lambda leaf: _lists_examples(leaf, size))
     return all(_has_all(leaf, size) or not leaf.dim() for leaf in leaves if isinstance(leaf, Tensor))
 

@@ -43,7 +43,7 @@ class Technique(Options):
     an ordinary network.
 
     Attributes:
-        phases: those in which it acts, where nobody says.
+        phases: those in which it acts by default.
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES

@@ -70,9 +70,9 @@ def test_two_damaged_ones_are_refused(tmp_path: Path) -> None:
     checkpoints = two(tmp_path)
     for name in (LAST, BEFORE):
         (tmp_path / "run" / name).write_bytes(b"no")
-    with pytest.raises(UserError, match="delete them to begin anew"):
+    with pytest.raises(UserError, match="delete them to begin again"):
         checkpoints.load()
-    assert Checkpoints(tmp_path / "run", anew=True).load() is None
+    assert Checkpoints(tmp_path / "run", restart=True).load() is None
     checkpoints.clear()
     assert checkpoints.load() is None
 

@@ -1,4 +1,4 @@
-"""Where networks can be timed; one file per runtime, imported when somebody asks for it."""
+"""Where networks can be timed; one file per runtime, imported when it is asked for."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ class _GateSteps(Technique):
 
     def __init__(self, search: BudgetSearch, held_out: Loader | None, validate: Validate | None) -> None:
         self._search, self._validate = search, validate
-        self._place = None if held_out is None else DataPosition(enough(held_out, search.gated.network), alone=False)
-        self._others = None if self._place is None else _endless(self._place)
+        self._position = None if held_out is None else DataPosition(enough(held_out, search.gated.network), alone=False)
+        self._others = None if self._position is None else _endless(self._position)
 
     def after_backward(self, step: Step) -> None:
         if self._others is None:  # now: the weights' step ends with the scaler's update
@@ -117,15 +117,15 @@ class _GateSteps(Technique):
         return {**self._search.record(), **gate_record(self._search.gated, self._search.space, self._validate)}
 
     def state_dict(self) -> dict[str, Any]:
-        place = {} if self._place is None else {"held_out": self._place.state_dict()}
-        return {"search": self._search.state_dict(), **place}
+        held_out = {} if self._position is None else {"held_out": self._position.state_dict()}
+        return {"search": self._search.state_dict(), **held_out}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._search.load_state_dict(state["search"])
-        if self._place is not None:
-            self._place.load_state_dict(state["held_out"])
+        if self._position is not None:
+            self._position.load_state_dict(state["held_out"])
 
 
-def _endless(place: DataPosition) -> Iterator[Any]:
+def _endless(position: DataPosition) -> Iterator[Any]:
     while True:
-        yield from place
+        yield from position

@@ -21,8 +21,8 @@ from the paper:
   cost loss, which the paper doubles, is made at least twice as long as the task's: that grows as tau falls, and over so
   few steps would drown it (networks ended well above their target). The arg max still leaves its target now and then;
   what is found is the last one that was on it, in the paper that of the last epoch.
-* The network found is handed back with weights; the paper trains it anew with knowledge transfer, which is ``init`` and
-  ``distil`` of :func:`dnal.learn`.
+* The network found is handed back with weights; the paper trains it again with knowledge transfer, which is ``init``
+  and ``distil`` of :func:`dnal.learn`.
 
 A step costs a training step and a validation step of the same size.
 """
@@ -404,8 +404,8 @@ class _Distributions(Technique):
     ) -> None:
         self._supernet, self._limits, self._taus, self._steps = supernet, limits, taus, steps
         self._validate = validate
-        self._place = DataPosition(enough(held_out, supernet.network), alone=False)
-        self._others: Iterator[Any] = chain.from_iterable(repeat(self._place))
+        self._position = DataPosition(enough(held_out, supernet.network), alone=False)
+        self._others: Iterator[Any] = chain.from_iterable(repeat(self._position))
 
     def batch(self, batch: Any, step: Step) -> Any:
         self._supernet.tau = tau_at(step.progress, *self._taus)
@@ -432,7 +432,7 @@ class _Distributions(Technique):
         return record if self._validate is None else record | self._validate(supernet)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"held_out": self._place.state_dict()}
+        return {"held_out": self._position.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._place.load_state_dict(state["held_out"])
+        self._position.load_state_dict(state["held_out"])

@@ -77,7 +77,7 @@ def split(t: Trace, c: Call) -> None:
 
 @rule("as_strided")
 def restride(t: Trace, c: Call) -> None:
-    """Reads memory, so it freezes; but for other strides of dimensions of size 1, as pooling channels-last writes."""
+    """Reads memory, so it freezes, except for other strides of dimensions of size 1, as channels-last pooling has."""
     source, value = c.args[0], t.value(c.args[0])
     before = (
         torch.empty(c.out.shape, device="meta") if c.out is source else source

@@ -12,7 +12,7 @@ from dnal.space.trace import Call, Trace
 
 
 def _stays(t: Trace, c: Call) -> None:
-    """Freezes all that the operation takes; what it gives has channels of nobody's."""
+    """Freezes all that the operation takes; what it gives has channels that vary with nothing."""
     given = tensors_of((c.args, c.kwargs))
     for tensor in given:
         t.freeze(tensor, f"{c.func} takes all of it")

@@ -210,7 +210,7 @@ def _made(replacement: Replacement, kept: list[nn.Module], original: nn.Module) 
 
 def _leave_alone(chain: list[nn.Module]) -> None:
     """The first module of a chain works on what its block was given, no longer on a sum of its own: written in place,
-    it would be lost for the backward pass of whoever made it."""
+    it would be lost for the backward pass of what made it."""
     first = next((module for module in chain if not isinstance(module, nn.Identity)), None)
     if getattr(first, "inplace", False) is True:
         first.inplace = False  # type: ignore[union-attr]

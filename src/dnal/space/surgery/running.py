@@ -1,4 +1,4 @@
-"""Running somebody's network on example inputs, so that nothing of it stays behind."""
+"""Running a user's network on example inputs, so that nothing of it stays behind."""
 
 from __future__ import annotations
 

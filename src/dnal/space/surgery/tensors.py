@@ -24,7 +24,7 @@ def tensors_of(tree: Any) -> list[Tensor]:
 def held_tensors(tree: Any) -> list[Tensor]:
     """Every tensor in a network's inputs or outputs, also inside dataclasses and other objects of the user's.
 
-    An output that is overlooked would be taken for channels nobody reads, and removed.
+    An output that is overlooked would be taken for channels that nothing reads, and removed.
     """
     found: list[Tensor] = []
     seen: set[int] = set()

@@ -23,7 +23,7 @@ from dnal.train.resume.tree import packed, unpacked
 LAST = "checkpoint.safetensors"
 BEFORE = "checkpoint.before.safetensors"
 EVERY = 200
-"""Steps between checkpoints, where nobody says."""
+"""Steps between checkpoints by default."""
 
 Tree = dict[str, Any]
 
@@ -34,13 +34,13 @@ class Checkpoints:
     Args:
         folder: made when something is first saved, and not again: one that is gone is gone with all that was in it.
         every: steps between two checkpoints; the ends of phases and epochs are kept besides.
-        anew: leave aside what the folder holds of an earlier job, which will be replaced.
+        restart: leave aside what the folder holds of an earlier job, which will be replaced.
     """
 
-    def __init__(self, folder: str | Path, every: int = EVERY, *, anew: bool = False) -> None:
+    def __init__(self, folder: str | Path, every: int = EVERY, *, restart: bool = False) -> None:
         if every < 1:
             raise UserError(f"there must be 1 step or more between checkpoints, not {every}.")
-        self.folder, self.every, self._anew = Path(folder), every, anew
+        self.folder, self.every, self._restart = Path(folder), every, restart
         self._there = False
         self._claims: ExitStack | None = None
 
@@ -52,7 +52,7 @@ class Checkpoints:
             UserError: (also from :meth:`save`) another one does.
         """
         with ExitStack() as self._claims:
-            if self.folder.is_dir() and not self._anew:  # what is replaced is claimed by who replaces it
+            if self.folder.is_dir() and not self._restart:  # what is replaced is claimed by who replaces it
                 self._claim()
             yield
         self._claims = None
@@ -70,7 +70,7 @@ class Checkpoints:
         copies = apart(tensors)
         text = json.dumps(document, separators=(",", ":"))
         metadata = {"state": text, "sha256": _digest(copies, text)}
-        # Not save_file: its own temporary file would stay where a kill leaves it, under a name that nobody knows.
+        # Not save_file: its own temporary file would stay where a kill leaves it, under a name that is not known.
         write_bytes(self.folder / LAST, save(copies, metadata), before=self.folder / BEFORE)
 
     def load(self, check: Callable[[Tree], None] = lambda tree: None) -> Tree | None:
@@ -79,14 +79,14 @@ class Checkpoints:
         Warns where a damaged one had to be left aside.
 
         Args:
-            check: raises ValueError for a tree that nobody has saved: such a checkpoint is damaged too.
+            check: raises ValueError for a tree that is none of those saved: such a checkpoint is damaged too.
 
         Raises:
             UserError: both are damaged.
         """
         damaged: list[str] = []
         self._there = self.folder.is_dir()
-        for name in () if self._anew else (LAST, BEFORE):
+        for name in () if self._restart else (LAST, BEFORE):
             path = self.folder / name
             if not path.is_file():
                 continue
@@ -128,7 +128,7 @@ class Checkpoints:
 
 def damage(folder: Path, what: str) -> UserError:
     """The sentence for checkpoints from which no job can go on."""
-    return UserError(f"the checkpoints in '{folder}' are damaged ({what}); delete them to begin anew.")
+    return UserError(f"the checkpoints in '{folder}' are damaged ({what}); delete them to begin again.")
 
 
 def _read(path: Path) -> Tree:

@@ -22,7 +22,7 @@ LONGEST = 200
 
 
 class Stateful(Protocol):
-    """A module, an optimizer, a search, a place in the data: whatever tells its state and takes it back."""
+    """A module, an optimizer, a search, a position in the data: what gives its state and takes it back."""
 
     def state_dict(self) -> Any: ...
     def load_state_dict(self, state: Any) -> Any: ...
@@ -60,7 +60,7 @@ class Checkpointer:
         self.stop = stop or (lambda: False)
         self.tree: Tree | None = None if checkpoints is None else checkpoints.load(_check)
         self.resumed = self.tree is not None
-        """Whether the job goes on from a checkpoint, until somebody was told."""
+        """Whether the job goes on from a checkpoint, until that was reported once."""
         self._since = 0
 
     @property
@@ -90,7 +90,7 @@ class Checkpointer:
 
     @contextmanager
     def believed(self) -> Iterator[None]:
-        """While what was kept is put back: what does not fit there is a damaged checkpoint, whoever made it.
+        """While what was kept is put back: what does not fit there is a damaged checkpoint.
 
         Raises:
             UserError: for whatever went wrong.
@@ -187,7 +187,7 @@ def _check(tree: Tree) -> None:
         if not isinstance(tree.get(name), kind):
             raise ValueError(f"no {name}")
     for record in tree["history"]:
-        # What is summed up and told of a phase at the end.
+        # What is summed up and reported of a phase at its end.
         if not isinstance(record["phase"], str) or not isinstance(record["seconds"], int | float):
             raise ValueError("an epoch without a phase or seconds")
     position = asdict(Position(**tree["position"]))

@@ -17,7 +17,7 @@ class DataPosition:
     the random state that it had then, and the batches that were done are passed over.
 
     Args:
-        alone: nobody else takes batches of the loader meanwhile; else its own ``state_dict`` says nothing of this one.
+        alone: nothing else takes batches of the loader meanwhile; else its own ``state_dict`` says nothing of this one.
     """
 
     def __init__(self, loader: Loader, *, alone: bool = True) -> None:

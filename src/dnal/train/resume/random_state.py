@@ -31,7 +31,7 @@ def random_state(loaders: Sequence[Any]) -> dict[str, Any]:
 
 
 def put_back(state: dict[str, Any], loaders: Sequence[Any]) -> None:
-    """Restores what :func:`random_state` told of the same loaders."""
+    """Restores what :func:`random_state` returned for the same loaders."""
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))

@@ -156,7 +156,7 @@ def _check_default_loss(outputs: Any, targets: Any) -> None:
 
 
 def _check_own_loss(network: nn.Module, outputs: Any, batch: tuple[Inputs, Any], loss: Loss) -> None:
-    """Refuses a loss that cannot be minimised; warns of parameters that nobody trains.
+    """Refuses a loss that cannot be minimised; warns of parameters that are not trained.
 
     Raises:
         UserError: it returns no scalar tensor, or is a class.

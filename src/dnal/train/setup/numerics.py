@@ -28,11 +28,11 @@ ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_f
 PrecisionAndOrder = tuple[str, str]
 """A precision of Lightning Fabric, and one of ``ORDERS``."""
 MARGIN = 1.2
-"""Another arrangement than the usual one must be so many times as fast: a clock is not exact, and a choice that flips
-between two equal jobs would make their results differ."""
+"""Other numbers or another order than the usual ones must be so many times as fast: a clock is not exact, and a choice
+that flips between two equal jobs would make their results differ."""
 WARM, TURNS = 1, 3
 LONG = 1e9
-"""MACs of a batch from which the arrangement is worth timing: some hundredths of a second."""
+"""MACs of a batch from which timing is worth it: some hundredths of a second."""
 
 
 def precision_of(precision: str) -> str:
@@ -147,7 +147,7 @@ def chosen_numerics(
 def fastest_numerics(
     network: nn.Module, inputs: Inputs, targets: Any, loss: Loss, candidates: Sequence[PrecisionAndOrder]
 ) -> PrecisionAndOrder:
-    """The arrangement of the fastest step (forward and backward) of a copy of ``network``; the first candidate is the
+    """The candidate with the fastest step (forward and backward) of a copy of ``network``; the first candidate is the
     usual one. Medians of interleaved turns; one that cannot run is left out. The random state and the loss stay as
     they were.
 

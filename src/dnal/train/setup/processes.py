@@ -20,9 +20,9 @@ def together(fabric: Fabric, loss: float, stop: bool) -> tuple[float, bool]:
     """The mean loss of all processes, and whether any of them was asked to stop."""
     if fabric.world_size == 1:
         return loss, stop
-    told = torch.tensor([loss, float(stop)], dtype=torch.float64, device=fabric.device)
-    told = fabric.all_reduce(told, reduce_op="mean")  # type: ignore[assignment]
-    mean, asked = told.tolist()
+    both = torch.tensor([loss, float(stop)], dtype=torch.float64, device=fabric.device)
+    both = fabric.all_reduce(both, reduce_op="mean")  # type: ignore[assignment]
+    mean, asked = both.tolist()
     return mean, asked > 0
 
 

@@ -21,13 +21,13 @@ def check_resettable(network: nn.Module) -> None:
         if own is not None and _renewal(module) is None:
             where = f"'{path}' ({type(module).__name__})" if path else f"the network itself ({type(module).__name__})"
             raise UserError(
-                f"{where} has no reset_parameters, so its '{own}' cannot be drawn anew; give its class one, or retrain "
-                "with reinitialize=False."
+                f"{where} has no reset_parameters, so its '{own}' cannot be drawn again; give its class one, or "
+                "retrain with reinitialize=False."
             )
 
 
 def reset(network: nn.Module, seed: int) -> None:
-    """Draws all weights of ``network`` anew, in place, each layer as its own ``reset_parameters`` does, and puts
+    """Draws all weights of ``network`` again, in place, each layer as its own ``reset_parameters`` does, and puts
     statistics back to their start. The global random state stays as it was.
 
     Raises:
