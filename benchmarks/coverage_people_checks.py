@@ -141,6 +141,11 @@ def state(network: nn.Module) -> list[Any]:
 def is_exact(of: Subject) -> None:
     """Half of the variables removed, at two batches and two sizes, with another choice of channels as a control; in
     double precision too where single precision is close only."""
+    if of.case.selects:
+        of.small = dnal.compact(of.network, of.chosen)
+        of.found["precision"] = "double"
+        _compared(of, exact.copied(of.network).double(), torch.float64)
+        return
     try:
         _compared(of, of.network, torch.float32)
     except Fails:
@@ -179,6 +184,14 @@ def _compared(of: Subject, network: nn.Module, dtype: torch.dtype) -> None:
         raise Fails(wrong)
     if not (control > 0 and control >= exact.CLOSER * worst):
         raise Fails(f"the negative control differs by {control:.1e} only, the right choice by {worst:.1e}")
+
+
+def _apart(of: Subject, zero: nn.Module, small: nn.Module, inputs: Inputs) -> float:
+    """How far the outputs of two networks are from each other, in the precision that the case asks for."""
+    if of.case.selects:
+        zero, small = (exact.copied(network).double() for network in (zero, small))
+        inputs = as_dtype(inputs, torch.float64)
+    return exact.difference(exact.outputs(zero, inputs), exact.outputs(small, inputs))
 
 
 def as_dtype(inputs: Inputs, dtype: torch.dtype) -> Inputs:
@@ -365,7 +378,7 @@ def second_round(of: Subject) -> None:
     chosen = exact.half_of(again, 3)
     smaller = dnal.compact(of.compact, chosen)
     zero = exact.with_zeros(of.compact, again, chosen.open, of.example)
-    apart = exact.difference(exact.outputs(zero, of.example), exact.outputs(smaller, of.example))
+    apart = _apart(of, zero, smaller, of.example)
     if apart > exact.NEARLY:
         raise Fails(f"a second removal differs by {apart:.1e}")
 
@@ -398,7 +411,7 @@ def _branches_closed(of: Subject, space: dnal.Space, chosen: dnal.Architecture) 
             for name in branch.bypass.places:
                 parameters[name if name in parameters else f"network.{name}"].zero_()
     inputs = of.case.inputs(BATCHES[-1], of.case.sizes[0])
-    apart = exact.difference(exact.outputs(zero, inputs), exact.outputs(small, inputs))
+    apart = _apart(of, zero, small, inputs)
     if apart > exact.NEARLY:
         raise Fails(f"without {', '.join(branch.name for branch in closed[:3])} the outputs differ by {apart:.1e}")
     loss_of(small.train(), (of.case.training or of.case.inputs)(TRACED, of.case.sizes[0])).backward()

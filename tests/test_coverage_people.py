@@ -169,3 +169,36 @@ def test_a_process_that_lasts_too_long_is_a_row() -> None:
             pass
 
     assert process.forked(endless, 1)["reason"] == "longer than 1 s in its stage 'analysis'"
+
+
+class Ranked(nn.Module):
+    """The ranks of sums of three numbers, added up in one of two orders."""
+
+    def __init__(self, backwards: bool) -> None:
+        super().__init__()
+        self.backwards = backwards
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c = x.unbind(1)
+        return (a + (b + c) if self.backwards else (a + b) + c).argsort()
+
+
+def test_what_selects_is_compared_where_rounding_selects_nothing_else() -> None:
+    rows = torch.randn(20000, 3, generator=torch.Generator().manual_seed(0))
+    one, other = Ranked(False), Ranked(True)
+    for selects, expected in ((False, float("inf")), (True, 0.0)):
+        case = importlib.import_module("people.case").Case(one, lambda n, s: rows, (1,), selects=selects)
+        subject = checks.Subject(case, one, None, None, "pt2")
+        assert checks._apart(subject, one, other, rows) == expected
+
+
+def test_the_detector_with_small_weights_tells_images_apart() -> None:
+    """At its first statistics all images have the same scores up to rounding, and no wrong removal would show."""
+    case = people.case("torchvision/ssdlite320_mobilenet_v3")
+    found: list[Tensor] = []
+    case.network.head.register_forward_hook(lambda module, given, out: found.append(out["cls_logits"]))
+    with torch.no_grad():
+        case.network.eval()(*case.inputs(2, 320))
+    first, second = found[0]
+    assert float((first - second).abs().mean()) > 0.1
+    assert first.unique().numel() > 0.99 * first.numel()

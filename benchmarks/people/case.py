@@ -29,6 +29,8 @@ class Case:
             depends on the batch.
         chooses: whether it decides by its data how much it computes (the proposals of a two-stage detector): what is
             told holds for the example, and the compact network, which decides by itself, is counted on its own.
+        selects: whether it returns the best few of what it finds: of two that are equal up to rounding it may return
+            either, so that it is compared in double precision.
     """
 
     network: nn.Module
@@ -38,6 +40,21 @@ class Case:
     torch_counts: bool = True
     pairs: bool = False
     chooses: bool = False
+    selects: bool = False
+
+
+def with_statistics(network: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
+    """The network with the batch statistics of these inputs, as training leaves them. With those that a deep network
+    with small weights begins with, nothing of an image is left at its end. In place."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(*inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return network
 
 
 def generator(batch: int, size: int) -> torch.Generator:

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 
-from people.case import Case, Make, Network, generator, images, video
+from people.case import Case, Make, Network, generator, images, video, with_statistics
 
 
 def list_of_images(n: int, s: int) -> tuple[list[Tensor]]:
@@ -39,14 +39,15 @@ def detector(name: str, size: int, masks: bool = False, **settings: Any) -> Case
     network = torchvision.models.get_model(
         name, weights=None, weights_backbone=None, num_classes=5, min_size=size, max_size=size, **settings
     )
-    return Case(network, list_of_images, (size,), with_targets(masks), chooses="rcnn" in name)
+    return Case(network, list_of_images, (size,), with_targets(masks), chooses="rcnn" in name, selects=True)
 
 
 def ssdlite() -> Case:
     network = torchvision.models.get_model(
         "ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None, num_classes=5, score_thresh=0.0
     )
-    return Case(network, list_of_images, (320,), with_targets())
+    training = with_targets()
+    return Case(with_statistics(network, training(4, 320)), list_of_images, (320,), training, selects=True)
 
 
 def segmentation(name: str) -> Case:

@@ -7,6 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 
 import dnal
 from independent import assert_exact, coin_flips, difference, randomise, run, zero_twin
@@ -327,3 +329,48 @@ def test_heads_of_language_models_leave_exactly(family: str, heads: int, keys: i
         for training in (False, True):
             for other in (inputs, tokens(3, 14)):
                 assert difference(run(twin.train(training), other), run(small.train(training), other)) <= 1e-4
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_a_mask_whose_size_is_a_width_by_chance_is_no_state(video: bool) -> None:
+    kind, shape = (SwinTransformer3d, (2, 3, 2, 16, 16)) if video else (SwinTransformer, (2, 3, 16, 16))
+    sizes = {
+        "patch_size": [1, 2, 2] if video else [2, 2],
+        "window_size": [2, 4, 4] if video else [4, 4],
+    }
+    found = {}
+    for classes in (5, 8):  # the mask of the shifted windows is filled over 8 x 8 patches
+        torch.manual_seed(0)
+        network = randomise(kind(embed_dim=16, depths=[2], num_heads=[4], num_classes=classes, **sizes)).eval()
+        inputs = torch.randn(shape)
+        space = dnal.Space.of(network, inputs)
+        assert not space.unknown
+        assert_exact(network, inputs, space, coin_flips(space, 0))
+        found[classes] = [group.width for group in space.groups]
+    assert found[8] == found[5]
+    assert found[8].count(4) == 2  # the heads of both blocks
+
+
+@pytest.mark.parametrize("part", ["a row", "channels", "all"])
+def test_a_number_written_into_channels_leaves_them_free(part: str) -> None:
+    class Filled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 12, 3), nn.Conv2d(12, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            if part == "a row":
+                x[:, :, 2] = 0.5
+            elif part == "channels":
+                x[:, :6] = 0.5
+            else:
+                x = x + torch.empty_like(x).fill_(0.5)
+            return self.last(x)
+
+    torch.manual_seed(0)
+    network, inputs = randomise(Filled()).eval(), torch.randn(2, 3, 9, 9)
+    space = dnal.Space.of(network, inputs)
+    assert not space.unknown
+    assert [group.width for group in space.groups] == ([6, 6] if part == "channels" else [12])
+    assert_exact(network, inputs, space, coin_flips(space, 0))

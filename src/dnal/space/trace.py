@@ -152,6 +152,7 @@ class Trace(TorchDispatchMode):
         self._first: list[Tensor] = []  # the outputs of the first pass
         self._was_elsewhere = False
         self.adopt(network)
+        self._owned = self.ledger.size
 
     def adopt(self, network: nn.Module) -> None:
         """Gives every dimension of every parameter and buffer its labels (again the same ones for a copy)."""
@@ -361,7 +362,7 @@ class Trace(TorchDispatchMode):
 
     # What rules use.
 
-    def value(self, tensor: Tensor) -> Value:
+    def value(self, tensor: Tensor | None) -> Value:
         return self._values.get(id(tensor)) or Value()
 
     def layers_of(self, tensor: Tensor) -> list[Tensor]:
@@ -538,6 +539,10 @@ class Trace(TorchDispatchMode):
             for dim, own in enumerate(dims)
             if own is not None and int(own[0]) in wanted
         ]
+
+    def ownerless(self, labels: Tensor) -> bool:
+        """Whether none of these labels is one of a parameter or buffer, whatever they are tied to."""
+        return bool((labels >= self._owned).all())
 
     def side(self, tensor: Tensor, dim: int) -> Side:
         """The side of a product that counts the indices of a dimension, whatever their labels; ties nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from dnal.space.labels import carried, signature
 from dnal.space.rules.registry import rule
 from dnal.space.surgery.tensors import tensors_of
@@ -26,7 +28,6 @@ from dnal.space.trace import Call, Trace
     "uniform",
     "normal",
     "exponential",
-    "zero",
     "fake_quantize_per_tensor_affine_cachemask",
     "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
 )
@@ -45,6 +46,21 @@ def pointwise(t: Trace, c: Call) -> None:
         loose = t.loose_in(out.shape, operands)
         t.put(out, layers, first, first.parameter if first and c.name in ("clone", "_to_copy") else None)
         t.loosen(out, loose)
+
+
+@rule("fill", "zero")
+def fill(t: Trace, c: Call) -> None:
+    """One number everywhere: the channels stay what they are. Zeros with a size that only happens to be a number of
+    channels give themselves away where a part of those alone is written (a mask, filled region by region): they hold
+    none."""
+    part, whole = t.value(c.args[0]), t.value(c.args[0]._base)
+    written = {label for layer in part.layers for label in layer.unique().tolist()}
+    for layer in [layer for layer in whole.layers if t.ownerless(layer)]:
+        labels = layer.unique()
+        if not written.issuperset(labels.tolist()):
+            whole.layers = [x for x in whole.layers if x is not layer]
+            part.layers = [x for x in part.layers if not bool(torch.isin(x, labels).any())]
+    pointwise(t, c)
 
 
 @rule("copy")
