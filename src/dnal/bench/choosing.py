@@ -54,7 +54,7 @@ def choose(
     they are.
 
     Args:
-        taught: whether the base teaches meanwhile. lambda_: of the paper's recipe. epochs: of choosing.
+        taught: whether the base teaches meanwhile. lambda_: of the method ``paper``. epochs: of choosing.
     """
     network = copy.deepcopy(ground.start if entry.without_base else base.network)
     method = None if entry.method in BASELINES else METHODS.read(entry.method)

@@ -22,7 +22,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Penalty:
-    """The lambda of the paper's recipe that comes nearest a share of the MACs, found on the first seed."""
+    """The lambda of the method ``paper`` that comes nearest a share of the MACs, found on the first seed."""
 
     network: str
     share: float

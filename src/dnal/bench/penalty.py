@@ -1,4 +1,4 @@
-"""The paper's recipe has no budget but a penalty: the lambda whose architecture comes nearest a share of the MACs."""
+"""The method ``paper`` has no budget but a penalty: the lambda whose architecture comes nearest a share of the MACs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def following(tried: dict[float, float]) -> float:
 
 
 def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], bool]) -> None:
-    """Bisection on the logarithm of lambda, without a teacher; its samples are given to the recipe for nothing.
+    """Bisection on the logarithm of lambda, without a teacher; its samples are given to the method for nothing.
 
     Raises:
         Stopped: when ``stop`` says so; its state is kept.

@@ -73,7 +73,7 @@ class Suite:
     Attributes:
         rates: the peak learning rates of the retraining that every entry may choose from, on validation data.
         precision: of Lightning Fabric, or auto.
-        bisections: steps in which the penalty of the paper's recipe is found.
+        bisections: steps in which the penalty of the method ``paper`` is found.
     """
 
     name: str

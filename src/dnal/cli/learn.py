@@ -77,7 +77,8 @@ def learn(
         ),
     ] = None,
     trust: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"For --like: {options.TRUST}", rich_help_panel=RUN)
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"Of --like, you trust {options.TRUST}", rich_help_panel=RUN),
     ] = None,
     out: Annotated[
         Path | None,

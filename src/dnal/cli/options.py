@@ -23,8 +23,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only what a script needs, and no progress.")]
 """Of the commands that take their time."""
 TRUST = (
-    "What RUN names and you know: a package, whose code may be run; a model, which may have any size and fetch its "
-    "weights; data, which may be fetched; repeatable."
+    "a package that RUN names, whose code may be run; a model, which may have any size and fetch its weights; or data, "
+    "which may be fetched; repeatable."
 )
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @errors_as_sentences
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of the runs of a trade-off.")],
-    trust: Annotated[list[str] | None, typer.Option(metavar="NAME", help=options.TRUST)] = None,
+    trust: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"You trust {options.TRUST}")] = None,
     root: Annotated[
         str | None,
         typer.Option(

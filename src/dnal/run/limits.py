@@ -32,9 +32,9 @@ MOST_ENTRIES = 2**17
 LARGEST_IMAGE = 2**22
 """Numbers in one image: 3x1024x1024 is three quarters of it."""
 LARGEST_DEPLOYMENT = 2**26
-"""Numbers in the images of --deploy-batch: 256 of 3x224x224 are half of it."""
+"""Numbers in the images of --deploy-batch-size: 256 of 3x224x224 are half of it."""
 MOST_DEPLOYED = 2**12
-"""Images of --deploy-batch."""
+"""Images of --deploy-batch-size."""
 LARGEST_BATCH = 2**27
 """Numbers in the images of a step, of a job that a folder asks for: 891 of 3x224x224."""
 MOST_EPOCHS = 2**15

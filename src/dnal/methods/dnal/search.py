@@ -1,4 +1,4 @@
-"""DNAL under a budget (recipe "budget"): architecture parameters by projected gradient descent.
+"""DNAL under a budget (the method ``dnal``): architecture parameters by projected gradient descent.
 
 Every variable v has an architecture parameter s_v and the scaled sigmoid gate of arXiv 2103.02126,
 g_v = sigmoid(delta s_v); in the forward pass the gate is rounded to 0/1 and its gradient passes straight through. So

@@ -21,8 +21,8 @@ from the paper:
   cost loss, which the paper doubles, is made at least twice as long as the task's: that grows as tau falls, and over so
   few steps would drown it (networks ended well above their target). The arg max still leaves its target now and then;
   what is found is the last one that was on it, in the paper that of the last epoch.
-* The network found is handed back with weights; the paper trains it again with knowledge transfer, which is ``init``
-  and ``distil`` of :func:`dnal.learn`.
+* The network found is handed back with weights; the paper trains it from new weights with knowledge transfer,
+  which is ``reinitialize`` and the technique ``distillation``.
 
 A step costs a training step and a validation step of the same size.
 """
