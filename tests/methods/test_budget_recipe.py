@@ -104,7 +104,7 @@ def learnt(
         Gated(network, space, start=start), space, {"macs": share * space.full_cost["macs"]}, epochs * len(train),
         widths=WidthRule(divisor=multiple),
     )  # fmt: skip
-    s, history = learnt_by(search, train, epochs, validate=lambda module: accuracy(module, val))
+    s, history = learnt_by(search, train, epochs, validate=lambda module: {"accuracy": accuracy(module, val)})
     return space, s, history
 
 

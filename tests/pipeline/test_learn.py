@@ -209,7 +209,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_state(
         ({"method": "magic"}, "unknown method 'magic'"),
         ({"method": "dnal:steps=both"}, "has no option 'steps'"),
         ({"epochs": 2}, "epochs is 3 or more"),
-        ({"epochs": (1, 0, 1)}, "second phase needs one"),
+        ({"epochs": (1, 0, 1)}, "1 or more for the second, not 1,0,1"),
         ({"epochs": (-1, 1, 1)}, "epochs is 0 or more"),
         ({"lr": -0.1}, "lr is more than 0"),
         ({"lr": math.nan}, "lr is more than 0"),

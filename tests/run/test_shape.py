@@ -127,7 +127,7 @@ def test_every_kind_of_change_is_written_and_read(tmp_path: Path) -> None:
     [
         ("dnal shape 1", "dnal shape 2", "its first line is not 'dnal shape 1'"),
         ("model supernet/tiny", "model supernet/tinny", "did you mean"),
-        ("model supernet/tiny", "model os:system", "code that loading would run"),
+        ("model supernet/tiny", "model os:system", "code that would be run"),
         ("model supernet/tiny, 10", "model supernet/tiny, 12", "'classifier.weight' has 12x32 here and 10x32 there"),
         ("10 classes", "0 classes", "line 2 of .* 1 to 65,536 classes"),
         ("images 1x8x8", "images 1x8x8\nmodel supernet/tiny, 10 classes, images 1x8x8", "there is a model already"),

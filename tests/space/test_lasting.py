@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import MobileNetV2
 
 import dnal
-from dnal.methods.tas.tas import Supernet
+from dnal.methods.tas.tas import WidthSupernet
 from dnal.selection.widths import WidthRule
 from dnal.space.surgery.edge import MixedEdge
 
@@ -188,7 +188,7 @@ def test_norms_by_width_of_tas_run_again() -> None:
         torch.manual_seed(0)
         network = InUserCode(on, use_reentrant=False)
         space = dnal.Space.of(network, images()[:2], probe=False)
-        supernet = Supernet(network, space, WidthRule())
+        supernet = WidthSupernet(network, space, WidthRule())
         torch.manual_seed(4)
         F.cross_entropy(supernet.train()(images()), torch.arange(4)).backward()
         return {name: p.grad for name, p in supernet.named_parameters() if p.grad is not None}

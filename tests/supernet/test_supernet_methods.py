@@ -20,7 +20,9 @@ from tasks import task_of
 
 SLOW = ("random-search",)
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in METHODS.names() if name != "paper"
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in METHODS.names()
+    if name != "paper" and METHODS.of(name).takes_budget
 ]
 
 
@@ -39,7 +41,7 @@ def chosen_by(name: str, share: float) -> tuple[nn.Module, dnal.Space, Tensor]:
     limits = {"macs": share * space.full_cost["macs"]}
     task = task_of(
         network, space, data.train, limits, val=data.val, epochs=2,
-        validate=lambda module: accuracy(module, data.val), checkpointer=Checkpointer(data),
+        validate=lambda module: {"accuracy": accuracy(module, data.val)}, checkpointer=Checkpointer(data),
     )  # fmt: skip
     chosen = METHODS.read(name).choose(task)
     assert chosen.architecture is not None

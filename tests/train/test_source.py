@@ -57,7 +57,7 @@ def test_a_resumed_job_warns_of_changed_code(tmp_path: Path) -> None:
     def learn(act: str, stop: bool = False) -> None:
         loader = DataLoader(data, 8)
         dnal.learn(
-            network(tmp_path, act), loader, loader, budget="macs<=60%", epochs=(1, 1, 1),
+            network(tmp_path, act), loader, loader, loader, budget="macs<=60%", epochs=(1, 1, 1),
             checkpoints=tmp_path / "state", stop=lambda: stop,
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -17,3 +18,17 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def raw(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the plain order of its numbers."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def serialized(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """The content of a safetensors file; tensors as of :func:`apart`.
+
+    Raises:
+        MemoryError: there is not enough for all of it at once.
+    """
+    try:
+        return safetensors.torch.save(tensors, metadata)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # of its Rust code, which cannot say that it got no memory
+            raise MemoryError("not enough memory to write the tensors") from None
+        raise

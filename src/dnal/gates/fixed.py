@@ -72,7 +72,7 @@ def gated(network: nn.Module, architecture: Architecture) -> HardGated:
 
     Examples:
         >>> network, images = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)), torch.randn(2, 3, 8, 8)
-        >>> architecture = Architecture.random(Space.of(network, images), keep=0.5)
+        >>> architecture = dnal.Architecture.random(dnal.Space.of(network, images), keep=0.5)
         >>> torch.allclose(gated(network, architecture)(images), dnal.compact(network, architecture)(images), atol=1e-6)
         True
     """

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
 from dnal.base.atomic import write_bytes
 from dnal.base.claim import LOCK as LOCK
-from dnal.base.tensors import apart
+from dnal.base.tensors import apart, serialized
 from dnal.changes import CHANGES
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.train.resume.checkpoint import BEFORE as BEFORE
@@ -48,4 +47,4 @@ def runs_in(path: Path) -> list[Path]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A file of tensors, atomically."""
-    write_bytes(path, save(apart(tensors)))
+    write_bytes(path, serialized(apart(tensors)))

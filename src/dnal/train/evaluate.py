@@ -60,8 +60,8 @@ def measured(metric: Metric, network: nn.Module, loader: Loader, data: str = "gi
     except (TypeError, ValueError, RuntimeError):
         raise UserError(f"the metric must return one number, higher is better, not {described(value)}.") from None
     if not math.isfinite(number):
-        for number, batch in enumerate(loader, start=1):
-            check_finite(split(batch)[0], number, data)
+        for nth, batch in enumerate(loader, start=1):
+            check_finite(split(batch)[0], nth, data)
         raise UserError(f"the metric gave {number} on the {data} data; it must return a number, higher is better.")
     return number
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from dnal.base.atomic import temporary_files, write_bytes
 from dnal.base.claim import check_still_held, held, holds
 from dnal.base.errors import UserError
-from dnal.base.tensors import apart, raw
+from dnal.base.tensors import apart, raw, serialized
 from dnal.train.resume.tree import packed, unpacked
 
 LAST = "checkpoint.safetensors"
@@ -71,7 +70,7 @@ class Checkpoints:
         text = json.dumps(document, separators=(",", ":"))
         metadata = {"state": text, "sha256": _digest(copies, text)}
         # Not save_file: its own temporary file would stay where a kill leaves it, under a name that is not known.
-        write_bytes(self.folder / LAST, save(copies, metadata), before=self.folder / BEFORE)
+        write_bytes(self.folder / LAST, serialized(copies, metadata), before=self.folder / BEFORE)
 
     def load(self, check: Callable[[Tree], None] = lambda tree: None) -> Tree | None:
         """The newest intact checkpoint, or None where there is none.
