@@ -52,6 +52,7 @@ def test_a_killed_process_costs_no_row_that_is_there(tmp_path: Path) -> None:
         assert rates_of(SUITE, job, second.rows) == (SUITE.rates if job == first_of else (float(row["rate"]),))
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_made_are_not_tried_again(tmp_path: Path) -> None:
     """The rest is made, and the table says why they are missing."""
     suite = replace(SUITE, entries=SUITE.entries[:1], rates=(1e30,))  # which diverges

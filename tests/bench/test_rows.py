@@ -64,7 +64,10 @@ def test_a_row_is_what_learn_gives(shared: Path) -> None:
         assert found["base_accuracy"] == pytest.approx(learned.figures.base.metric, abs=1e-6)
 
 
-@pytest.mark.parametrize("entry", ["dnal", "taylor", "paper", "tas"])
+STOPPED = ["dnal", *(pytest.param(entry, marks=pytest.mark.slow) for entry in ("taylor", "paper", "tas"))]
+
+
+@pytest.mark.parametrize("entry", STOPPED)
 def test_a_run_that_was_stopped_anywhere_ends_with_the_same_row(shared: Path, tmp_path: Path, entry: str) -> None:
     job = Run("small", 15.0, 0, True, entry)
     whole = row(TINY, job, shared, rates=TINY.rates)

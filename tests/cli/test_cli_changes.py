@@ -109,7 +109,7 @@ def test_its_report_speaks_of_what_it_is(whole: Path, dnal: Program, tmp_path: P
     assert (before, after) == (source.result.base["macs"], source.result.compact["macs"])
 
 
-@pytest.mark.parametrize("at", [3, 6, 9, 11])
+@pytest.mark.parametrize("at", [6, *(pytest.param(at, marks=pytest.mark.slow) for at in (3, 9, 11))])
 def test_killed_it_goes_on_to_the_same_bytes(whole: Path, at: int, processes: Processes) -> None:
     name = f"{whole.name}{at}"
     ended = processes(["learn", "--method", METHODS[whole.name], *JOB, "--out", name], at=at)

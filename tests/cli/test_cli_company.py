@@ -43,7 +43,7 @@ def other_of(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-@pytest.mark.parametrize("first", [True, False], ids=["the first", "the other"])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["the first", "the other"])
 def test_one_of_them_is_killed_as_it_starts(first: bool, tmp_path: Path) -> None:
     process = started(tmp_path)
     other = other_of(process)

@@ -51,6 +51,7 @@ def test_a_run_and_its_copy_are_equal_byte_for_byte(run: Path, dnal: Program) ->
     assert_same(run, Path("again"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache")
 def test_with_everything_that_was_decided_by_timing(here: Path, dnal: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "tiny_network.py").write_text(TINY)
@@ -90,12 +91,13 @@ def test_what_is_given_takes_precedence(run: Path, dnal: Program) -> None:
 
 
 def test_another_method_takes_its_own_defaults(run: Path, dnal: Program) -> None:
-    assert dnal("learn", "--like", "run", "--method", "paper:penalty=0.001", "--out", "paper").status == 0
+    short = ("--epochs", "1,1,1")  # which are a method's own too
+    assert dnal("learn", "--like", "run", "--method", "paper:penalty=0.001", *short, "--out", "paper").status == 0
     config = yaml.safe_load(Path("paper", CONFIG).read_text())
     assert (config["method"]["name"], config["method"]["penalty"], config["techniques"]) == ("paper", 0.001, [])
     assert dnal("learn", "--like", "paper", "--out", "again").status == 0
     assert_same(Path("paper"), Path("again"))
-    assert dnal("learn", "--like", "paper", "--method", "dnal", "--out", "back").status == 0
+    assert dnal("learn", "--like", "paper", "--method", "dnal", *short, "--out", "back").status == 0
     assert yaml.safe_load(Path("back", CONFIG).read_text())["techniques"][0]["name"] == "distillation"
 
 

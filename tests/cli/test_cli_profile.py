@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 ASKED = ("profile", "--model", "cifar/resnet20", "--input", "3,8,8", "--architectures", "2")
 
 
+@pytest.mark.slow
 def test_layers_and_architectures_as_text_and_json(dnal: Program) -> None:
     answer = dnal(*ASKED)
     assert answer.status == 0, answer.err

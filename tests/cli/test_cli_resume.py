@@ -58,6 +58,7 @@ def reached(run: Path) -> int:
     return before + 4 * tree["position"]["epoch"] + tree["position"]["step"]
 
 
+@pytest.mark.slow
 def test_killed_at_eight_random_moments(processes: Processes, whole: Path) -> None:
     draw = random.Random(0)
     for kill in range(8):

@@ -55,7 +55,7 @@ def test_the_cost_is_what_the_compact_network_takes(name: str) -> None:
     [
         "torchvision/resnet18",
         "torchvision/mobilenet_v2",
-        "torchvision/densenet121",
+        pytest.param("torchvision/densenet121", marks=pytest.mark.slow),
         "timm/vit_tiny_patch16_224",
         pytest.param("torchvision/shufflenet_v2_x1_0", marks=pytest.mark.slow),
         pytest.param("torchvision/vit_b_32", marks=pytest.mark.slow),

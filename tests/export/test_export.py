@@ -226,7 +226,7 @@ LOAD = {
 }
 
 
-@pytest.mark.parametrize("to", SUFFIX)
+@pytest.mark.parametrize("to", [pytest.param(to, marks=[pytest.mark.slow] * (to == "pt2")) for to in SUFFIX])
 def test_it_runs_where_there_is_no_dnal(to: str, tmp_path: Path) -> None:
     network, _ = compact_resnet()
     images = torch.linspace(-1, 1, 4 * 3 * 16 * 16).reshape(4, 3, 16, 16)

@@ -18,7 +18,7 @@ from dnal.supernet.step import steps
 from independent import counted_macs, difference, parameter_count, randomise, run
 
 NAMES = [name for name in own_models() if name.startswith("supernet/")]
-FAST = ["supernet/tiny", "supernet/resnet_like"]
+FAST = ["supernet/tiny"]
 
 
 def network_of(name: str) -> tuple[nn.Module, Tensor]:
