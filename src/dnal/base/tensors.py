@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import safetensors.torch
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 
@@ -27,7 +27,7 @@ def serialized(tensors: dict[str, Tensor], metadata: dict[str, str] | None = Non
         MemoryError: there is not enough for all of it at once.
     """
     try:
-        return safetensors.torch.save(tensors, metadata)
+        return save(tensors, metadata)
     except BaseException as error:
         if type(error).__name__ == "PanicException":  # of its Rust code, which cannot say that it got no memory
             raise MemoryError("not enough memory to write the tensors") from None
