@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dnal.base.atomic import write_text
 from dnal.base.errors import UserError
-from dnal.base.reading import content, plain_json
+from dnal.base.reading import given_json
 from dnal.space.branches import settled
 from dnal.space.space import Space
 from dnal.space.surgery.bypass import KINDS, MOST_RESULTS, Bypass, Replacement, apart, outermost
@@ -194,12 +194,7 @@ class Architecture:
             UserError: if the file is missing or is no architecture.
         """
         path = Path(path)
-        try:
-            document = plain_json(content(path.resolve(), LARGEST_FILE, remedy="give another file").decode())
-        except UserError as error:
-            raise UserError(f"cannot read the architecture: {error}") from None
-        except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
-            raise UserError(f"'{path}' is not an architecture: it is no JSON.") from None
+        document = given_json(path, LARGEST_FILE, "the architecture", "is not an architecture")
         try:
             return Architecture.of_document(document)
         except UserError as error:

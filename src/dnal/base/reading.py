@@ -99,6 +99,23 @@ def json_of(path: Path, largest: int, *, remedy: str = REMEDY) -> Any:
         raise UserError(f"'{path}' cannot be read as JSON; {remedy}.") from None
 
 
+def given_json(path: Path, largest: int, what: str, refusal: str) -> Any:
+    """What a file of JSON holds that a user gave; links are followed.
+
+    Args:
+        what: it is, such as "the architecture". refusal: of what is no JSON, such as "is not an architecture".
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        return plain_json(content(path.resolve(), largest, remedy="give another file").decode())
+    except UserError as error:
+        raise UserError(f"cannot read {what}: {error}") from None
+    except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
+        raise UserError(f"'{path}' {refusal}: it is no JSON.") from None
+
+
 def plain_json(text: str, *, finite: bool = True) -> Any:
     """What a text of JSON holds.
 

@@ -22,6 +22,7 @@ from dnal.bench.jobs import Impossible, Penalty, Run, phases
 from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
 from dnal.bench.suite import BASELINES
+from dnal.costs.counted import params
 from dnal.latency.backends.backend import cpu_name
 from dnal.pipeline.plan import WARMUP
 from dnal.space.space import macs
@@ -84,7 +85,7 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "rates_tried": " ".join(f"{each['rate']:g}={each['accuracy']:.4f}" for each in tried) if len(tried) > 1 else "",
         "accuracy": round(accuracy(small, ground.loaders.test), 6), "val_accuracy": round(winner["accuracy"], 6),
         "base_accuracy": round(base.accuracy, 6), "macs": cost, "base_macs": ground.space.full_cost["macs"],
-        "used": round(cost / limit, 6), "params": sum(p.numel() for p in small.parameters()),
+        "used": round(cost / limit, 6), "params": params(small),
         "samples": winner["samples"], "choosing_samples": checkpointer.carried("samples"),
         "base_seconds": round(base.seconds, 2), "choosing_seconds": round(checkpointer.carried("choosing"), 2),
         "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": VERSION,

@@ -52,7 +52,7 @@ def space(
 
     from dnal import models
     from dnal.cli.network import created
-    from dnal.costs.memory import memory_cost
+    from dnal.costs.cost import COSTS
     from dnal.selection.select import least_costs
     from dnal.space.space import Space
     from dnal.space.surgery.edge import MixedEdge
@@ -70,10 +70,12 @@ def space(
         else:
             line(str(explanation))
         return
-    try:
-        found = found.with_cost("memory", memory_cost(network, found, example, deploy_batch_size))
-    except UserError as error:
-        say(f"note: {error}")
+    for cost in (cost for cost in COSTS.values() if cost.of_gates):
+        try:
+            function = cost.function_of_gates(network, found, example, deploy_batch_size)
+            found = found.with_cost(cost.name, function)
+        except UserError as error:
+            say(f"note: {error}")
     document = described(found, model, shape, least_costs(found, rule))
     if any(isinstance(module, MixedEdge) for module in network.modules()):
         taken = {name: dataclasses.asdict(step) for name, step in steps(network, example, BATCH).items()}

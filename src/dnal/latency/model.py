@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dnal.base.atomic import write_text
 from dnal.base.errors import UserError
-from dnal.base.reading import content, plain_json
+from dnal.base.reading import given_json
 from dnal.latency.grid import BLOCK, DIVISORS, Interpolation, Table
 from dnal.latency.layers import KINDS
 from dnal.space.cost import Cost, CostFunction, Side
@@ -158,12 +158,7 @@ class LatencyModel:
             UserError: if the file is missing or holds no latency model.
         """
         path = Path(path)
-        try:
-            document = plain_json(content(path.resolve(), LARGEST_FILE, remedy="give another file").decode())
-        except UserError as error:
-            raise UserError(f"cannot read the latency model: {error}") from None
-        except (ValueError, OSError, RuntimeError):  # the last one of links that go in a circle
-            raise UserError(f"'{path}' is no latency model: it is no JSON.") from None
+        document = given_json(path, LARGEST_FILE, "the latency model", "is no latency model")
         try:
             return LatencyModel.of(document)
         except UserError as error:
