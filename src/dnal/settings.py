@@ -59,7 +59,12 @@ class Training(Options):
     )
     lr: float | None = option(None, f"Peak learning rate of the weights; default {DEFAULT_LR:g}.", above=0, most=1e30)
     optimizer: str = option("sgd", "sgd, or a name of timm's optimizers such as adamw or lamb.")
-    schedule: str = option("cosine", "Of the learning rate over base and retraining.", known=tuple(SCHEDULES))
+    schedule: str = option("cosine", "Of the learning rate.", known=tuple(SCHEDULES))
+    schedule_over: Literal["phase", "job"] = option(
+        "phase",
+        "phase: base and retraining each have the schedule; job: it runs once, through all three phases. Then no "
+        "finished base is left.",
+    )
     reinitialize: bool | None = option(
         None, "Whether what is left is retrained from new weights. Default: what the method is made for."
     )

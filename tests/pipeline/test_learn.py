@@ -413,3 +413,13 @@ def test_no_warning_in_an_ordinary_run(network: nn.Module, loaders: data.Loaders
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dnal.learn(network, loaders.train, loaders.val, loaders.test, epochs=(1, 1, 1))
+
+
+@pytest.mark.parametrize("method", ["dnal", "magnitude"])
+def test_one_schedule_runs_through_all_phases(method: str, network: nn.Module, loaders: data.Loaders) -> None:
+    learned = dnal.learn(network, *loaders, method=method, epochs=(2, 1, 3), schedule_over="job", lr=0.05)
+    rates = [record["lr"] for record in learned.history]
+    assert len(rates) == 6
+    assert rates == sorted(rates, reverse=True), "warm-up ends within the first epoch"
+    assert rates[1] > 0.03, "the base never settles"
+    assert rates[-1] < 0.001

@@ -11,6 +11,7 @@ from dnal.bench.suite import OURS, SUITES
 from dnal.methods import METHODS
 from dnal.pipeline.asked import asked_of
 from dnal.pipeline.plan import Plan
+from dnal.train.schedule import cosine
 
 
 def plan(**asked: Any) -> Plan:
@@ -88,3 +89,30 @@ def test_a_technique_that_acts_in_no_phase_that_runs_is_told() -> None:
 def test_what_is_measured_is_what_is_learnt_by_default() -> None:
     base, search, _ = METHODS.of("dnal").epochs
     assert {suite.entry(OURS).choosing for suite in SUITES.values()} == {search / base}
+
+
+def rates(phase: Any) -> list[float]:
+    return [phase.rate(progress) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
+
+
+def test_a_schedule_over_the_job_is_one_curve_through_all_phases() -> None:
+    made = plan(epochs=(30, 10, 60), lr=0.2, schedule_over="job")
+    for phase, first, last in zip(made.phases, (0, 30, 40), (30, 40, 100), strict=True):
+        whole = [cosine((first + share * (last - first)) / 100, 0.2, 0.03) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        assert rates(phase) == pytest.approx(whole)
+    assert max(rate for phase in made.phases for rate in rates(phase)) > 0.19, "the base never comes down from its peak"
+    assert made.phase("retrain").rate(1.0) == pytest.approx(0, abs=1e-9)
+    own = plan(epochs=(30, 10, 60), lr=0.2)
+    assert own.phase("base").rate(1.0) == pytest.approx(0, abs=1e-9), "each has its own otherwise"
+
+
+def test_a_schedule_over_the_job_of_a_trained_base_starts_gently_at_the_search() -> None:
+    made = plan(epochs=(0, 10, 30), lr=0.2, schedule_over="job", base_is_trained=True)
+    assert made.phase("architecture").rate(0.0) == plan(lr=0.2, base_is_trained=True).phase("retrain").lr
+    assert made.phase("architecture").rate(1.0) == pytest.approx(made.phase("retrain").rate(0.0))
+
+
+def test_new_weights_have_a_schedule_of_their_own() -> None:
+    with pytest.raises(UserError, match="schedule_over is 'phase' where what is left is retrained from new weights"):
+        plan(schedule_over="job", method="tas")
+    plan(schedule_over="job", method="tas", reinitialize=False)

@@ -1,9 +1,21 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import nn
 
 from dnal.base.errors import UserError
-from dnal.techniques.distillation import check_logits, distillation_loss
+from dnal.techniques.distillation import (
+    Distillation,
+    check_logits,
+    distillation_loss,
+    teacher_is_better,
+    teacher_is_right,
+)
+from dnal.train.phase import Context, Phase, run_phase
+from dnal.train.technique import Scene
 
 
 def test_formula_of_tas_written_out() -> None:
@@ -36,3 +48,63 @@ def test_what_is_no_logits_cannot_be_imitated(outputs: object) -> None:
     check_logits({"logits": torch.randn(2, 3)})
     with pytest.raises(UserError, match="leave distillation out"):
         check_logits(outputs)
+
+
+@pytest.mark.parametrize("positions", [(), (3,)])
+def test_a_teacher_that_is_heard_at_times_counts_for_those_examples_alone(positions: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    logits, teacher, task = torch.randn(6, 5, *positions), torch.randn(6, 5, *positions), torch.tensor(0.7)
+    everywhere = torch.ones(6, *positions, dtype=torch.bool)
+    assert torch.allclose(
+        distillation_loss(logits, teacher, task, heard=everywhere), distillation_loss(logits, teacher, task)
+    )
+    assert distillation_loss(logits, teacher, task, heard=~everywhere) == task
+    heard = everywhere.clone()
+    heard[:2] = False
+    alone = distillation_loss(logits[2:], teacher[2:], torch.tensor(0.0), weight=1)
+    expected = (1 - 0.9 * 4 / 6) * task + 0.9 * 4 / 6 * alone
+    assert torch.allclose(distillation_loss(logits, teacher, task, heard=heard), expected)
+
+
+def test_where_a_teacher_is_right_and_where_it_knows_better() -> None:
+    targets = torch.tensor([0, 1, 2, -100])
+    teacher = torch.tensor([[3.0, 0, 0], [3.0, 2, 0], [0, 0, 9.0], [9.0, 0, 0]])
+    logits = torch.tensor([[9.0, 0, 0], [3.0, 1, 0], [0, 0, 8.0], [0, 0, 0.0]])
+    assert teacher_is_right(logits, teacher, targets).tolist() == [True, False, True, False]
+    assert teacher_is_better(logits, teacher, targets).tolist() == [False, True, True, False]
+    soft = F.one_hot(targets.clamp(min=0), 3).float()
+    assert teacher_is_right(logits, teacher, soft).tolist() == [True, False, True, True]
+    with pytest.raises(UserError, match="heard=always"):
+        teacher_is_right(logits, teacher, torch.rand(4))
+
+
+@pytest.mark.parametrize("heard", ["right", "better"])
+def test_a_teacher_that_is_always_wrong_changes_nothing_where_it_is_heard_when_right(heard: str) -> None:
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    batches = [(x, (x[:, 0] > 0).long())]
+    teacher = nn.Linear(4, 2).eval()
+    with torch.no_grad():
+        teacher.weight.zero_(), teacher.bias.zero_()
+        teacher.weight[0, 0], teacher.weight[1, 0] = 50.0, -50.0
+    pupils = []
+    for techniques in [(), (Distillation(heard=heard),), (Distillation(),)]:
+        torch.manual_seed(0)
+        pupil = nn.Linear(4, 2)
+        context = Context(Fabric(accelerator="cpu", devices=1), batches, F.cross_entropy, base=teacher)
+        run_phase(Phase("retrain", 20, 0.3, techniques=techniques), pupil, context)
+        pupils.append(pupil.weight.detach())
+    assert torch.allclose(pupils[0], pupils[1], atol=1e-6)
+    assert not torch.allclose(pupils[0], pupils[2], atol=1e-2), "or the teacher would not matter"
+
+
+def test_a_teacher_that_fades_is_gone_at_the_end() -> None:
+    teacher = nn.Linear(4, 2).eval()
+    technique = Distillation(fades=True)
+    technique.prepare(teacher, Scene("retrain", 1, 10, teacher))
+    x, task = torch.randn(8, 4), torch.tensor(0.5)
+    outputs = torch.randn(8, 2)
+    for progress in (0.0, 0.25, 1.0):
+        found = technique.loss(task, (x, None), outputs, SimpleNamespace(progress=progress))  # type: ignore[arg-type]
+        expected = distillation_loss(outputs, teacher(x), task, weight=0.9 * (1 - progress))
+        assert torch.allclose(found, expected)
+    assert found == task

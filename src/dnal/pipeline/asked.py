@@ -45,6 +45,7 @@ class Shared(TypedDict, total=False):
     lr: float | None
     optimizer: str | MakeOptimizer
     schedule: str | Schedule
+    schedule_over: str
     reinitialize: bool | None
     seed: int
     base_is_trained: bool

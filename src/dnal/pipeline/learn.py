@@ -58,6 +58,7 @@ def learn(
     lr: float | None = None,
     optimizer: str | MakeOptimizer = "sgd",
     schedule: str | Schedule = "cosine",
+    schedule_over: str = "phase",
     reinitialize: bool | None = None,
     seed: int = 0,
     base_is_trained: bool = False,
@@ -103,6 +104,8 @@ def learn(
         optimizer: a name ("sgd", "adamw", "lamb", any of timm's), or (network, lr) -> an optimizer.
         schedule: of the learning rate over base and retraining: "cosine", "one-cycle", "step", "constant", or (progress
             from 0 to 1, peak, share in which it rises) -> rate.
+        schedule_over: "phase": base and retraining each have the schedule; "job": it runs once, through all three
+            phases, so that the base never settles. That base is what the result is compared with, and what teaches.
         reinitialize: whether what is left is retrained from new weights, the control of what the weights were worth; by
             default what the method is made for.
         seed: of torch's global random state.
@@ -139,9 +142,9 @@ def learn(
     (learned,) = trade_off(
         network, train, val, test, [budget], checkpoints=[checkpoints], listeners=[listener or Listener()],
         method=method, techniques=techniques, without=without, loss=loss, metric=metric, epochs=epochs, lr=lr,
-        optimizer=optimizer, schedule=schedule, reinitialize=reinitialize, seed=seed, base_is_trained=base_is_trained,
-        example_inputs=example_inputs, batch=batch, widths=widths, deployment=deployment, numerics=numerics,
-        latency=latency, fabric=fabric, stop=stop,
+        optimizer=optimizer, schedule=schedule, schedule_over=schedule_over, reinitialize=reinitialize, seed=seed,
+        base_is_trained=base_is_trained, example_inputs=example_inputs, batch=batch, widths=widths,
+        deployment=deployment, numerics=numerics, latency=latency, fabric=fabric, stop=stop,
     )  # fmt: skip
     return learned
 

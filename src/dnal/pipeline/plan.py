@@ -91,17 +91,21 @@ class Plan:
             widths = replace(widths, divisor="auto" if bounded else 1)
         if widths.prune_blocks is None:
             widths = replace(widths, prune_blocks=method.prunes_blocks)
+        if training.schedule_over == "job" and reinitialize:
+            raise OptionError(
+                "schedule_over",
+                "is 'phase' where what is left is retrained from new weights, which need a schedule of their own; or "
+                "give reinitialize=False.",
+            )
         peak = DEFAULT_LR if training.lr is None else training.lr
-        later = peak * (GENTLE if asked.base_is_trained else 1.0)
         epochs = phases_of(training.epochs, method, asked.base_is_trained)
-        rates = (peak, ARCHITECTURE_RATE * later, peak if reinitialize else RETRAIN_RATE * later)
         techniques = techniques_of(asked)
         optimizer = asked.optimizer or optimizer_of(training.optimizer)
         schedule = asked.schedule or schedule_of(training.schedule)
-        warmups = (WARMUP, 0.0, WARMUP if reinitialize else 0.0)
+        courses = _courses(training.schedule_over, peak, epochs, reinitialize, asked.base_is_trained)
         base, search, retrain = (
-            Phase(name, count, rate, warmup, acting(techniques, name), optimizer, schedule)
-            for name, count, rate, warmup in zip(PHASES, epochs, rates, warmups, strict=True)
+            Phase(name, count, rate, warmup, acting(techniques, name), optimizer, schedule, part)
+            for name, count, (rate, warmup, part) in zip(PHASES, epochs, courses, strict=True)
         )
         if not method.takes_budget:
             _warn_of_unused(asked)
@@ -138,6 +142,21 @@ class Plan:
             **values_of(asked.deployment),
             "base_is_trained": asked.base_is_trained,
         }
+
+
+def _courses(
+    over: str, peak: float, epochs: tuple[int, int, int], reinitialize: bool, base_is_trained: bool
+) -> list[tuple[float, float, tuple[float, float]]]:
+    """Of each phase: the peak learning rate, the share of warm-up, and the part of the schedule that it covers."""
+    later = peak * (GENTLE if base_is_trained else 1.0)
+    if over == "phase":
+        rates = (peak, ARCHITECTURE_RATE * later, peak if reinitialize else RETRAIN_RATE * later)
+        warmups = (WARMUP, 0.0, WARMUP if reinitialize else 0.0)
+        return [(rate, warmup, (0.0, 1.0)) for rate, warmup in zip(rates, warmups, strict=True)]
+    total = max(1, sum(epochs))
+    ends = [sum(epochs[: count + 1]) / total for count in range(3)]
+    rate, warmup = (RETRAIN_RATE * later, 0.0) if base_is_trained else (peak, WARMUP * epochs[0] / total)
+    return [(rate, warmup, part) for part in zip((0.0, *ends), ends, strict=False)]
 
 
 def techniques_of(asked: Asked) -> tuple[Technique, ...]:

@@ -33,6 +33,8 @@ class Phase:
         lr: the peak learning rate of the weights. warmup: the share of the phase in which it rises.
         techniques: those that act in it, in their order.
         optimizer: makes that of the weights. schedule: its learning rate over the phase.
+        part: of the schedule, from 0 to 1, which this phase covers: the whole, or what a job's one schedule leaves it.
+            The warmup is then a share of the whole.
     """
 
     name: str
@@ -42,6 +44,17 @@ class Phase:
     techniques: tuple[Technique, ...] = ()
     optimizer: MakeOptimizer = sgd
     schedule: Schedule = cosine
+    part: tuple[float, float] = (0.0, 1.0)
+
+    def rate(self, progress: float) -> float:
+        """The learning rate of the weights at a progress of the phase from 0 to 1."""
+        start, end = self.part
+        return self.schedule(start + progress * (end - start), self.lr, self.warmup)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the phase has a schedule of its own."""
+        return self.part == (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,8 @@ def run_phase(
     Args:
         hooks: of the caller, such as a search; they act after the phase's techniques.
         optimizer: of the weights, if the phase's own is not meant. others: further ones by name, which hooks step.
-        rate: progress -> learning rate of ``optimizer``, if the phase's schedule is not meant.
+        rate: progress -> learning rate of ``optimizer``, instead of the phase's schedule where the phase has one of
+            its own; one of the whole job is always kept to.
         validate: measures the network at the end of each epoch (logged, decides nothing).
 
     Raises:
@@ -103,7 +117,7 @@ def run_phase(
         own.add_param_group({"params": added, "weight_decay": 0.0})
     others = dict(others or {})
     step = Step(
-        fabric, network, own, context.loss, rate or (lambda progress: phase.schedule(progress, phase.lr, phase.warmup)),
+        fabric, network, own, context.loss, rate if rate is not None and phase.alone else phase.rate,
         techniques, list(others.values()),
     )  # fmt: skip
     step.module.train()
