@@ -1,7 +1,7 @@
 """Networks by name: dnal's own, torchvision's, timm's, and the user's own functions."""
 
 # Importing a file of own models registers them: a new file needs one line here.
-from dnal.models import cifar_mobilenet_v2, cifar_resnet, supernets, vgg
+from dnal.models import cifar_mobilenet_v2, cifar_resnet, small, supernets, vgg
 from dnal.models.create import brought_names, create, default_input, names, names_code, own_names
 from dnal.models.registry import register
 from dnal.models.skeleton import memory_of, outline, skeleton
@@ -21,6 +21,7 @@ __all__ = [
     "own_names",
     "register",
     "skeleton",
+    "small",
     "supernets",
     "tensor_shapes",
     "vgg",
