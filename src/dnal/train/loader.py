@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dnal.base.errors import UserError
@@ -37,16 +38,30 @@ def first_batch(loader: Loader, data: str = "given") -> Any:
     Raises:
         UserError: there is none, naming the ``data``.
     """
+    with undrawn(loader):
+        try:
+            return next(iter(loader))
+        except StopIteration:
+            raise UserError(f"the {data} data give no batch; lower the batch size or add images.") from None
+
+
+@contextmanager
+def undrawn(loader: Loader) -> Iterator[None]:
+    """Whatever is drawn from the loader, or at random, meanwhile: both are as before at the end."""
     now = random_state([loader])
     at = loader.state_dict() if hasattr(loader, "state_dict") else None
     try:
-        batch = next(iter(loader))
-    except StopIteration:
-        raise UserError(f"the {data} data give no batch; lower the batch size or add images.") from None
-    if at is not None and hasattr(loader, "load_state_dict"):
-        loader.load_state_dict(at)
-    put_back(now, [loader])
-    return batch
+        yield
+    finally:
+        if at is not None and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(at)
+        put_back(now, [loader])
+
+
+def endless(loader: Iterable[Any]) -> Iterator[Any]:
+    """Its batches, epoch after epoch."""
+    while True:
+        yield from loader
 
 
 class InFront:

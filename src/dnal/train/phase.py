@@ -104,7 +104,7 @@ def run_phase(
     if not phase.epochs:
         checkpointer.resume(phase.name, {"network": network}, context.history)
         return
-    scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base)
+    scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base, context.loss)
     checkpointer.resume_start(phase.name, network)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dnal.base.options import Options
 from dnal.train.loader import Loader
+from dnal.train.outputs import task_loss
 
 if TYPE_CHECKING:
     from dnal.train.step import Step
@@ -25,12 +26,14 @@ class Scene:
     Attributes:
         phase: "base", "architecture" or "retrain". epochs: of this phase. steps: of all its epochs.
         base: the trained network before removal, in eval mode; None in the phase that trains it.
+        loss: that of the task, (outputs, targets) -> scalar.
     """
 
     phase: str
     epochs: int
     steps: int
     base: nn.Module | None = None
+    loss: Callable[[Any, Any], Tensor] = task_loss
 
 
 @dataclass

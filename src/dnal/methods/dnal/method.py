@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from dnal.methods.method import Method
 from dnal.methods.task import Task
 from dnal.train.enough import enough
 from dnal.train.evaluate import Validate
-from dnal.train.loader import Loader
+from dnal.train.loader import Loader, endless
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.resume.data_position import DataPosition
 from dnal.train.scaling import scaler_of
@@ -97,7 +96,7 @@ class _GateSteps(Technique):
     def __init__(self, search: BudgetSearch, held_out: Loader | None, validate: Validate | None) -> None:
         self._search, self._validate = search, validate
         self._position = None if held_out is None else DataPosition(enough(held_out, search.gated.network), alone=False)
-        self._others = None if self._position is None else _endless(self._position)
+        self._others = None if self._position is None else endless(self._position)
 
     def after_backward(self, step: Step) -> None:
         if self._others is None:  # now: the weights' step ends with the scaler's update
@@ -124,8 +123,3 @@ class _GateSteps(Technique):
         self._search.load_state_dict(state["search"])
         if self._position is not None:
             self._position.load_state_dict(state["held_out"])
-
-
-def _endless(position: DataPosition) -> Iterator[Any]:
-    while True:
-        yield from position
