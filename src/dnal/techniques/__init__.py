@@ -13,6 +13,7 @@ TECHNIQUES = Registry(
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
         "mixup": "dnal.techniques.mixup:Mixup",
         "nio": "dnal.techniques.nio:NIO",
+        "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
         "swa": "dnal.techniques.swa:SWA",
     },
 )

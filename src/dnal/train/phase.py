@@ -115,6 +115,8 @@ def run_phase(
     added = [parameter for technique in techniques for parameter in technique.parameters()]
     if added:
         own.add_param_group({"params": added, "weight_decay": 0.0})
+    for technique in techniques:
+        technique.optimizer(own)
     others = dict(others or {})
     step = Step(
         fabric, network, own, context.loss, rate if rate is not None and phase.alone else phase.rate,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dnal.base.options import Options
 from dnal.train.loader import Loader
@@ -64,6 +65,10 @@ class Technique(Options):
 
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         """Before the optimizer is made: the network may be changed in place."""
+
+    def optimizer(self, optimizer: Optimizer) -> None:
+        """The optimizer of the weights has been made: its groups may be changed. Each group's learning rate is the
+        schedule's times its ``lr_scale``."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that are trained beside the network's."""
