@@ -1,0 +1,139 @@
+"""Scores of training examples: how much each matters, from networks that have just begun to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.utils._pytree import tree_map_only
+
+from dnal.base.errors import UserError, described
+from dnal.train.outputs import task_loss
+
+AT_ONCE = 64
+"""Examples whose gradients are held together."""
+
+
+def el2n(logits: Tensor, targets: Tensor) -> Tensor:
+    """The error vector's L2 norm: ||softmax(logits) - onehot(target)||_2, from 0 to the root of 2.
+
+    Args:
+        logits: (N, classes), of a network in eval mode on images that are not augmented. targets: classes (N,).
+
+    Returns:
+        (N,).
+
+    Raises:
+        UserError: targets that are not one class per example.
+
+    Example:
+        >>> import torch
+        >>> from dnal.techniques.data_diet import el2n
+        >>> el2n(torch.zeros(1, 2), torch.tensor([0]))  # undecided between two classes
+        tensor([0.7071])
+
+    Source: Paul et al., arXiv 2107.07075, definition 2.
+    """
+    check_classes(logits, targets)
+    wanted = F.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    return (logits.softmax(1) - wanted).norm(dim=1)
+
+
+def grand(
+    network: nn.Module, inputs: Any, targets: Tensor, *, loss: Callable[[Any, Any], Tensor] = task_loss
+) -> Tensor:
+    """The gradient's norm: ||d loss(example) / d weights||_2, over all trained parameters of the network.
+
+    Args:
+        network: is used in eval mode, in which an example's gradient does not depend on its batch, and stays as it is.
+        inputs: any tree of tensors of N examples, as the network is called with. targets: (N, ...).
+        loss: (outputs, targets) -> scalar, a mean over examples.
+
+    Returns:
+        (N,).
+
+    Example:
+        >>> import torch
+        >>> from dnal.techniques.data_diet import grand
+        >>> grand(torch.nn.Linear(4, 3), torch.randn(5, 4), torch.randint(3, (5,))).shape
+        torch.Size([5])
+
+    Source: Paul et al., arXiv 2107.07075, definition 1; gradients by torch.func.
+    """
+    weights = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
+    rest = {name: value for name, value in network.named_parameters() if not value.requires_grad}
+    rest |= dict(network.named_buffers())
+
+    def of_one(weights: dict[str, Tensor], inputs: Any, target: Tensor) -> Tensor:
+        one = tree_map_only(Tensor, lambda tensor: tensor.unsqueeze(0), inputs)
+        arguments, named = (
+            ((), one) if isinstance(one, dict) else (one if isinstance(one, tuple | list) else (one,), {})
+        )
+        return loss(functional_call(network, {**weights, **rest}, tuple(arguments), named), target.unsqueeze(0))
+
+    gradients = vmap(grad(of_one), in_dims=(None, 0, 0))
+    squares = []
+    with in_eval(network):
+        for start in range(0, len(targets), AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            found = gradients(weights, tree_map_only(Tensor, lambda tensor, r=rows: tensor[r], inputs), targets[rows])
+            squares.append(sum(each.flatten(1).square().sum(1) for each in found.values()))
+    return torch.cat(squares).sqrt()  # type: ignore[arg-type]
+
+
+class Forgetting:
+    """Counts how often each example is forgotten: right when it was last trained on, and wrong now.
+
+    Args:
+        examples: how many there are.
+
+    Source: Toneva et al., arXiv 1812.05159; examples that are never learnt come first, as there.
+    """
+
+    def __init__(self, examples: int) -> None:
+        self._right = torch.zeros(examples, dtype=torch.bool)
+        self._learnt = torch.zeros(examples, dtype=torch.bool)
+        self._events = torch.zeros(examples)
+
+    def see(self, indices: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """A training batch: which examples it holds (N,), what the network says of them (N, classes), targets (N,)."""
+        check_classes(logits, targets)
+        right = (logits.argmax(1) == targets).cpu()
+        self._events[indices] += (self._right[indices] & ~right).float()
+        self._right[indices] = right
+        self._learnt[indices] |= right
+
+    def scores(self) -> Tensor:
+        """(examples,): the counts; infinite for what was never right."""
+        return torch.where(self._learnt, self._events, torch.full_like(self._events, torch.inf))
+
+
+def check_classes(logits: Any, targets: Any) -> None:
+    """Refuses what is not one class per example.
+
+    Raises:
+        UserError: saying what was given.
+    """
+    one = isinstance(logits, Tensor) and logits.dim() == 2 and isinstance(targets, Tensor)
+    if not one or targets.shape != logits.shape[:1] or targets.is_floating_point():
+        raise UserError(
+            "examples are scored by logits (N, classes) and classes (N,), not by "
+            f"{described(logits)} and {described(targets)}."
+        )
+
+
+@contextmanager
+def in_eval(network: nn.Module) -> Iterator[None]:
+    """The network in eval mode; each module's own mode is restored."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
