@@ -41,7 +41,7 @@ def el2n(logits: Tensor, targets: Tensor) -> Tensor:
     """
     check_classes(logits, targets)
     wanted = F.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    return (logits.softmax(1) - wanted).norm(dim=1)
+    return torch.linalg.vector_norm(logits.softmax(1) - wanted, dim=1)
 
 
 def grand(
@@ -65,9 +65,11 @@ def grand(
 
     Source: Paul et al., arXiv 2107.07075, definition 1; gradients by torch.func.
     """
-    weights = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}
-    rest = {name: value for name, value in network.named_parameters() if not value.requires_grad}
-    rest |= dict(network.named_buffers())
+    weights: dict[str, Tensor] = {
+        name: value.detach() for name, value in network.named_parameters() if value.requires_grad
+    }
+    rest: dict[str, Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    rest = {name: value for name, value in rest.items() if name not in weights}
 
     def of_one(weights: dict[str, Tensor], inputs: Any, target: Tensor) -> Tensor:
         one = tree_map_only(Tensor, lambda tensor: tensor.unsqueeze(0), inputs)
@@ -81,9 +83,14 @@ def grand(
     with in_eval(network):
         for start in range(0, len(targets), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
-            found = gradients(weights, tree_map_only(Tensor, lambda tensor, r=rows: tensor[r], inputs), targets[rows])
-            squares.append(sum(each.flatten(1).square().sum(1) for each in found.values()))
-    return torch.cat(squares).sqrt()  # type: ignore[arg-type]
+            found = gradients(weights, rows_of(inputs, rows), targets[rows])
+            squares.append(torch.stack([each.flatten(1).square().sum(1) for each in found.values()]).sum(0))
+    return torch.cat(squares).sqrt()
+
+
+def rows_of(tree: Any, rows: slice) -> Any:
+    """The same tree of some of its examples."""
+    return tree_map_only(Tensor, lambda tensor: tensor[rows], tree)
 
 
 class Forgetting:
