@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from dnal.base.errors import UserError
+from dnal.base.rows import Row
 from dnal.bench.jobs import Run
 from dnal.bench.plot import draw
-from dnal.bench.results import Row, gather, key_of, read_results, write_results
+from dnal.bench.results import gather, key_of, read_results, write_results
 from dnal.bench.table import document, pooled_differences, search_cost, standing
 
 FIGURES = {  # (share, entry): accuracy of seeds 0, 1, 2

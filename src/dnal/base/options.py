@@ -162,6 +162,15 @@ def from_text(kind: type[T], text: str, what: str = "") -> T:
     Raises:
         UserError: as :func:`from_values`, or no such text.
     """
+    return from_values(kind, options_in(kind, text), what)
+
+
+def options_in(kind: type[Options], text: str) -> dict[str, Any]:
+    """The options that a text ``key=value,key=value`` gives, by name; one that the kind does not have as text.
+
+    Raises:
+        UserError: no such text, or a value of another type.
+    """
     known = {one.name: one for one in options_of(kind)}
     values: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -172,7 +181,7 @@ def from_text(kind: type[T], text: str, what: str = "") -> T:
         if name in values:
             raise UserError(f"the option '{name}' stands twice in '{text}'.")
         values[name] = value_of(known[name], value) if name in known else value
-    return from_values(kind, values, what)
+    return values
 
 
 def text_of(thing: Options) -> str:

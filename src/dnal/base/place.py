@@ -23,8 +23,14 @@ def is_place(name: str) -> bool:
 def brought(kind: str) -> dict[str, str]:
     """What installed packages bring of a kind, such as "method": name -> ``package.module:name``, from the entry points
     of the group "dnal." and the plural of the kind. Nothing is imported."""
-    group = "dnal.data" if kind == "data" else f"dnal.{kind}s"
-    return {point.name: point.value for point in entry_points(group=group)}
+    return {point.name: point.value for point in entry_points(group=f"dnal.{plural(kind)}")}
+
+
+def plural(kind: str) -> str:
+    """Several of a kind of thing: methods, techniques, studies, models, data."""
+    if kind == "data":
+        return kind
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
 def found_at(place: str, kind: str, name: str | None = None) -> Any:

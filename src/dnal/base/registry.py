@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from dnal.base.errors import UserError, all_names
-from dnal.base.options import Options, described_type, from_text, from_values, options_of, text_of, values_of, word_of
+from dnal.base.options import (
+    Options,
+    described_type,
+    from_text,
+    from_values,
+    options_in,
+    options_of,
+    text_of,
+    values_of,
+    word_of,
+)  # fmt: skip
 from dnal.base.place import brought, found_at
 
 T = TypeVar("T", bound=Options)
@@ -51,6 +61,23 @@ class Registry(Generic[T]):
         if not (isinstance(found, type) and issubclass(found, self._base)):
             raise UserError(f"'{name}' is no {self.kind}: it must be a class under {_path(self._base)}.")
         return found
+
+    def is_ours(self, name: str) -> bool:
+        """Whether dnal brings it."""
+        return name in self._ours
+
+    def place(self, name: str) -> str:
+        """Where it is, ``package.module:Class``; nothing is imported."""
+        return (self._ours | self._brought()).get(name, name)
+
+    def asked(self, text: str) -> tuple[str, dict[str, Any]]:
+        """Name and given options of a text ``NAME`` or ``NAME:key=value,...``.
+
+        Raises:
+            UserError: an unknown name or a text that is no option's.
+        """
+        name, options = self._split(text)
+        return name, options_in(self.of(name), options)
 
     def class_called(self, name: str) -> type[T]:
         """Ours whose class is called so; for the ``__getattr__`` of a package that offers all of them.

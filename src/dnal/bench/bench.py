@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from dnal.base.rows import Row
+from dnal.base.side_by_side import side_by_side
 from dnal.bench.base import trained
 from dnal.bench.baselines import check_installed
 from dnal.bench.ground import DataFolders
 from dnal.bench.jobs import Penalty, Run, WorkItem, jobs, leader, needs
 from dnal.bench.penalty import penalty_file
-from dnal.bench.results import Row, failures, gather, read_row, write_results
+from dnal.bench.results import failures, gather, read_row, write_results
 from dnal.bench.suite import BASELINES, Suite
-from dnal.bench.worker import STOPPED, begin, work
+from dnal.bench.worker import work
 from dnal.methods import METHODS
-
-PATIENCE = 0.5
-"""Seconds between two looks at the clock and at the signals."""
 
 
 @dataclass
@@ -68,44 +62,31 @@ def run_suite(
     waiting = [job for job in everything if job in wanted]
     if not waiting:
         return outcome
-    context = get_context("spawn")
-    event = context.Event()
-    running: dict[Future[str], WorkItem] = {}
-    with ProcessPoolExecutor(min(at_once, len(waiting)), context, begin, (event,)) as pool, _set_on_error(event):
-        while waiting or running:
-            if stop():
-                event.set()
-            ready = [job for job in waiting if all(need in done for need in needs(suite, job))]
-            for job in ready[: 0 if event.is_set() or outcome.killed else at_once - len(running)]:
-                waiting.remove(job)
-                rates = rates_of(suite, job, outcome.rows)
-                running[pool.submit(work, suite, job, rates, folders, out)] = job
-            if not running:
-                break
-            ended, _ = wait(running, timeout=PATIENCE, return_when=FIRST_COMPLETED)
-            for future in ended:
-                job = running.pop(future)
-                try:
-                    answer = future.result()
-                except BrokenProcessPool:
-                    outcome.killed = True
-                    waiting.append(job)
-                    continue
-                if answer == STOPPED:
-                    waiting.append(job)
-                    continue
-                if isinstance(job, Run) and failures(out, [job]):
-                    outcome.impossible[job] = answer
-                elif answer:
-                    outcome.failed[job] = answer
-                else:
-                    done.add(job)
-                    if isinstance(job, Run):
-                        outcome.rows[job] = read_row(out, job)
-                        write_results(out, outcome.rows, order)
-                on_end(job, answer, outcome)
+
+    def ended(job: WorkItem, answer: str) -> None:
+        if isinstance(job, Run) and failures(out, [job]):
+            outcome.impossible[job] = answer
+        elif answer:
+            outcome.failed[job] = answer
+        else:
+            done.add(job)
+            if isinstance(job, Run):
+                outcome.rows[job] = read_row(out, job)
+                write_results(out, outcome.rows, order)
+        on_end(job, answer, outcome)
+
+    left = side_by_side(
+        work,
+        waiting,
+        arguments=lambda job: (suite, job, rates_of(suite, job, outcome.rows), folders, out),
+        at_once=at_once,
+        stop=stop,
+        ended=ended,
+        ready=lambda job: all(need in done for need in needs(suite, job)),
+    )
+    outcome.killed = left.killed
     _add_followers(suite, outcome, rows)
-    outcome.left = len([job for job in waiting if isinstance(job, Run) and job not in outcome.impossible])
+    outcome.left = len([job for job in left.jobs if isinstance(job, Run) and job not in outcome.impossible])
     return outcome
 
 
@@ -115,16 +96,6 @@ def _add_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> None:
         first = leader(suite, row)
         if row not in outcome.impossible and first in outcome.impossible:
             outcome.impossible[row] = f"'{first.name}', which finds its learning rate, cannot be made."
-
-
-@contextmanager
-def _set_on_error(event: Event) -> Iterator[None]:
-    """The jobs in progress are stopped when something is wrong."""
-    try:
-        yield
-    except BaseException:
-        event.set()
-        raise
 
 
 def rates_of(suite: Suite, job: WorkItem, rows: dict[Run, Row]) -> tuple[float, ...]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dnal.base.atomic import write_bytes
+from dnal.base.rows import Row
 from dnal.bench.comparison import estimate
 from dnal.bench.jobs import Run
-from dnal.bench.results import Row
 from dnal.bench.suite import OURS
 from dnal.bench.table import TEACHING, accuracies
 

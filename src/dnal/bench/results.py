@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnal.base.atomic import write_text
-from dnal.base.cells import inert
 from dnal.base.errors import UserError, one_line
 from dnal.base.reading import json_of, text_of
+from dnal.base.rows import Row, read_table, write_table
 from dnal.bench.ground import folder_of
 from dnal.bench.jobs import Run
 from dnal.bench.run import row_file
 
 RESULTS, FAILED = "results.csv", "failed.txt"
-LARGEST, LARGEST_ROW = 2**26, 2**20
-"""Bytes of the table, and of one row or the reason why there is none."""
+LARGEST_ROW = 2**20
+"""Bytes of one row or the reason why there is none."""
+TABLE = "table of `dnal bench`"
 LONGEST_REASON = 2000
 """Characters of it."""
 NUMBERS = (
@@ -27,9 +26,6 @@ NUMBERS = (
 )  # fmt: skip
 TEXTS = ("epochs", "dnal", "torch", "device")
 """What the tables say of a row."""
-
-Row = dict[str, str]
-"""As CSV has it."""
 
 
 def key_of(row: Row) -> Run:
@@ -44,15 +40,12 @@ def read_results(out: Path) -> dict[Run, Row]:
         UserError: the file is not one of ours.
     """
     path = out / RESULTS
-    if not os.path.lexists(path):
-        return {}
     remedy = "move it away, and the rows that stand in the folder 'jobs' are read again, or choose another folder"
-    text = text_of(path, LARGEST, remedy=remedy)
+    rows = read_table(path, TABLE, remedy)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         return {key_of(row): _checked(row) for row in rows}
-    except (KeyError, TypeError, ValueError, OverflowError, csv.Error):
-        raise UserError(f"'{path}' is no table of `dnal bench`; {remedy}.") from None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise UserError(f"'{path}' is no {TABLE}; {remedy}.") from None
 
 
 def gather(out: Path, runs: Iterable[Run]) -> dict[Run, Row]:
@@ -121,11 +114,4 @@ def _reason(file: Path) -> str:
 def write_results(out: Path, rows: dict[Run, Row], order: Sequence[Run]) -> None:
     """All rows, those of ``order`` first and in its order."""
     listed = [*(run for run in order if run in rows), *(run for run in rows if run not in set(order))]
-    if not listed:
-        return
-    text = io.StringIO()
-    columns = list(dict.fromkeys(name for run in listed for name in rows[run]))
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(inert, columns))
-    writer.writerows([inert(rows[run].get(name, "")) for name in columns] for run in listed)
-    write_text(out / RESULTS, text.getvalue())
+    write_table(out / RESULTS, [rows[run] for run in listed])

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from dnal.base.rows import Row
 from dnal.bench.comparison import Estimate, estimate, interval, paired, pooled, spread
 from dnal.bench.jobs import Run
-from dnal.bench.results import Row
 from dnal.bench.suite import OURS
 
 TEACHING = ((False, "without distillation"), (True, "with distillation"))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from multiprocessing import connection, parent_process
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import torch
 
 from dnal.base.errors import UserError, one_line
+from dnal.base.side_by_side import STOPPED, stop_asked
 from dnal.bench.base import train_base
 from dnal.bench.ground import DataFolders, Ground
 from dnal.bench.jobs import Base, Impossible, Penalty, Run, WorkItem
@@ -23,20 +19,7 @@ from dnal.bench.suite import Suite
 from dnal.train.loop import Stopped
 from dnal.train.setup.reproducible import reproducible
 
-DONE, STOPPED = "", "stopped"
-
-_stop: Callable[[], bool] = lambda: False  # noqa: E731
-
-
-def begin(stop: Event) -> None:
-    """Makes this process a worker: one thread; it stops when ``stop`` is set, and ends when its parent does."""
-    global _stop
-    _stop = stop.is_set
-    torch.set_num_threads(1)
-    # Ctrl-C goes to the parent too, which sets ``stop``. SIGTERM must end a worker: with it the pool ends the others
-    # when one was killed.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+DONE = ""
 
 
 def work(suite: Suite, job: WorkItem, rates: Sequence[float], folders: DataFolders, out: Path) -> str:
@@ -45,8 +28,9 @@ def work(suite: Suite, job: WorkItem, rates: Sequence[float], folders: DataFolde
     Returns:
         DONE, STOPPED with its state kept, or a sentence that says why it failed.
     """
+    torch.set_num_threads(1)
     try:
-        do(suite, job, rates, folders, out, _stop)
+        do(suite, job, rates, folders, out, stop_asked)
     except Stopped:
         return STOPPED
     except Impossible as error:
@@ -79,10 +63,3 @@ def do(
 
 def _seed(suite: Suite, job: WorkItem) -> int:
     return suite.seeds[0] if isinstance(job, Penalty) else job.seed
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)  # at once, as if killed: a job goes on from any moment

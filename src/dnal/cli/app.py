@@ -20,6 +20,7 @@ from dnal.cli.profile import profile
 from dnal.cli.report import report
 from dnal.cli.resume import resume
 from dnal.cli.space import space
+from dnal.cli.study import study
 from dnal.cli.sweep import sweep
 from dnal.cli.usage import Program
 
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "resume": resume,
     "sweep": sweep,
     "bench": bench,
+    "study": study,
     "space": space,
     "profile": profile,
     "report": report,

@@ -17,9 +17,9 @@ from dnal.cli.errors import Ended, errors_as_sentences, say
 from dnal.cli.stopping import Signals, Terminated
 
 if TYPE_CHECKING:
+    from dnal.base.rows import Row
     from dnal.bench.bench import Outcome
     from dnal.bench.jobs import WorkItem
-    from dnal.bench.results import Row
 
 FAILURES = 1
 TABLE, PLOT = "table.md", "trade_off.png"

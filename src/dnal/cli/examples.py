@@ -10,6 +10,11 @@ EXAMPLES = {
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
     "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),
     "bench": ("dnal bench --suite smoke", "dnal bench --suite cpu --data cifar10=cifar10.npz --jobs 2"),
+    "study": (
+        "dnal study",
+        "dnal study random-search --size tiny",
+        "dnal study random-search:candidates=20 --jobs 2 --out twenty",
+    ),
     "space": (
         "dnal space --model torchvision/resnet18",
         "dnal space --model timm/mobilenetv3_small_100 --explain conv_head.weight",

@@ -6,26 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import plotly.offline
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from dnal.base.version import VERSION
 from dnal.costs.cost import COSTS
 from dnal.report.classes import class_figures
-from dnal.report.colours import themes
 from dnal.report.command import learn_command, like_command, remarks, versions
 from dnal.report.costs import costs_figure, known_costs
 from dnal.report.curves import curve_figures
 from dnal.report.figure import Figure
+from dnal.report.frame import rendered
 from dnal.report.gates import gate_figures
 from dnal.report.layers import layer_figures
 from dnal.report.numbers import percent, points, quantity, ratio
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
-
-GENERATOR = '<meta name="generator" content="dnal">'
-"""By this a file is known as a report, and may be replaced by a newer one."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +31,10 @@ class Section:
 
 def page(sources: Sequence[Source]) -> str:
     """The HTML of one or several runs. No time, no host, nothing that is loaded."""
-    environment = Environment(
-        loader=PackageLoader("dnal.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     several = len(sources) > 1
-    return environment.get_template("page.html").render(
+    return rendered(
+        "page.html",
         title="dnal: trade-off of " + f"{len(sources)} runs" if several else f"dnal: {sources[0].name}",
-        version=VERSION,
-        plotly=Markup(plotly.offline.get_plotlyjs()),
-        themes=themes(),
         trade_off=trade_off_figures(sources) if several else [],
         rows=[_row(number, source) for number, source in enumerate(sources, start=1)],
         runs=[_run(number, source) for number, source in enumerate(sources, start=1)],

@@ -1,0 +1,168 @@
+"""Statistics with their intervals: means, paired differences, equivalence, rank correlations, AUROC.
+
+>>> found = paired({0: 64.6, 1: 65.1, 2: 63.9, 3: 66.0}, {0: 62.0, 1: 64.8, 2: 63.0, 3: 63.1})
+>>> f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {found.number} pairs"
+'+1.67 [-0.35, +3.70], 4 pairs'
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+"""Of a bootstrap."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Estimate(NamedTuple):
+    """A mean of ``number`` values and its standard error, NaN for fewer than two."""
+
+    mean: float
+    error: float
+    number: int
+
+
+class Interval(NamedTuple):
+    """A statistic and the ends of its interval, which are NaN where there are too few values for one.
+
+    Attributes:
+        number: of values, or pairs, that it is of. confidence: of the interval. how: it was made.
+    """
+
+    value: float
+    low: float
+    high: float
+    number: int
+    confidence: float
+    how: str
+
+
+def estimate(values: Collection[float]) -> Estimate:
+    """mean, and standard deviation (n - 1) over the root of n; NaN where there are no values."""
+    count = len(values)
+    mean = statistics.fmean(values) if count else math.nan
+    return Estimate(mean, statistics.stdev(values) / math.sqrt(count) if count > 1 else math.nan, count)
+
+
+def interval(found: Estimate, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Student's interval of the mean; NaN for fewer than two values."""
+    if found.number < 2:
+        return math.nan, math.nan
+    reach = float(stats.t.ppf((1 + confidence) / 2, found.number - 1)) * found.error
+    return found.mean - reach, found.mean + reach
+
+
+def mean(values: Collection[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of independent values with Student's interval."""
+    found = estimate(values)
+    return Interval(found.mean, *interval(found, confidence), found.number, confidence, "Student's t")
+
+
+def differences(ours: Mapping[K, float], theirs: Mapping[K, float]) -> list[float]:
+    """Ours minus theirs, over the keys (seeds) that both have."""
+    return [value - theirs[key] for key, value in ours.items() if key in theirs]
+
+
+def paired(ours: Mapping[K, float], theirs: Mapping[K, float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of ours minus theirs over the keys (seeds) that both have, with the interval of the paired t-test.
+
+    With a confidence of 0.9 it is that of two one-sided tests (TOST) at 5 %: where it lies within the margin, the two
+    are equivalent (:func:`equivalence`).
+    """
+    return mean(differences(ours, theirs), confidence)._replace(how="paired t")
+
+
+def equivalence(values: Collection[float], margin: float) -> float:
+    """The p-value of two one-sided t-tests (TOST) of differences: small where their mean lies within +-``margin``.
+
+    Returns:
+        NaN for fewer than two values.
+    """
+    found = estimate(values)
+    if found.number < 2:
+        return math.nan
+    if found.error == 0:
+        return 0.0 if abs(found.mean) < margin else 1.0
+    below = stats.t.sf((found.mean + margin) / found.error, found.number - 1)
+    above = stats.t.cdf((found.mean - margin) / found.error, found.number - 1)
+    return float(max(below, above))
+
+
+def share(count: int, number: int, confidence: float = CONFIDENCE) -> Interval:
+    """A share of independent trials with the interval of Clopper and Pearson."""
+    if not number:
+        return Interval(math.nan, math.nan, math.nan, 0, confidence, "Clopper and Pearson")
+    ends = stats.binomtest(count, number).proportion_ci(confidence)
+    return Interval(count / number, float(ends.low), float(ends.high), number, confidence, "Clopper and Pearson")
+
+
+def kendall(x: Sequence[float], y: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Kendall's tau-b of pairs, with the interval of a bootstrap over the pairs."""
+    return _of_pairs(lambda a, b: float(stats.kendalltau(a, b).statistic), x, y, confidence)
+
+
+def spearman(x: Sequence[float], y: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Spearman's rank correlation of pairs, with the interval of a bootstrap over the pairs."""
+    return _of_pairs(lambda a, b: float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1]), x, y, confidence)
+
+
+def auroc(scores: Sequence[float], positive: Sequence[bool], confidence: float = CONFIDENCE) -> Interval:
+    """The area under the ROC curve: how often a positive has the larger score, ties counting half.
+
+    The interval is that of DeLong, DeLong and Clarke-Pearson (1988), normal on the area itself and cut to [0, 1].
+
+    Args:
+        scores: any numbers. positive: which of them belong to what is to be found.
+    """
+    values, chosen = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    ours, others = values[chosen], values[~chosen]
+    m, n = len(ours), len(others)
+    how = "DeLong"
+    if not (m and n):
+        return Interval(math.nan, math.nan, math.nan, m + n, confidence, how)
+    ranks = stats.rankdata(np.concatenate([ours, others]))
+    above = (ranks[:m] - stats.rankdata(ours)) / n  # of each positive: the share of the others below it
+    below = 1 - (ranks[m:] - stats.rankdata(others)) / m
+    area = float(above.mean())
+    if min(m, n) < 2:
+        return Interval(area, math.nan, math.nan, m + n, confidence, how)
+    error = math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
+    reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    return Interval(area, max(0.0, area - reach), min(1.0, area + reach), m + n, confidence, how)
+
+
+def _of_pairs(
+    statistic: Callable[[Any, Any], float], x: Sequence[float], y: Sequence[float], confidence: float
+) -> Interval:
+    """A statistic of pairs with the percentiles of what it is on pairs drawn again; the same draws every time.
+
+    A draw in which one side has a single value has no correlation and is left out.
+    """
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values are no pairs.")
+    how = f"bootstrap, {RESAMPLES} draws"
+    if len(a) < 3 or _single(a) or _single(b):
+        return Interval(math.nan, math.nan, math.nan, len(a), confidence, how)
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(len(a), size=len(a))
+        if not (_single(a[chosen]) or _single(b[chosen])):
+            drawn.append(statistic(a[chosen], b[chosen]))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(statistic(a, b), float(low), float(high), len(a), confidence, how)
+
+
+def _single(values: NDArray[Any]) -> bool:
+    return bool((values == values[0]).all())

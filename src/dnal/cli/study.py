@@ -1,0 +1,168 @@
+"""`dnal study`: claims of the field, tested again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnal.base.errors import UserError
+from dnal.cli import options
+from dnal.cli.display import json_document, line, table, teller
+from dnal.cli.errors import Ended, errors_as_sentences, say
+
+if TYPE_CHECKING:
+    from dnal.studies.run import Outcome
+
+FAILURES = 1
+
+
+@errors_as_sentences
+def study(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The study, or NAME:option=value,...; none: all are listed.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="SIZE", help="tiny: seconds; small: what is committed; paper: the paper's own.")
+    ] = "small",
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="Seeds of every setting; default: the size's.")] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", help="Rows side by side, one process and thread each.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of rows and report; default: in runs/.")
+    ] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Make no row; write the report of those that are in --out.")
+    ] = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:
+    """Test a claim of the field again: rows, checks, a verdict and a page. The same command again goes on."""
+    options.within(options.COUNT, "--seeds", seeds)
+    options.within(options.COUNT, "--jobs", jobs)
+    if name is None:
+        _listed(as_json=as_json)
+        return
+
+    from dnal.studies import STUDIES
+    from dnal.studies.study import sized
+
+    place, given = STUDIES.asked(name)
+    chosen = sized(STUDIES.of(place), size, given, seeds)
+    plain = place.replace(":", ".").replace("/", "-")
+    folder = out or Path("runs") / f"study-{plain}-{size}"
+
+    from dnal.studies.page import REPORT, write_page
+    from dnal.studies.run import claimed, rows_of, run_study
+    from dnal.studies.verdicts import described
+
+    if report_only and not folder.is_dir():
+        raise UserError(f"there are no rows in '{folder}'; give the folder that has them with --out.")
+    tell = teller(quiet=quiet, as_json=as_json)
+    with claimed(folder, place, chosen.study), _signals() as signals:
+        if report_only:
+            rows, outcome = rows_of(chosen, folder), None
+        else:
+            outcome = run_study(
+                chosen, folder, at_once=jobs, stop=signals.asked,
+                on_end=lambda what, why: tell(f"{what} failed: {why}" if why else f"{what}: done"),
+            )  # fmt: skip
+            rows = outcome.rows
+        if not rows and report_only:
+            raise UserError(f"there are no rows in '{folder}'; without --report-only they are made.")
+        found = described(place, chosen.study, rows)
+        if rows:
+            write_page(folder / REPORT, place, chosen, rows, left=outcome.left if outcome else 0)
+    found |= {"folder": str(folder), "report": str(folder / REPORT) if rows else None}
+    if outcome is not None:
+        found |= {
+            "left": outcome.left,
+            "failed": [{"rows": what, "error": why} for what, why in outcome.failed.items()],
+        }
+    if as_json:
+        json_document({**found, "table": rows})
+    elif rows:
+        _shown(found, quiet=quiet)
+    if outcome is not None:
+        _end(outcome, signals.signal, tell=not (quiet or as_json))
+
+
+def _listed(*, as_json: bool) -> None:
+    """All studies with what their committed rows say; none is imported."""
+    from dnal.studies import STUDIES
+    from dnal.studies.verdicts import committed
+
+    found = []
+    for name in STUDIES.names():
+        known = committed(name) if STUDIES.is_ours(name) else None
+        brought = "" if STUDIES.is_ours(name) else f"of another package, {STUDIES.place(name)}"
+        found.append(
+            {
+                "name": name,
+                "verdict": known["verdict"] if known else None,
+                "ours": known["ours"] if known else brought,
+                "rows": known["rows"] if known else 0,
+                "checks": known["checks"] if known else [],
+            }
+        )
+    if as_json:
+        json_document({"studies": found})
+        return
+    rows = [(str(one["name"]), str(one["verdict"] or "not run yet"), str(one["ours"])) for one in found]
+    table([("study", False), ("committed verdict", False), ("what is claimed", False)], rows)
+
+
+def _shown(found: dict[str, Any], *, quiet: bool) -> None:
+    if quiet:
+        line(found["report"])
+        return
+    rows = [
+        (
+            check["verdict"],
+            check["claim"],
+            check["statistic"],
+            *(_number(check[one]) for one in ("value", "low", "high")),
+        )
+        for check in found["checks"]
+    ]
+    columns = [("verdict", False), ("check", False), ("statistic", False), ("", True), ("from", True), ("to", True)]
+    table(columns, rows)
+    line(f"{found['ours']} {found['verdict'][:1].upper()}{found['verdict'][1:]}, by {found['rows']} rows.")
+    line(f"report: {found['report']}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
+    """Says what is not done; with ``tell`` also that which is no failure.
+
+    Raises:
+        Ended: after a signal. typer.Exit: with status 1 where something failed.
+    """
+    if signalled is not None:
+        raise Ended(signalled, "interrupted; the same command goes on.")
+    if outcome.killed:
+        say(f"a process was killed; {outcome.left} rows are left; the same command goes on.")
+        raise typer.Exit(FAILURES)
+    if outcome.failed:
+        what, why = next(iter(outcome.failed.items()))
+        say(f"{outcome.left} rows are missing; {what}: {why.rstrip('.')}; the same command tries them again.")
+        raise typer.Exit(FAILURES)
+    if outcome.left and tell:
+        line(f"{outcome.left} rows are left; the same command goes on.")
+
+
+@contextmanager
+def _signals() -> Iterator[Any]:
+    """The first signal stops after the rows in progress, a second one ends the command at once."""
+    from dnal.cli.stopping import Signals, Terminated
+
+    try:
+        with Signals() as signals:
+            yield signals
+    except Terminated as terminated:
+        raise Ended(terminated.number, "ended at once; the same command goes on with the rows that are left.") from None

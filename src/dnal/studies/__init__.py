@@ -1,0 +1,16 @@
+"""The field's claims about over-parameterised networks, tested again: a study is a file in claims/ and a line below."""
+
+from dnal.base.registry import Registry
+from dnal.studies.check import Check, Verdict
+from dnal.studies.study import Size, Sizes, Source, Study
+
+STUDIES = Registry(
+    "study",
+    Study,
+    {
+        "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
+    },
+)
+"""All studies by name."""
+
+__all__ = ["STUDIES", "Check", "Size", "Sizes", "Source", "Study", "Verdict"]
