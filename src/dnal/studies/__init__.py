@@ -8,6 +8,7 @@ STUDIES = Registry(
     "study",
     Study,
     {
+        "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
     },
 )
