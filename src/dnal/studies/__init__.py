@@ -10,6 +10,7 @@ STUDIES = Registry(
     {
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
+        "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
     },
 )
 """All studies by name."""
