@@ -32,10 +32,11 @@ NONE, SKIP, CONV1, CONV3, POOL = range(5)
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(from, to) of the digits of a cell, in the order of NAS-Bench-201."""
 CELLS = {
-    "404344": 86.65, "011032": 88.47, "131200": 88.75, "411120": 88.82, "041234": 88.89,
-    "034210": 88.99, "002230": 89.12, "242412": 89.18, "242244": 89.29, "313114": 89.93,
-    "402314": 91.02, "034411": 91.21, "222043": 91.51, "204103": 91.67, "223320": 91.9,
-    "204330": 92.44, "324433": 92.83, "244323": 92.83, "113223": 92.87, "311130": 93.64,
+    "4-0-4-3-4-4": 86.65, "0-1-1-0-3-2": 88.47, "1-3-1-2-0-0": 88.75, "4-1-1-1-2-0": 88.82,
+    "0-4-1-2-3-4": 88.89, "0-3-4-2-1-0": 88.99, "0-0-2-2-3-0": 89.12, "2-4-2-4-1-2": 89.18,
+    "2-4-2-2-4-4": 89.29, "3-1-3-1-1-4": 89.93, "4-0-2-3-1-4": 91.02, "0-3-4-4-1-1": 91.21,
+    "2-2-2-0-4-3": 91.51, "2-0-4-1-0-3": 91.67, "2-2-3-3-2-0": 91.9, "2-0-4-3-3-0": 92.44,
+    "3-2-4-4-3-3": 92.83, "2-4-4-3-2-3": 92.83, "1-1-3-2-2-3": 92.87, "3-1-1-1-3-0": 93.64,
 }  # fmt: skip
 """Cells of NAS-Bench-201, drawn at random from those with a path of convolutions and more than 85 %, and their
 published test accuracy on CIFAR-10 after 200 epochs."""
@@ -65,7 +66,7 @@ class RankingsDependOnTraining(Study):
     )
     differs = (
         "20 cells, one per stage instead of five, images of 16x16, a few epochs on a part of the data. The table has "
-        "test accuracies only. Paths are those of a cell, as in the published code; the initial weights follow from the "
+        "test accuracies only. Paths are those of a cell, as in the published code; initial weights follow from the "
         "whole network."
     )
     sizes = Sizes(
@@ -157,7 +158,7 @@ class CellNetwork(nn.Module):
     """A network of NAS-Bench-201's shape with one cell per stage: 16, 32 and 64 channels, halved by residual blocks.
 
     Args:
-        cell: six digits, the operation of each edge: 0 none, 1 skip, 2 and 3 ReLU, convolution of that side (1 and 3)
+        cell: the operation of each of the six edges, such as "3-0-0-2-0-0": 0 none, 1 skip, 2 and 3 ReLU, convolution of that side (1 and 3)
             and batch norm, 4 average pooling.
     """
 
@@ -176,7 +177,7 @@ class _Cell(nn.Module):
     def __init__(self, cell: str, channels: int) -> None:
         super().__init__()
         self.edges = nn.ModuleDict()
-        for (start, end), code in zip(EDGES, map(int, cell), strict=True):
+        for (start, end), code in zip(EDGES, map(int, cell.split("-")), strict=True):
             if code == SKIP:
                 self.edges[f"{start}{end}"] = nn.Identity()
             elif code == POOL:
@@ -216,11 +217,11 @@ def _convolution(before: int, after: int, side: int, stride: int = 1) -> nn.Sequ
 def lengths(cell: str) -> list[int]:
     """Of each path through a cell one more than its convolutions, as the published code counts them.
 
-    >>> lengths("300200")  # input to vertex 3 by a 1x1 convolution alone
+    >>> lengths("3-0-0-2-0-0")  # input to vertex 3 by a 1x1 convolution alone
     [2]
     """
     found: dict[int, list[int]] = {0: [1], 1: [], 2: [], 3: []}
-    for (start, end), code in zip(EDGES, map(int, cell), strict=True):
+    for (start, end), code in zip(EDGES, map(int, cell.split("-")), strict=True):
         if code != NONE:
             found[end] += [length + (code in (CONV1, CONV3)) for length in found[start]]
     return found[3]
