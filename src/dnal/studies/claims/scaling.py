@@ -158,8 +158,8 @@ class CellNetwork(nn.Module):
     """A network of NAS-Bench-201's shape with one cell per stage: 16, 32 and 64 channels, halved by residual blocks.
 
     Args:
-        cell: the operation of each of the six edges, such as "3-0-0-2-0-0": 0 none, 1 skip, 2 and 3 ReLU, convolution of that side (1 and 3)
-            and batch norm, 4 average pooling.
+        cell: the operation of each of the six edges, such as "3-0-0-2-0-0": 0 none, 1 skip, 2 and 3 a convolution of
+            side 1 or 3 between ReLU and batch norm, 4 average pooling.
     """
 
     def __init__(self, cell: str, in_channels: int, classes: int) -> None:
