@@ -22,8 +22,11 @@ from dnal.space.surgery.inputs import batch_size, cloned
 from dnal.space.surgery.running import call, evaluating, undisturbed
 from dnal.space.surgery.tensors import held_tensors
 from dnal.train.batch import split
+from dnal.train.loader import Loader, ahead
 from dnal.train.rows import to_device
 
+SAMPLES = 512
+"""Examples that are looked at by default."""
 POSITIONS = 64
 """The most positions of one example that are looked at: neighbours say much the same."""
 WIDEST = 4096
@@ -153,6 +156,23 @@ def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Los
         reader.constant = watch.constants.get(product)
     seen = {product.place for product in collected.readers}
     return Statistics(list(collected.readers.values()), examples, set(space.readers) - seen)
+
+
+def measured_ahead(
+    network: nn.Module, space: Space, loader: Loader, samples: int, loss: Loss | None = None
+) -> Statistics:
+    """The same of the next ``samples`` examples of a loader, or of as many as an epoch has; the batches come again."""
+
+    def enough(batches: Iterator[Any]) -> Iterator[Any]:
+        seen = 0
+        for batch in batches:
+            yield batch
+            seen += batch_size(split(batch)[0])
+            if seen >= samples:
+                return
+
+    with ahead(loader) as batches:
+        return measured(network, space, enough(batches), loss)
 
 
 def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, watch: Watch, reading: set[str]) -> None:

@@ -12,6 +12,7 @@ TECHNIQUES = Registry(
         "ema": "dnal.techniques.ema:EMA",
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
         "mixup": "dnal.techniques.mixup:Mixup",
+        "repair": "dnal.techniques.repair:Repair",
         "swa": "dnal.techniques.swa:SWA",
     },
 )

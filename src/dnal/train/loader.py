@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dnal.base.errors import UserError
@@ -37,16 +38,25 @@ def first_batch(loader: Loader, data: str = "given") -> Any:
     Raises:
         UserError: there is none, naming the ``data``.
     """
+    with ahead(loader) as batches:
+        try:
+            return next(batches)
+        except StopIteration:
+            raise UserError(f"the {data} data give no batch; lower the batch size or add images.") from None
+
+
+@contextmanager
+def ahead(loader: Loader) -> Iterator[Iterator[Any]]:
+    """The batches that come next, of one epoch at most, for a look: afterwards the loader and everything random are as
+    they were, and the same batches come."""
     now = random_state([loader])
     at = loader.state_dict() if hasattr(loader, "state_dict") else None
     try:
-        batch = next(iter(loader))
-    except StopIteration:
-        raise UserError(f"the {data} data give no batch; lower the batch size or add images.") from None
-    if at is not None and hasattr(loader, "load_state_dict"):
-        loader.load_state_dict(at)
-    put_back(now, [loader])
-    return batch
+        yield iter(loader)
+    finally:
+        if at is not None and hasattr(loader, "load_state_dict"):
+            loader.load_state_dict(at)
+        put_back(now, [loader])
 
 
 class InFront:
