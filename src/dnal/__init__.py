@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dnal import loggers as loggers
     from dnal import methods as methods
     from dnal import models as models
+    from dnal import repair as repair
     from dnal import report as report
     from dnal import run as run
     from dnal import settings as settings
@@ -83,6 +84,7 @@ _ROOMS = (
     "loggers",
     "methods",
     "models",
+    "repair",
     "report",
     "run",
     "settings",

@@ -27,6 +27,8 @@ from dnal.train.technique import PHASES, Technique
 from killer import Killed, Killer
 
 NAMES = TECHNIQUES.names()
+TRAINING = [name for name in NAMES if TECHNIQUES.of(name).phases]
+"""Those that act while a network is trained."""
 OPTIONS = {"swa": "swa:start=0.2", "clipping": "clipping:norm=0.1", "ema": "ema:decay=0.5", "nio": "nio:iterations=3"}
 """Such that the technique does something in a few steps."""
 
@@ -53,7 +55,7 @@ def trained(*techniques: Technique, epochs: int = 2, **context: Any) -> nn.Modul
     return trained.eval()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINING)
 def test_it_changes_what_is_learnt_and_leaves_an_ordinary_network(name: str) -> None:
     plain, other = trained(), trained(TECHNIQUES.read(text(name)))
     assert not torch.equal(plain[0].weight, other[0].weight)
@@ -81,8 +83,9 @@ def test_a_job_that_was_killed_goes_on_to_the_same_bits(name: str, tmp_path: Any
         torch.manual_seed(0)
         network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
         return dnal.learn(
-            network, data.train, data.val, budget="macs<=40%", techniques=[text(name)], epochs=(2, 1, 2), **more
-        )
+            network, data.train, data.val, budget="macs<=40%", techniques=[text(name)], epochs=(2, 1, 2),
+            method="dnal" if name in TRAINING else "slimming", **more,
+        )  # fmt: skip
 
     for at in (3, 7, 5):  # in each of the three phases, from where it was killed before
         with pytest.raises(Killed):

@@ -42,7 +42,8 @@ class Gated(nn.Module):
 
     ``s``: (num_gates,), trained or not as its ``requires_grad`` says; ``delta``: the scale of the sigmoid;
     ``hard``: gates are 0/1 in the forward pass and pass gradients straight through; ``enabled``: False skips the gates
-    (the paper's first phase).
+    (the paper's first phase). ``closed``: bool (num_gates,), the gates that stay at 0 whatever their s; part of its
+    state, where there are any.
 
     Raises:
         UserError: if the space was made of another network.
@@ -58,7 +59,7 @@ class Gated(nn.Module):
         torch.Size([8])
     """
 
-    def __init__(self, network: nn.Module, space: Space, start: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, space: Space, start: float = 0.0, *, closed: Tensor | None = None) -> None:
         super().__init__()
         check_shapes(network, space.shapes, "the space")
         self.network = network
@@ -66,6 +67,8 @@ class Gated(nn.Module):
         self.delta = 1.0
         self.hard = False
         self.enabled = True
+        self.closed: Tensor | None
+        self.register_buffer("closed", None if closed is None else closed.detach().clone())
         self._places = list(space.gates)
         self._computed = {(name, dim): path for name, dim in self._places if (path := layer_of(name, space.baked))}
         plain = [name for name, dim in self._places if (name, dim) not in self._computed]
@@ -78,7 +81,8 @@ class Gated(nn.Module):
 
     def gates(self) -> Tensor:
         """The gate of every variable, shape (num_gates,)."""
-        return hard_gates(self.s, self.delta) if self.hard else sigmoid_gates(self.s, self.delta)
+        gates = hard_gates(self.s, self.delta) if self.hard else sigmoid_gates(self.s, self.delta)
+        return gates if self.closed is None else gates * ~self.closed
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.enabled:

@@ -13,6 +13,7 @@ METHODS = Registry(
         "random": "dnal.methods.uniform:Random",
         "magnitude": "dnal.methods.magnitude:Magnitude",
         "magnitude-l2": "dnal.methods.magnitude:MagnitudeL2",
+        "obs": "dnal.methods.obs:OBS",
         "taylor": "dnal.methods.taylor:Taylor",
         "slimming": "dnal.methods.slimming:Slimming",
         "tas": "dnal.methods.tas.tas:TAS",

@@ -19,7 +19,7 @@ from dnal.train.phase import Context, Phase
 class Select(Protocol):
     """See ``Task.select``."""
 
-    def __call__(self, scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor: ...
+    def __call__(self, scores: Tensor, others: Mapping[str, float] | None = None, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Task:
         network: the trained base; a method may go on training it, and what is left of it is retrained.
         budget: as it was asked for. limits: cost name -> bound in its own unit; none at all where nothing is bounded.
         widths: what a group may have.
-        select: (scores (num_gates,), higher kept first; tighter limits by name, or none) -> the variables that stay
-            (bool) within all limits.
+        select: (scores (num_gates,), higher kept first; other limits by name, or none) -> the variables that stay
+            (bool) within all limits, these instead of the task's own.
         val: batches of (inputs, targets) for methods that need data of their own; the training data are the context's.
         phase, context: for :func:`dnal.train.phase.run_phase`.
         seed: of the method's own draws.

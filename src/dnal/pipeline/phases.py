@@ -13,7 +13,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from dnal.changes import CHANGES, Change
+from dnal.changes import CHANGES, Change, Removal
 from dnal.costs.deployment import Deployed, kept_bounds
 from dnal.methods.task import Task
 from dnal.pipeline.feasibility import full_costs, selected, widths_of
@@ -93,6 +93,9 @@ def shrunk(
     working, history = copy.deepcopy(job.network), checkpointer.history
     if checkpointer.phase == SEARCH:
         change = _searched(job, working, plan, base, listener, history, checkpointer)
+        opened = change.architecture.open if isinstance(change, Removal) and change.architecture is not None else None
+        for technique in plan.before_removal():
+            technique.before_removal(working, job.space, opened, job.train, job.fabric)
         small = change.apply(working)
         if plan.asked.training.reinitialize:
             reset(small, plan.asked.training.seed)

@@ -109,16 +109,25 @@ class Plan:
         )
         if not method.takes_budget:
             _warn_of_unused(asked)
-        _warn_of_idle(techniques, [phase for phase in (base, search, retrain) if phase.epochs])
         filled = replace(
             asked, techniques=techniques, widths=widths,
             training=replace(training, epochs=epochs, lr=peak, reinitialize=reinitialize),
         )  # fmt: skip
-        return Plan(budget, filled, (base, search, retrain))
+        plan = Plan(budget, filled, (base, search, retrain))
+        _warn_of_idle(plan)
+        return plan
 
     def phase(self, name: str) -> Phase:
         """The phase of this name."""
         return next(phase for phase in self.phases if phase.name == name)
+
+    def before_removal(self) -> tuple[Technique, ...]:
+        """The techniques that act between the choice and the removal, where weights of before are retrained that do not
+        know the removal yet."""
+        asked = self.asked
+        if asked.method.adapts or asked.training.reinitialize:
+            return ()
+        return tuple(technique for technique in asked.techniques if technique.prepares_removal)
 
     def with_widths(self, **values: Any) -> Plan:
         """The same with other settings of the widths."""
@@ -223,12 +232,16 @@ def _warn_of_unused(asked: Asked) -> None:
         )
 
 
-def _warn_of_idle(techniques: Sequence[Technique], phases: Sequence[Phase]) -> None:
+def _warn_of_idle(plan: Plan) -> None:
     """Says which techniques do nothing in this job."""
-    for technique in techniques:
-        if not any(phase.name in technique.phases for phase in phases):
-            warnings.warn(
-                f"the technique '{TECHNIQUES.name_of(technique)}' acts in {' and '.join(technique.phases)}, where this "
-                "job trains nothing: it changes nothing.",
-                stacklevel=4,
-            )
+    trained = [phase.name for phase in plan.phases if phase.epochs]
+    for technique in plan.asked.techniques:
+        if technique in plan.before_removal() or any(name in technique.phases for name in trained):
+            continue
+        name = TECHNIQUES.name_of(technique)
+        if technique.prepares_removal:
+            drawn = "are drawn again" if plan.asked.training.reinitialize else "have learnt without what leaves already"
+            why = f"acts on the weights that are retrained, which {drawn}"
+        else:
+            why = f"acts in {' and '.join(technique.phases)}, where this job trains nothing"
+        warnings.warn(f"the technique '{name}' {why}: it changes nothing.", stacklevel=4)

@@ -14,6 +14,7 @@ TECHNIQUES = Registry(
         "mixup": "dnal.techniques.mixup:Mixup",
         "nio": "dnal.techniques.nio:NIO",
         "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
+        "repair": "dnal.techniques.repair:Repair",
         "swa": "dnal.techniques.swa:SWA",
     },
 )

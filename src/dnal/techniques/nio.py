@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.train.batch import split
-from dnal.train.loader import Loader, endless, undrawn
+from dnal.train.loader import Loader, ahead, endless
 from dnal.train.outputs import task_loss
 from dnal.train.phase import Loss
 from dnal.train.rows import to_device
@@ -70,7 +70,7 @@ class NIO(Technique):
 
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         device = next(network.parameters()).device
-        with undrawn(self._loader), torch.random.fork_rng():
+        with ahead(self._loader), torch.random.fork_rng():
             batches = (to_device(split(batch), device) for batch in endless(self._loader))
             if self.scales == "one":
                 factor = scaled_as_one(network, next(batches), self.gamma, self.chunks, self.overlap, scene.loss)

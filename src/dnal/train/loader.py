@@ -38,20 +38,21 @@ def first_batch(loader: Loader, data: str = "given") -> Any:
     Raises:
         UserError: there is none, naming the ``data``.
     """
-    with undrawn(loader):
+    with ahead(loader) as batches:
         try:
-            return next(iter(loader))
+            return next(batches)
         except StopIteration:
             raise UserError(f"the {data} data give no batch; lower the batch size or add images.") from None
 
 
 @contextmanager
-def undrawn(loader: Loader) -> Iterator[None]:
-    """Whatever is drawn from the loader, or at random, meanwhile: both are as before at the end."""
+def ahead(loader: Loader) -> Iterator[Iterator[Any]]:
+    """The batches that come next, of one epoch at most, for a look: afterwards the loader and everything random are as
+    they were, and the same batches come."""
     now = random_state([loader])
     at = loader.state_dict() if hasattr(loader, "state_dict") else None
     try:
-        yield
+        yield iter(loader)
     finally:
         if at is not None and hasattr(loader, "load_state_dict"):
             loader.load_state_dict(at)

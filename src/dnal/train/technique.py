@@ -14,6 +14,9 @@ from dnal.train.loader import Loader
 from dnal.train.outputs import task_loss
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+    from dnal.space.space import Space
     from dnal.train.step import Step
 
 PHASES = ("base", "architecture", "retrain")
@@ -47,16 +50,29 @@ class Technique(Options):
     an ordinary network.
 
     Attributes:
-        phases: those in which it acts by default.
+        phases: those in which it acts by default; none for one that acts before the removal alone.
+        prepares_removal: whether it acts before the removal.
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES
+    prepares_removal: ClassVar[bool] = False
 
     def check(self, outputs: Any) -> None:
         """Before anything is trained: refuses outputs of the network that it cannot work with.
 
         Raises:
             UserError: saying what to do instead.
+        """
+
+    def before_removal(
+        self, network: nn.Module, space: Space, open_variables: Tensor | None, loader: Loader, fabric: Fabric
+    ) -> None:
+        """Once, after a method has chosen and before what it chose leaves ``network``, the whole one, which may be
+        changed in place.
+
+        Args:
+            open_variables: of the Space, those that stay, bool (num_gates,); None where the method does something else
+                than removing. loader: training batches, to be left where it is.
         """
 
     def data(self, loader: Loader, scene: Scene) -> Loader:

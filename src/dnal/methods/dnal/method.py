@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from dnal.base.options import option
@@ -13,6 +14,7 @@ from dnal.gates.gated import Gated
 from dnal.methods.dnal.record import gate_record
 from dnal.methods.dnal.search import MET, START, WAIT, BudgetSearch
 from dnal.methods.method import Method
+from dnal.methods.obs import OBS, removed_by_curves
 from dnal.methods.task import Task
 from dnal.train.enough import enough
 from dnal.train.evaluate import Validate
@@ -33,11 +35,14 @@ class DNAL(Method):
 
     Every channel and branch v has an architecture parameter s_v and the scaled sigmoid gate sigmoid(delta s_v) of arXiv
     2103.02126, rounded in the forward pass; projected gradient descent on s keeps the budget, which tightens from the
-    whole network (:mod:`dnal.methods.dnal.search` has the formulas). A step costs 1.01 to 1.09 plain ones.
+    whole network (:mod:`dnal.methods.dnal.search` has the formulas). With ``curves_to`` channels leave first as by the
+    method obs, which rebuilds the layers that read them, and the search begins at what is left. A step costs 1.01 to
+    1.09 plain ones.
     """
 
     trains: ClassVar[bool] = True
     gates: ClassVar[bool] = True
+    adapts: ClassVar[bool] = True
     epochs: ClassVar[tuple[int, int, int]] = (40, 4, 56)
     # A longer search was not measurably better, and its steps are as dear as the base's (benchmarks/RESEARCH.md).
 
@@ -47,14 +52,28 @@ class DNAL(Method):
     wait: float = option(WAIT, "Share of the search until which every gate stays open.", least=0, below=1)
     met: float = option(MET, "Share of the search at which the budget is met.", above=0, below=1)
     soft: bool = option(False, "Whether gates are soft in the forward pass too.")
+    curves_to: float | None = option(
+        None,
+        "So many times the budget are left by the method obs, with repair, before gates are learnt from there down.",
+        above=1,
+    )
 
     def choose(self, task: Task) -> Removal:
         around = task.context
-        gated = Gated(task.network, task.space, start=START).to(around.fabric.device)
+        closed = None if self.curves_to is None else self._removed_before(task, self.curves_to)
+        gated = Gated(task.network, task.space, start=START, closed=closed).to(around.fabric.device)
         search = self.search(gated, task, task.phase.epochs * len(around.loader))
         gated.hard = not self.soft
         held_out = task.val if self.held_out else None
         return task.removal(learn_gates(search, task.phase, around, held_out=held_out, validate=task.validate))
+
+    def _removed_before(self, task: Task, times: float) -> Tensor:
+        """The channels that leave before the search, bool (num_gates,); the network has been rebuilt without them."""
+        around = task.context
+        if around.checkpointer.begun(task.phase.name):  # the weights and closed gates that were kept come back
+            return torch.zeros(task.space.num_gates, dtype=torch.bool)
+        around.checkpointer.resume(task.phase.name, {"place": DataPosition(around.loader)}, around.history)
+        return ~removed_by_curves(task, OBS(), {name: times * limit for name, limit in task.limits.items()})
 
     def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
         """What moves the gates, in so many steps."""

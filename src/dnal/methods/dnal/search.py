@@ -42,6 +42,8 @@ WAIT, MET = 0.1, 0.7
 """Shares of the phase: until the first, every gate stays open and s only learns; at the second, the budget is met."""
 BINDING = 0.95
 """A cost binds that uses this share of what the tightest one uses of its limit; the others have no multiplier."""
+LAST = -2 * START
+"""s of a gate that stays closed: below all others."""
 MARGIN = 5e-3
 """The least |s| after a projection: decided at the last delta."""
 
@@ -119,6 +121,8 @@ class BudgetSearch:
             scaler.update()
             gated.zero_grad()
 
+    The channels that a gated network keeps closed stay so, and the budget of the moment begins at what is open.
+
     Args:
         limits: cost name -> bound in its own unit. steps: length of the search.
         lr: of s; by default 20 / steps, so that a gate can cross its range many times.
@@ -150,6 +154,7 @@ class BudgetSearch:
         self.optimizer = torch.optim.Adam([gated.s], lr=self.lr, betas=(0.9, 0.99))
         self.multipliers = dict.fromkeys(self.limits, 0.0)
         self.done = 0
+        self._full = self._open_cost()
         self._ranking = Ranking(space, widths)
         self._count = self._ranking.chunks
         self._every = max(1, min(10, self.steps // 100))  # a shift costs a binary search of cost evaluations
@@ -207,6 +212,7 @@ class BudgetSearch:
         self.optimizer.load_state_dict(state["optimizer"])
         self.multipliers, self.done, self._count = dict(state["multipliers"]), state["done"], state["count"]
         self.gated.delta = delta_at(self.progress, self._met)
+        self._full = self._open_cost()
 
     @property
     def progress(self) -> float:
@@ -214,7 +220,7 @@ class BudgetSearch:
 
     def limits_now(self) -> dict[str, float]:
         """The budget of the moment."""
-        return limits_at(self.progress, self.space.full_cost, self.limits, self._wait, self._met)
+        return limits_at(self.progress, self._full, self.limits, self._wait, self._met)
 
     def record(self) -> dict[str, Any]:
         """Multipliers and limits of the moment, for a log."""
@@ -223,11 +229,18 @@ class BudgetSearch:
 
     # Thousands of numbers and many questions about them: what follows is done on the CPU, wherever the network is.
 
+    def _open_cost(self) -> dict[str, float]:
+        """What the network costs with all gates open that may be."""
+        closed = self.gated.closed
+        return self.space.full_cost if closed is None else self.space.cost_of(~closed.cpu())
+
     def _cost_gradient(self, task: Tensor) -> Tensor:
         s = self.gated.s.detach().cpu().requires_grad_()
         now = self.limits_now()
         with torch.enable_grad():
             gates = hard_gates(s, self.gated.delta)
+            if self.gated.closed is not None:
+                gates = gates * ~self.gated.closed.cpu()
             costs = {name: self.space.costs[name](gates) for name in self.limits}
             used = {name: float(cost.detach()) / now[name] for name, cost in costs.items()}
             binding = [name for name in costs if used[name] >= BINDING * max(used.values())]
@@ -245,21 +258,28 @@ class BudgetSearch:
 
     @torch.no_grad()
     def _project(self) -> None:
-        s = self.gated.s.detach().cpu()
+        s, closed = self.gated.s.detach().cpu(), self.gated.closed
         now = self.limits_now()
+        if closed is not None:
+            s = torch.where(closed.cpu(), -torch.inf, s)
         order = self._ranking.order(s)
         inside = self._inside(order, now)
-        if bool(inside.all()):
+        outside = ~inside if closed is None else ~inside & ~closed.cpu()
+        if closed is not None:
+            inside &= ~closed.cpu()
+            s = torch.where(closed.cpu(), START, s)
+        if not bool(outside.any()):
             s.add_((MARGIN - s.min()).clamp(min=0))
         else:
-            first = int(order.place[~inside].min())
+            first = int(order.place[outside].min())
             edge = s[order.place == first].mean()
             if first > self._ranking.must:
                 edge = (edge + s[order.place == first - 1].mean()) / 2
             s.sub_(edge)
         s.clamp_(-START, START)
         # what stays although it is wanted less, or is in a chunk with what is wanted more, and the other way round
-        self.gated.s.copy_(torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN)))
+        s = torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN))
+        self.gated.s.copy_(s if closed is None else torch.where(closed.cpu(), LAST, s))
 
     def _inside(self, order: Order, limits: Mapping[str, float]) -> Tensor:
         if self._ranking.coarse:  # the longest prefix alone may leave much of the budget

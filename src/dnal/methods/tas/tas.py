@@ -338,6 +338,7 @@ class TAS(Method):
 
     trains: ClassVar[bool] = True
     gates: ClassVar[bool] = True
+    adapts: ClassVar[bool] = True
     reinitializes: ClassVar[bool] = True
 
     tau_start: float = option(5.0, "Temperature of the draws at the start; it falls on a cosine.", above=0)

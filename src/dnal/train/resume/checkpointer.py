@@ -68,6 +68,10 @@ class Checkpointer:
         """The phase that was under way, or None for a job that has not begun."""
         return None if self.tree is None else str(self.tree["phase"])
 
+    def begun(self, phase: str) -> bool:
+        """Whether steps of a phase were kept: what was made of its network before the first one is put back then."""
+        return self.phase == phase and self.tree is not None and "optimizer" in self.tree["parts"]
+
     @property
     def history(self) -> list[dict[str, Any]]:
         """The records of the epochs so far."""

@@ -26,13 +26,14 @@ def together(fabric: Fabric, loss: float, stop: bool) -> tuple[float, bool]:
     return mean, asked > 0
 
 
-def agree(fabric: Fabric, modules: Sequence[nn.Module]) -> None:
-    """Gives every process the first one's buffers: the statistics of batch norm are those of each one's own images."""
+def agree(fabric: Fabric, modules: Sequence[nn.Module], *, weights: bool = False) -> None:
+    """Gives every process the first one's buffers: the statistics of batch norm are those of each one's own images.
+    ``weights``: its parameters too, where they come of one's own images."""
     if fabric.world_size == 1:
         return
     for module in modules:
-        for buffer in module.buffers():
-            torch.distributed.broadcast(buffer.data, 0)
+        for tensor in (*module.buffers(), *(module.parameters() if weights else ())):
+            torch.distributed.broadcast(tensor.data, 0)
 
 
 def shared_out(loader: Loader, fabric: Fabric) -> Loader:

@@ -1,0 +1,77 @@
+"""Optimal Brain Surgeon for channels: remove what can be rebuilt, and rebuild it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dnal.base.options import option
+from dnal.changes.removal import Removal
+from dnal.methods.magnitude import l1_scores
+from dnal.methods.method import Method
+from dnal.methods.task import Task
+from dnal.repair.curves import RIDGE, curves_of
+from dnal.repair.order import leaving
+from dnal.repair.rebuild import rebuild
+from dnal.repair.statistics import SAMPLES, measured_ahead
+from dnal.space.space import Space
+from dnal.train.setup.processes import agree
+
+
+@dataclass(frozen=True)
+class OBS(Method):
+    """Removes the channels that others can best stand in for, and rebuilds the layers that read them.
+
+    Of some training examples it measures what each layer reads and how much the loss minds an error of what it makes;
+    of that follow, for every group of channels, the order in which they leave and what each width costs after the best
+    rebuilding (Optimal Brain Surgeon). The channel leaves that loses least for what it saves, until the budget holds;
+    the readers then take over, by least squares, what it said. Trains nothing; costs a forward and a backward pass of
+    the samples. Branches stay. Where nothing reads a group with weights of its own, its channels leave last, by
+    magnitude. Sources: Hassibi and Stork, 1993; He et al., arXiv 1707.06168; Frantar and Alistarh, arXiv 2208.11580.
+    """
+
+    prunes_blocks: ClassVar[bool] = False
+
+    samples: int = option(SAMPLES, "Of the training data, on which it is measured what layers read.", least=1)
+    ridge: float = option(RIDGE, "Share of the mean variance of what a layer reads, added to each channel's.", above=0)
+    repair: bool = option(True, "Whether the layers that read are rebuilt.")
+
+    def check(self, network: nn.Module, space: Space) -> None:
+        if space.branches:
+            warnings.warn(
+                f"the method 'obs' has no curves of branches: all {len(space.branches)} stay as long as there are "
+                "channels to remove.",
+                stacklevel=2,
+            )
+
+    def choose(self, task: Task) -> Removal:
+        return Removal.among(task.space, removed_by_curves(task, self, task.limits))
+
+
+def removed_by_curves(task: Task, how: OBS, limits: Mapping[str, float]) -> Tensor:
+    """The variables that stay within the limits, bool (num_gates,); the network of the task has been rebuilt, so that
+    nothing in it reads the others.
+
+    The loader's position and everything random are as they were.
+    """
+    network, space, around = task.network, task.space, task.context
+    statistics = measured_ahead(network, space, around.loader, how.samples, around.loss)
+    scores = curve_scores(network, space, leaving(space, curves_of(network, space, statistics, how.ridge), limits))
+    stays: Tensor = task.select(around.fabric.broadcast(scores), limits)
+    if how.repair:
+        rebuild(network, statistics, stays, how.ridge)
+        agree(around.fabric, [network], weights=True)
+    return stays
+
+
+def curve_scores(network: nn.Module, space: Space, turn: Tensor) -> Tensor:
+    """The turns at which variables leave as scores, (num_gates,): those without a curve stay longer, in the order of
+    their magnitudes, and branches longest."""
+    known = turn.isfinite()
+    last = turn[known].max() + 1 if bool(known.any()) else 0.0
+    return torch.where(known, turn, last + l1_scores(network, space))

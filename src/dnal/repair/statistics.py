@@ -1,0 +1,265 @@
+"""Statistics of readers: the covariance of the channels that each reads, and how much the loss minds its outputs.
+
+One forward pass over some batches, and one backward pass for the gradients of what the readers make. What is kept are
+sums: memory does not grow with the number of batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from dnal.base.errors import UserError
+from dnal.repair.products import Constant, Product, Watch
+from dnal.space.space import Space
+from dnal.space.surgery.inputs import batch_size, cloned
+from dnal.space.surgery.running import call, evaluating, undisturbed
+from dnal.space.surgery.tensors import held_tensors
+from dnal.train.batch import split
+from dnal.train.loader import Loader, ahead
+from dnal.train.rows import to_device
+
+SAMPLES = 512
+"""Examples that are looked at by default."""
+POSITIONS = 64
+"""The most positions of one example that are looked at: neighbours say much the same."""
+WIDEST = 4096
+"""The most columns of which every pair is told apart; a wider reader behind a flatten has one covariance of its
+channels for all positions, as a convolution has for those of its kernel."""
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+class Moments:
+    """Mean and covariance of rows, batch by batch, about the mean of each (Chan et al.): no digits are lost where a
+    mean is far from zero."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.scatter = 0, torch.empty(0), torch.empty(0)
+
+    def add(self, rows: Tensor) -> None:
+        """``rows``: (groups, rows, columns)."""
+        rows = rows if rows.dtype == torch.float64 else rows.float()
+        count, mean = rows.size(1), rows.mean(1)
+        rows = rows - mean[:, None]
+        if not self.count:
+            self.mean, self.scatter = torch.zeros_like(mean), rows.new_zeros(rows.size(0), rows.size(2), rows.size(2))
+        total, shift = self.count + count, mean - self.mean
+        self.scatter.baddbmm_(rows.transpose(1, 2), rows)
+        if self.count:
+            self.scatter.addcmul_(shift[:, :, None], shift[:, None], value=self.count * count / total)
+        self.mean += shift * (count / total)
+        self.count = total
+
+    def second(self, *, about_mean: bool) -> Tensor:
+        """The covariance, or the mean of the products of all pairs of columns, (groups, columns, columns)."""
+        covariance = self.scatter.double() / max(self.count, 1)
+        mean = self.mean.double()
+        return covariance if about_mean else covariance + mean[:, :, None] * mean[:, None]
+
+
+@dataclass
+class Reader:
+    """What was measured at one product of a reader.
+
+    Attributes:
+        ids: the variable of each column, -1 = fixed, (columns,); the same in all groups of a convolution.
+        folded: columns of the weight in the order (variables, positions), where all positions share a covariance.
+        constant: where the mean of what it makes is corrected, if anywhere.
+        minded: the squared gradients of the loss of an example by its outputs, (outputs,), summed over examples and
+            positions; None where no gradient came.
+    """
+
+    product: Product
+    ids: Tensor
+    folded: Tensor | None = None
+    constant: Constant | None = None
+    moments: Moments = field(default_factory=Moments)
+    minded: Tensor | None = None
+
+    def weights(self, tensor: Tensor) -> Tensor:
+        """(groups, rows, columns, kernel positions) of the parameter ``tensor``."""
+        matrix = self.product.matrix(tensor)
+        if self.folded is None:
+            return matrix
+        return matrix[:, :, self.folded.flatten()].reshape(1, matrix.size(1), *self.folded.shape)
+
+    def put(self, tensor: Tensor, weights: Tensor) -> None:
+        """Writes such weights into the parameter ``tensor``."""
+        if self.folded is not None:
+            matrix = weights.new_empty(1, weights.size(1), self.folded.numel(), 1)
+            matrix[0, :, self.folded.flatten(), 0] = weights[0].flatten(1)
+            weights = matrix
+        self.product.put(tensor, weights)
+
+    def second(self) -> Tensor:
+        """What stands for S: the covariance where the mean can be corrected; else the mean has to be rebuilt too."""
+        return self.moments.second(about_mean=self.constant is not None)
+
+
+@dataclass
+class Statistics:
+    """Of all readers of a network.
+
+    Attributes:
+        readers: those that were seen. examples: how many were looked at.
+        unseen: the places of the Space that read, and where no product was seen: of a weight that is computed, or in an
+            operation of its own.
+    """
+
+    readers: list[Reader]
+    examples: int
+    unseen: set[tuple[str, int]]
+
+    def minds(self, reader: Reader) -> Tensor | None:
+        """G: how much the loss of an example minds an error of each output, the mean of the squared gradient times the
+        number of positions, (outputs,)."""
+        return None if reader.minded is None else reader.minded / max(self.examples, 1)
+
+
+def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Loss | None = None) -> Statistics:
+    """The statistics of a network's readers, in eval mode; the network, its buffers and everything random stay as they
+    are.
+
+    Args:
+        batches: of inputs and targets. loss: (outputs, targets) -> a scalar, the mean over the batch; without it no
+            gradients are taken.
+
+    Raises:
+        UserError: there is no batch.
+    """
+    collected = _Collected(space)
+    watch = Watch(network, space.readers, collected.read, collected.written)
+    examples = 0
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    for batch in batches:
+        inputs, targets = to_device(split(batch), device)
+        watch.examples = collected.examples = batch_size(inputs)
+        examples += watch.examples
+        with undisturbed(inputs), evaluating(network), _kept_buffers(network):
+            if loss is None:
+                with watch:
+                    call(network, cloned(inputs))
+            else:
+                _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in space.readers})
+        watch.forget()
+        watch.follow = False
+    if not examples:
+        raise UserError("there is no batch to measure what the layers read; give one or more.")
+    for product, reader in collected.readers.items():
+        reader.constant = watch.constants.get(product)
+    seen = {product.place for product in collected.readers}
+    return Statistics(list(collected.readers.values()), examples, set(space.readers) - seen)
+
+
+def measured_ahead(
+    network: nn.Module, space: Space, loader: Loader, samples: int, loss: Loss | None = None
+) -> Statistics:
+    """The same of the next ``samples`` examples of a loader, or of as many as an epoch has; the batches come again."""
+
+    def enough(batches: Iterator[Any]) -> Iterator[Any]:
+        seen = 0
+        for batch in batches:
+            yield batch
+            seen += batch_size(split(batch)[0])
+            if seen >= samples:
+                return
+
+    with ahead(loader) as batches:
+        return measured(network, space, enough(batches), loss)
+
+
+def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, watch: Watch, reading: set[str]) -> None:
+    """A forward and a backward pass. Gradients by what readers make are on the way to those by the inputs and by what
+    writes first; those by the readers' own weights, which cost as much again, are not asked for."""
+    written = [p for name, p in network.named_parameters() if name not in reading and p.is_floating_point()]
+    embeddings = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
+    inputs = cloned(inputs)
+    leaves = [tensor for tensor in held_tensors(inputs) if tensor.is_floating_point()]
+    asked = list({id(tensor): tensor for tensor in (*leaves, *written, *embeddings)}.values())
+    before = [tensor.requires_grad for tensor in asked]
+    try:
+        for tensor in asked:
+            tensor.requires_grad_()
+        with torch.enable_grad(), watch:
+            value = loss(
+                call(network, tree_map_only(Tensor, torch.clone, inputs)), targets
+            )  # which it may change in place
+            watch.forget()
+            watch.backward = True
+            torch.autograd.grad(value, asked, allow_unused=True)
+    finally:
+        watch.backward = False
+        for tensor, own in zip(asked, before, strict=True):
+            tensor.requires_grad_(own)
+
+
+class _Collected:
+    """What a watch tells, summed up; ``examples``: of the batch."""
+
+    def __init__(self, space: Space) -> None:
+        self.readers: dict[Product, Reader] = {}
+        self.examples = 1
+        self._space, self._unfit = space, set[Product]()
+
+    def read(self, product: Product, channels: Tensor) -> None:
+        """``channels``: (groups, N, positions, columns)."""
+        reader = self.readers.get(product) or self._new(product, channels)
+        if reader is None:
+            return
+        chunks, positions = channels.shape[1:3]
+        most = POSITIONS * self.examples // chunks  # where the rows are not told apart by examples, of all of them
+        if positions > most:
+            channels = channels[:, :, torch.arange(most, device=channels.device) * positions // most]
+        rows = channels.detach().flatten(1, 2)
+        if reader.folded is not None:
+            rows = rows[:, :, reader.folded].transpose(2, 3).flatten(1, 2)
+        reader.moments.add(rows)
+
+    def written(self, product: Product, gradients: Tensor) -> None:
+        """``gradients``: (..., outputs), of the mean loss of the batch."""
+        reader = self.readers.get(product)
+        if reader is not None:
+            squares = gradients.detach().flatten(0, -2).double().square().sum(0) * self.examples**2
+            reader.minded = squares if reader.minded is None else reader.minded + squares
+
+    def _new(self, product: Product, channels: Tensor) -> Reader | None:
+        reader = None if product in self._unfit else _reader(self._space, product, channels.size(-1), channels.device)
+        if reader is None:
+            self._unfit.add(product)
+        else:
+            self.readers[product] = reader
+        return reader
+
+
+def _reader(space: Space, product: Product, columns: int, device: torch.device) -> Reader | None:
+    """A reader about which nothing is known yet; None for one that is too wide."""
+    name, dim = product.place
+    own = {**space.sources, **space.buffer_sources}[name][dim]
+    assert own is not None
+    ids = own[product.first : product.first + columns].to(device)
+    if columns <= WIDEST:
+        return Reader(product, ids)
+    variables, counts = ids.unique(return_counts=True)
+    if product.groups or bool((counts != counts[0]).any()) or len(variables) > WIDEST or int(variables[0]) < 0:
+        return None
+    return Reader(product, variables, ids.argsort(stable=True).view(len(variables), -1))
+
+
+@contextmanager
+def _kept_buffers(network: nn.Module) -> Iterator[None]:
+    """Puts back what a forward pass in eval mode changes of a network all the same."""
+    before = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)

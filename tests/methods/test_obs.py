@@ -1,0 +1,192 @@
+"""The method obs: widths, channels and weights from curves; and the same before the gates of dnal."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import dnal
+from dnal.gates.gated import Gated
+from dnal.methods.dnal.search import BudgetSearch
+from dnal.methods.obs import OBS, curve_scores, removed_by_curves
+from dnal.repair.curves import Curve
+from dnal.repair.order import leaving
+from dnal.train.resume.checkpoint import Checkpoints
+from killer import Killed, Killer
+from networks import Net, conv
+from tasks import task_of
+
+
+def chain() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.BatchNorm2d(12),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10),
+    )  # fmt: skip
+
+
+def digits() -> dnal.data.Loaders:
+    return dnal.data.loaders(dnal.data.load("digits", limit_train=192), 32)
+
+
+def test_channels_leave_in_the_order_of_what_they_lose_for_what_they_save() -> None:
+    """By hand, one channel after the other, for a network whose saving is counted out."""
+    network, space = chain(), dnal.Space.of(chain(), torch.zeros(2, 1, 8, 8))
+    generator = torch.Generator().manual_seed(3)
+    curves = [
+        Curve(
+            group,
+            group.variables[torch.randperm(group.width, generator=generator)],
+            torch.cat((torch.zeros(1), torch.rand(group.width - 1, generator=generator))).double().cumsum(0),
+        )
+        for group in space.groups
+    ]
+    turn = leaving(space, curves, {"macs": 1.0})
+    one, two = 8, 12
+    expected = []
+    gone = [0, 0]
+    worst = [0.0, 0.0]
+    while gone != [7, 11]:
+        saving = (64 * 9 * (1 + two), 64 * 9 * one + 10)  # of a channel of each group, at these widths
+        ratios = []
+        for number, curve in enumerate(curves):
+            if gone[number] + 1 < len(curve.losses):
+                rise = float(curve.losses[gone[number] + 1] - curve.losses[gone[number]])
+                ratios.append((max(worst[number], rise) / saving[number], number, rise))
+        _, number, rise = min(ratios)
+        worst[number] = max(worst[number], rise)
+        expected.append(int(curves[number].order[gone[number]]))
+        gone[number] += 1
+        one, two = 8 - gone[0], 12 - gone[1]
+    assert turn.argsort()[: len(expected)].tolist() == expected
+    assert float(dnal.macs(network, torch.zeros(2, 1, 8, 8))) == space.full_cost["macs"]
+
+
+def test_the_task_network_is_rebuilt_and_the_loader_is_where_it_was() -> None:
+    network, train = chain(), digits().train
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8))
+    limits = {"macs": 0.3 * space.full_cost["macs"]}
+    before, state, numbers = copy.deepcopy(network), train.state_dict(), torch.get_rng_state()
+    task = task_of(network, space, train, limits)
+    stays = removed_by_curves(task, OBS(samples=100), limits)
+    assert train.state_dict() == state
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert float(space.costs["macs"](stays)) <= limits["macs"]
+    looked = [batch for _, batch in zip(range(4), digits().train, strict=False)]  # 4 x 32 are the first with 100
+    expected = dnal.repair.rebuilt(before, space, stays, looked)
+    for name, value in expected.state_dict().items():
+        assert torch.allclose(network.state_dict()[name], value, atol=1e-5), name
+    unrepaired = copy.deepcopy(before)
+    again = removed_by_curves(task_of(unrepaired, space, train, limits), OBS(samples=100, repair=False), limits)
+    assert torch.equal(again, stays)
+    assert all(torch.equal(v, before.state_dict()[k]) for k, v in unrepaired.state_dict().items())
+
+
+def test_channels_that_nothing_reads_with_weights_stay_longest() -> None:
+    def single_head(n: Net, x: Tensor) -> Tensor:
+        q, k, v = n.q(x), n.k(x), n.v(x)
+        return n.last((q @ k.transpose(1, 2)).softmax(-1) @ v).mean(1)
+
+    torch.manual_seed(0)
+    layers = {"q": nn.Linear(5, 6), "k": nn.Linear(5, 6), "v": nn.Linear(5, 8), "last": nn.Linear(8, 3)}
+    network, x = Net(single_head, **layers), torch.randn(16, 4, 5)
+    space = dnal.Space.of(network, x)
+    found = dnal.repair.curves(network, space, [(x, torch.arange(16) % 3)], F.cross_entropy)
+    assert [curve.group.width for curve in found] == [8]
+    scores = curve_scores(network, space, leaving(space, found, {"macs": 1.0}))
+    keys = next(group for group in space.groups if group.width == 6)
+    assert float(scores[keys.variables].min()) > float(scores[found[0].group.variables].max())
+    assert bool(scores.isfinite().all())
+
+
+def test_branches_stay_and_that_is_said() -> None:
+    def compute(n: Net, x: Tensor) -> Tensor:
+        x = n.stem(x).relu()
+        return n.last(x + n.up(n.down(x).relu())).mean((2, 3))
+
+    torch.manual_seed(0)
+    network = Net(compute, stem=conv(1, 8), down=conv(8, 6), up=conv(6, 8), last=conv(8, 10))
+    given = digits()
+    with pytest.warns(UserWarning, match="no curves of branches: all 1 stay"):
+        learned = dnal.learn(
+            network,
+            given.train,
+            given.val,
+            budget="macs<=40%",
+            method="obs",
+            epochs=(1, 0, 1),
+            widths={"prune_blocks": True},
+        )
+    assert bool(learned.architecture.open[learned.space.num_variables :].all())
+
+
+# The handover to gates
+
+
+def handover(**options: Any) -> dnal.Learned:
+    given = digits()
+    return dnal.learn(
+        chain(), given.train, given.val, budget="macs<=30%", method="dnal:curves_to=1.5", epochs=(2, 2, 2), lr=0.05,
+        **options,
+    )  # fmt: skip
+
+
+@functools.cache
+def whole() -> dnal.Learned:
+    return handover()
+
+
+@pytest.mark.parametrize("at", [5, 13, 18, 25])
+def test_a_killed_handover_goes_on_to_the_same_bits(at: int, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        handover(checkpoints=Checkpoints(tmp_path, 2), listener=Killer(at))
+    again = handover(checkpoints=tmp_path)
+    assert again.architecture == whole().architecture
+    for name, tensor in whole().network.state_dict().items():
+        assert torch.equal(tensor, again.network.state_dict()[name]), name
+
+
+def test_the_search_begins_at_what_the_curves_left_and_opens_nothing_of_the_rest() -> None:
+    network, given = chain(), digits()
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8))
+    limits = {"macs": 0.2 * space.full_cost["macs"]}
+    task = task_of(network, space, given.train, limits)
+    closed = ~removed_by_curves(task, OBS(), {"macs": 1.5 * limits["macs"]})
+    assert 0 < int(closed.sum()) < space.num_gates
+    gated = Gated(network, space, start=1.0, closed=closed)
+    search = BudgetSearch(gated, space, limits, steps=60)
+    left = float(space.costs["macs"](~closed))
+    assert search.limits_now()["macs"] == left <= 1.5 * limits["macs"]
+    x = torch.randn(3, 1, 8, 8)
+    network.eval()
+    assert torch.allclose(gated(x), network(x), atol=1e-6), "nothing reads what is closed any more"
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    batches = [batch for _ in range(10) for batch in given.train][:60]
+    for number, (images, labels) in enumerate(batches):
+        F.cross_entropy(gated(images), labels).backward()
+        optimizer.step()
+        search.step()
+        gated.zero_grad()
+        opened = gated.gates() > 0.5
+        assert not bool((opened & closed).any())
+        assert bool((opened | closed).all()) == (float(space.costs["macs"](opened)) >= left)
+        assert number < 1 or float(space.costs["macs"](opened)) <= search.limits_now()["macs"] * (1 + 1e-9)
+    assert float(space.costs["macs"](gated.gates() > 0.5)) <= limits["macs"]
+    s = gated.s.detach()
+    assert float(s[closed].max()) < float(s[~closed].min())
+
+
+def test_a_budget_near_the_whole_network_leaves_nothing_to_the_curves() -> None:
+    network, given = chain(), digits()
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8))
+    limits = {"macs": 0.9 * space.full_cost["macs"]}
+    stays = removed_by_curves(task_of(network, space, given.train, limits), OBS(), {"macs": 1.5 * limits["macs"]})
+    assert bool(stays.all())
+    assert all(torch.equal(v, chain().state_dict()[k]) for k, v in network.state_dict().items())
