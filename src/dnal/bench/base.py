@@ -13,7 +13,7 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.bench.ground import Ground, folder_of
-from dnal.bench.jobs import Base
+from dnal.bench.jobs import Base, part_of
 from dnal.bench.spent import Spent
 from dnal.data import fingerprint
 from dnal.pipeline.plan import BASE, WARMUP
@@ -54,7 +54,9 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
         )
     spent, history = Spent(checkpointer, ground.device), checkpointer.history
     around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, checkpointer)
-    run_phase(Phase(BASE, ground.network.epochs[0], DEFAULT_LR, WARMUP), network, around)
+    known, part = ground.network, part_of(ground.network, None, 0, ground.network.epochs)
+    warmup = WARMUP if part == (0.0, 1.0) else WARMUP * known.epochs[0] / sum(known.epochs)
+    run_phase(Phase(BASE, known.epochs[0], DEFAULT_LR, warmup, part=part), network, around)
     seconds = spent.seconds
     carried = {
         "spent": seconds, "accuracy": accuracy(network, ground.loaders.test), "data": fingerprint(ground.dataset),

@@ -12,12 +12,13 @@ from dnal.base.side_by_side import side_by_side
 from dnal.bench.base import trained
 from dnal.bench.baselines import check_installed
 from dnal.bench.ground import DataFolders
-from dnal.bench.jobs import Penalty, Run, WorkItem, jobs, leader, needs
+from dnal.bench.jobs import Penalty, Run, WorkItem, jobs, leader, needs, part_of
 from dnal.bench.penalty import penalty_file
 from dnal.bench.results import failures, gather, read_row, write_results
 from dnal.bench.suite import BASELINES, Suite
 from dnal.bench.worker import work
 from dnal.methods import METHODS
+from dnal.settings import DEFAULT_LR
 
 
 @dataclass
@@ -99,7 +100,12 @@ def _add_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> None:
 
 
 def rates_of(suite: Suite, job: WorkItem, rows: dict[Run, Row]) -> tuple[float, ...]:
-    """The learning rates of the retraining that a job tries: all, or the one that its leader found best."""
+    """The learning rates of the retraining that a job tries: all, or the one that its leader found best; none where one
+    schedule goes on from the base's."""
+    if isinstance(job, Run):
+        network = suite.network(job.network)
+        if part_of(network, suite.entry(job.entry), 2, network.epochs) != (0.0, 1.0):
+            return (DEFAULT_LR,)
     if not isinstance(job, Run) or leader(suite, job) == job:
         return suite.rates
     return (float(rows[leader(suite, job)]["rate"]),)

@@ -14,7 +14,8 @@ from dnal.architecture.compact import compact
 from dnal.bench import baselines
 from dnal.bench.base import Trained
 from dnal.bench.ground import Ground, unmeasured
-from dnal.bench.suite import BASELINES, Entry
+from dnal.bench.jobs import part_of
+from dnal.bench.suite import BASELINES, Entry, Suite
 from dnal.changes import Removal
 from dnal.methods import METHODS
 from dnal.methods.paper import Paper, ranked
@@ -23,7 +24,8 @@ from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH
 from dnal.selection.select import select
 from dnal.selection.widths import WidthRule
 from dnal.settings import DEFAULT_LR
-from dnal.techniques.distillation import Distillation
+from dnal.techniques import TECHNIQUES
+from dnal.techniques.repair import Repair
 from dnal.train.listener import Listener
 from dnal.train.phase import Context, Phase
 from dnal.train.resume.checkpointer import Checkpointer
@@ -67,7 +69,7 @@ def choose(
 
     task = Task(
         network=network, space=space, budget=f"macs<={share:g}%", limits=limits, widths=widths, select=selected,
-        val=ground.held_out, phase=Phase(SEARCH, epochs, ARCHITECTURE_RATE * DEFAULT_LR, techniques=teaching(taught)),
+        val=ground.held_out, phase=_phase(ground, entry, epochs, taught),
         context=Context(
             ground.fabric, ground.loaders.train, F.cross_entropy, base.network, listener, checkpointer.history,
             checkpointer,
@@ -80,12 +82,21 @@ def choose(
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
     chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
     assert isinstance(chosen, Removal)
+    if entry.repair:
+        Repair().before_removal(network, space, chosen.architecture.open, ground.loaders.train, ground.fabric)
     return chosen.apply(network), {"open": chosen.architecture.open, "branches": branches}
 
 
-def teaching(taught: bool) -> tuple[Technique, ...]:
+def _phase(ground: Ground, entry: Entry, epochs: int, taught: bool) -> Phase:
+    part = part_of(ground.network, entry, 1, (0, epochs, 0))
+    shared = part != (0.0, 1.0)
+    rate = DEFAULT_LR if shared else ARCHITECTURE_RATE * DEFAULT_LR
+    return Phase(SEARCH, epochs, rate, techniques=teaching(ground.suite, taught), part=part)
+
+
+def teaching(suite: Suite, taught: bool) -> tuple[Technique, ...]:
     """What all entries are given alike."""
-    return (Distillation(),) if taught else ()
+    return (TECHNIQUES.read(suite.teacher),) if taught else ()
 
 
 def again(ground: Ground, shapes: Shapes) -> nn.Module:

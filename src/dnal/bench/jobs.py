@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dnal.base.errors import UserError
-from dnal.bench.suite import Entry, Network, Suite
+from dnal.bench.suite import Entry, Epochs, Network, Suite
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def runs(suite: Suite) -> list[Run]:
         for network in suite.networks
         for share in network.shares
         for seed in suite.seeds
-        for taught in (False, True)
+        for taught in suite.taught
         for entry in suite.entries
     ]
 
@@ -94,6 +94,23 @@ def jobs(suite: Suite) -> list[WorkItem]:
     return [*bases, *penalties, *leaders, *(row for row in rows if row not in set(leaders))]
 
 
+def new_weights(entry: Entry) -> bool:
+    """Whether the retraining of an entry starts from new weights, or from those of no training."""
+    return entry.reinitialize or entry.without_base
+
+
+def part_of(network: Network, entry: Entry | None, phase: int, epochs: Epochs) -> tuple[float, float]:
+    """The part of the schedule that a phase covers: base (0), choosing (1) or retraining (2).
+
+    Args:
+        entry: None for the base. epochs: of the three phases that the entry uses.
+    """
+    if network.schedule_over == "phase" or (entry is not None and new_weights(entry)):
+        return 0.0, 1.0
+    total, base = sum(network.epochs), network.epochs[0]
+    return ((0.0, base / total), (base / total, (base + epochs[1]) / total), ((base + epochs[1]) / total, 1.0))[phase]
+
+
 def phases(network: Network, entry: Entry, trains: bool) -> tuple[int, int, int]:
     """Epochs of base, choosing and retraining that an entry uses. Their sum is the same for all; those of choosing
     count twice where they take held-out data too. ``trains``: whether the method uses those of choosing."""
@@ -107,4 +124,4 @@ def phases(network: Network, entry: Entry, trains: bool) -> tuple[int, int, int]
         choosing, retraining = choosing // 2, retraining + choosing % 2
     if entry.without_base:
         base, retraining = 0, base + retraining
-    return base, choosing, retraining
+    return base, choosing, retraining - entry.looks

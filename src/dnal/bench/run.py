@@ -18,7 +18,7 @@ from dnal.bench import baselines
 from dnal.bench.base import Trained, base_of
 from dnal.bench.choosing import again, choose, teaching, trains
 from dnal.bench.ground import Ground, folder_of, handed_out
-from dnal.bench.jobs import Impossible, Penalty, Run, phases
+from dnal.bench.jobs import Impossible, Penalty, Run, new_weights, part_of, phases
 from dnal.bench.penalty import penalty_of
 from dnal.bench.spent import Spent
 from dnal.bench.suite import BASELINES
@@ -126,7 +126,7 @@ def _choose(
         reset(small, job.seed)
     batches = handed_out(train) - before
     looked = batches // len(train) - epochs[1]
-    samples = (1 + entry.held_out) * ground.samples(batches)
+    samples = (1 + entry.held_out) * ground.samples(batches) + entry.looks * ground.images
     carried: dict[str, Any] = {
         "shapes": shapes, "small": small.state_dict(), "place": train.state_dict(), "tried": [], "best": None,
         "choosing": spent.seconds, "samples": samples, "epochs": [epochs[0], epochs[1] + looked, epochs[2] - looked],
@@ -155,15 +155,18 @@ def _retrained(
     small.load_state_dict(checkpointer.carried("small"))
     ground.placed(small)
     spent = Spent(checkpointer, ground.device)
-    new = entry.reinitialize or entry.without_base
+    part = part_of(ground.network, entry, 2, checkpointer.carried("epochs"))
     try:
-        phase = Phase(_phase(rate), epochs, rate, WARMUP if new else 0.0, teaching(job.taught))
+        phase = Phase(
+            _phase(rate), epochs, rate, WARMUP if new_weights(entry) else 0.0, teaching(ground.suite, job.taught),
+            part=part,
+        )  # fmt: skip
         around = Context(ground.fabric, train, F.cross_entropy, base.network, spent, checkpointer=checkpointer)
         run_phase(phase, small, around)
     except Diverged:
         return small, {"rate": rate, "accuracy": -1.0, "seconds": spent.seconds, "samples": 0}
     seconds, samples = spent.seconds, ground.samples(handed_out(train))
-    samples += checkpointer.carried("samples") // 2 if entry.held_out else 0
+    samples += checkpointer.carried("samples") // 2 if entry.held_out else entry.looks * ground.images
     return small.eval(), {
         "rate": rate, "accuracy": accuracy(small, ground.loaders.val), "seconds": seconds, "samples": samples,
     }  # fmt: skip

@@ -33,6 +33,8 @@ class Network:
         data, input_shape: as :func:`dnal.data.load` takes them. images: for training; None means all.
         shares: of the MACs, in percent, the largest first.
         epochs: of the base, of choosing, of retraining: the same sum for every method. batch: images a step.
+        schedule_over: "phase", or "job" for one cosine through all three, except for networks with new weights, which
+            have one of their own.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Network:
     shares: tuple[float, ...]
     epochs: Epochs
     batch: int
+    schedule_over: str = "phase"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Entry:
         held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
         choosing: epochs of choosing as a share of the base's, where it needs fewer than the network gives; it retrains
             the longer.
+        repair: whether the layers that read what leaves are rebuilt before the retraining.
+        looks: epochs that are taken from its retraining for the examples on which something is measured.
     """
 
     name: str
@@ -64,6 +69,8 @@ class Entry:
     without_base: bool = False
     held_out: bool = False
     choosing: float | None = None
+    repair: bool = False
+    looks: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class Suite:
         rates: the peak learning rates of the retraining that every entry may choose from, on validation data.
         precision: of Lightning Fabric, or auto.
         bisections: steps in which the penalty of the method ``paper`` is found.
+        taught: without and with the base as a teacher, or one of both. teacher: the technique by which it teaches.
     """
 
     name: str
@@ -84,6 +92,8 @@ class Suite:
     rates: tuple[float, ...] = (0.025, 0.05, 0.1)
     precision: str = "32-true"
     bisections: int = 5
+    taught: tuple[bool, ...] = (False, True)
+    teacher: str = "distillation"
 
     def network(self, name: str) -> Network:
         return next(network for network in self.networks if network.name == name)
@@ -117,6 +127,20 @@ MORE = (
     Entry("magnitude-l2", "magnitude-l2"),
     Entry("random-search", "random-search", without_base=True),
 )
+REPAIRED = (
+    Entry(OURS, "dnal:curves_to=1.5", looks=1),
+    Entry("gates", "dnal"),
+    Entry("obs", "obs", looks=1),
+    Entry("obs-unrepaired", "obs:repair=false", looks=1),
+    Entry("uniform", "uniform"),
+    Entry("uniform-repaired", "uniform", repair=True, looks=1),
+    Entry("magnitude", "magnitude"),
+    Entry("magnitude-repaired", "magnitude", repair=True, looks=1),
+    Entry("taylor", "taylor"),
+    Entry("slimming", "slimming"),
+    Entry("scratch", "uniform", reinitialize=True, without_base=True),
+)
+"""What is known of trained bases and of one schedule over all epochs; each that looks at examples pays an epoch."""
 OF_PAPER = (OURS, "paper", "uniform", "magnitude", "scratch")
 OUTSIDE = tuple(Entry(name, name) for name in BASELINES)
 
@@ -126,11 +150,27 @@ def _paper(name: str, shares: tuple[float, ...]) -> Network:
     return Network(name.rpartition("/")[2], name, "cifar10", (3, 32, 32), None, shares, (80, 20, 100), 128)
 
 
+SMALL_VGG = replace(VGG, images=6000, shares=(50.0, 25.0, 10.0), batch=64)
+SMALL_RESNET = replace(SMALL_VGG, name="resnet20", model="cifar/resnet20")
+TUNED = (SMALL_VGG, SMALL_RESNET)
+"""Grounds on which the recipe was chosen."""
+
+
+def _trained(network: Network) -> Network:
+    """A long base, and four epochs for all the rest."""
+    return replace(network, epochs=(30, 1, 3))
+
+
+def _from_nothing(network: Network) -> Network:
+    """One cosine through all epochs; what is left after a third of them is trained on."""
+    return replace(network, epochs=(10, 2, 18), schedule_over="job")
+
+
 def _widened(network: Network) -> Network:
     return replace(network, shares=(50.0, *network.shares))
 
 
-_ALL = (
+_ALL: tuple[Suite, ...] = (
     Suite(
         "smoke", "embedded digits, seconds each run", (DIGITS,), (0, 1), SIMPLE,
     ),
@@ -155,6 +195,16 @@ _ALL = (
             _paper("cifar/mobilenet_v2", (60.3, 40.2, 14.6)),
         ),
         (0, 1, 2), tuple(entry for entry in OWN if entry.name in OF_PAPER), precision="auto",
+    ),
+)  # fmt: skip
+_ALL += (
+    Suite(
+        "trained", "trained bases of the networks of the suite cpu, and four epochs for choosing and retraining",
+        tuple(map(_trained, TUNED)), (0, 1, 2), REPAIRED, rates=(0.01, 0.03), precision="bf16-mixed", taught=(False,),
+    ),
+    Suite(
+        "one-cycle", "the networks of the suite cpu from new weights, one schedule through all epochs",
+        tuple(map(_from_nothing, TUNED)), (0, 1, 2), REPAIRED, precision="bf16-mixed", taught=(False,),
     ),
 )  # fmt: skip
 SUITES = {suite.name: suite for suite in _ALL}
