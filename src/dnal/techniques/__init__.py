@@ -8,6 +8,7 @@ TECHNIQUES = Registry(
     Technique,
     {
         "clipping": "dnal.techniques.clipping:GradientClipping",
+        "data-diet": "dnal.techniques.data_diet:DataDiet",
         "distillation": "dnal.techniques.distillation:Distillation",
         "ema": "dnal.techniques.ema:EMA",
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",

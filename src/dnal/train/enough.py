@@ -40,6 +40,9 @@ class _Enough(InFront):
         if last is not None and self._counted:
             self._tell(last)
 
+    def over(self, behind: Loader) -> InFront:
+        return _Enough(behind, self._least)
+
     def __len__(self) -> int:
         return len(self.behind) - self._counted
 

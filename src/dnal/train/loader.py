@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -71,6 +72,12 @@ class InFront:
 
     def __init__(self, loader: Loader) -> None:
         self.behind = loader
+
+    def over(self, behind: Loader) -> InFront:
+        """The same in front of another loader."""
+        found = copy.copy(self)
+        found.behind = behind
+        return found
 
     def __len__(self) -> int:
         return len(self.behind)
