@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dnal import data
-from dnal.data.arrays import ArrayPart
+from dnal.data.images.arrays import ArrayPart
 from dnal.data.dataset import Dataset, Part
 
 

@@ -8,8 +8,8 @@ import torch
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.data.arrays import ArrayPart
-from dnal.data.augmentation import Augmentation
+from dnal.data.images.arrays import ArrayPart
+from dnal.data.images.augmentation import Augmentation
 
 
 def test_names() -> None:

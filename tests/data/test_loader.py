@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.data.arrays import ArrayPart
+from dnal.data.images.arrays import ArrayPart
 from dnal.data.dataset import Dataset
 
 Epoch = list[tuple[Tensor, Tensor]]

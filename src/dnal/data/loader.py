@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
@@ -16,7 +17,7 @@ from dnal.data.dataset import Batch, Dataset, Part
 
 
 class BatchKey(NamedTuple):
-    """Which images make a batch, and the seed of their augmentation."""
+    """Which examples make a batch, and the seed of their augmentation."""
 
     indices: Tensor
     seed: int
@@ -64,7 +65,7 @@ class EpochOrder(Sampler[BatchKey]):
 
 
 class EpochLoader(DataLoader[Batch]):
-    """A DataLoader of ready batches (x float32 (B, C, H, W), y int64 (B,)) that can be resumed.
+    """A DataLoader of ready batches, pairs of inputs and targets or mappings with ``labels``, that can be resumed.
 
     Every iteration is the next epoch. ``state_dict`` tells the epoch and how many of its batches were handed out;
     after ``load_state_dict`` the next iteration continues exactly there. The number of workers changes nothing.
@@ -135,7 +136,7 @@ class Loaders(NamedTuple):
 def loaders(
     dataset: Dataset, batch_size: int, *, seed: int = 0, workers: int = 0, eval_batch_size: int | None = None
 ) -> Loaders:
-    """Loaders of (x float32 (B, C, H, W), y int64 (B,)).
+    """Loaders of ready batches: of images (x float32 (B, C, H, W), y int64 (B,)), of others as their kind has them.
 
     The training loader shuffles again every epoch and augments; a last batch of a single image is left out of it.
     Validation and test come in order, whole and plain.
@@ -176,6 +177,6 @@ class _Batches(TorchDataset[Any]):
         except UserError as error:
             return UserError(str(error))
         if get_worker_info() is not None:
-            for tensor in batch:
+            for tensor in tree_leaves(batch):
                 tensor.share_memory_()  # here, where a place that is full ends the job; later it would wait for ever
         return batch
