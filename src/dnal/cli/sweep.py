@@ -187,7 +187,7 @@ def _check_names(jobs: list[JobRequest]) -> None:
 
     for model, shape in dict.fromkeys((job.source.model, job.source.input) for job in jobs):
         input_of(model, shape)
-    known = {name for name, _ in data.names()}
+    known = {each.name for each in data.names()}
     for name, root in dict.fromkeys((job.source.data, job.source.root) for job in jobs):
         if name not in known and not Path(name).expanduser().exists():
             data.load(name, root=root)  # says why not

@@ -90,7 +90,8 @@ class Kind(ABC):
     """A kind of data.
 
     Attributes:
-        name: in config.yaml and in the list of data, in the plural. one: of its examples.
+        name: in config.yaml and in the list of data. one, several: of its examples, in words. classified: what has a
+            class in them.
         sizes: what the numbers of an input shape are, in words. usual: an example of them.
         raw: what readers return. options: of its files, after the name ("rows.csv:target=price").
         sets: its own sets by name, each with its description and reader.
@@ -102,6 +103,8 @@ class Kind(ABC):
 
     name: ClassVar[str]
     one: ClassVar[str]
+    several: ClassVar[str]
+    classified: ClassVar[str]
     sizes: ClassVar[tuple[str, ...]]
     usual: ClassVar[Sizes]
     raw: ClassVar[type]
@@ -177,9 +180,9 @@ class Kind(ABC):
             words = f"{', '.join(first)} and {last}" if first else last
             raise UserError(f"the input must be {words}, such as {','.join(map(str, self.usual))}, not {tuple(sizes)}")
 
-    def text(self, sizes: Sizes) -> str:
-        """Sizes for people."""
-        return "x".join(map(str, sizes))
+    def counted(self, count: int) -> str:
+        """So many examples, in words."""
+        return f"one {self.one}" if count == 1 else f"{count} {self.several}"
 
 
 def _made(tree: Tree, make: Callable[[Entry], Tensor]) -> Inputs:

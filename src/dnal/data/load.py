@@ -92,7 +92,10 @@ def load(
     if found is None:
         raise _unknown(short)
     if kind not in (None, found.name):
-        raise UserError(f"the data '{short}' are {found.name}, where {kind} are needed; give such data.")
+        raise UserError(
+            f"the data '{short}' are {found.name}, where {kind} are needed; choose other data, or a model for these "
+            f"(`dnal models --kind {found.name}`)."
+        )
     options = from_text(found.options, told, f"data of the kind '{found.name}'")
     if input_shape is not None:
         found.check(input_shape)

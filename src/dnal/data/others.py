@@ -49,7 +49,8 @@ def read_others(name: str, place: str, root: Path | None, download: bool, known:
     if not isinstance(found, known):
         others = ", ".join(kind.__name__ for kind in known[1:])
         raise UserError(
-            f"'{name}' returned {described(found)}, not dnal.data.{known[0].__name__}; let it return those (or {others})."
+            f"'{name}' returned {described(found)}, not dnal.data.{known[0].__name__}; let it return those, "
+            f"or {others}."
         )
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +25,7 @@ class GCN(nn.Module):
     def __init__(self, *, features: int, classes: int, layers: int = 2) -> None:
         super().__init__()
         widths = [features, *[WIDTH] * (layers - 1), classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
         graphs, nodes, _ = features.shape
@@ -40,7 +42,7 @@ class GCN(nn.Module):
         for number, layer in enumerate(self.layers):
             x = layer(F.relu(x) if number else x)
             x = torch.zeros_like(x).index_add(0, target, x.index_select(0, source) * weight)
-        return x.unflatten(0, (graphs, nodes)).transpose(1, 2)
+        return x.unflatten(0, (graphs, nodes)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 @register("gcn/small", input_shape=(600, 16, 4660), classes=4, kind="graphs")

@@ -81,8 +81,8 @@ def skeleton(name: str, *, classes: int, input_shape: Sizes, largest: int, kind:
         if needed <= largest:
             return _built(name, classes, input_shape, kind)
         raise UserError(
-            f"'{name}' for {kind or 'images'} of {','.join(map(str, input_shape))} needs {needed:,} bytes for what the saved "
-            f"tensors do not tell, more than the {largest:,} that so small a file may ask for; {ELSEWHERE}."
+            f"'{name}' for {kind or 'images'} of {','.join(map(str, input_shape))} needs {needed:,} bytes for what the "
+            f"saved tensors do not tell, more than the {largest:,} that so small a file may ask for; {ELSEWHERE}."
         )
 
 

@@ -19,15 +19,15 @@ MOST_VALUES = 2**28
 
 
 def read_graph(path: Path) -> RawGraph:
-    """edge_index (2, E), y (N,), and the features: x (N, F), or the rows of a sparse matrix as indices, indptr and shape,
-    perhaps with data; train, val and test: masks (N,) or the numbers of nodes.
+    """edge_index (2, E), y (N,), and the features: x (N, F), or the rows of a sparse matrix as indices, indptr and
+    shape, perhaps with data; train, val and test: masks (N,) or the numbers of nodes.
 
     Raises:
         UserError: as :func:`dnal.data.npz.read_arrays`, or no such graph.
     """
     if "indptr" in heads(path):
         found = read_arrays(path, (EDGES, "y", "indices", "indptr", "shape", *MASKS), optional=("data",))
-        features = _dense(found, str(path))
+        features: NDArray[np.generic] = _dense(found, str(path))
     else:
         found = read_arrays(path, (EDGES, "y", "x", *MASKS))
         features = found["x"]
@@ -46,7 +46,8 @@ def _dense(found: dict[str, NDArray[np.generic]], path: str) -> NDArray[np.float
     values: Any = found.get("data", np.ones(len(indices), np.float32))
     if (
         indices.ndim != 1 or values.shape != indices.shape or values.dtype.kind not in "biuf"
-        or starts.shape != (rows + 1,) or starts[0] != 0 or starts[-1] != len(indices) or bool((np.diff(starts) < 0).any())
+        or starts.shape != (rows + 1,) or starts[0] != 0 or starts[-1] != len(indices)
+        or bool((np.diff(starts) < 0).any())
         or (len(indices) and not 0 <= indices.min() <= indices.max() < columns)
     ):  # fmt: skip
         raise wrong

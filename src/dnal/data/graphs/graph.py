@@ -53,10 +53,10 @@ def from_graph(name: str, raw: RawGraph, wanted: Wanted) -> Dataset:
     inputs = {
         "features": torch.from_numpy(x)[None], "edges": torch.from_numpy(edges.astype(np.int64))[None],
     }  # fmt: skip
-    parts = [TensorPart(inputs, _told(y, mask)) for mask in masks]
+    first, second, third = (TensorPart(inputs, _told(y, mask)) for mask in masks)
     names = raw.class_names or ()
     names += tuple(str(number) for number in range(len(names), classes))
-    return Dataset(name, classes, names, sizes, *parts, kind="graphs")
+    return Dataset(name, classes, names, sizes, first, second, third, kind="graphs")
 
 
 def _told(y: Tensor, mask: Tensor) -> Tensor:

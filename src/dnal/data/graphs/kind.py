@@ -20,6 +20,8 @@ MOST_NODES = 2**22
 class Graphs(Kind):
     name = "graphs"
     one = "graph"
+    several = "graphs"
+    classified = "nodes"
     sizes = ("nodes", "features of a node", "edges")
     usual = (2708, 1433, 10556)
     raw = RawGraph
@@ -32,7 +34,7 @@ class Graphs(Kind):
     files = (
         (
             "FILE.npz",
-            "your own graph: edge_index (2, E), x (N, F) or sparse rows (indices, indptr, shape), y, masks train, val, test",
+            "your own graph: edge_index (2, E), x (N, F) or sparse (indices, indptr, shape), y, masks train, val, test",
         ),
     )
 

@@ -22,6 +22,8 @@ MOST_VALUES = 2**28
 class Images(Kind):
     name = "images"
     one = "image"
+    several = "images"
+    classified = "images"
     sizes = ("channels", "height", "width")
     usual = (3, 32, 32)
     raw = RawArrays

@@ -17,4 +17,4 @@ def read_npz(path: Path) -> RawArrays:
         UserError: as :func:`dnal.data.npz.read_arrays`.
     """
     found = read_arrays(path, KEYS)
-    return RawArrays(*(found[key] for key in KEYS))
+    return RawArrays(found["x_train"], found["y_train"], found["x_test"], found["y_test"])

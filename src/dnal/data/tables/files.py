@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dnal.base.errors import UserError, one_line
 from dnal.base.reading import text_of
-from dnal.data.npz import read_array, read_arrays
+from dnal.data.npz import heads, read_array, read_arrays
 from dnal.data.tables.raw import Column, RawTable
 
 LARGEST = 2**30
@@ -32,8 +33,8 @@ def lines_of(path: Path) -> list[list[str]]:
     first = text.partition("\n")[0]
     separator = "\t" if path.suffix == ".tsv" else max("\t;,", key=first.count)
     try:
-        quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-        read = csv.reader(text.splitlines(keepends=True), delimiter=separator, quoting=quoting, skipinitialspace=True)
+        how: dict[str, Any] = {"quoting": csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL}
+        read = csv.reader(text.splitlines(keepends=True), delimiter=separator, skipinitialspace=True, **how)
         lines = [[cell.strip() for cell in line] for line in read if any(line)]
     except csv.Error as error:
         raise UserError(f"{str(path)!r} is no table ({error}); {REMEDY}.") from None
@@ -110,12 +111,10 @@ def read_arrays_of_table(path: Path, target: str | None) -> RawTable:
         return split_off({str(at): whole[:, at - 1] for at in range(1, whole.shape[1] + 1)}, target, str(path))
     if target is not None:
         raise UserError("target= names a column of a file of text or .npy; an .npz file has its targets as y.")
-    from dnal.data.npz import heads
-
     if SPLIT in heads(path):
         found = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
         x, y = (np.concatenate([found[f"{key}_train"], found[f"{key}_test"]]) for key in "xy")
-        test = np.arange(len(found["x_train"]), len(x))
+        test: NDArray[np.generic] | None = np.arange(len(found["x_train"]), len(x))
     else:
         found = read_arrays(path, ("x", "y"), optional=("test",))
         x, y, test = found["x"], found["y"], found.get("test")

@@ -17,6 +17,8 @@ from dnal.data.tables.table import TableOptions, from_table
 class Tables(Kind):
     name = "tables"
     one = "row"
+    several = "rows"
+    classified = "rows"
     sizes = ("numbers of a row",)
     usual = (13,)
     raw = RawTable

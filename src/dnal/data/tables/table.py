@@ -72,9 +72,10 @@ def from_table(name: str, raw: RawTable, wanted: Wanted, task: str = AUTO) -> Da
         y, target_mean, target_std = _standardised(values, train.numpy())
     else:
         y = labels
-    parts = [TensorPart(x[chosen], y[chosen]) for chosen in (train, val, test)]
+    first, second, third = (TensorPart(x[chosen], y[chosen]) for chosen in (train, val, test))
     return Dataset(
-        name, len(names), names, (int(x.shape[1]),), *parts, mean=tuple(mean.tolist()), std=tuple(std.tolist()),
+        name, len(names), names, (int(x.shape[1]),), first, second, third,
+        mean=tuple(mean.tolist()), std=tuple(std.tolist()),
         kind="tables", objective=REGRESSION if labels is None else CLASSIFICATION,
         target_mean=tuple(target_mean.tolist()), target_std=tuple(target_std.tolist()),
     )  # fmt: skip

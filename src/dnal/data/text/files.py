@@ -55,11 +55,10 @@ def read_text(path: Path) -> RawText:
     train, val, test = part_in(path, "train"), part_in(path, "val", "dev", "valid"), part_in(path, "test")
     if train is None:
         raise UserError(f"{str(path)!r} has no train.tsv, train.csv or train.txt; put the training texts there.")
-    found = [None if part is None else _read(part) for part in (train, val, test)]
-    assert found[0] is not None
-    if any(part is not None and isinstance(part, str) != isinstance(found[0], str) for part in found):
+    first, others = _read(train), [None if part is None else _read(part) for part in (val, test)]
+    if any(part is not None and isinstance(part, str) != isinstance(first, str) for part in others):
         raise UserError(f"the files in {str(path)!r} are of two forms; make all of them .txt, or none.")
-    return RawText(*found)
+    return RawText(first, *others)
 
 
 def _read(path: Path) -> Labelled | str:

@@ -17,6 +17,8 @@ from dnal.data.text.texts import TextOptions, check_sizes, from_text
 class Text(Kind):
     name = "text"
     one = "text"
+    several = "texts"
+    classified = "texts"
     sizes = ("length", "numbers of tokens")
     usual = (64, 4096)
     raw = RawText
@@ -26,7 +28,7 @@ class Text(Kind):
     )
     sets = {  # noqa: RUF012
         "negation": (
-            "2,400 generated sentences of praise and blame, in which a 'not' turns the meaning, 2 classes", read_negation,
+            "2,400 generated sentences of praise and blame, in which 'not' turns the meaning, 2 classes", read_negation,
         ),
         "grammar": ("60,000 letters of generated sentences of a small grammar, whose next one is told", read_grammar),
     }  # fmt: skip
