@@ -13,9 +13,10 @@ from dnal.data.images.augmentation import Augmentation
 
 
 def test_names() -> None:
-    names = dict(data.names())
-    assert {"digits", "fashion-mnist", "cifar10", "cifar100"} <= names.keys()
-    assert all(names.values())
+    names = {each.name: each for each in data.names()}
+    assert {"digits", "fashion-mnist", "cifar10", "cifar100", "wine", "negation", "blocks"} <= names.keys()
+    assert all(each.what for each in names.values())
+    assert {each.kind for each in names.values()} == {*data.KINDS, ""}
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def run(
             stop=stopping.asked,
             listeners=[Listeners(own) for own in each],
             latency=job.latency,
-            **job.learning(),
+            **{**job.learning(), "lr": job.training.lr or dataset.objective.lr},
         )
     if leads:
         page = reported(folders, list(finished) or folders) if report else None

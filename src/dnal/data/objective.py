@@ -51,6 +51,8 @@ class Objective:
         loss, metric: as :func:`dnal.learn` takes them; None: its own, cross entropy and top-1 accuracy.
         figure: what the metric is called in files. words: and for people.
         is_share: it is from 0 to 1, and said in percent.
+        lr: the peak learning rate of a job by name where none was asked for; None: that of every job. A squared error
+            is steeper than cross entropy.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Objective:
     figure: str = "accuracy"
     words: str = "accuracy"
     is_share: bool = True
+    lr: float | None = None
 
     @property
     def factor(self) -> float:
@@ -85,5 +88,5 @@ class Objective:
 
 CLASSIFICATION = Objective("classification")
 NEXT = Objective("next-token")
-REGRESSION = Objective("regression", squared_error, r2, "r2", "R²", is_share=False)
+REGRESSION = Objective("regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01)
 OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION)}

@@ -27,6 +27,7 @@ from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
 from dnal.run.loading import load, read_result
+from dnal.space.surgery.inputs import Inputs
 
 CALIBRATION = 256
 """Training images from which the scales of the activations come."""

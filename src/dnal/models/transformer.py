@@ -34,7 +34,7 @@ class Transformer(nn.Module):
         x = self.tokens(input_ids) + self.positions[: input_ids.size(1)]
         if self.causal:  # the padding stands behind the text, where nothing looks
             later = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).triu(1)
-            return self.head(self.encoder(x, mask=later)).transpose(1, 2)  # type: ignore[no-any-return]
+            return self.head(self.encoder(x, mask=later, is_causal=True)).transpose(1, 2)  # type: ignore[no-any-return]
         x = self.encoder(x, src_key_padding_mask=attention_mask == 0)
         there = attention_mask.unsqueeze(-1).to(x.dtype)
         logits: Tensor = self.head((x * there).sum(1) / there.sum(1).clamp(min=1))

@@ -124,9 +124,8 @@ def _soft_against_hard(source: Source) -> Figure | None:
     return Figure(
         "soft-hard",
         "Soft against hard gates",
-        f"{aim.words[0].upper()}{aim.words[1:]} of the network that is trained, with soft gates, and of the same one with "
-        "gates rounded: the gap is "
-        "what rounding costs.",
+        f"{aim.words[0].upper()}{aim.words[1:]} of the network that is trained, with soft gates, and of the same one "
+        "with gates rounded: the gap is what rounding costs.",
         f"Two curves: at the end {soft[-1]:{form}}{unit} with soft gates, {hard[-1]:{form}}{unit} with rounded ones.",
         chart(
             [line("soft", drawn, soft, ASKED, form, dash="dot"), line("rounded", drawn, hard, COMPACT, form)],
