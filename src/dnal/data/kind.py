@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from dnal.base.errors import UserError
+from dnal.base.errors import OptionError
 from dnal.base.options import Options
 from dnal.space.surgery.inputs import Inputs
 
@@ -178,7 +178,8 @@ class Kind(ABC):
         if len(sizes) != len(self.sizes) or min(sizes) < 1:
             *first, last = self.sizes
             words = f"{', '.join(first)} and {last}" if first else last
-            raise UserError(f"the input must be {words}, such as {','.join(map(str, self.usual))}, not {tuple(sizes)}")
+            like = ",".join(map(str, self.usual))
+            raise OptionError("input", f"is {words} of {self.name}, such as {like}, not {','.join(map(str, sizes))}.")
 
     def counted(self, count: int) -> str:
         """So many examples, in words."""

@@ -81,10 +81,11 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _bounded(self) -> Config:
         kind, size = self.of_kind, "x".join(map(str, self.input))
-        kind.check(self.input)
-        numbers = kind.numbers(self.input)
+        fits = len(self.input) == len(kind.sizes)
+        numbers = kind.numbers(self.input) if fits else 0
         if numbers > kind.largest:
             raise ValueError(f"{kind.name} of {size} have more than {kind.largest:,} numbers")
+        kind.check(self.input)
         if self.deploy_batch_size * numbers > LARGEST_DEPLOYMENT:
             raise ValueError(
                 f"a deploy_batch_size of {self.deploy_batch_size} {kind.name} of {size} has more than "

@@ -45,7 +45,8 @@ class Tables(Kind):
 
     def claims(self, path: Path, heads: Heads) -> bool:
         if path.suffix == ".npz":
-            return len(heads.get(SPLIT, heads.get("x", ()) if "y" in heads else ())) == 2
+            named = ("x",) if "y" in heads else (SPLIT, "x_test")
+            return all(len(heads.get(name, ())) == 2 for name in named)
         return path.suffix in (".csv", ".tsv", ".npy")
 
     def read(self, path: Path) -> Path:
