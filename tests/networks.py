@@ -206,6 +206,27 @@ def selective(n: Net, x: Tensor) -> Tensor:
     return n.last((paths * weights).sum(1))
 
 
+def neighbours(n: Net, x: Tensor) -> Tensor:
+    """Two layers of a graph network: each node adds up what others send."""
+    source, target = torch.tensor([0, 1, 2, 3, 3, 7]), torch.tensor([1, 0, 3, 2, 5, 6])
+    for layer in (n.first, n.second):
+        x = layer(x).relu().flatten(0, 1)
+        x = (x + torch.zeros_like(x).index_add(0, target, x.index_select(0, source))).view(2, 8, -1)
+    result: Tensor = n.last(x)
+    return result
+
+
+def sums_into(n: Net, x: Tensor) -> Tensor:
+    result: Tensor = n.last(n.first(x).index_add(0, torch.arange(len(x)) // 2, n.second(x).relu()))
+    return result
+
+
+def summed_channels(n: Net, x: Tensor) -> Tensor:
+    where = torch.tensor([0, 1, 2, 3, 3, 0])
+    result: Tensor = n.last(torch.zeros(2, 4).index_add(1, where, n.first(x).relu()))
+    return result
+
+
 def unet() -> nn.Module:
     def block(into: int, out: int) -> nn.Module:
         return nn.Sequential(conv(into, out), nn.BatchNorm2d(out), nn.ReLU())
@@ -538,6 +559,21 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         lambda: nn.Sequential(nn.Embedding(11, 8), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)),
         8 + 6,  # the rows stay: any word may come
         lambda: torch.tensor([[1, 2, 3], [4, 5, 6]]),
+    ),
+    "sums over neighbours": (
+        lambda: Net(neighbours, first=nn.Linear(5, 6), second=nn.Linear(6, 7), last=nn.Linear(7, 3)),
+        6 + 7,
+        lambda: torch.randn(2, 8, 5),
+    ),
+    "sums into what is there": (
+        lambda: Net(sums_into, first=nn.Linear(5, 6), second=nn.Linear(5, 6), last=nn.Linear(6, 3)),
+        6,
+        lambda: torch.randn(8, 5),
+    ),
+    "sums over the channels": (
+        lambda: Net(summed_channels, first=nn.Linear(5, 6), last=nn.Linear(4, 3)),
+        0,
+        lambda: torch.randn(2, 5),
     ),
     "U-Net": (unet, 4 + 6 + 8 + 5 + 7, image),
     "no parameters": (nn.ReLU, 0, image),

@@ -17,7 +17,7 @@ import yaml
 import dnal
 from dnal import models
 from dnal.base.errors import UserError
-from dnal.data.npz import read_npz
+from dnal.data.images.npz import read_npz
 from dnal.latency import LatencyModel
 from dnal.report.page import page
 from dnal.report.source import read_source

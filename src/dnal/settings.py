@@ -39,15 +39,21 @@ class Source(Options):
 
     model: str = option("vgg_small", "A name of `dnal models`.")
     weights: str | None = option(None, "pretrained, or a .safetensors file: start from a trained network.")
-    input: tuple[int, int, int] | None = option(
-        None, "Channels, height and width of the images; default: the model's or the images'.", least=1, most=MOST
+    input: tuple[int, ...] | None = option(
+        None,
+        "Sizes of an example, as its kind of data has them: channels, height and width of images, length and number "
+        "of tokens of text; default: the model's or the data's.",
+        least=1,
+        most=MOST,
     )
-    classes: int | None = option(None, "Number of classes; default: what the data tell.", least=2, most=2**22)
-    data: str = option("digits", "A name of `dnal data`, an .npz file, a folder.")
+    classes: int | None = option(
+        None, "Number of classes, or of targets; default: what the data tell.", least=1, most=2**22
+    )
+    data: str = option("digits", "A name of `dnal data`, a file, a folder; with options such as rows.csv:target=price.")
     root: str | None = option(None, "Folder of the downloaded sets.")
-    limit_train: int | None = option(None, "Use only so many training images, stratified.", least=1, most=MOST)
-    batch_size: int = option(64, "Images per step, over all processes.", least=1, most=MOST)
-    workers: int = option(0, "Processes that prepare the images.", least=0, most=1024, identifies=False)
+    limit_train: int | None = option(None, "Use only so many training examples, stratified.", least=1, most=MOST)
+    batch_size: int = option(64, "Examples per step, over all processes.", least=1, most=MOST)
+    workers: int = option(0, "Processes that prepare the batches.", least=0, most=1024, identifies=False)
 
 
 @dataclass(frozen=True)

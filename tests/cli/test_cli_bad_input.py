@@ -123,7 +123,7 @@ BAD = {
     "an lr that float32 does not have": (["--lr", "1e300"], "--lr is more than 0 and at most 1e+30"),
     "more classes than there is memory for": (
         ["--classes", "2000000000"],
-        "--classes is 2 or more and at most 4194304",
+        "--classes is 1 or more and at most 4194304",
     ),
     "a deploy batch of gigabytes": (
         ["--deploy-batch-size", "2000000000"],

@@ -52,7 +52,7 @@ def test_names_in_the_examples_exist() -> None:
         return [own[own.index(option) + 1] for own in words if option in own and own[1] in (commands or COMMANDS)]
 
     assert set(given("--model")) <= set(models.names())
-    assert set(given("--data", "learn")) <= {name for name, _ in data.names()}
+    assert set(given("--data", "learn")) <= {name for name, _, _ in data.names()}
     assert set(given("--to")) <= FORMATS.keys()
     assert set(given("--backend")) <= BACKENDS.keys()
     assert [suite_of(name).name for name in given("--suite")] == given("--suite")

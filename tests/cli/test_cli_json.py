@@ -56,7 +56,7 @@ def test_the_lists(dnal: Program, command: str) -> None:
         assert found == models.names()
     else:
         known = {
-            "methods": METHODS.names(), "techniques": TECHNIQUES.names(), "data": [name for name, _ in data.names()],
+            "methods": METHODS.names(), "techniques": TECHNIQUES.names(), "data": [name for name, _, _ in data.names()],
         }  # fmt: skip
         assert [each["name"] for each in found] == known[command]
         assert all(each["what"] for each in found)

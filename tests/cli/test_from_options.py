@@ -23,9 +23,10 @@ def test_a_comma_parts_a_list_and_stays_in_a_name() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "said", "sentence"),
     [
-        (Source, "input", "1,8", "--input is 3 whole numbers, 1 or more and at most 2147483647, or none, not '1,8'."),
+        (Source, "input", "1,x",
+         "--input is a list of whole numbers, 1 or more and at most 2147483647, or none, not '1,x'."),
         (Source, "input", "1,0,8", "--input is 1 or more and at most 2147483647, not 0."),
-        (Source, "classes", 1, "--classes is 2 or more and at most 4194304, not 1."),
+        (Source, "classes", 0, "--classes is 1 or more and at most 4194304, not 0."),
         (Deployment, "deploy_batch_size", 0, "--deploy-batch-size is 1 or more and at most 65536, not 0."),
         (Widths, "min_width", "x", "--min-width is a number, more than 0, not 'x'."),
         (Widths, "divisor", "best", "--divisor is a whole number, 1 or more, or auto or none, not 'best'."),

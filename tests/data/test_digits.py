@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from dnal import data
-from dnal.data.arrays import ArrayPart
 from dnal.data.dataset import Dataset, Part
+from dnal.data.images.arrays import ArrayPart
 
 
 def images(part: Part) -> Tensor:

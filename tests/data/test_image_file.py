@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from dnal.base.errors import UserError
-from dnal.data.image_file import FORMATS, MOST_BYTES, read_image
+from dnal.data.images.image_file import FORMATS, MOST_BYTES, read_image
 
 GREY = np.arange(0, 65536, 257 * 15, dtype=np.uint16)[None].repeat(2, 0)  # 257 * k are the 8-bit levels
 COLOURS = np.random.RandomState(0).randint(0, 256, (24, 31, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.data.folder import FolderPart
+from dnal.data.images.folder import FolderPart
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 

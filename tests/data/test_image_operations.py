@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from dnal.base.errors import UserError
-from dnal.data.arrays import mean_and_std
-from dnal.data.augmentation import Augmentation, augment, shift_and_flip
-from dnal.data.resize import match_channels, resize
+from dnal.data.images.arrays import mean_and_std
+from dnal.data.images.augmentation import Augmentation, augment, shift_and_flip
+from dnal.data.images.resize import match_channels, resize
 from dnal.data.splits import stratified_sample, validation_split, without
 
 

@@ -8,14 +8,15 @@ import torch
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.data.arrays import ArrayPart
-from dnal.data.augmentation import Augmentation
+from dnal.data.images.arrays import ArrayPart
+from dnal.data.images.augmentation import Augmentation
 
 
 def test_names() -> None:
-    names = dict(data.names())
-    assert {"digits", "fashion-mnist", "cifar10", "cifar100"} <= names.keys()
-    assert all(names.values())
+    names = {each.name: each for each in data.names()}
+    assert {"digits", "fashion-mnist", "cifar10", "cifar100", "wine", "negation", "blocks"} <= names.keys()
+    assert all(each.what for each in names.values())
+    assert {each.kind for each in names.values()} == {*data.KINDS, ""}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.data.arrays import ArrayPart
 from dnal.data.dataset import Dataset
+from dnal.data.images.arrays import ArrayPart
 
 Epoch = list[tuple[Tensor, Tensor]]
 

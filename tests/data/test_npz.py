@@ -15,8 +15,8 @@ import torch
 from dnal import data
 from dnal.base.errors import UserError
 from dnal.data import npz
-from dnal.data.arrays import ArrayPart
-from dnal.data.augmentation import Augmentation
+from dnal.data.images.arrays import ArrayPart
+from dnal.data.images.augmentation import Augmentation
 
 
 def arrays(shape: tuple[int, ...] = (16, 16, 3), dtype: str = "uint8") -> dict[str, Any]:

@@ -7,6 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dnal import models
 from dnal.base.errors import UserError
+from dnal.data import KINDS
+from dnal.space.surgery.running import call
 
 
 def counted_macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -26,6 +28,9 @@ def paper_count(network: nn.Module, shape: tuple[int, int, int]) -> int:
     norms = sum(m.num_features for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     biases = sum(m.bias.numel() for m in network.modules() if isinstance(m, nn.Linear) and m.bias is not None)
     return counted_macs(network, shape) + norms + biases
+
+
+OF_IMAGES = [name for name in models.own_names() if models.kind_of(name) == "images"]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ def test_resnet20() -> None:
     assert parameters(network) == 269_722
 
 
-@pytest.mark.parametrize("name", models.own_names())
+@pytest.mark.parametrize("name", OF_IMAGES)
 @pytest.mark.parametrize("shape", [(3, 32, 32), (3, 16, 16), (1, 28, 28), (4, 33, 20)])
 def test_shapes(name: str, shape: tuple[int, int, int]) -> None:
     network = models.create(name, classes=7, input_shape=shape).eval()
@@ -63,7 +68,7 @@ def test_small_vgg_takes_digits() -> None:
     assert models.create("vgg_small")(torch.randn(2, 1, 8, 8)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("name", models.own_names())
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_one_step_lowers_the_loss_of_its_batch(name: str) -> None:
     torch.manual_seed(0)
     channels, *_ = models.default_input(name)
@@ -78,6 +83,25 @@ def test_one_step_lowers_the_loss_of_its_batch(name: str) -> None:
         for p in network.parameters():
             p -= 1e-3 * p.grad / (p.grad.norm() + 1e-12)
     assert nn.functional.cross_entropy(network(x), y) < before
+
+
+@pytest.mark.parametrize("name", sorted({*models.own_names()} - {*OF_IMAGES}))
+def test_one_step_lowers_the_loss_of_other_data(name: str) -> None:
+    torch.manual_seed(0)
+    kind, sizes = KINDS[models.kind_of(name) or ""], models.default_input(name)
+    network, inputs = models.create(name, classes=3), kind.drawn(sizes, 4)
+    logits = call(network, inputs)
+    assert logits.shape[:2] == (4, 3)
+    y = torch.randint(3, (4, *logits.shape[2:]))
+    before = nn.functional.cross_entropy(logits, y)
+    before.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+    with torch.no_grad():
+        for p in network.parameters():
+            p -= 1e-3 * p.grad / (p.grad.norm() + 1e-12)
+    assert nn.functional.cross_entropy(call(network, inputs), y) < before
+    with pytest.raises(UserError, match=f"is for {kind.name}, and not for images"):
+        models.create(name, input_shape=(3, 32, 32), kind="images")
 
 
 def test_option_a_is_subsampling_and_zero_channels() -> None:

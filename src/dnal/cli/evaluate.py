@@ -34,6 +34,7 @@ def evaluate(
     from dnal import run as runs
     from dnal.cli.summary import print_figures
     from dnal.run.change import read_change
+    from dnal.run.config import read_config
     from dnal.run.files import RESULT
 
     found = runs.evaluate(run, data=data, root=root, trust=trust or [])
@@ -41,7 +42,11 @@ def evaluate(
         json_document(found)
     elif not quiet:
         change = read_change(run)
-        print_figures(found["base"], found["compact"], found["deploy_batch_size"], found["backend"], change)
+        config = read_config(run)
+        print_figures(
+            found["base"], found["compact"], found["deploy_batch_size"], found["backend"], change,
+            kind=config.kind, objective=config.objective,
+        )  # fmt: skip
         line()
         if not found["differs"]:
             line(f"as {run / RESULT} says (latency is measured again and not compared)")

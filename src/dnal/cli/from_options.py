@@ -93,13 +93,12 @@ def _metavar(one: Option) -> str:
         elif kind is float:
             words.append("X")
         elif getattr(kind, "__origin__", None) is tuple:
-            words.append(",".join("N" * len(get_args(kind))))
+            parts = get_args(kind)
+            words.append("N,N,..." if parts[-1] is Ellipsis else ",".join("N" * len(parts)))
         elif isinstance(kind, str):  # a word of a Literal
             words.append(kind)
         elif get_args(kind):
             words += [str(word) for word in get_args(kind)]
         elif kind is str:
             words.append(one.name.upper())
-    if one.kind == tuple[int, int, int]:
-        return "N,N,N"
     return "|".join(dict.fromkeys(words))

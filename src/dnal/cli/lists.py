@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, all_names
 from dnal.base.registry import Registry
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table
@@ -18,12 +18,19 @@ def models(
     filter_: Annotated[
         str | None, typer.Option("--filter", metavar="TEXT", help="Only names that contain this text.")
     ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Only those for data of a kind: images, tables, text, graphs.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """List the models: dnal's own, those of installed packages, torchvision's and timm's."""
-    from dnal.models import names
+    from dnal.data import KINDS
+    from dnal.models import kind_of, names
 
+    if kind not in (None, *KINDS):
+        raise UserError(f"unknown --kind '{kind}'{all_names(str(kind), list(KINDS))}")
     found = [name for name in names() if filter_ is None or filter_.lower() in name.lower()]
+    found = [name for name in found if kind in (None, kind_of(name))]
     if not found:
         raise UserError(f"no model's name contains '{filter_}'; `dnal models` lists all.")
     if as_json:
@@ -31,7 +38,7 @@ def models(
         return
     for name in found:
         line(name)
-    if filter_ is None:
+    if filter_ is None and kind is None:
         line("package.module:function")
 
 
@@ -84,10 +91,10 @@ def _first_line(registry: Registry[Any], name: str) -> str:
 
 @errors_as_sentences
 def data(as_json: options.Json = False) -> None:
-    """List the data sets."""
+    """List the data sets: what has a name, and which files of your own are read; each with its kind."""
     from dnal.data import names
 
     if as_json:
-        json_document({"data": [{"name": name, "what": what} for name, what in names()]})
+        json_document({"data": [each._asdict() for each in names()]})
     else:
-        table([("data", False), ("what it is", False)], names())
+        table([("data", False), ("kind", False), ("what it is", False)], names())

@@ -52,9 +52,11 @@ def reported(folders: list[Path], together: list[Path]) -> Path | None:
 def show(job: JobRequest, results: list[Learned], folders: list[Path], report: Path | None) -> None:
     """The tables of finished runs for people, and what to do next; ``report``: where theirs is."""
     from dnal.cli.summary import print_constraints, print_figures, print_trade_off
+    from dnal.run.config import read_config
 
+    config = read_config(folders[0])
     if len(results) > 1:
-        print_trade_off(results)
+        print_trade_off(results, config.objective)
         line()
         for folder in folders:
             line(f"run:  {folder}")
@@ -63,8 +65,9 @@ def show(job: JobRequest, results: list[Learned], folders: list[Path], report: P
     (learned,), (folder,) = results, folders
     rows = learned.figures.rows()
     print_figures(
-        rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"], learned.change
-    )
+        rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"], learned.change,
+        kind=config.kind, objective=config.objective,
+    )  # fmt: skip
     print_constraints(learned.constraints)
     for block in learned.blocks:
         line(block)

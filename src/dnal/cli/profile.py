@@ -28,11 +28,12 @@ STEADY = 1.05
 def profile(
     model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
     input_: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Image size; default: what the model is made for.")
+        str | None,
+        typer.Option("--input", metavar="C,H,W", help="Sizes of an example; default: what the model is made for."),
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
     backend: Annotated[str, typer.Option(metavar="B", help="torch-cpu, torch-cuda or onnxruntime-cpu.")] = "torch-cpu",
-    batch: Annotated[int, typer.Option(metavar="N", help="Images at once.")] = 1,
+    batch: Annotated[int, typer.Option(metavar="N", help="Examples at once.")] = 1,
     divisor: Annotated[int, typer.Option(metavar="N", help="The widths will be multiples of it.")] = 1,
     architectures: Annotated[
         int, typer.Option(metavar="N", help="Random ones to compare prediction and measurement on; 2 or more.")
@@ -48,20 +49,20 @@ def profile(
 
     import torch
 
-    from dnal import latency, models
-    from dnal.cli.network import created
+    from dnal import latency
+    from dnal.cli.network import created, drawn
     from dnal.cli.progress import ProgressBars
     from dnal.latency.assessment import assessed
     from dnal.latency.backends import backend_of
     from dnal.space.space import Space
+    from dnal.train.rows import to_device
 
     runtime = backend_of(backend)
-    shape = asked or models.default_input(model)
-    network, _ = created(model, classes, shape)
+    kind, shape, example = drawn(model, asked)
+    network, _ = created(model, classes, shape, kind=kind)
     network.eval()
-    example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
     if backend == "torch-cuda":
-        network, example = network.cuda(), example.cuda()
+        network, example = network.cuda(), to_device(example, torch.device("cuda"))
     space = Space.of(network, example)
     with ProgressBars() as bars:
         found = latency.profile(
@@ -77,7 +78,7 @@ def profile(
 
 
 def described(
-    found: LatencyModel, space: Space, compared: Assessment, model: str, shape: tuple[int, int, int]
+    found: LatencyModel, space: Space, compared: Assessment, model: str, shape: tuple[int, ...]
 ) -> dict[str, Any]:
     """The profile in plain values."""
     import torch

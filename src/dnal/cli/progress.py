@@ -13,6 +13,7 @@ from dnal.cli.summary import print_ranges, space_line
 from dnal.train.listener import Listener
 
 if TYPE_CHECKING:
+    from dnal.data.objective import Objective
     from dnal.space.space import Space
 
 SMOOTHING = 0.05
@@ -119,8 +120,8 @@ class ProgressBars(Listener):
         if "undecided" in record:
             parts.append(f"undecided {percent(record['undecided'], 0)}")
         # While gates are learned they tell more than the accuracy, and both do not fit into 80 columns.
-        if not parts and record.get("accuracy") is not None:
-            parts.append(f"accuracy {percent(record['accuracy'])}")
+        if not parts:
+            parts += [f"{aim.words} {aim.shown(record[aim.figure])}" for aim in _known(record)]
         self._measured = "".join(f"  {part}" for part in parts)
         self._show(record["epoch"])
 
@@ -128,3 +129,10 @@ class ProgressBars(Listener):
         if self._task is not None:
             status = f"epoch {epoch}/{self._epochs}  loss {self._loss:.3f}{self._measured}"
             self._bars.update(self._task, completed=completed, status=status)
+
+
+def _known(record: dict[str, Any]) -> list[Objective]:
+    """The objective whose metric an epoch's record has, if it has one."""
+    from dnal.data.objective import OBJECTIVES
+
+    return [aim for aim in OBJECTIVES.values() if record.get(aim.figure) is not None][:1]

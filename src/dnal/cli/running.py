@@ -58,6 +58,7 @@ def run(
     from dnal.cli.stopping import Stopping
     from dnal.pipeline import learn as learning
     from dnal.run.trust import trusting
+    from dnal.train.batch import split
     from dnal.train.listener import Listeners
     from dnal.train.resume.checkpoint import Checkpoints
 
@@ -71,8 +72,8 @@ def run(
     source, seed = job.source, job.training.seed
     loaders = data_sets.loaders(dataset, source.batch_size, seed=seed, workers=source.workers)
     network, trained = created(
-        source.model, dataset.classes, dataset.input_shape, weights=source.weights, seed=seed,
-        download="weights" not in job.offline,
+        source.model, dataset.classes, dataset.input_shape, kind=data_sets.KINDS[dataset.kind],
+        objective=dataset.objective, weights=source.weights, seed=seed, download="weights" not in job.offline,
     )  # fmt: skip
     stopping = Stopping()
     with (
@@ -97,13 +98,15 @@ def run(
             loaders.test,
             [None if budget is None else Budget.parse(budget) for budget in job.bounds],
             base_is_trained=trained,
-            example_inputs=dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0)[0],
+            loss=dataset.loss,
+            metric=dataset.metric,
+            example_inputs=split(dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0))[0],
             fabric=fabric,
             checkpoints=[Checkpoints(folder, job.checkpoint_every, restart=not resume) for folder in folders],
             stop=stopping.asked,
             listeners=[Listeners(own) for own in each],
             latency=job.latency,
-            **job.learning(),
+            **{**job.learning(), "lr": job.training.lr or dataset.objective.lr},
         )
     if leads:
         page = reported(folders, list(finished) or folders) if report else None
@@ -116,6 +119,7 @@ def run(
 def _data(job: JobRequest, data_sha256: str | None) -> tuple[Dataset, str]:
     """The job's data and their fingerprint, which is ``data_sha256`` where that is given."""
     from dnal import data as data_sets
+    from dnal import models
     from dnal.cli.network import input_of
 
     dataset = data_sets.load(
@@ -126,6 +130,7 @@ def _data(job: JobRequest, data_sha256: str | None) -> tuple[Dataset, str]:
         limit_train=job.source.limit_train,
         seed=job.training.seed,
         download="data" not in job.offline,
+        kind=models.kind_of(job.source.model),
     )
     found = data_sets.fingerprint(dataset)
     if data_sha256 not in (None, found):
@@ -140,6 +145,8 @@ def _written(job: JobRequest, dataset: Dataset, sha256: str) -> dict[str, Any]:
     return {
         "model": job.source.model,
         "weights": job.source.weights,
+        "kind": dataset.kind,
+        "objective": dataset.objective.name,
         "input": list(dataset.input_shape),
         "classes": dataset.classes,
         "data": job.source.data,
@@ -147,6 +154,8 @@ def _written(job: JobRequest, dataset: Dataset, sha256: str) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
+        "target_mean": list(dataset.target_mean),
+        "target_std": list(dataset.target_std),
         "root": job.source.root,
         "limit_train": job.source.limit_train,
         "batch_size": job.source.batch_size,

@@ -28,10 +28,11 @@ WIDTHS = "What may vary"
 def space(
     model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
     input_: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Image size; default: what the model is made for.")
+        str | None,
+        typer.Option("--input", metavar="C,H,W", help="Sizes of an example; default: what the model is made for."),
     ] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Default: what the model is made for.")] = None,
-    deploy_batch_size: Annotated[int, typer.Option(metavar="N", help="Images at once, for the memory.")] = 1,
+    deploy_batch_size: Annotated[int, typer.Option(metavar="N", help="Examples at once, for the memory.")] = 1,
     explain: Annotated[
         str | None,
         typer.Option(
@@ -48,20 +49,17 @@ def space(
     widths = Widths(**given(Widths, own))
     rule = _rule(widths)
 
-    import torch
+    from torch import Tensor
 
-    from dnal import models
-    from dnal.cli.network import created
+    from dnal.cli.network import created, drawn
     from dnal.costs.cost import COSTS
     from dnal.selection.select import least_costs
     from dnal.space.space import Space
     from dnal.space.surgery.edge import MixedEdge
     from dnal.supernet.step import BATCH, steps
 
-    shape = asked or models.default_input(model)
-    network, _ = created(model, classes, shape)
-    # Not zeros: the numeric probe compares outputs, and an image of one colour could hide a difference.
-    example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+    kind, shape, example = drawn(model, asked)
+    network, _ = created(model, classes, shape, kind=kind)
     found = Space.of(network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks))
     if explain is not None:
         explanation = found.explain(explain)
@@ -77,7 +75,7 @@ def space(
         except UserError as error:
             say(f"note: {error}")
     document = described(found, model, shape, least_costs(found, rule))
-    if any(isinstance(module, MixedEdge) for module in network.modules()):
+    if isinstance(example, Tensor) and any(isinstance(module, MixedEdge) for module in network.modules()):
         taken = {name: dataclasses.asdict(step) for name, step in steps(network, example, BATCH).items()}
         document["step"] = {"batch": BATCH, "networks": taken}
     if as_json:
@@ -95,7 +93,7 @@ def _rule(widths: Widths) -> WidthRule:
     return WidthRule(widths.min_width, widths.divisor or 1)
 
 
-def described(space: Space, model: str, shape: tuple[int, int, int], least: dict[str, float]) -> dict[str, Any]:
+def described(space: Space, model: str, shape: tuple[int, ...], least: dict[str, float]) -> dict[str, Any]:
     """The space in plain values; ``least``: the smallest costs that any architecture has."""
     from dnal.space.explain import why_fixed
 

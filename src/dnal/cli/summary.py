@@ -42,11 +42,21 @@ def print_ranges(ranges: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_figures(
-    base: Mapping[str, Any], compact: Mapping[str, Any], batch: int, backend: str, change: Change
+    base: Mapping[str, Any],
+    compact: Mapping[str, Any],
+    batch: int,
+    backend: str,
+    change: Change,
+    *,
+    kind: str = "images",
+    objective: str = "classification",
 ) -> None:
-    """MACs, parameters, measured latency and accuracy, and memory where it was bounded; what was not measured is a
-    dash. Then what they do not tell of a ``change``."""
-    images = "one image" if batch == 1 else f"{batch} images"
+    """MACs, parameters, measured latency and the metric, and memory where it was bounded; what was not measured is a
+    dash. Then what they do not tell of a ``change``; ``kind``: of the data, and what is learnt from them."""
+    from dnal.data import KINDS
+    from dnal.data.objective import OBJECTIVES
+
+    aim, images = OBJECTIVES[objective], KINDS[kind].counted(batch)
     rows = [
         (
             cost.described(images, backend),
@@ -56,9 +66,8 @@ def print_figures(
         for name, cost in COSTS.items()
         if cost.always or cost.figure in compact
     ]
-    old, new = base.get("accuracy"), compact.get("accuracy")
-    points = "" if old is None or new is None else f"{100 * (new - old):+.2f} points"
-    rows.append(("accuracy (test data)", percent2(old), percent2(new), points))
+    old, new = base.get(aim.figure), compact.get(aim.figure)
+    rows.append((f"{aim.words} (test data)", aim.shown(old), aim.shown(new), aim.change(old, new)))
     table([("", False), ("base", True), (change.word, True), (f"{change.word} / base", True)], rows)
     for remark in change.remarks():
         line(remark)
@@ -80,8 +89,11 @@ def print_constraints(constraints: Sequence[Mapping[str, Any]]) -> None:
     table([*headings, ("holds", False)], rows)
 
 
-def print_trade_off(results: Sequence[Learned]) -> None:
+def print_trade_off(results: Sequence[Learned], objective: str = "classification") -> None:
     """A row per budget; of the latency also its share of the base's, which was measured beside it."""
+    from dnal.data.objective import OBJECTIVES
+
+    aim = OBJECTIVES[objective]
     rows = [
         (
             str(each.settings["budget"]),
@@ -89,15 +101,15 @@ def print_trade_off(results: Sequence[Learned]) -> None:
             amount("params", each.figures.compact.params),
             f"{amount('latency', each.figures.compact.latency_ms)} "
             f"({compared(each.figures.base.latency_ms, each.figures.compact.latency_ms)})",
-            percent2(each.figures.compact.metric),
+            aim.shown(each.figures.compact.metric),
             "yes" if all(c["holds"] for c in each.constraints) else "NO",
         )
         for each in results
     ]
     before = results[0].figures.base
     costs = [amount(cost, before.costs[COSTS[cost].figure]) for cost in ("macs", "params", "latency")]
-    rows.insert(0, ("base", costs[0], costs[1], costs[2], percent2(before.metric), ""))
-    names = ("MACs", "parameters", "latency (of base)", "accuracy")
+    rows.insert(0, ("base", costs[0], costs[1], costs[2], aim.shown(before.metric), ""))
+    names = ("MACs", "parameters", "latency (of base)", aim.words)
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dnal.sweep.trial import Trial
 
 FAILURES = 1
-FIGURES = [("MACs", True), ("parameters", True), ("accuracy", True), ("holds", False)]
+FIGURES = [("MACs", True), ("parameters", True), ("metric", True), ("holds", False)]
 
 
 @errors_as_sentences
@@ -187,7 +187,7 @@ def _check_names(jobs: list[JobRequest]) -> None:
 
     for model, shape in dict.fromkeys((job.source.model, job.source.input) for job in jobs):
         input_of(model, shape)
-    known = {name for name, _ in data.names()}
+    known = {each.name for each in data.names()}
     for name, root in dict.fromkeys((job.source.data, job.source.root) for job in jobs):
         if name not in known and not Path(name).expanduser().exists():
             data.load(name, root=root)  # says why not
@@ -210,24 +210,30 @@ def _called(row: Row, varied: tuple[str, ...]) -> str:
 
 def _shown(row: Row, varied: tuple[str, ...]) -> list[str]:
     """A row for people, with the headings FIGURES in its middle."""
-    from dnal.cli.summary import percent2
     from dnal.costs.budget import amount
     from dnal.sweep.table import cell
 
     costs = [amount(cost, row[key]) if (key := f"compact_{cost}") in row else "-" for cost in ("macs", "params")]
     holds = {True: "yes", False: "NO", None: "-"}[row.get("holds")]
     settings = [cell(row[name]) for name in varied]
-    return [row["trial"], *settings, *costs, percent2(row.get("compact_accuracy")), holds, row["status"]]
+    return [row["trial"], *settings, *costs, _metric(row), holds, row["status"]]
 
 
 def _figures(row: Row) -> str:
-    from dnal.cli.summary import percent2
     from dnal.costs.budget import amount
 
     if "compact_macs" not in row:
         return ""
-    macs, accuracy = amount("macs", row["compact_macs"]), percent2(row["compact_accuracy"])
-    return f"{macs} MACs, accuracy {accuracy}, {sum(v for k, v in row.items() if k.startswith('seconds_')):.0f} s"
+    macs = amount("macs", row["compact_macs"])
+    return f"{macs} MACs, {_metric(row)}, {sum(v for k, v in row.items() if k.startswith('seconds_')):.0f} s"
+
+
+def _metric(row: Row) -> str:
+    """What the metric of a trial's objective says, with its name."""
+    from dnal.data.objective import OBJECTIVES
+
+    known = [(aim, row[f"compact_{aim.figure}"]) for aim in OBJECTIVES.values() if f"compact_{aim.figure}" in row]
+    return f"{known[0][0].words} {known[0][0].shown(known[0][1])}" if known else "-"
 
 
 class _Undisturbed(Signals):

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from dnal.base.errors import UserError
 from dnal.base.tensors import raw
 from dnal.data.dataset import Dataset
-from dnal.data.folder import FolderPart
 
 WHOLE = 2**15
 """Bytes up to which all of a file count."""
@@ -20,9 +20,9 @@ BLOCK, BETWEEN = 2**12, 2
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of all labels, and of the images.
+    """SHA-256 of all targets, and of the examples.
 
-    Of images in memory everything counts. Of image files the names below the data's folder, their order and sizes
+    Of examples in memory everything counts. Of image files the names below the data's folder, their order and sizes
     count, and their content: all of it up to ``WHOLE`` bytes (32 KiB), and of a larger file four blocks of ``BLOCK``
     bytes (4 KiB), the first, the last and two whose places depend on the file's name and size. So a file that was
     added, removed, renamed, moved to another class, encoded again or cut is noticed in any case, and so is every change
@@ -35,13 +35,12 @@ def fingerprint(dataset: Dataset) -> str:
     """
     digest = hashlib.sha256()
     for part in (dataset.train, dataset.val, dataset.test):
-        for tensor in (part.y, getattr(part, "x", None)):
+        for tensor in tree_leaves((part.y, getattr(part, "x", None))):
             if isinstance(tensor, Tensor):
                 digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(raw(tensor))
-        if isinstance(part, FolderPart):
-            for file in part.files:
-                digest.update(_of_file(part.root, file))
+        for file in getattr(part, "files", ()):
+            digest.update(_of_file(part.root, file))  # type: ignore[attr-defined]
     return digest.hexdigest()
 
 

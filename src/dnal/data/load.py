@@ -1,70 +1,69 @@
-"""A data set by its name, whatever its source: built in, an npz file, or an image folder."""
+"""A data set by its name, whatever its kind and source: built in, a file, a folder, or a function."""
 
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from dnal.base.errors import UserError
 from dnal.base.names import at_home
+from dnal.base.options import from_text
 from dnal.base.place import brought
-from dnal.data.arrays import RawArrays, from_arrays
-from dnal.data.dataset import Dataset, Shape
-from dnal.data.digits import read_digits
-from dnal.data.folder import load_folder
-from dnal.data.npz import read_npz
-from dnal.data.others import described_others, place_of, read_others
-from dnal.data.torchvision_sets import read_cifar10, read_cifar100, read_fashion_mnist
+from dnal.data.dataset import Dataset
+from dnal.data.kind import Heads, Kind, Sizes, Wanted
+from dnal.data.kinds import KINDS
+from dnal.data.npz import heads
+from dnal.data.others import described_others, place_of, read_others, without_options
 
-# A new set in memory is a function that reads its arrays, and a line here.
-SETS: dict[str, tuple[str, Callable[[Path | None, bool], RawArrays]]] = {
-    "digits": ("1,797 handwritten digits, grey 8x8, 10 classes; ships with scikit-learn", read_digits),
-    "fashion-mnist": ("70,000 pieces of clothing, grey 28x28, 10 classes; downloaded", read_fashion_mnist),
-    "cifar10": ("60,000 photographs, colour 32x32, 10 classes; downloaded", read_cifar10),
-    "cifar100": ("60,000 photographs, colour 32x32, 100 classes; downloaded", read_cifar100),
-}
-FILES = [
-    ("FILE.npz", "your own arrays: x_train, y_train, x_test, y_test"),
-    ("FOLDER", "your own images: train/CLASS/*, val/CLASS/* and perhaps test/CLASS/*"),
-    ("package.module:function", "your own function, which returns dnal.data.RawArrays"),
-]
-
-MOST_VALUES = 2**28
-"""Of one image: a gigabyte."""
+FUNCTION = "package.module:function"
 
 
-def names() -> list[tuple[str, str]]:
-    """What can be loaded, as (name, description)."""
-    own = [(name, description) for name, (description, _) in SETS.items()]
-    return [*own, *described_others(set(SETS)), *FILES]
+class Listed(NamedTuple):
+    """What can be loaded: its name, its kind ("" where that depends), and what it is and where it comes from."""
+
+    name: str
+    kind: str
+    what: str
+
+
+def names() -> list[Listed]:
+    """What can be loaded: sets with a name, those that installed packages bring, and files of the user's."""
+    own = [Listed(name, kind.name, what) for kind in KINDS.values() for name, (what, _) in kind.sets.items()]
+    others = [Listed(name, "", what) for name, what in described_others({each.name for each in own})]
+    files = [Listed(form, kind.name, what) for kind in KINDS.values() for form, what in kind.files]
+    raw = [f"dnal.data.{kind.raw.__name__}" for kind in KINDS.values()]
+    function = Listed(FUNCTION, "", f"your own function, which returns {', '.join(raw[:-1])} or {raw[-1]}")
+    return [*own, *others, *files, function]
 
 
 def load(
     name: str,
     *,
     root: str | Path | None = None,
-    input_shape: Shape | None = None,
+    input_shape: Sizes | None = None,
     classes: int | None = None,
     limit_train: int | None = None,
     seed: int = 0,
     augment: bool = True,
     download: bool = True,
+    kind: str | None = None,
 ) -> Dataset:
-    """Load a data set, with validation images cut from its training data and the test set left alone.
+    """Load a data set, with validation examples cut from its training data and the test set left alone.
 
     Args:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, a name that an installed package brings, a path
-            of an .npz file or of an image folder, or ``package.module:function``, which returns :class:`RawArrays`.
+        name: one of `dnal data` ("digits", "wine"), a name that an installed package brings, a path of a file or
+            folder, or ``package.module:function``. Options of a kind stand behind it: "rows.csv:target=price".
         root: folder of the downloaded sets (default ~/.cache/dnal); the other sources do not need it.
-        input_shape: (C, H, W) that the batches shall have; None means the images' own (3,224,224 for folders).
+        input_shape: sizes that an example shall have, as its kind has them: of images (C, H, W), (3,224,224) by default
+            for folders; None means the data's own.
         classes: number of classes; None means what the data tell: labels that count from 0 without a gap, or
             the folders.
-        limit_train: a stratified subset of so many training images, drawn from ``seed``.
+        limit_train: a stratified subset of so many training examples, drawn from ``seed``.
         seed: of that subset; validation and test parts never depend on it.
         augment: whether training batches get the set's standard augmentation.
         download: whether a set that is not in ``root`` yet may be downloaded to it.
+        kind: of which it must be, such as "images"; None: any.
 
     Raises:
         UserError: an unknown name or anything wrong with the data, in one sentence.
@@ -73,35 +72,50 @@ def load(
         >>> digits = dnal.data.load("digits", limit_train=500)
         >>> len(digits.train), len(digits.val), len(digits.test), digits.input_shape
         (500, 126, 540, (1, 8, 8))
+        >>> wine = dnal.data.load("wine")
+        >>> wine.kind, wine.input_shape, wine.classes
+        ('tables', (13,), 3)
     """
-    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
-        raise UserError(f"the input must be channels, height and width, such as 3,32,32, not {input_shape}")
-    if input_shape is not None and math.prod(input_shape) > MOST_VALUES:
-        raise UserError(
-            f"an image of {math.prod(input_shape):,} values ({input_shape}) is more than the {MOST_VALUES:,} that one "
-            "may have; choose a smaller input"
-        )
     if classes is not None and classes < 1:
         raise UserError(f"there must be at least one class, not {classes}")
-    path = at_home(name, "path of the data")
-    if name in SETS:
-        raw = SETS[name][1](None if root is None else at_home(root, "root"), download)
-    elif (place := place_of(name)) is not None:
-        raw = read_others(name, place, None if root is None else at_home(root, "root"), download)
-    elif path.suffix == ".npz":
-        raw = read_npz(path)
-    elif path.is_dir():
-        return load_folder(
-            path, input_shape=input_shape, classes=classes, limit_train=limit_train, seed=seed, augment=augment
+    short, told = without_options(name)
+    path = at_home(short, "path of the data")
+    read_from = None if root is None else at_home(root, "root")
+    found: Kind | None = next((one for one in KINDS.values() if short in one.sets), None)
+    place = place_of(short) if found is None else None
+    raw: Any = None
+    if place is not None:
+        raw = read_others(short, place, read_from, download, tuple(one.raw for one in KINDS.values()))
+        found = next(one for one in KINDS.values() if isinstance(raw, one.raw))
+    elif found is None:
+        found = _kind_of(path)
+    if found is None:
+        raise _unknown(short)
+    if kind not in (None, found.name):
+        raise UserError(
+            f"the data '{short}' are {found.name}, where {kind} are needed; choose other data, or a model for these "
+            f"(`dnal models --kind {found.name}`)."
         )
-    else:
-        raise _unknown(name)
-    return from_arrays(
-        name, raw, input_shape=input_shape, classes=classes, limit_train=limit_train, seed=seed, augment=augment
-    )
+    options = from_text(found.options, told, f"data of the kind '{found.name}'")
+    if input_shape is not None:
+        found.check(input_shape)
+    if raw is None:
+        raw = found.sets[short][1](read_from, download) if short in found.sets else found.read(path)
+    wanted = Wanted(None if input_shape is None else tuple(input_shape), classes, limit_train, seed, augment)
+    return found.dataset(name, raw, wanted, options)
+
+
+def _kind_of(path: Path) -> Kind | None:
+    """The kind of data that a file or folder holds; None where there is none."""
+    known: Heads = heads(path) if path.suffix == ".npz" else {}
+    if not path.exists() and path.suffix != ".npz":
+        return None
+    claiming = [kind for kind in KINDS.values() if kind.claims(path, known)]
+    return claiming[-1] if claiming else None
 
 
 def _unknown(name: str) -> UserError:
-    nearest = difflib.get_close_matches(name, [*SETS, *brought("data")], n=1)
+    own = [name for kind in KINDS.values() for name in kind.sets]
+    nearest = difflib.get_close_matches(name, [*own, *brought("data")], n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ", and no .npz file or folder of that name."
     return UserError(f"unknown data {name!r}{hint} `dnal data` lists all.")

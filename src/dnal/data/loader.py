@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
 from dnal.base.errors import UserError
-from dnal.data.dataset import Batch, Dataset, Part
+from dnal.data.dataset import Batch, Chosen, Dataset, Part, plain
 
 
 class BatchKey(NamedTuple):
-    """Which images make a batch, and the seed of their augmentation."""
+    """Which examples make a batch, and the seed of their augmentation."""
 
     indices: Tensor
     seed: int
@@ -64,13 +65,14 @@ class EpochOrder(Sampler[BatchKey]):
 
 
 class EpochLoader(DataLoader[Batch]):
-    """A DataLoader of ready batches (x float32 (B, C, H, W), y int64 (B,)) that can be resumed.
+    """A DataLoader of ready batches, pairs of inputs and targets or mappings with ``labels``, that can be resumed.
 
     Every iteration is the next epoch. ``state_dict`` tells the epoch and how many of its batches were handed out;
     after ``load_state_dict`` the next iteration continues exactly there. The number of workers changes nothing.
     """
 
     def __init__(self, part: Part, batch_size: int, *, seed: int = 0, shuffle: bool = False, workers: int = 0) -> None:
+        self.part = part
         self.order = EpochOrder(len(part), batch_size, seed=seed, shuffle=shuffle)
         self._epoch = 0
         self._done = 0
@@ -99,6 +101,25 @@ class EpochLoader(DataLoader[Batch]):
                 raise batch
             self._done = number
             yield batch
+
+    @property
+    def examples(self) -> int:
+        """How many examples the part has."""
+        return len(self.part)
+
+    def picked(self, indices: Tensor, seed: int, *, augmented: bool) -> Batch:
+        """A batch of the examples at ``indices``, by their numbers in the part, in this order."""
+        return (self.part if augmented else plain(self.part)).batch(indices, seed)
+
+    def only(self, indices: Tensor) -> EpochLoader:
+        """A loader like this one, at its first epoch, of the examples at ``indices`` alone."""
+        order = self.order
+        found = EpochLoader(
+            Chosen(self.part, indices), order.batch_size, seed=order.seed, shuffle=order.shuffle,
+            workers=self.num_workers,
+        )  # fmt: skip
+        found.share(order.rank, order.processes)
+        return found
 
     def share(self, rank: int, processes: int) -> None:
         """Of every batch read only the images of this one of several processes; all get equally many, of the last
@@ -135,7 +156,7 @@ class Loaders(NamedTuple):
 def loaders(
     dataset: Dataset, batch_size: int, *, seed: int = 0, workers: int = 0, eval_batch_size: int | None = None
 ) -> Loaders:
-    """Loaders of (x float32 (B, C, H, W), y int64 (B,)).
+    """Loaders of ready batches: of images (x float32 (B, C, H, W), y int64 (B,)), of others as their kind has them.
 
     The training loader shuffles again every epoch and augments; a last batch of a single image is left out of it.
     Validation and test come in order, whole and plain.
@@ -176,6 +197,6 @@ class _Batches(TorchDataset[Any]):
         except UserError as error:
             return UserError(str(error))
         if get_worker_info() is not None:
-            for tensor in batch:
+            for tensor in tree_leaves(batch):
                 tensor.share_memory_()  # here, where a place that is full ends the job; later it would wait for ever
         return batch

@@ -1,9 +1,11 @@
-"""Any .npz file with x_train, y_train, x_test and y_test, which may be anybody's."""
+"""Arrays of numbers in .npz files, which may be anybody's."""
 
 from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,41 +13,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dnal.base.errors import UserError, one_line, reason_of
-from dnal.data.arrays import RawArrays
+from dnal.base.reading import opened
 
-KEYS = ("x_train", "y_train", "x_test", "y_test")
 ENCRYPTED = 0x1
 """Of the flags of an entry of a zip file."""
+MOST_ARRAYS = 2**10
+"""Of a file that are looked at."""
 LARGE, MOST_TIMES = 2**26, 200
 """From so many bytes on, an array may not be so many times as large as it is compressed: images hardly ever are."""
 
 
-def read_npz(path: Path) -> RawArrays:
-    """Images x: uint8 or floats, (N, H, W), (N, H, W, C) or (N, C, H, W); labels y: whole numbers (N,).
+def read_arrays(path: Path, keys: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a file by name.
 
     Before memory is taken for an array, the file must have the bytes for it.
+
+    Args:
+        keys: that it must hold. optional: that it may hold.
 
     Raises:
         UserError: no such file, not an npz file, a key missing, Python objects inside, damage, or an array larger than
             the memory.
     """
     if not path.is_file():
-        raise UserError(f"there is no file {str(path)!r}; give the path of an .npz file with {', '.join(KEYS)}")
+        raise UserError(f"there is no file {str(path)!r}; give the path of an .npz file with {', '.join(keys)}")
     try:
         if not zipfile.is_zipfile(path):
-            raise UserError(f"{str(path)!r} is not an npz file; write one with numpy.savez(path, x_train=..., ...)")
+            raise UserError(f"{str(path)!r} is not an npz file; write one with numpy.savez(path, {keys[0]}=..., ...)")
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            missing = [key for key in KEYS if key not in entries]
+            missing = [key for key in keys if key not in entries]
             if missing:
-                raise UserError(f"{str(path)!r} has no {', '.join(missing)}; it must hold {', '.join(KEYS)}")
-            x_train, y_train, x_test, y_test = (_array(archive, entries[key], key, path) for key in KEYS)
+                raise UserError(f"{str(path)!r} has no {', '.join(missing)}; it must hold {', '.join(keys)}")
+            names = [*keys, *(key for key in optional if key in entries)]
+            return {key: _array(archive, entries[key], key, path) for key in names}
     except UserError:
         raise
     except Exception as error:  # each way of compression has errors of its own, and so has each kind of damage
         reason = reason_of(error)
         raise UserError(f"{str(path)!r} is damaged ({reason}); write it again with numpy.savez") from error
-    return RawArrays(x_train, y_train, x_test, y_test)
+
+
+def read_array(path: Path) -> NDArray[np.generic]:
+    """The array of an .npy file.
+
+    Raises:
+        UserError: as :func:`read_arrays`.
+    """
+    what = repr(str(path))
+    with opened(path.resolve(), remedy="give another file") as file:
+        shape, fortran, dtype = _header(file, what)
+        taken, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+        if taken != held:
+            raise UserError(f"{what} is damaged (it takes {taken:,} bytes, and has {held:,}); write it again")
+        flat = np.empty(math.prod(shape), dtype)
+        _fill(flat, file)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def heads(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays in a file, as far as they can be read, by name; nothing else of it is read."""
+    found: dict[str, tuple[int, ...]] = {}
+    with suppress(Exception), zipfile.ZipFile(path) as archive:  # reading it says what is wrong with it
+        for entry in archive.infolist()[:MOST_ARRAYS]:
+            with suppress(Exception), archive.open(entry) as file:
+                found[entry.filename.removesuffix(".npy")] = _header(file, entry.filename)[0]
+    return found
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, key: str, path: Path) -> NDArray[np.generic]:

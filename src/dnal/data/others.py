@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 from dnal.base.errors import UserError, described
 from dnal.base.place import brought, found_at, is_place
-from dnal.data.arrays import RawArrays
+
+_OPTIONS = re.compile(r"(.+):([A-Za-z_-]+=[^:]*)")
+
+
+def without_options(name: str) -> tuple[str, str]:
+    """A name of data without the options that stand behind it, and these."""
+    found = None if Path(name).exists() else _OPTIONS.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
 
 
 def names_code(name: str) -> bool:
     """Whether this is no name of data but says where code is, to be imported and run."""
+    name, _ = without_options(name)
     return is_place(name) and name not in brought("data") and not Path(name).exists()
 
 
@@ -21,21 +30,28 @@ def place_of(name: str) -> str | None:
     return brought("data").get(name) or (name if names_code(name) else None)
 
 
-def read_others(name: str, place: str, root: Path | None, download: bool) -> RawArrays:
+def read_others(name: str, place: str, root: Path | None, download: bool, known: tuple[type, ...]) -> Any:
     """What the function at ``place`` returns. It gets ``root`` and ``download`` as keywords, each only if its signature
     names it. What it raises itself is passed on.
 
+    Args:
+        known: what it may return, one for each kind of data.
+
     Raises:
-        UserError: there is no such function, or it returns something else than :class:`dnal.data.RawArrays`.
+        UserError: there is no such function, or it returns something else, such as no :class:`dnal.data.RawArrays`.
     """
     function = found_at(place, "data", None if place == name else name)
     if not callable(function):
         raise UserError(f"'{name}' is a {type(function).__name__}, not a function that returns dnal.data.RawArrays.")
-    known = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
     given: dict[str, Any] = {"root": root, "download": download}
-    found = function(**{key: value for key, value in given.items() if key in known})
-    if not isinstance(found, RawArrays):
-        raise UserError(f"'{name}' returned {described(found)}, not dnal.data.RawArrays; let it return those.")
+    found = function(**{key: value for key, value in given.items() if key in parameters})
+    if not isinstance(found, known):
+        others = ", ".join(kind.__name__ for kind in known[1:])
+        raise UserError(
+            f"'{name}' returned {described(found)}, not dnal.data.{known[0].__name__}; let it return those, "
+            f"or {others}."
+        )
     return found
 
 

@@ -1,10 +1,12 @@
-"""Stratified choices among labelled images."""
+"""Stratified choices among labelled examples."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from dnal.base.errors import UserError
 
 VALIDATION_SHARE = 0.1
 # A constant of the data, like the test set: runs with other seeds must stay comparable on the same validation images.
@@ -43,3 +45,16 @@ def validation_split(y: Tensor) -> tuple[Tensor, Tensor]:
     """Indices (training part, validation part) of labels ``y`` (N,): 10 %, stratified, the same in every run."""
     held_out = stratified_sample(y, max(1, round(VALIDATION_SHARE * len(y))), VALIDATION_SEED)
     return without(len(y), held_out), held_out
+
+
+def limited(train: Tensor, y: Tensor, limit: int | None, seed: int, several: str = "images") -> Tensor:
+    """The ``limit`` stratified indices of ``train`` that remain; all of them for None.
+
+    Raises:
+        UserError: a limit that is not from 1 to the number of training examples.
+    """
+    if limit is None:
+        return train
+    if not 0 < limit <= len(train):
+        raise UserError(f"limit_train must be from 1 to the {len(train)} training {several}, not {limit}")
+    return train[stratified_sample(y[train], limit, seed)]

@@ -11,16 +11,17 @@ from dnal.changes import Change
 from dnal.export.licence import licences_of
 from dnal.run.config import Config
 
-NORMALISATION = "(image - mean) / std per channel; images of 8 bits are 0 to 1 before"
-
 
 def metadata_of(config: Config, result: Mapping[str, Any], change: Change) -> dict[str, str]:
     """Names and texts; a text that holds a list or a table is JSON. No path, no host, no time."""
     compact, base = result["compact"], result["base"]
-    figures = {"macs": compact.get("macs"), "params": compact.get("params"), "accuracy": compact.get("accuracy")}
+    figures = {"macs": compact.get("macs"), "params": compact.get("params")}
+    figures[config.aim.figure] = compact.get(config.aim.figure)
     figures |= {"base_macs": base.get("macs"), "base_params": base.get("params")}
     texts: dict[str, Any] = {
         "model": config.model,
+        "kind": config.kind,
+        "objective": config.objective,
         "input_shape": list(config.input),
         "classes": config.classes,
         **{name: value for name, value in figures.items() if value is not None},
@@ -29,9 +30,11 @@ def metadata_of(config: Config, result: Mapping[str, Any], change: Change) -> di
         **({"remarks": change.remarks()} if change.remarks() else {}),
         **licences_of(config.model, config.weights),
     }
-    if config.mean:
-        texts |= {"class_names": config.class_names, "normalisation": NORMALISATION}
-        texts |= {"mean": config.mean, "std": config.std}
+    if config.mean or config.kind != "images":
+        texts |= {"class_names": config.class_names, "normalisation": config.of_kind.normalisation}
+        texts |= {"mean": config.mean, "std": config.std} if config.mean else {}
+    if config.target_mean:
+        texts |= {"target_mean": config.target_mean, "target_std": config.target_std}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in texts.items()}
 
 

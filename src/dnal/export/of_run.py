@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal import data as dnal_data
+from dnal.base.errors import UserError
 from dnal.data import Dataset
 from dnal.export.format import Run
 from dnal.export.formats import format_of
@@ -26,6 +27,7 @@ from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
 from dnal.run.loading import load, read_result
+from dnal.space.surgery.inputs import Inputs
 
 CALIBRATION = 256
 """Training images from which the scales of the activations come."""
@@ -39,7 +41,7 @@ class Quantized:
     Attributes:
         exported: the check of the file in 32 bits from which the one in 8 bits was made.
         path: the file in 8 bits.
-        figures: of "float32" and "int8": accuracy (0 to 1, test data), latency_ms of ``batch`` images in ONNX Runtime
+        figures: of "float32" and "int8": accuracy (0 to 1, test data), latency_ms of ``batch`` examples in ONNX Runtime
             on this CPU (medians of interleaved runs), bytes of the file.
     """
 
@@ -107,6 +109,7 @@ def quantize_run(
     path = Path(out) if out is not None else default_file(run, "onnx", int8=True)
     config = _checked(run, "onnx", path)
     trust = tuple(trust)
+    _check_quantizable(config)
     network = load(run, trust=trust)
     # The training images as they are, not augmented; validation and test data are the same either way.
     dataset = data_of(config, data=data, root=root, augment=False, trust=trust)
@@ -116,7 +119,7 @@ def quantize_run(
         files = {"float32": exported.path, "int8": path}
         runs = {name: Onnx().runner(file.read_bytes()) for name, file in files.items()}
         test = dnal_data.loaders(dataset, batch_of(config), workers=min(config.workers, os.cpu_count() or 1)).test
-        images = torch.zeros(config.deploy_batch_size, *config.input)
+        images = config.of_kind.example(config.input, config.deploy_batch_size)
         times = medians([_timed(one, images) for one in runs.values()], least=30, warm_up=5)
         accuracies = accuracies_of(list(runs.values()), test)
         figures = {
@@ -144,7 +147,7 @@ def accuracies_of(runs: list[Run], loader: Iterable[Any]) -> list[float]:
     return [count / max(1, seen) for count in right]
 
 
-def _timed(run: Run, images: Tensor) -> Callable[[], float]:
+def _timed(run: Run, images: Inputs) -> Callable[[], float]:
     def once() -> float:
         begun = time.perf_counter()
         run(images)
@@ -166,4 +169,14 @@ def _export(
 ) -> Exported:
     metadata = metadata_of(config, read_result(run), read_change(Path(run)))
     # Normalised images are about standard normal; zeros are replaced by such noise.
-    return export(network, torch.zeros(1, *config.input), path, to, metadata=metadata, resizable=resizable)
+    return export(network, config.of_kind.example(config.input), path, to, metadata=metadata, resizable=resizable)
+
+
+def _check_quantizable(config: Config) -> None:
+    """Refuses a run whose network ONNX Runtime is not given calibration data for, or whose metric is no accuracy."""
+    kind = config.of_kind
+    if not isinstance(kind.example(config.input), Tensor) or config.aim.metric is not None:
+        raise UserError(
+            f"8 bits are calibrated for networks of one tensor that tell classes, not for {config.objective} of "
+            f"{kind.name}; export it without --quantize."
+        )

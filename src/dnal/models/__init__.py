@@ -1,8 +1,8 @@
 """Networks by name: dnal's own, torchvision's, timm's, and the user's own functions."""
 
 # Importing a file of own models registers them: a new file needs one line here.
-from dnal.models import cifar_mobilenet_v2, cifar_resnet, small, supernets, vgg
-from dnal.models.create import brought_names, create, default_input, names, names_code, own_names
+from dnal.models import cifar_mobilenet_v2, cifar_resnet, gcn, mlp, small, supernets, transformer, vgg
+from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.registry import register
 from dnal.models.skeleton import memory_of, outline, skeleton
 from dnal.models.weights import load_weights, tensor_shapes
@@ -13,8 +13,11 @@ __all__ = [
     "cifar_resnet",
     "create",
     "default_input",
+    "gcn",
+    "kind_of",
     "load_weights",
     "memory_of",
+    "mlp",
     "names",
     "names_code",
     "outline",
@@ -24,5 +27,6 @@ __all__ = [
     "small",
     "supernets",
     "tensor_shapes",
+    "transformer",
     "vgg",
 ]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 
 from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.base.place import brought
+from dnal.data.kind import Sizes
+from dnal.data.kinds import KINDS
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
 from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
 from dnal.models.user_function import create_from_function
-
-Shape = tuple[int, int, int]
 
 TORCHVISION = "torchvision/"
 TIMM = "timm/"
@@ -23,17 +24,19 @@ def create(
     name: str,
     *,
     classes: int | None = None,
-    input_shape: Shape | None = None,
+    input_shape: Sizes | None = None,
     pretrained: bool = False,
+    kind: str | None = None,
 ) -> nn.Module:
-    """Create a network by name: (N, C, H, W) -> logits (N, classes).
+    """Create a network by name: of images (N, C, H, W) -> logits (N, classes); of other data as their kind has inputs.
 
     Args:
         name: an own model (``cifar/resnet56``), one that an installed package brings, ``torchvision/NAME``,
             ``timm/NAME`` or ``package.module:function``.
         classes: number of classes; None means what the model is made for.
-        input_shape: (C, H, W) of the images; None means what the model is made for.
+        input_shape: (C, H, W) of images, the sizes of an example of other data; None means what the model is made for.
         pretrained: with the source's own trained weights; a head for other classes starts fresh.
+        kind: of the data, such as "tables"; None means what the model is made for, and images for a function.
 
     Raises:
         UserError: an unknown name (with the nearest right one), or a wish that this model cannot fulfil.
@@ -48,24 +51,41 @@ def create(
     """
     if classes is not None and classes < 1:
         raise UserError(f"a network needs at least one class, not {classes}")
-    if input_shape is not None and (len(input_shape) != 3 or min(input_shape) < 1):
-        raise UserError(f"the input must be channels, height and width, such as 3,32,32, not {input_shape}")
+    made_for = kind_of(name)
+    if None not in (made_for, kind) and made_for != kind:
+        raise UserError(
+            f"the model {name!r} is for {made_for}, and not for {kind}; choose another model, or other data."
+        )
+    kind = made_for or kind or "images"
+    if input_shape is not None:
+        KINDS[kind].check(input_shape)
     own = own_models()
     if name in own:
         return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
     if name in brought("model"):
         return create_from_function(
-            name, classes=classes, input_shape=input_shape, pretrained=pretrained, place=brought("model")[name]
-        )
+            name, classes=classes, input_shape=input_shape, pretrained=pretrained, kind=KINDS[kind],
+            place=brought("model")[name],
+        )  # fmt: skip
     if names_code(name):
-        return create_from_function(name, classes=classes, input_shape=input_shape, pretrained=pretrained)
+        return create_from_function(
+            name, classes=classes, input_shape=input_shape, pretrained=pretrained, kind=KINDS[kind]
+        )
     source, short = _source(name)
     build = create_torchvision if source == TORCHVISION else create_timm
-    return build(short, classes=classes, input_shape=input_shape, pretrained=pretrained)
+    images = None if input_shape is None else (input_shape[0], input_shape[1], input_shape[2])
+    return build(short, classes=classes, input_shape=images, pretrained=pretrained)
 
 
-def default_input(name: str) -> Shape:
-    """The (C, H, W) that a model expects by default.
+def kind_of(name: str) -> str | None:
+    """The kind of data that a model is for; None of a function of a user's or of another package."""
+    if name in own_models():
+        return own_models()[name].kind
+    return None if ":" in name or name in brought("model") else "images"
+
+
+def default_input(name: str) -> Sizes:
+    """The input that a model expects by default: (C, H, W) of images.
 
     Raises:
         UserError: an unknown name, or a function of a user's or of another package, which does not tell its input.
@@ -104,16 +124,18 @@ def names() -> list[str]:
     ]
 
 
-def _create_own(model: OwnModel, *, classes: int | None, input_shape: Shape | None, pretrained: bool) -> nn.Module:
+def _create_own(model: OwnModel, *, classes: int | None, input_shape: Sizes | None, pretrained: bool) -> nn.Module:
     if pretrained:
         raise UserError(f"{model.name!r} has no pretrained weights; give a safetensors file, or train it first")
-    channels, height, width = input_shape or model.input_shape
-    if min(height, width) < model.least_side:
-        least = model.least_side
+    sizes = input_shape or model.input_shape
+    if model.kind == "images" and min(sizes[1:]) < model.least_side:
+        least, (_, height, width) = model.least_side, sizes
         raise UserError(
             f"{model.name!r} takes images of at least {least}x{least}, not {height}x{width}; ask for a larger input"
         )
-    return model.build(classes=classes or model.classes, in_channels=channels)
+    named = inspect.signature(model.build).parameters
+    arguments = {name: size for name, size in KINDS[model.kind].arguments(sizes).items() if name in named}
+    return model.build(classes=classes or model.classes, **arguments)
 
 
 def _source(name: str) -> tuple[str, str]:

@@ -4,40 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
 from torch import nn
 
-
-class Builder(Protocol):
-    """Builds a network from the number of classes and of input channels."""
-
-    def __call__(self, *, classes: int, in_channels: int) -> nn.Module: ...
+from dnal.data.kind import Sizes
 
 
 @dataclass(frozen=True)
 class OwnModel:
-    """An own model: how to build it, and the input (C, H, W) and classes it is meant for by default."""
+    """An own model: how to build it, and the input and classes it is meant for by default; ``kind``: of its data."""
 
     name: str
-    build: Builder
-    input_shape: tuple[int, int, int]
+    build: Callable[..., nn.Module]
+    input_shape: Sizes
     classes: int
     least_side: int
+    kind: str = "images"
 
 
 _OWN: dict[str, OwnModel] = {}
 
 
-def register(
-    name: str, *, input_shape: tuple[int, int, int], classes: int = 10, least_side: int = 1
-) -> Callable[[Builder], Builder]:
-    """Register a builder under ``name``; ``least_side`` is the smallest height and width the network can take."""
+B = TypeVar("B", bound=Callable[..., nn.Module])
 
-    def add(build: Builder) -> Builder:
+
+def register(
+    name: str, *, input_shape: Sizes, classes: int = 10, least_side: int = 1, kind: str = "images"
+) -> Callable[[B], B]:
+    """Register a builder under ``name``, which gets the number of classes, and those sizes of its inputs that it names
+    (:meth:`dnal.data.Kind.arguments`): ``in_channels`` of images, ``features`` of tables and graphs, ``length`` and
+    ``tokens`` of text.
+
+    Args:
+        input_shape, classes: for which it is meant by default.
+        least_side: the smallest height and width that the network can take.
+        kind: of its data.
+    """
+
+    def add(build: B) -> B:
         if name in _OWN:
             raise RuntimeError(f"two models are registered as {name!r}; give one of them another name")
-        _OWN[name] = OwnModel(name, build, input_shape, classes, least_side)
+        _OWN[name] = OwnModel(name, build, input_shape, classes, least_side, kind)
         return build
 
     return add

@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 from dnal.base.errors import UserError
-from dnal.models.create import Shape, create
+from dnal.data.kind import Sizes
+from dnal.models.create import create
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ SMALL = 2**14
 ELSEWHERE = "build the network yourself and give it as network="
 
 
-def outline(name: str, *, classes: int, input_shape: Shape) -> nn.Module:
+def outline(name: str, *, classes: int, input_shape: Sizes, kind: str | None = None) -> nn.Module:
     """The network of :func:`dnal.models.create` for its names and shapes alone: everything is on the meta device,
     except for small tensors with whose numbers a network reckons while it is built. The random state stays as it is.
 
@@ -36,7 +37,7 @@ def outline(name: str, *, classes: int, input_shape: Shape) -> nn.Module:
         UserError: as ``create``, or where the network cannot be built so.
     """
     with torch.random.fork_rng(devices=[]):
-        return _on_meta(name, classes, input_shape)
+        return _on_meta(name, classes, input_shape, kind)
 
 
 def memory_of(network: nn.Module) -> int:
@@ -45,7 +46,7 @@ def memory_of(network: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
-def skeleton(name: str, *, classes: int, input_shape: Shape, largest: int) -> nn.Module:
+def skeleton(name: str, *, classes: int, input_shape: Sizes, largest: int, kind: str | None = None) -> nn.Module:
     """The network of :func:`dnal.models.create`, its parameters on the meta device. The random state stays as it is.
 
     Buffers are on the meta device too, unless some have values that no file holds (position tables); then they and
@@ -59,7 +60,7 @@ def skeleton(name: str, *, classes: int, input_shape: Shape, largest: int) -> nn
         UserError: as ``create``, or where the network cannot be built so.
     """
     with torch.random.fork_rng(devices=[]):
-        network = _on_meta(name, classes, input_shape)
+        network = _on_meta(name, classes, input_shape, kind)
         unwritten = _unwritten(network)
         if not any(tensor.is_meta for tensor in unwritten):
             return network
@@ -71,27 +72,27 @@ def skeleton(name: str, *, classes: int, input_shape: Shape, largest: int) -> nn
         if needed <= largest:
             try:
                 with _parameters_on_meta():
-                    network = create(name, classes=classes, input_shape=input_shape)
+                    network = create(name, classes=classes, input_shape=input_shape, kind=kind)
                 if not any(tensor.is_meta for tensor in _unwritten(network)):
                     return network
             except Exception as error:  # whatever a network raises that reckons with its parameters while it is built
                 logger.debug("'%s' cannot be built with parameters on the meta device: %s", name, error)
             needed = whole
         if needed <= largest:
-            return _built(name, classes, input_shape)
+            return _built(name, classes, input_shape, kind)
         raise UserError(
-            f"'{name}' for images of {','.join(map(str, input_shape))} needs {needed:,} bytes for what the saved "
-            f"tensors do not tell, more than the {largest:,} that so small a file may ask for; {ELSEWHERE}."
+            f"'{name}' for {kind or 'images'} of {','.join(map(str, input_shape))} needs {needed:,} bytes for what the "
+            f"saved tensors do not tell, more than the {largest:,} that so small a file may ask for; {ELSEWHERE}."
         )
 
 
-def _on_meta(name: str, classes: int, input_shape: Shape) -> nn.Module:
+def _on_meta(name: str, classes: int, input_shape: Sizes, kind: str | None) -> nn.Module:
     try:
         with torch.device("meta"):
-            return create(name, classes=classes, input_shape=input_shape)
+            return create(name, classes=classes, input_shape=input_shape, kind=kind)
     except Exception:  # whatever a network raises that reckons with numbers of a tensor while it is built
         with _LargeOnMeta():
-            return _built(name, classes, input_shape)
+            return _built(name, classes, input_shape, kind)
 
 
 class _LargeOnMeta(TorchFunctionMode):
@@ -105,16 +106,16 @@ class _LargeOnMeta(TorchFunctionMode):
         return func(*args, **kwargs) if shape.numel() <= SMALL else shape
 
 
-def _built(name: str, classes: int, input_shape: Shape) -> nn.Module:
+def _built(name: str, classes: int, input_shape: Sizes, kind: str | None) -> nn.Module:
     try:
-        return create(name, classes=classes, input_shape=input_shape)
+        return create(name, classes=classes, input_shape=input_shape, kind=kind)
     except UserError:
         raise
     except Exception as error:  # torchvision, timm and torch raise whatever fits them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         size = ",".join(map(str, input_shape))
         raise UserError(
-            f"'{name}' cannot be built for {classes} classes and images of {size} ({reason}); {ELSEWHERE}."
+            f"'{name}' cannot be built for {classes} classes and {kind or 'images'} of {size} ({reason}); {ELSEWHERE}."
         ) from error
 
 

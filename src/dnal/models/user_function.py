@@ -9,21 +9,26 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.base.place import found_at
-
-Shape = tuple[int, int, int]
+from dnal.data.kind import Kind, Sizes
 
 CLASSES = ("classes", "num_classes", "n_classes")
-CHANNELS = ("in_channels", "in_chans", "input_channels")
 
 
 def create_from_function(
-    name: str, *, classes: int | None, input_shape: Shape | None, pretrained: bool, place: str | None = None
+    name: str,
+    *,
+    classes: int | None,
+    input_shape: Sizes | None,
+    pretrained: bool,
+    kind: Kind,
+    place: str | None = None,
 ) -> nn.Module:
     """Import ``package.module:function`` and call it; it must return a network.
 
-    The current directory is importable, as with ``python -m``. The function gets classes, input channels,
-    ``input_shape`` and ``pretrained`` as keywords, each only if its signature names it (``classes``/``num_classes``,
-    ``in_channels``/``in_chans``) and only if it was asked for. What the function itself raises is passed on.
+    The current directory is importable, as with ``python -m``. The function gets classes, the sizes of its inputs,
+    ``input_shape`` and ``pretrained`` as keywords, each only if its signature names it (``classes``/``num_classes``;
+    of images ``in_channels``/``in_chans``, of tables and graphs ``features``, of text ``length`` and ``tokens``) and
+    only if it was asked for. What the function itself raises is passed on.
     ``place``: where it stands, if its ``name`` is another one.
 
     Raises:
@@ -31,7 +36,7 @@ def create_from_function(
             nn.Module.
     """
     function = _find(name, place or name)
-    arguments = _arguments(function, name, classes, input_shape, pretrained)
+    arguments = _arguments(function, name, classes, input_shape, pretrained, kind)
     network = function(**arguments)
     if not isinstance(network, nn.Module):
         raise UserError(
@@ -54,7 +59,7 @@ def _find(name: str, place: str) -> Any:
 
 
 def _arguments(
-    function: Any, name: str, classes: int | None, input_shape: Shape | None, pretrained: bool
+    function: Any, name: str, classes: int | None, input_shape: Sizes | None, pretrained: bool, kind: Kind
 ) -> dict[str, Any]:
     try:
         signature = inspect.signature(function)
@@ -71,7 +76,7 @@ def _arguments(
     if classes is not None:
         arguments |= {key: classes for key in CLASSES if key in known}
     if input_shape is not None:
-        arguments |= {key: input_shape[0] for key in CHANNELS if key in known}
+        arguments |= {key: size for key, size in kind.arguments(input_shape).items() if key in known}
         if "input_shape" in known:
             arguments["input_shape"] = input_shape
     if pretrained:
@@ -83,6 +88,12 @@ def _arguments(
     except TypeError as error:
         raise UserError(
             f"{name!r} cannot be called with what is known here ({error}); "
-            f"give it defaults, or keywords of {', '.join((*CLASSES[:2], *CHANNELS[:1], 'input_shape'))}"
+            f"give it defaults, or keywords of {', '.join((*CLASSES[:2], *_sizes(kind), 'input_shape'))}"
         ) from error
     return arguments
+
+
+def _sizes(kind: Kind) -> list[str]:
+    """The first name of each size that a function may ask for."""
+    arguments = kind.arguments(kind.usual)
+    return [name for at, (name, size) in enumerate(arguments.items()) if size not in list(arguments.values())[:at]]

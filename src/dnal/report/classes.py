@@ -34,10 +34,10 @@ def class_figures(source: Source) -> list[Figure]:
         return []
     names = _names(source.config.class_names, source.details.classes)
     matrices = {kind: matrix for kind in KINDS if (matrix := _matrix(source.details, kind)) is not None}
-    figures = []
+    figures, those = [], source.config.of_kind.classified
     if len(matrices) == 2 and (np.diag(matrices["base"]) != np.diag(matrices["compact"])).any():
-        figures.append(_changed(matrices["base"], matrices["compact"], names, source.word))
-    return [*figures, *(_confusion(kind, matrix, names, source.word) for kind, matrix in matrices.items())]
+        figures.append(_changed(matrices["base"], matrices["compact"], names, source.word, those))
+    return [*figures, *(_confusion(kind, matrix, names, source.word, those) for kind, matrix in matrices.items())]
 
 
 def confused(matrix: Matrix, names: Sequence[str]) -> Table:
@@ -52,7 +52,7 @@ def confused(matrix: Matrix, names: Sequence[str]) -> Table:
     )
 
 
-def _changed(base: Matrix, compact: Matrix, names: Sequence[str], word: str) -> Figure:
+def _changed(base: Matrix, compact: Matrix, names: Sequence[str], word: str, those: str) -> Figure:
     before, after = _shares(base), _shares(compact)
     change = np.where(np.isfinite(before) & np.isfinite(after), after - before, 0.0)
     most = [i for i in np.argsort(-abs(change), kind="stable")[:CHANGED].tolist() if change[i]]
@@ -98,7 +98,7 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str], word: str) -> 
             showlegend=True,
         ),
         Table(
-            ["class", "images", "base", word, "change, points"],
+            ["class", those, "base", word, "change, points"],
             [
                 [
                     names[i], str(int(base[i].sum())), f"{100 * before[i]:.1f} %", f"{100 * after[i]:.1f} %",
@@ -112,11 +112,11 @@ def _changed(base: Matrix, compact: Matrix, names: Sequence[str], word: str) -> 
     )  # fmt: skip
 
 
-def _confusion(kind: str, matrix: Matrix, names: Sequence[str], word: str) -> Figure:
+def _confusion(kind: str, matrix: Matrix, names: Sequence[str], word: str, those: str) -> Figure:
     pairs = confused(matrix, names)
     wrong, images = int(matrix.sum() - np.trace(matrix)), int(matrix.sum())
     first = f"; most often {pairs.rows[0][0]} for {pairs.rows[0][1]}, {pairs.rows[0][2]} times" if pairs.rows else ""
-    said = f"{wrong:,} of {images:,} images are taken for another class{first}"
+    said = f"{wrong:,} of {images:,} {those} are taken for another class{first}"
     title = f"Confusion of the {word} network" if kind == "compact" else "Confusion of the base"
     if len(names) > DRAWN:
         rows = pairs.rows[::-1]
@@ -127,7 +127,7 @@ def _confusion(kind: str, matrix: Matrix, names: Sequence[str], word: str) -> Fi
             hovertemplate="%{y}: %{x}<extra></extra>",
         )  # fmt: skip
         drawn = chart(
-            [bars], height=110 + 22 * len(rows), xaxis={"title": "images"}, yaxis={"type": "category", "dtick": 1}
+            [bars], height=110 + 22 * len(rows), xaxis={"title": those}, yaxis={"type": "category", "dtick": 1}
         )
         return Figure(
             f"confusion-{kind}", title, "The pairs that are confused most often: class → taken for.",
@@ -139,7 +139,7 @@ def _confusion(kind: str, matrix: Matrix, names: Sequence[str], word: str) -> Fi
         x=axis, y=axis, z=[[math.sqrt(share) or None for share in row] for row in shares.tolist()], zmin=0, zmax=10,
         colorscale=SCALE, xgap=1, ygap=1,
         customdata=[
-            [f"<b>{plain(a)}</b> taken for <b>{plain(b)}</b><br>{matrix[i, j]} images, {shares[i, j]:.1f} %"
+            [f"<b>{plain(a)}</b> taken for <b>{plain(b)}</b><br>{matrix[i, j]} {those}, {shares[i, j]:.1f} %"
              for j, b in enumerate(names)] for i, a in enumerate(names)
         ],
         hovertemplate="%{customdata}<extra></extra>",

@@ -56,12 +56,19 @@ def epoch_axis(epochs: Sequence[Timed]) -> dict[str, object]:
 
 def curve_figures(source: Source) -> list[Figure]:
     """Loss and accuracy of all phases, and of soft and rounded gates where both were measured."""
+    aim = source.config.aim
     return [
         figure
         for figure in (
             _phases(source, "loss", "Loss", "Mean loss of the training batches.", 1.0, ".4f", ""),
             _phases(
-                source, "accuracy", "Accuracy", "On the validation data, at the end of each epoch.", 100.0, ".2f", "%"
+                source,
+                aim.figure,
+                aim.words[0].upper() + aim.words[1:],
+                "On the validation data, at the end of each epoch.",
+                aim.factor,
+                ".2f" if aim.is_share else ".4f",
+                aim.unit,
             ),
             _soft_against_hard(source),
         )
@@ -86,7 +93,7 @@ def _phases(source: Source, key: str, title: str, caption: str, factor: float, s
     if not traces:
         return None
     logarithmic = key == "loss" and 0 < min(values) < max(values) / WIDE
-    if key == "accuracy" and any("gates" in e.values or e.gates for e in source.log):
+    if key != "loss" and any("gates" in e.values or e.gates for e in source.log):
         caption += " While gates are learnt, with gates rounded to open and closed."
     if key == "loss" and "distillation" in str(source.settings.get("techniques")):
         caption += " From the second phase on it includes what the teacher asks, so phases are not to be compared."
@@ -106,25 +113,28 @@ def _phases(source: Source, key: str, title: str, caption: str, factor: float, s
 
 
 def _soft_against_hard(source: Source) -> Figure | None:
-    own = [e for e in timed(source) if {"accuracy", "accuracy_soft"} <= e.epoch.values.keys()]
+    aim = source.config.aim
+    names, form = (f"{aim.figure}_soft", aim.figure), ".2f" if aim.is_share else ".4f"
+    own = [e for e in timed(source) if set(names) <= e.epoch.values.keys()]
     if not own:
         return None
     drawn = thinned(own)
-    soft, hard = ([100 * e.epoch.values[key] for e in drawn] for key in ("accuracy_soft", "accuracy"))
+    soft, hard = ([aim.factor * e.epoch.values[key] for e in drawn] for key in names)
+    unit = f" {aim.unit}".rstrip()
     return Figure(
         "soft-hard",
         "Soft against hard gates",
-        "Accuracy of the network that is trained, with soft gates, and of the same one with gates rounded: the gap is "
-        "what rounding costs.",
-        f"Two curves: at the end {soft[-1]:.2f} % with soft gates, {hard[-1]:.2f} % with rounded ones.",
+        f"{aim.words[0].upper()}{aim.words[1:]} of the network that is trained, with soft gates, and of the same one "
+        "with gates rounded: the gap is what rounding costs.",
+        f"Two curves: at the end {soft[-1]:{form}}{unit} with soft gates, {hard[-1]:{form}}{unit} with rounded ones.",
         chart(
-            [line("soft", drawn, soft, ASKED, ".2f", dash="dot"), line("rounded", drawn, hard, COMPACT, ".2f")],
+            [line("soft", drawn, soft, ASKED, form, dash="dot"), line("rounded", drawn, hard, COMPACT, form)],
             xaxis=epoch_axis(own),
-            yaxis={"title": "%"},
+            yaxis={"title": aim.unit or aim.words},
         ),
         Table(
-            ["epoch", "soft, %", "rounded, %"],
-            [[str(e.epoch.epoch), f"{s:.2f}", f"{h:.2f}"] for e, s, h in zip(drawn, soft, hard, strict=True)],
+            ["epoch", *(f"{name}, {aim.unit}".rstrip(", ") for name in ("soft", "rounded"))],
+            [[str(e.epoch.epoch), f"{s:{form}}", f"{h:{form}}"] for e, s, h in zip(drawn, soft, hard, strict=True)],
             3,
         ),
     )

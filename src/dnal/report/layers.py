@@ -85,8 +85,7 @@ def layer_figures(source: Source) -> list[Figure]:
         )  # fmt: skip
     times = [(load.path, load.latency_ms) for load in computed if load.latency_ms is not None]
     if times:
-        batch = source.config.deploy_batch_size
-        images = "one image" if batch == 1 else f"{batch} images"
+        images = source.config.of_kind.counted(source.config.deploy_batch_size)
         figures.append(
             _bars(
                 "layer-latency", "Time per layer",

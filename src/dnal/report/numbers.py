@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dnal.costs.budget import amount
 from dnal.costs.cost import COSTS
+from dnal.data.objective import Objective
 
 
 def quantity(cost: str, value: float | None) -> str:
@@ -23,6 +24,11 @@ def ratio(base: float | None, compact: float | None) -> float | None:
     return None if base is None or compact is None or base <= 0 else compact / base
 
 
-def points(base: float | None, compact: float | None) -> str:
-    """The difference of two shares in points."""
-    return "–" if base is None or compact is None else f"{100 * (compact - base):+.2f} points".replace("-", "−")
+def shown(aim: Objective, value: float | None) -> str:
+    """What the metric of an objective says."""
+    return "–" if value is None else aim.shown(value)
+
+
+def changed(aim: Objective, base: float | None, compact: float | None) -> str:
+    """The difference of two metrics, of shares in points."""
+    return aim.change(base, compact).replace("-", "−") or "–"

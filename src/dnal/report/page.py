@@ -15,7 +15,7 @@ from dnal.report.figure import Figure
 from dnal.report.frame import rendered
 from dnal.report.gates import gate_figures
 from dnal.report.layers import layer_figures
-from dnal.report.numbers import percent, points, quantity, ratio
+from dnal.report.numbers import changed, percent, quantity, ratio, shown
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
 
@@ -35,6 +35,7 @@ def page(sources: Sequence[Source]) -> str:
     return rendered(
         "page.html",
         title="dnal: trade-off of " + f"{len(sources)} runs" if several else f"dnal: {sources[0].name}",
+        metric=" or ".join(dict.fromkeys(source.config.aim.words for source in sources)),
         trade_off=trade_off_figures(sources) if several else [],
         rows=[_row(number, source) for number, source in enumerate(sources, start=1)],
         runs=[_run(number, source) for number, source in enumerate(sources, start=1)],
@@ -45,15 +46,16 @@ def _run(number: int, source: Source) -> dict[str, Any]:
     """What the template shows of a run."""
     result = source.result
     costs = known_costs(source)
-    base, compact = source.accuracy
+    base, compact = source.metric
     kept = [constraint.holds for constraint in result.constraints]
     cards = [
         (COSTS[cost].words, percent(ratio(*pair)), f"{quantity(cost, pair[1])} of {quantity(cost, pair[0])}")
         for cost, pair in costs.items()
     ]
     if compact is not None:
-        beside = f"{points(base, compact)} to the base" if base is not None else ""
-        cards.append(("accuracy", percent(compact, 2), beside))
+        aim = source.config.aim
+        beside = f"{changed(aim, base, compact)} to the base" if base is not None else ""
+        cards.append((aim.words, aim.shown(compact), beside))
     sections = [
         Section("layers", "The network", layer_figures(source)),
         Section("learning", "How it was learnt", [*gate_figures(source), *curve_figures(source)]),
@@ -99,7 +101,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
 
 def _figures(source: Source) -> list[tuple[str, str, str, str]]:
     """Base and compact network in figures: what, base, compact, compact of base."""
-    images = "one image" if source.config.deploy_batch_size == 1 else f"{source.config.deploy_batch_size} images"
+    images = source.config.of_kind.counted(source.config.deploy_batch_size)
     rows = [
         (
             COSTS[cost].described(images, source.config.backend),
@@ -109,8 +111,9 @@ def _figures(source: Source) -> list[tuple[str, str, str, str]]:
         )
         for cost, (base, compact) in known_costs(source).items()
     ]
-    base, compact = source.accuracy
-    return [*rows, ("accuracy (test data)", percent(base, 2), percent(compact, 2), points(base, compact))]
+    base, compact = source.metric
+    aim = source.config.aim
+    return [*rows, (f"{aim.words} (test data)", shown(aim, base), shown(aim, compact), changed(aim, base, compact))]
 
 
 def _how(source: Source) -> str:
@@ -130,7 +133,7 @@ def _row(number: int, source: Source) -> dict[str, Any]:
             (quantity(cost, costs[cost][1]), percent(ratio(*costs[cost]))) if cost in costs else ("–", "")
             for cost in ("macs", "params", "latency")
         ],
-        "accuracy": percent(source.accuracy[1], 2),
-        "change": points(*source.accuracy),
+        "metric": shown(source.config.aim, source.metric[1]),
+        "change": changed(source.config.aim, *source.metric),
         "holds": all(kept) if kept else None,
     }

@@ -102,9 +102,10 @@ class Source:
         return "compact" if self.change is None else self.change.word
 
     @property
-    def accuracy(self) -> tuple[float | None, float | None]:
-        """Of base and compact network on the test data, 0 to 1."""
-        return finite(self.result.base.get("accuracy")), finite(self.result.compact.get("accuracy"))
+    def metric(self) -> tuple[float | None, float | None]:
+        """Of base and compact network on the test data, as the objective of the run has it."""
+        figure = self.config.aim.figure
+        return finite(self.result.base.get(figure)), finite(self.result.compact.get(figure))
 
 
 def read_source(run: str | Path) -> Source:

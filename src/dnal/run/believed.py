@@ -1,11 +1,10 @@
-"""How large a job a folder that may be anybody's can ask for: what its files have bytes for, and a batch of images.
+"""How large a job a folder that may be anybody's can ask for: what its files have bytes for, and a batch of examples.
 
 Reading a run has the same bound (``dnal.run.loading``): the network comes from its name, and a name has no size.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,13 +34,17 @@ def check_believed(config: Config, folders: Sequence[Path], trust: Sequence[str]
     """
     if config.model in trust or models.names_code(config.model):
         return
-    numbers = config.batch_size * math.prod(config.input)
+    kind = config.of_kind
+    examples = 1 if kind.alone else config.batch_size
+    numbers = examples * kind.numbers(config.input)
     if numbers > LARGEST_BATCH:
         raise UserError(
-            f"a batch of {config.batch_size:,} images of {'x'.join(map(str, config.input))} has {numbers:,} numbers, "
+            f"a batch of {examples:,} {kind.name} of {'x'.join(map(str, config.input))} has {numbers:,} numbers, "
             f"more than the {LARGEST_BATCH:,} that are believed of a folder; {remedy}."
         )
-    needed = models.memory_of(models.outline(config.model, classes=config.classes, input_shape=config.input))
+    needed = models.memory_of(
+        models.outline(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
+    )
     allowed = SPARE + TIMES * max((_tensors(folder) for folder in folders), default=0)
     if needed > allowed:
         raise UserError(

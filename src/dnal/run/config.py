@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,11 +10,14 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dnal.base.errors import UserError, suggestion
+from dnal.base.errors import UserError, all_names, suggestion
 from dnal.base.names import possible
 from dnal.base.reading import LONGEST, REMEDY, plain_yaml, text_of
+from dnal.data.kind import MOST_SIZES, Kind
+from dnal.data.kinds import KINDS
+from dnal.data.objective import OBJECTIVES, Objective
 from dnal.run.files import CONFIG, runs_in
-from dnal.run.limits import LARGEST, LARGEST_DEPLOYMENT, LARGEST_IMAGE, MOST_CLASSES, MOST_DEPLOYED
+from dnal.run.limits import LARGEST, LARGEST_DEPLOYMENT, MOST_CLASSES, MOST_DEPLOYED
 from dnal.run.older import config_of
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's, where PyYAML brings it, is ten times as fast
@@ -41,13 +43,17 @@ class Config(BaseModel):
     torch: Text
     model: Text
     weights: Text | None = None
-    input: tuple[Size, Size, Size]
+    kind: Text = "images"
+    objective: Text = "classification"
+    input: Annotated[tuple[Size, ...], Field(min_length=1, max_length=MOST_SIZES)]
     classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
     data: Text
     data_sha256: Text | None = None
     class_names: Annotated[list[Text], Field(max_length=MOST_CLASSES)] = []
     mean: PerChannel = []
     std: PerChannel = []
+    target_mean: PerChannel = []
+    target_std: PerChannel = []
     root: Text | None = None
     limit_train: Size | None = None
     batch_size: Annotated[int, Field(ge=1, le=2**24)]
@@ -58,21 +64,44 @@ class Config(BaseModel):
     deploy_batch_size: Annotated[int, Field(ge=1, le=MOST_DEPLOYED)] = 1
     backend: Text = "auto"
 
-    @field_validator("input")
+    @field_validator("kind")
     @classmethod
-    def _image(cls, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        if math.prod(shape) > LARGEST_IMAGE:
-            raise ValueError(f"images of {_times(shape)} have more than {LARGEST_IMAGE:,} numbers")
-        return shape
+    def _known(cls, name: str) -> str:
+        if name not in KINDS:
+            raise ValueError(f"there is no kind of data '{name[:40]}'{all_names(name[:40], list(KINDS))}")
+        return name
+
+    @field_validator("objective")
+    @classmethod
+    def _aimed(cls, name: str) -> str:
+        if name not in OBJECTIVES:
+            raise ValueError(f"there is no objective '{name[:40]}'{all_names(name[:40], list(OBJECTIVES))}")
+        return name
 
     @model_validator(mode="after")
-    def _deployed(self) -> Config:
-        if self.deploy_batch_size * math.prod(self.input) > LARGEST_DEPLOYMENT:
+    def _bounded(self) -> Config:
+        kind, size = self.of_kind, "x".join(map(str, self.input))
+        fits = len(self.input) == len(kind.sizes)
+        numbers = kind.numbers(self.input) if fits else 0
+        if numbers > kind.largest:
+            raise ValueError(f"{kind.name} of {size} have more than {kind.largest:,} numbers")
+        kind.check(self.input)
+        if self.deploy_batch_size * numbers > LARGEST_DEPLOYMENT:
             raise ValueError(
-                f"a deploy_batch_size of {self.deploy_batch_size} images of {_times(self.input)} has more than "
+                f"a deploy_batch_size of {self.deploy_batch_size} {kind.name} of {size} has more than "
                 f"{LARGEST_DEPLOYMENT:,} numbers"
             )
         return self
+
+    @property
+    def of_kind(self) -> Kind:
+        """The kind of its data."""
+        return KINDS[self.kind]
+
+    @property
+    def aim(self) -> Objective:
+        """What is learnt from them."""
+        return OBJECTIVES[self.objective]
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -158,7 +187,3 @@ def _said(error: ValidationError, kind: type[BaseModel], others: Collection[str]
     hint = suggestion(where, known, "") if first["type"] == "extra_forbidden" else ""
     said = first["msg"].removeprefix("Value error, ").lower()
     return f"{where}: {said}{f'; {hint}' if hint else '.'}"
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from dnal import data as dnal_data
+from dnal.base.errors import UserError
 from dnal.run.config import Config
-from dnal.run.limits import LARGEST_IMAGE
 from dnal.run.trust import check_data
 
 
@@ -34,7 +33,7 @@ def data_of(
     """
     if data is None:
         check_data(config.data, trust, otherwise=", or say where the data are (--data)")
-    return dnal_data.load(
+    found = dnal_data.load(
         data or config.data,
         root=root or config.root,
         input_shape=config.input,
@@ -44,9 +43,13 @@ def data_of(
         seed=config.seed,
         augment=augment,
         download=data is not None or root is not None,
+        kind=config.kind,
     )
+    if found.objective is not config.aim:
+        raise UserError(f"the data are for {found.objective.name}, and the run is one of {config.objective}.")
+    return found
 
 
 def batch_of(config: Config) -> int:
-    """How many images are measured at once: as many as a step had, or fewer, where these are large."""
-    return min(config.batch_size, max(1, LARGEST_IMAGE // math.prod(config.input)))
+    """How many examples are measured at once: as many as a step had, or fewer, where these are large."""
+    return config.of_kind.at_once(config.input, config.batch_size)

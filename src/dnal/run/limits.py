@@ -29,14 +29,12 @@ TIMES_CHANGE = 64
 MOST_CLASSES = 2**16
 MOST_ENTRIES = 2**17
 """Tensors and changes in a shape.txt."""
-LARGEST_IMAGE = 2**22
-"""Numbers in one image: 3x1024x1024 is three quarters of it."""
 LARGEST_DEPLOYMENT = 2**26
-"""Numbers in the images of --deploy-batch-size: 256 of 3x224x224 are half of it."""
+"""Numbers in the examples of --deploy-batch-size: 256 images of 3x224x224 are half of it."""
 MOST_DEPLOYED = 2**12
-"""Images of --deploy-batch-size."""
+"""Examples of --deploy-batch-size."""
 LARGEST_BATCH = 2**27
-"""Numbers in the images of a step, of a job that a folder asks for: 891 of 3x224x224."""
+"""Numbers in the examples of a step, of a job that a folder asks for: 891 images of 3x224x224."""
 MOST_EPOCHS = 2**15
 """Of all phases: lines of log.jsonl, which every checkpoint holds too."""
 MOST_PHASES = 16

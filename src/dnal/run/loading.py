@@ -97,8 +97,8 @@ def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) 
     # The fresh weights are not looked at; the user's random state is not theirs to move.
     with torch.random.fork_rng(devices=[]):
         if models.names_code(config.model):
-            return models.create(config.model, classes=config.classes, input_shape=config.input)
-        network = models.outline(config.model, classes=config.classes, input_shape=config.input)
+            return models.create(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
+        network = models.outline(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
     needed, allowed = models.memory_of(network), SPARE_BASE + TIMES * ordinary(Path(run) / MODEL)
     if needed > allowed:  # counting it takes time
         raise UserError(
@@ -146,17 +146,17 @@ def _of_shapes(path: Path, network: nn.Module | None, trust: Sequence[str]) -> n
     if network is None:
         if shape.model is None:
             raise UserError(f"'{path}' names no model; give the network before removal as network=.")
-        name, classes, images = shape.model
+        name, classes, sizes, kind = shape.model
         check_trust(name, trust)
         if not models.names_code(name):
             _check_told(shape, shape.model, path)
-        network = models.create(name, classes=classes, input_shape=images)
+        network = models.create(name, classes=classes, input_shape=sizes, kind=kind)
     return built(shape, network)
 
 
 def _check_told(shape: Shape, model: Model, path: Path) -> None:
     """Refuses shapes of another network, and a network much larger than its shapes tell of, before it takes memory."""
-    network = models.outline(model.name, classes=model.classes, input_shape=model.input_shape)
+    network = models.outline(model.name, classes=model.classes, input_shape=model.input_shape, kind=model.kind)
     needed = models.memory_of(network)
     _bake(network, shape.plain, SPARE)
     cut(shape._replace(plain=[]), network)
@@ -171,15 +171,16 @@ def _check_told(shape: Shape, model: Model, path: Path) -> None:
 def _base(config: Config, path: Path) -> nn.Module:
     """The network before removal: without memory, except for a user's function, which is trusted by now."""
     largest = max((size for shape in models.tensor_shapes(path / MODEL).values() for size in shape), default=0)
-    channels = config.input[0]
-    # Classes and the channels of the input never leave, so they are dimensions of tensors in the file.
-    for what, size in (("classes", config.classes), ("channels", channels)):
+    # Classes, and channels or columns of the input, never leave, so they are dimensions of tensors in the file.
+    for what, size in {"classes": config.classes, **config.of_kind.kept(config.input)}.items():
         if size > max(largest, LEAST_DIMENSION):
             raise UserError(f"'{path / CONFIG}' tells of {size} {what}, but no tensor of {MODEL} is as wide; {REMEDY}.")
     if models.names_code(config.model):
         with torch.random.fork_rng(devices=[]):
-            return models.create(config.model, classes=config.classes, input_shape=config.input)
-    return models.skeleton(config.model, classes=config.classes, input_shape=config.input, largest=_allowed(path))
+            return models.create(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
+    return models.skeleton(
+        config.model, classes=config.classes, input_shape=config.input, kind=config.kind, largest=_allowed(path)
+    )
 
 
 def _allowed(path: Path) -> int:

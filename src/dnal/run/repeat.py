@@ -24,6 +24,8 @@ from dnal.train.listener import Listener
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+Shape = Annotated[list[Size], Field(max_length=8)]
+
 MOST_THREADS = 2**10
 """More of them end torch itself."""
 
@@ -39,9 +41,13 @@ class Decided(BaseModel):
     dnal: Text
     torch: Text
     data_sha256: Text | None
+    kind: Text = "images"
+    objective: Text = "classification"
     class_names: list[Text]
     mean: list[float]
     std: list[float]
+    target_mean: list[float] = []
+    target_std: list[float] = []
     budget: Text | None
     method: dict[str, Any]
     techniques: list[dict[str, Any]]
@@ -50,7 +56,7 @@ class Decided(BaseModel):
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)]
     device: Text
     processes: Size
-    input_shape: Annotated[list[Size], Field(max_length=8)]
+    input_shape: Shape | Annotated[dict[Text, Shape], Field(max_length=8)]
     code: str | None = None
     variables: int
     branches: int
@@ -106,6 +112,8 @@ def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[st
     without: list[str] = []
     if "method" not in given:
         whole, without = _chosen(decided, trust, what, techniques="techniques" not in given)
+        if config.aim.loss is not None:  # with another loss than the default one the method has none of its own
+            without = []
     return Recorded(
         {**document, **whole}, config, options, decided.method, decided.techniques, without, decided.budget,
         decided.threads, decided.data_sha256,

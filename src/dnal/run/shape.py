@@ -38,23 +38,26 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from dnal.architecture.architecture import LONGEST, Architecture
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, all_names
 from dnal.base.reading import content
+from dnal.data.kinds import KINDS
 from dnal.run.files import SHAPE
-from dnal.run.limits import LARGEST, LARGEST_IMAGE, MOST_CLASSES, MOST_ENTRIES
+from dnal.run.limits import LARGEST, MOST_CLASSES, MOST_ENTRIES
 from dnal.space.rules.products import whole_groups
 from dnal.space.surgery.bake import baked
 from dnal.space.surgery.bypass import HELPERS, Bypass, Replacement, apart
+from dnal.space.surgery.inputs import Inputs
 from dnal.space.surgery.remove import Kept, removed
+from dnal.space.surgery.running import call
 from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.surgery.tensors import named_tensors
 
 HEAD = "dnal shape 1"
-SMALL_IMAGE = 2**19
-"""Numbers in an image on which a network is run that is known from a text only."""
+SMALL_EXAMPLE = 2**19
+"""Numbers in an example on which a network is run that is known from a text only."""
 
 _PATH = r"[\w.~%-]+"
-_MODEL = re.compile(r"model (\S+), (\d{1,9}) classes, images (\d{1,9}(?:x\d{1,9}){2})")
+_MODEL = re.compile(r"model (\S+), (\d{1,9}) (?:class|classes), (\w{1,40}) (\d{1,9}(?:x\d{1,9}){0,7})")
 _CLOSED = re.compile(rf"(absent|chain|zero|first) ({_PATH})(?:: ({_PATH}(?: {_PATH})*))?")
 _PLAIN = re.compile(rf"plain ({_PATH})")
 _NUMBER = re.compile(
@@ -67,11 +70,12 @@ _TENSORS = re.compile(rf"({_PATH}(?: {_PATH})*) = ({_SIZES})(?: of ({_SIZES}))?"
 
 
 class Model(NamedTuple):
-    """How a network is created by its name; ``input_shape``: (C, H, W)."""
+    """How a network is created by its name; ``input_shape``: the sizes of an example, as this kind of data has them."""
 
     name: str
     classes: int
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
+    kind: str = "images"
 
 
 class Shape(NamedTuple):
@@ -106,8 +110,9 @@ def written(shape: Shape, remarks: Iterable[str] = ()) -> str:
     """The text of shape.txt; ``remarks``: lines for people, such as :func:`dnal.supernet.blocks`."""
     lines = [HEAD]
     if shape.model is not None:
-        name, classes, images = shape.model
-        lines.append(f"model {name}, {classes} classes, images {_times(images)}")
+        model = shape.model
+        classes = f"{model.classes} {'classes' if model.classes > 1 else 'class'}"
+        lines.append(f"model {model.name}, {classes}, {model.kind} {_times(model.input_shape)}")
     lines += [f"# {' '.join(remark.split())}" for remark in remarks]
     for path, kind, children, results in shape.closed:
         more = [_quoted(child) for child in children] or ([str(results)] if results else [])
@@ -231,20 +236,25 @@ def _first(module: nn.Module, name: str, dim: int, size: int, whole: int) -> Ten
 
 
 def _run(network: nn.Module, model: Model) -> None:
-    """One forward pass that leaves the network as it is: without memory, since the size of the image is the file's;
-    with it only where the network cannot run so, and the image is small."""
+    """One forward pass that leaves the network as it is: without memory, since the size of the example is the file's;
+    with it only where the network cannot run so, and the example is small."""
+    kind = KINDS[model.kind]
+
+    def example() -> Inputs:
+        return kind.example(model.input_shape)
+
     try:
         with torch.device("meta"), torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            copy.deepcopy(network).to("meta").eval()(torch.zeros(1, *model.input_shape))
+            call(copy.deepcopy(network).to("meta").eval(), example())
     except Exception:  # either the sizes do not fit each other, or it reckons with numbers in a tensor
-        if math.prod(model.input_shape) > SMALL_IMAGE:
+        if kind.numbers(model.input_shape) > SMALL_EXAMPLE:
             raise
     else:
         return
     modes = {module: module.training for module in network.modules()}
     try:
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            network.eval()(torch.zeros(1, *model.input_shape))
+            call(network.eval(), example())
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -259,7 +269,7 @@ def _with_line(shape: Shape, text: str) -> Shape:
     if found := _MODEL.fullmatch(text):
         if shape.model is not None:
             raise ValueError("there is a model already")
-        return shape._replace(model=_model(found[1], int(found[2]), _numbers(found[3])))
+        return shape._replace(model=_model(found[1], int(found[2]), found[3], _numbers(found[4])))
     if found := _CLOSED.fullmatch(text):
         shape.closed.append(_replacement(found[1], found[2], (found[3] or "").split()))
     elif found := _PLAIN.fullmatch(text):
@@ -289,11 +299,20 @@ def _tensors(layer: str, text: str) -> Iterator[tuple[str, tuple[int, ...], tupl
             yield (f"{layer}.{_unquoted(own)}" if layer else _unquoted(own)), left, whole
 
 
-def _model(name: str, classes: int, images: tuple[int, ...]) -> Model:
-    channels, height, width = images
-    if not 0 < classes <= MOST_CLASSES or not 0 < channels * height * width <= LARGEST_IMAGE:
-        raise ValueError(f"there are 1 to {MOST_CLASSES:,} classes, and 1 to {LARGEST_IMAGE:,} numbers in an image")
-    return Model(name, classes, (channels, height, width))
+def _model(name: str, classes: int, kind: str, sizes: tuple[int, ...]) -> Model:
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind of data '{kind}'{all_names(kind, list(KINDS))}")
+    own = KINDS[kind]
+    if min(sizes) < 1 or len(sizes) != len(own.sizes):
+        raise ValueError(f"the sizes of {kind} are {', '.join(own.sizes)}")
+    if not 0 < classes <= MOST_CLASSES or own.numbers(sizes) > own.largest:
+        raise ValueError(f"there are 1 to {MOST_CLASSES:,} classes, and 1 to {own.largest:,} numbers in {_a(own.one)}")
+    own.check(sizes)
+    return Model(name, classes, sizes, kind)
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def _replacement(kind: str, path: str, more: list[str]) -> Replacement:

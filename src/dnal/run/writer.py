@@ -176,7 +176,7 @@ class RunWriter(Listener):
         write_change(self.path, learned.change)
         write_tensors(self.path / MODEL, learned.network.state_dict())
         write_text(self.path / MANIFEST, manifest_of(self.path))
-        model = shape.Model(config.model, config.classes, config.input)
+        model = shape.Model(config.model, config.classes, config.input, config.kind)
         if learned.change.architecture is not None:
             left = shape.shape_of(learned.change.architecture, model)
             write_text(self.path / SHAPE, shape.written(left, learned.blocks))

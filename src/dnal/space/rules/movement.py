@@ -143,6 +143,24 @@ def look_up(t: Trace, c: Call) -> None:
     return t.put(c.out, [compressed(c.func(x, *c.args[1:], **c.kwargs)) for x in layers], t.value(source))
 
 
+@rule("index_add")
+def add_at(t: Trace, c: Call) -> None:
+    """Places of one value are added to those of another, by number, as a graph's neighbours are summed: both keep these
+    places, and the other dimensions meet elementwise."""
+    target, dim, index, source = c.args[0], c.args[1] % c.out.dim(), c.args[2], c.args[3]
+    if c.out is target and target._is_view():
+        raise NotImplementedError("a sum into a part of a tensor")
+    t.freeze(index, f"{c.func} adds by it")
+    sides = [(own, t.settled(own, [dim], f"{c.func} adds it up by number")) for own in (target, source)]
+    layers = [[carried(layer, c.out.shape, [dim]) for layer in own] for _, own in sides]
+    for (_, own), (other, met) in zip(sides, sides[::-1], strict=True):
+        covered = {d for layer in met for d in signature(layer)}
+        for layer in own:
+            if set(signature(layer)) - covered:
+                t.ledger.freeze(layer, f"it is added to {t.value(other).origin}")
+    t.put(c.out, matched(t.ledger, [layer for own in layers for layer in own]), t.value(source))
+
+
 def _indexed(source: Tensor, indices: list[Tensor | None]) -> list[int]:
     """The dimensions of ``source`` that an index picks from; a mask covers as many as it has."""
     dims: list[int] = []

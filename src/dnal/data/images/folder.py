@@ -13,11 +13,12 @@ from torch import Tensor
 
 from dnal.base.errors import UserError, printable
 from dnal.base.names import possible
-from dnal.data.arrays import limited, mean_and_std
 from dnal.data.dataset import Batch, Dataset, Shape
-from dnal.data.image_file import ENDINGS, MOST_PIXELS, read_image, unreadable
+from dnal.data.images.arrays import mean_and_std
+from dnal.data.images.image_file import ENDINGS, MOST_PIXELS, read_image, unreadable
+from dnal.data.kind import Sizes
 from dnal.data.labels import check_labels
-from dnal.data.splits import stratified_sample, validation_split
+from dnal.data.splits import limited, stratified_sample, validation_split
 
 DEFAULT_INPUT: Shape = (3, 224, 224)
 STATISTICS_IMAGES, STATISTICS_VALUES = 256, 2**28
@@ -53,7 +54,7 @@ class FolderPart:
 def load_folder(
     path: Path,
     *,
-    input_shape: Shape | None = None,
+    input_shape: Sizes | None = None,
     classes: int | None = None,
     limit_train: int | None = None,
     seed: int = 0,
@@ -77,7 +78,7 @@ def load_folder(
             raise UserError(
                 f"image folder {str(path)!r} has no {needed}/; it must hold train/CLASS/ and val/CLASS/ folders"
             )
-    shape = input_shape or DEFAULT_INPUT
+    shape = (input_shape[0], input_shape[1], input_shape[2]) if input_shape else DEFAULT_INPUT
     if shape[0] not in (1, 3):
         raise UserError(f"images of a folder have 3 channels, or 1 as grey ones, not {shape[0]}")
     names = _class_names(path / "train")

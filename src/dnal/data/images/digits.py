@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnal.data.arrays import RawArrays
-from dnal.data.augmentation import Augmentation
+from dnal.data.images.arrays import RawArrays
+from dnal.data.images.augmentation import Augmentation
 from dnal.data.splits import stratified_sample, without
 
 TEST_IMAGES = 540

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dnal.base.errors import UserError
-from dnal.data.augmentation import Augmentation, augment
-from dnal.data.dataset import Batch, Dataset, Shape
+from dnal.data.dataset import Batch, Dataset
+from dnal.data.images.augmentation import Augmentation, augment
+from dnal.data.images.resize import in_chunks, match_channels, resize
+from dnal.data.kind import Sizes
 from dnal.data.labels import check_labels, classes_told
-from dnal.data.resize import in_chunks, match_channels, resize
-from dnal.data.splits import stratified_sample, validation_split
+from dnal.data.splits import limited, validation_split
 
 MOST_CHANNELS = 4
 
@@ -66,7 +67,7 @@ def from_arrays(
     name: str,
     raw: RawArrays,
     *,
-    input_shape: Shape | None = None,
+    input_shape: Sizes | None = None,
     classes: int | None = None,
     limit_train: int | None = None,
     seed: int = 0,
@@ -135,19 +136,6 @@ def from_arrays(
         mean=tuple(mean.flatten().tolist()),
         std=tuple(std.flatten().tolist()),
     )
-
-
-def limited(train: Tensor, y: Tensor, limit: int | None, seed: int) -> Tensor:
-    """The ``limit`` stratified indices of ``train`` that remain; all of them for None.
-
-    Raises:
-        UserError: a limit that is not from 1 to the number of training images.
-    """
-    if limit is None:
-        return train
-    if not 0 < limit <= len(train):
-        raise UserError(f"limit_train must be from 1 to the {len(train)} training images, not {limit}")
-    return train[stratified_sample(y[train], limit, seed)]
 
 
 def usual_augmentation(x: Tensor) -> Augmentation:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dnal.base.errors import UserError, reason_of
-from dnal.data.arrays import RawArrays
-from dnal.data.augmentation import Augmentation
+from dnal.data.images.arrays import RawArrays
+from dnal.data.images.augmentation import Augmentation
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Images: (N, C, H, W), and a class of each."""

@@ -1,0 +1,92 @@
+"""What targets are, and what follows from that: the default loss, the default metric, how that is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnal.train.evaluate import Metric, over_batches
+from dnal.train.loader import Loader
+from dnal.train.outputs import logits_of
+from dnal.train.phase import Loss
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean squared error.
+
+    Args:
+        outputs: (N, T), or a mapping with them as ``logits``. targets: (N, T).
+    """
+    return F.mse_loss(logits_of(outputs), targets)
+
+
+def r2(network: nn.Module, loader: Loader) -> float:
+    """The share of the targets' variance that a network explains, 1 at best, over all columns together; in eval mode,
+    the network's mode is restored. 0 where the targets do not vary."""
+    missed, total, squares, rows = 0.0, None, 0.0, 0
+
+    def update(outputs: Tensor, targets: Tensor) -> None:
+        nonlocal missed, total, squares, rows
+        targets = targets.double()
+        missed += float((logits_of(outputs).double() - targets).square().sum())
+        summed = targets.sum(0)
+        total = summed if total is None else total + summed
+        squares += float(targets.square().sum())
+        rows += len(targets)
+
+    over_batches(network, loader, update)
+    if total is None:
+        return float("nan")
+    variance = squares - float(total.square().sum()) / rows
+    return 1 - missed / variance if variance > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is to be learnt from data.
+
+    Attributes:
+        loss, metric: as :func:`dnal.learn` takes them; None: its own, cross entropy and top-1 accuracy.
+        figure: what the metric is called in files. words: and for people.
+        is_share: it is from 0 to 1, and said in percent.
+        lr: the peak learning rate of a job by name where none was asked for; None: that of every job. A squared error
+            is steeper than cross entropy.
+    """
+
+    name: str
+    loss: Loss | None = None
+    metric: Metric | None = None
+    figure: str = "accuracy"
+    words: str = "accuracy"
+    is_share: bool = True
+    lr: float | None = None
+
+    @property
+    def factor(self) -> float:
+        """From the metric to what is shown."""
+        return 100.0 if self.is_share else 1.0
+
+    @property
+    def unit(self) -> str:
+        """Of what is shown."""
+        return "%" if self.is_share else ""
+
+    def shown(self, value: float | None) -> str:
+        """The metric for people."""
+        if value is None:
+            return "-"
+        return f"{100 * value:.2f} %" if self.is_share else f"{value:.4f}"
+
+    def change(self, old: float | None, new: float | None) -> str:
+        """From the metric of the base to that of what became of it."""
+        if old is None or new is None:
+            return ""
+        return f"{100 * (new - old):+.2f} points" if self.is_share else f"{new - old:+.4f}"
+
+
+CLASSIFICATION = Objective("classification")
+NEXT = Objective("next-token")
+REGRESSION = Objective("regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01)
+OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION)}

@@ -1,0 +1,1 @@
+"""Tables: rows of numbers and categories, and a class or numbers of each."""
