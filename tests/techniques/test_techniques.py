@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, TensorDataset
 
 import dnal
 from dnal.base.errors import UserError
@@ -29,7 +30,8 @@ from killer import Killed, Killer
 NAMES = TECHNIQUES.names()
 TRAINING = [name for name in NAMES if TECHNIQUES.of(name).phases]
 """Those that act while a network is trained."""
-OPTIONS = {"swa": "swa:start=0.2", "clipping": "clipping:norm=0.1", "ema": "ema:decay=0.5", "nio": "nio:iterations=3"}
+OPTIONS = {"swa": "swa:start=0.2", "clipping": "clipping:norm=0.1", "ema": "ema:decay=0.5", "nio": "nio:iterations=3",
+           "data-diet": "data-diet:epochs=1,networks=1"}  # fmt: skip
 """Such that the technique does something in a few steps."""
 
 
@@ -50,7 +52,9 @@ def batches(count: int = 4) -> list[tuple[Tensor, Tensor]]:
 def trained(*techniques: Technique, epochs: int = 2, **context: Any) -> nn.Module:
     torch.manual_seed(3)
     trained, base = network(), network().eval()
-    around = Context(Fabric(accelerator="cpu", devices=1), batches(), F.cross_entropy, base, **context)
+    x, y = (torch.cat(each) for each in zip(*batches(), strict=True))
+    loader = DataLoader(TensorDataset(x, y), 8)
+    around = Context(Fabric(accelerator="cpu", devices=1), loader, F.cross_entropy, base, **context)
     run_phase(Phase("retrain", epochs, 0.05, techniques=techniques), trained, around)
     return trained.eval()
 
