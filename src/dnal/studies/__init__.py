@@ -8,6 +8,7 @@ STUDIES = Registry(
     "study",
     Study,
     {
+        "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",

@@ -61,9 +61,18 @@ def ahead(loader: Loader) -> Iterator[Iterator[Any]]:
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:
-    """Its batches, epoch after epoch."""
+    """Its batches, epoch after epoch.
+
+    Raises:
+        UserError: an epoch has none.
+    """
     while True:
-        yield from loader
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise UserError("the data give no batch; lower the batch size or add examples.")
 
 
 class InFront:
