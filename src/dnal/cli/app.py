@@ -10,12 +10,13 @@ import typer
 
 from dnal.base.version import VERSION
 from dnal.cli.bench import bench
+from dnal.cli.data import data
 from dnal.cli.doctor import doctor
 from dnal.cli.evaluate import evaluate
 from dnal.cli.examples import EXAMPLES, PROGRAM, epilogue
 from dnal.cli.export import export
 from dnal.cli.learn import learn
-from dnal.cli.lists import data, methods, models, techniques
+from dnal.cli.lists import methods, models, techniques
 from dnal.cli.profile import profile
 from dnal.cli.report import report
 from dnal.cli.resume import resume

@@ -33,7 +33,7 @@ EXAMPLES = {
     "models": ("dnal models --filter resnet",),
     "methods": ("dnal methods", "dnal methods tas"),
     "techniques": ("dnal techniques", "dnal techniques ema"),
-    "data": ("dnal data",),
+    "data": ("dnal data", "dnal data wine", "dnal data digits --scores el2n --epochs 3"),
     "doctor": ("dnal doctor",),
 }
 PROGRAM = ("dnal learn", 'dnal learn --model cifar/resnet20 --data cifar10 --budget "macs<=30%"', "dnal learn --help")

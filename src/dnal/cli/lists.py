@@ -1,4 +1,4 @@
-"""`dnal models`, `dnal methods`, `dnal techniques` and `dnal data`: what there is."""
+"""`dnal models`, `dnal methods` and `dnal techniques`: what there is."""
 
 from __future__ import annotations
 
@@ -87,14 +87,3 @@ def _first_line(registry: Registry[Any], name: str) -> str:
         return registry.card(name)[0].split("\n")[0]
     except UserError as error:
         return str(error)
-
-
-@errors_as_sentences
-def data(as_json: options.Json = False) -> None:
-    """List the data sets: what has a name, and which files of your own are read; each with its kind."""
-    from dnal.data import names
-
-    if as_json:
-        json_document({"data": [each._asdict() for each in names()]})
-    else:
-        table([("data", False), ("kind", False), ("what it is", False)], names())

@@ -97,9 +97,8 @@ class FewExamplesSuffice(Study):
     def settings(self) -> Sequence[Setting]:
         whole: dict[str, str | float] = {"part": "pruning", "labels": "right", "score": "none", "keep": 1.0}
         pruned = [{**whole, "score": score, "keep": keep} for keep in KEPT for score in SCORES]
-        noise: dict[str, str | float] = {"part": "noise", "score": "el2n", "keep": 1.0}
         named: Sequence[str] = () if not self.labels else ("lot",) if self.labels == "by lot" else LABELS
-        return [whole, *pruned, *({**noise, "labels": name} for name in named)]
+        return [whole, *pruned, *({**whole, "part": "noise", "labels": name, "score": "el2n"} for name in named)]
 
     def together(self, setting: Setting, seed: int) -> Any:
         return setting["part"], setting["labels"], setting["score"], seed
