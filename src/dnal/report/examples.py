@@ -62,9 +62,9 @@ def scores_page(dataset: Dataset, scores: Tensor, score: str, how: str) -> str:
         "examples.html", title=f"dnal: {dataset.name}, {score}", name=dataset.name, score=score, how=how,
         count=len(scores), figures=[_by_class(dataset, scores, score)],
         ends=[
-            ("The hardest", "the largest scores; what is mislabelled is often among them",
+            ("The hardest", "The largest scores. What is mislabelled is often among them.",
              _shown(dataset, scores, order[:SHOWN].tolist())),
-            ("The easiest", "the least scores, the least first",
+            ("The easiest", "The least scores, the least first.",
              _shown(dataset, scores, order.flip(0)[:SHOWN].tolist())),
         ],
     )  # fmt: skip
@@ -110,6 +110,9 @@ def _by_class(dataset: Dataset, scores: Tensor, score: str) -> Figure:
     return Figure(
         "scores", f"{score} by class", "Boxes from the first to the third quartile, with the median.",
         f"Boxes of {len(rows)} classes.",
-        chart(traces, height=120 + 28 * len(traces), xaxis={"title": score}, yaxis={"autorange": "reversed"}),
+        chart(
+            traces, height=120 + 28 * len(traces), xaxis={"title": score},
+            yaxis={"autorange": "reversed", "type": "category", "dtick": 1},
+        ),
         Table(["class", "examples", "median", "largest"], rows, 3), wide=True,
     )  # fmt: skip

@@ -1,0 +1,62 @@
+"""`dnal data NAME`: its parts, and the scores of its examples."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from cli_program import Program
+from dnal import data
+
+
+def test_a_name_shows_the_parts(dnal: Program) -> None:
+    found = json.loads(dnal("data", "wine", "--json").out)
+    known = data.load("wine")
+    assert (found["kind"], found["train"], found["test"]) == ("tables", len(known.train), len(known.test))
+    assert str(len(known.train)) in dnal("data", "wine").out
+
+
+def test_scores_are_a_table_and_a_page_with_pictures(dnal: Program, tmp_path: Path) -> None:
+    out = tmp_path / "scores"
+    quick = ("--epochs", "1", "--networks", "1", "--limit-train", "90")
+    told = dnal("data", "digits", "--scores", "el2n", *quick, "--out", out)
+    assert "scores.csv" in told.out
+    rows = list(csv.DictReader(io.StringIO((out / "scores.csv").read_text())))
+    known = data.load("digits", limit_train=90)
+    assert sorted(int(row["example"]) for row in rows) == list(range(90))
+    assert all(int(row["class"]) == int(known.train.y[int(row["example"])]) for row in rows)
+    values = [float(row["score"]) for row in rows]
+    assert values == sorted(values, reverse=True)
+    page = (out / "scores.html").read_text()
+    assert page.count('<img src="data:image/png;base64,') == 80
+    assert f"number {rows[0]['example']}<" in page
+    assert 'src="http' not in page
+
+
+def test_scores_of_a_table_have_no_pictures(dnal: Program, tmp_path: Path) -> None:
+    quick = ("--epochs", "2", "--networks", "1", "--model", "mlp/small")
+    dnal("data", "iris", "--scores", "forgetting", *quick, "--out", tmp_path / "s")
+    page = (tmp_path / "s" / "scores.html").read_text()
+    assert "<img" not in page.partition("<main")[2]
+    assert "setosa" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--scores", "el2n"], "give its name"),
+        (["digits", "--scores", "hardness"], "unknown --scores 'hardness'"),
+        (["digits", "--scores", "el2n", "--epochs", "0"], "--epochs is"),
+        (["diabetes", "--scores", "el2n", "--model", "mlp/small", "--epochs", "1"], "logits"),
+        (["nothing"], "nothing"),
+    ],
+)
+def test_wrong_input_is_one_sentence(dnal: Program, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    told = dnal("data", *arguments, "--out", tmp_path / "s")
+    assert told.status == 2
+    assert sentence in told.err
+    assert "Traceback" not in told.err
