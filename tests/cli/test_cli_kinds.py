@@ -43,18 +43,31 @@ JOBS: dict[str, tuple[str, ...]] = {
 LEARNT = {"tables": 0.8, "regression": 0.2, "next-token": 0.1, "graphs": 0.8}
 """What a job of so few steps reaches at least; chance is 0.4, 0, 0.004 and 0.25."""
 METRICS = {"regression": "r2"}
-OTHERS = [name for name in JOBS if name != "images"]
+
+
+def cases(*left_out: str, slow: tuple[str, ...] = ("images", "next-token")) -> list[Any]:
+    """All jobs but some, as parameters."""
+    names = [name for name in JOBS if name not in left_out]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
+class Runs(dict[str, Path]):
+    """A finished run of each job, made when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        run = self[name] = self.folder / name
+        with pytest.raises(SystemExit) as ended:
+            app(["learn", *JOBS[name], "--budget", "macs<=40%", "--out", str(run), "--quiet"], prog_name="dnal")
+        assert ended.value.code == 0, name
+        return run
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A finished run of each."""
-    folder = tmp_path_factory.mktemp("kinds")
-    for name, job in JOBS.items():
-        with pytest.raises(SystemExit) as ended:
-            app(["learn", *job, "--budget", "macs<=40%", "--out", str(folder / name), "--quiet"], prog_name="dnal")
-        assert ended.value.code == 0, name
-    return {name: folder / name for name in JOBS}
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("kinds"))
 
 
 def result(run: Path) -> dict[str, Any]:
@@ -63,8 +76,8 @@ def result(run: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_a_budget_is_met_and_something_is_learnt(name: str, runs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("name", cases())
+def test_a_budget_is_met_and_something_is_learnt(name: str, runs: Runs) -> None:
     found, config = result(runs[name]), read_config(runs[name])
     assert all(row["holds"] for row in found["constraints"])
     assert 0 < found["compact"]["macs"] <= 0.4 * found["base"]["macs"]
@@ -75,8 +88,8 @@ def test_a_budget_is_met_and_something_is_learnt(name: str, runs: dict[str, Path
     assert all(metric in record for record in log)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_run_is_evaluated(name: str, runs: dict[str, Path], dnal: Program) -> None:
+@pytest.mark.parametrize("name", cases("images"))
+def test_a_run_is_evaluated(name: str, runs: Runs, dnal: Program) -> None:
     answer = dnal("eval", runs[name], "--json")
     assert (answer.status, answer.err) == (0, "")
     found, metric = json.loads(answer.out), METRICS.get(name, "accuracy")
@@ -86,8 +99,8 @@ def test_a_run_is_evaluated(name: str, runs: dict[str, Path], dnal: Program) -> 
     assert f"one {data.KINDS[read_config(runs[name]).kind].one}" in said
 
 
-@pytest.mark.parametrize("name", JOBS)
-def test_a_run_is_loaded_and_so_is_its_list_of_shapes(name: str, runs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("name", cases())
+def test_a_run_is_loaded_and_so_is_its_list_of_shapes(name: str, runs: Runs) -> None:
     run, config = runs[name], read_config(runs[name])
     network = library.load(run)
     inputs = config.of_kind.drawn(config.input, 3, seed=1)
@@ -97,8 +110,8 @@ def test_a_run_is_loaded_and_so_is_its_list_of_shapes(name: str, runs: dict[str,
     assert {k: v.shape for k, v in fresh.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_an_exported_file_answers_as_the_network_on_real_data(name: str, runs: dict[str, Path], dnal: Program) -> None:
+@pytest.mark.parametrize("name", cases("images", slow=("next-token", "text", "regression")))
+def test_an_exported_file_answers_as_the_network_on_real_data(name: str, runs: Runs, dnal: Program) -> None:
     runtime = pytest.importorskip("onnxruntime")
     answer = dnal("export", runs[name], "--to", "onnx", "--json")
     assert answer.status == 0, answer.err
@@ -117,8 +130,8 @@ def test_an_exported_file_answers_as_the_network_on_real_data(name: str, runs: d
     assert metadata["normalisation"] == data.KINDS[metadata["kind"]].normalisation
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_report_says_what_was_learnt(name: str, runs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("name", cases("images"))
+def test_a_report_says_what_was_learnt(name: str, runs: Runs) -> None:
     text = re.sub(r"<(script|style).*?</\1>", "", (runs[name] / REPORT).read_text(), flags=re.DOTALL)
     assert ("R² (test data)" if name == "regression" else "accuracy (test data)") in text
     assert ("R²" in text) == (name == "regression")
@@ -126,16 +139,16 @@ def test_a_report_says_what_was_learnt(name: str, runs: dict[str, Path]) -> None
     assert "image" not in text.replace("image/", "")
 
 
-@pytest.mark.parametrize("name", ["regression", "graphs"])
-def test_a_run_is_repeated(name: str, runs: dict[str, Path], here: Path, dnal: Program) -> None:
+@pytest.mark.parametrize("name", ["regression", pytest.param("graphs", marks=pytest.mark.slow)])
+def test_a_run_is_repeated(name: str, runs: Runs, here: Path, dnal: Program) -> None:
     answer = dnal("learn", "--like", runs[name], "--out", "again", "--no-report")
     assert (answer.status, answer.err) == (0, "")
     for file in (ARCHITECTURE, MODEL, CONFIG):
         assert (here / "again" / file).read_bytes() == (runs[name] / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("name", ["text", "regression"])
-def test_a_run_that_is_killed_goes_on(name: str, runs: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["text", pytest.param("regression", marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_goes_on(name: str, runs: Runs, tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     job = ["learn", *JOBS[name], "--budget", "macs<=40%", "--out", "run", "--no-report", "--checkpoint-every", "2"]
     steps = sum(read_config(runs[name]).model_extra["epochs"]) * (2 if name == "text" else 5)  # type: ignore[index]
@@ -171,7 +184,8 @@ def test_the_list_of_data_says_their_kinds(dnal: Program) -> None:
     assert {"name": "wine", "kind": "tables"}.items() <= next(row for row in found if row["name"] == "wine").items()
 
 
-def test_8_bits_are_of_classes(runs: dict[str, Path], dnal: Program) -> None:
+@pytest.mark.slow
+def test_8_bits_are_of_classes(runs: Runs, dnal: Program) -> None:
     pytest.importorskip("onnxruntime")
     assert dnal("export", runs["tables"], "--to", "onnx", "--quantize", "int8", "--quiet").status == 0
     for name in ("regression", "text", "graphs"):
@@ -200,7 +214,7 @@ FORGED: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_a_forged_run_is_refused(case: str, runs: dict[str, Path], tmp_path: Path, dnal: Program) -> None:
+def test_a_forged_run_is_refused(case: str, runs: Runs, tmp_path: Path, dnal: Program) -> None:
     name, values, expected = FORGED[case]
     run = Path(shutil.copytree(runs[name], tmp_path / "run"))
     document = yaml.safe_load((run / CONFIG).read_text())
@@ -214,7 +228,7 @@ def test_a_forged_run_is_refused(case: str, runs: dict[str, Path], tmp_path: Pat
     assert repeated.status == 2 or case in ("data of another objective", "many texts that are long")
 
 
-def test_a_batch_is_believed_as_far_as_an_example_goes(runs: dict[str, Path], tmp_path: Path, dnal: Program) -> None:
+def test_a_batch_is_believed_as_far_as_an_example_goes(runs: Runs, tmp_path: Path, dnal: Program) -> None:
     run = Path(shutil.copytree(runs["text"], tmp_path / "run"))
     document = yaml.safe_load((run / CONFIG).read_text())
     (run / CONFIG).write_text(yaml.safe_dump({**document, "batch_size": 2**22}))

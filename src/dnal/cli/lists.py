@@ -25,12 +25,11 @@ def models(
 ) -> None:
     """List the models: dnal's own, those of installed packages, torchvision's and timm's."""
     from dnal.data import KINDS
-    from dnal.models import kind_of, names
+    from dnal.models import names
 
     if kind not in (None, *KINDS):
         raise UserError(f"unknown --kind '{kind}'{all_names(str(kind), list(KINDS))}")
-    found = [name for name in names() if filter_ is None or filter_.lower() in name.lower()]
-    found = [name for name in found if kind in (None, kind_of(name))]
+    found = [name for name in names(kind) if filter_ is None or filter_.lower() in name.lower()]
     if not found:
         raise UserError(f"no model's name contains '{filter_}'; `dnal models` lists all.")
     if as_json:

@@ -117,11 +117,6 @@ def _shown(cost: str, value: float | None) -> str:
     return "-" if value is None else amount(cost, value)
 
 
-def percent2(share: float | None) -> str:
-    """A share with two digits after the point."""
-    return percent(share, 2)
-
-
 def compared(base: float | None, compact: float | None) -> str:
     """The ratio."""
     return "" if base is None or compact is None or not base else percent(compact / base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +109,7 @@ def load(
 def _kind_of(path: Path) -> Kind | None:
     """The kind of data that a file or folder holds; None where there is none."""
     known: Heads = heads(path) if path.suffix == ".npz" else {}
-    if not path.exists() and path.suffix != ".npz":
+    if not os.path.lexists(path) and path.suffix != ".npz":
         return None
     claiming = [kind for kind in KINDS.values() if kind.claims(path, known)]
     return claiming[-1] if claiming else None

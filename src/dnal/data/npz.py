@@ -74,6 +74,8 @@ def read_array(path: Path) -> NDArray[np.generic]:
 def heads(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of the arrays in a file, as far as they can be read, by name; nothing else of it is read."""
     found: dict[str, tuple[int, ...]] = {}
+    if not path.is_file():  # a pipe would be waited for
+        return found
     with suppress(Exception), zipfile.ZipFile(path) as archive:  # reading it says what is wrong with it
         for entry in archive.infolist()[:MOST_ARRAYS]:
             with suppress(Exception), archive.open(entry) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ _OPTIONS = re.compile(r"(.+):([A-Za-z_-]+=[^:]*)")
 
 def without_options(name: str) -> tuple[str, str]:
     """A name of data without the options that stand behind it, and these."""
-    found = None if Path(name).exists() else _OPTIONS.fullmatch(name)
+    found = None if os.path.lexists(name) else _OPTIONS.fullmatch(name)
     return (found[1], found[2]) if found else (name, "")
 
 
 def names_code(name: str) -> bool:
     """Whether this is no name of data but says where code is, to be imported and run."""
     name, _ = without_options(name)
-    return is_place(name) and name not in brought("data") and not Path(name).exists()
+    return is_place(name) and name not in brought("data") and not os.path.lexists(name)
 
 
 def place_of(name: str) -> str | None:

@@ -81,6 +81,8 @@ def kind_of(name: str) -> str | None:
     """The kind of data that a model is for; None of a function of a user's or of another package."""
     if name in own_models():
         return own_models()[name].kind
+    if name.startswith((TORCHVISION, TIMM)):
+        return "images"
     return None if ":" in name or name in brought("model") else "images"
 
 
@@ -114,8 +116,15 @@ def brought_names() -> list[str]:
     return [name for name in brought("model") if name not in own_models()]
 
 
-def names() -> list[str]:
-    """All names: own models first, then those of other packages, then torchvision's, then timm's."""
+def names(kind: str | None = None) -> list[str]:
+    """All names: own models first, then those of other packages, then torchvision's, then timm's.
+
+    Args:
+        kind: only those that are known to be for this kind of data, such as "tables".
+    """
+    if kind is not None:
+        own = [name for name in own_names() if own_models()[name].kind == kind]
+        return own if kind != "images" else [*own, *(name for name in names() if name.startswith((TORCHVISION, TIMM)))]
     return [
         *own_names(),
         *brought_names(),

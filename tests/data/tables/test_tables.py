@@ -191,3 +191,14 @@ def test_r2_is_that_of_scikit_learn() -> None:
     )  # fmt: skip
     assert learned.figures.metric == "r2"
     assert learned.figures.compact.metric > 0.2
+
+
+def test_a_function_of_the_users_returns_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_rows.py").write_text(
+        "import numpy as np\nfrom dnal.data import RawTable\n\n"
+        "def rows():\n    return RawTable({'a': np.arange(40.0)}, np.arange(40) % 2)\n"
+    )
+    found = data.load("own_rows:rows:task=regression")
+    assert (found.kind, found.objective.name, data.load("own_rows:rows").classes) == ("tables", "regression", 2)
+    assert data.names_code("own_rows:rows:task=regression")

@@ -15,6 +15,8 @@ from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
 from dnal.data.objective import Objective
 
 MOST_NODES = 2**22
+WIDE = 64
+"""Features that a network makes of a node, and sends along an edge."""
 
 
 class Graphs(Kind):
@@ -25,7 +27,7 @@ class Graphs(Kind):
     sizes = ("nodes", "features of a node", "edges")
     usual = (2708, 1433, 10556)
     raw = RawGraph
-    largest = 2**25
+    largest = 2**24
     alone = True
     normalisation = "features that are never negative are divided by their sum for each node"
     sets = {  # noqa: RUF012
@@ -59,6 +61,10 @@ class Graphs(Kind):
 
     def answered(self, sizes: Sizes, objective: Objective) -> tuple[int, ...]:
         return (sizes[0],)
+
+    def numbers(self, sizes: Sizes) -> int:
+        nodes, features, edges = sizes
+        return nodes * max(features, WIDE) + edges * WIDE  # a layer holds so many of each node, and of each edge
 
     def check(self, sizes: Sizes) -> None:
         super().check(sizes)
