@@ -9,6 +9,10 @@ STUDIES = Registry(
     Study,
     {
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
+        "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
+        "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
+        "depth": "dnal.studies.claims.depth:WholeBlocksPay",
+        "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
     },
 )
 """All studies by name."""
