@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+import traceback
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +22,7 @@ from dnal.base.reading import json_of
 from dnal.base.side_by_side import STOPPED, side_by_side, stop_asked
 from dnal.base.version import VERSION
 from dnal.studies.study import Row, Setting, Sized, Study
-from dnal.studies.table import gather, keep_row, key_of, values_of
+from dnal.studies.table import RESULTS, gather, keep_row, key_of, values_of
 
 STUDY = "study.json"
 """In the folder of a study: which one it is, and its options."""
@@ -116,6 +118,27 @@ def run_study(
     outcome.rows = [values_of(row) for row in rows.values()]
     outcome.left = len([key for key in wanted if key not in rows])
     return outcome
+
+
+@contextmanager
+def reading(name: str, study: Study, out: Path) -> Iterator[None]:
+    """While checks and figure of a study are made of the rows in a folder, which may be anybody's.
+
+    Raises:
+        UserError: instead of any other exception; with the line of the study where it was.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == inspect.getfile(type(study))] or frames
+        where = f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
+        raise UserError(
+            f"the study '{name}' cannot tell anything from the rows in '{out}' ({where}: {type(error).__name__}: "
+            f"{reason_of(error)}); move {RESULTS} there away, or mend the study."
+        ) from error
 
 
 def named(rows: Sequence[tuple[Setting, int]]) -> str:
