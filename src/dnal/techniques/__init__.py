@@ -13,6 +13,7 @@ TECHNIQUES = Registry(
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
         "mixup": "dnal.techniques.mixup:Mixup",
         "swa": "dnal.techniques.swa:SWA",
+        "weight-compander": "dnal.techniques.weight_compander:WeightCompander",
     },
 )
 

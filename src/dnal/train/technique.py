@@ -44,9 +44,12 @@ class Technique(Options):
 
     Attributes:
         phases: those in which it acts by default.
+        reparametrises: whether the network holds its weights in another way while it acts. It is prepared before all
+            others and finished after them, so that these see the same parameters all the time.
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES
+    reparametrises: ClassVar[bool] = False
 
     def check(self, outputs: Any) -> None:
         """Before anything is trained: refuses outputs of the network that it cannot work with.
