@@ -82,7 +82,7 @@ class Companded:
     ) -> None:
         self.network, self._learn = network, learn
         self._layers = list(_layers(network))
-        self._order = [list(layer._parameters) for _, layer in self._layers]
+        self._order = [(list(layer._parameters), layer.weight.stride()) for _, layer in self._layers]
         first, second = a or START[learn][0], b or START[learn][1]
         if not self._layers:
             warnings.warn(
@@ -158,8 +158,11 @@ class Companded:
 
     def fold(self) -> None:
         """Makes every weight an ordinary parameter again: what it is now."""
-        for (_, layer), names in zip(self._layers, self._order, strict=True):
+        for (_, layer), (names, stride) in zip(self._layers, self._order, strict=True):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+            held = layer.weight.data  # in an order of memory that an elementwise function may have changed
+            own = torch.empty_strided(held.shape, stride, dtype=held.dtype, device=held.device)
+            layer.weight.data = own.copy_(held)
             for name in names:  # "weight" comes back behind the others
                 layer._parameters[name] = layer._parameters.pop(name)
         self._layers, self._steps, self._before = [], [], []
