@@ -129,6 +129,17 @@ def test_what_a_row_gives_is_read_as_it_was(out: Path) -> None:
     assert [type(row[name]) for name in "abcd"] == [float, float, int, int]
 
 
+def test_one_goes_on_from_the_table_of_somebody_else(out: Path, tmp_path: Path) -> None:
+    run_study(coin(out, seeds=2), out, at_once=1)
+    other = tmp_path / "other"
+    study = coin(other, seeds=3)
+    (other / RESULTS).write_bytes((out / RESULTS).read_bytes())
+    with claimed(other, "coin:Coin", study.study):
+        run_study(study, other, at_once=1)
+    assert result(table(other))[:4] == result(table(out))
+    assert made(out)[4:] == ["heads 2", "tails 2"]
+
+
 def test_a_folder_of_something_else_is_refused(out: Path, tmp_path: Path) -> None:
     study = coin(out).study
     with claimed(out, "coin:Coin", study):

@@ -51,7 +51,8 @@ class Outcome:
 
 
 def claimed(out: Path, name: str, study: Study) -> AbstractContextManager[None]:
-    """The folder of a study, ours until the end; rows of other options do not come into it.
+    """The folder of a study, ours until the end; rows of other options do not come into it. One with nothing but a
+    table is taken for such a folder, so that a user can go on from rows of somebody else.
 
     Raises:
         UserError: it holds something else, cannot be written, or another process works in it.
@@ -61,7 +62,7 @@ def claimed(out: Path, name: str, study: Study) -> AbstractContextManager[None]:
     if os.path.lexists(copy):
         if json_of(copy, LARGEST, remedy="choose another folder with --out") != document:
             raise UserError(f"'{out}' holds another study, or this one with other options; choose another with --out.")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(entry.name != RESULTS for entry in out.iterdir()):
         raise UserError(f"the folder '{out}' exists and holds no study; choose another with --out.")
     return claim.claimed(out, STUDY, json.dumps(document, indent=1) + "\n", "dnal study")
 
