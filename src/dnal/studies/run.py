@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from dnal.base import claim
 from dnal.base.errors import UserError, reason_of
@@ -22,7 +21,7 @@ from dnal.base.reading import json_of
 from dnal.base.side_by_side import STOPPED, side_by_side, stop_asked
 from dnal.base.version import VERSION
 from dnal.studies.study import Row, Setting, Sized, Study
-from dnal.studies.table import RESULTS, gather, keep_row, key_of, values_of
+from dnal.studies.table import RESULTS, gather, keep_row, key_of, tidy, values_of
 
 STUDY = "study.json"
 """In the folder of a study: which one it is, and its options."""
@@ -91,6 +90,7 @@ def run_study(
             is done in this process.
         stop: asked between rows. on_end: called with what ended, in words, and "" or why it failed.
     """
+    tidy(out)
     plan = sized.rows()
     wanted = [key_of(*one) for one in plan]
     made = set(gather(out, wanted))
@@ -116,6 +116,7 @@ def run_study(
             make, waiting, arguments=lambda job: (sized.study, job, out), at_once=at_once, stop=stop, ended=ended
         ).killed
     rows = gather(out, wanted)
+    tidy(out)
     outcome.rows = [values_of(row) for row in rows.values()]
     outcome.left = len([key for key in wanted if key not in rows])
     return outcome
@@ -165,14 +166,17 @@ def _make(study: Study, job: Job, out: Path, stop: Callable[[], bool]) -> str:
         if stop():
             return STOPPED
         begun = time.perf_counter()
+        of = {**setting, "seed": seed}
         try:
             found = study.row(seed=seed, **setting)
+            for name in of.keys() & found.keys():
+                raise UserError(f"the row gives '{name}', which is among what it was asked for.")
+            around = {"row_seconds": round(time.perf_counter() - begun, 1), "made_with": _versions()}
+            keep_row(out, key_of(setting, seed), {**of, **found, **around})
         except UserError as error:
             return reason_of(error, LONGEST_REASON)
-        except Exception as error:  # of a study that may be anybody's: the other rows are made all the same
+        except Exception as error:  # of a study that may be anybody's: other jobs are done all the same
             return f"{type(error).__name__}: {reason_of(error, LONGEST_REASON)}"
-        around: dict[str, Any] = {"row_seconds": round(time.perf_counter() - begun, 1), "made_with": _versions()}
-        keep_row(out, key_of(setting, seed), {**setting, "seed": seed, **found, **around})
     return ""
 
 
