@@ -32,8 +32,8 @@ from torch import nn
 import dnal
 from dnal import data, models
 from dnal.settings import Widths
+from dnal.studies.phases import train
 from result_file import append_rows, read_rows
-from separate_phases import train
 
 MODELS = ("cifar/vgg16_bn", "cifar/resnet56", "cifar/mobilenet_v2")
 ONE = [f"macs<={share}%" for share in (80, 50, 25, 10, 5)]

@@ -21,7 +21,7 @@ from lightning.fabric import Fabric
 from safetensors.torch import save_file
 
 from dnal import data, models
-from separate_phases import train
+from dnal.studies.phases import train
 
 MODEL = "cifar/resnet20"
 

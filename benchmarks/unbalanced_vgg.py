@@ -35,9 +35,9 @@ from dnal.methods.uniform import random_scores, uniform_scores
 from dnal.pipeline.plan import RETRAIN_RATE
 from dnal.selection.select import select
 from dnal.settings import DEFAULT_LR
+from dnal.studies.phases import search, search_by_paper, train
 from dnal.train.evaluate import accuracy
 from result_file import append_rows, read_rows
-from separate_phases import search, search_by_paper, train
 
 MODEL, SIZE, BUDGET = "cifar/vgg16_bn_quarter", (3, 16, 16), 15
 METHODS = ("dnal", "paper", "uniform", "magnitude", "random", "scratch")

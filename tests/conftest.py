@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +52,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         app(["learn", *SHORT, "--out", str(run)], prog_name="dnal")
     assert ended.value.code == 0
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, without a window."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser; it is in the extra dev")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    with sync.sync_playwright() as playwright:
+        try:
+            running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except sync.Error as error:
+            if found is None:
+                pytest.skip("there is no Chromium; install it, or `playwright install chromium`")
+            raise AssertionError(f"'{found}' does not start") from error
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    """Where pictures go that a browser takes: the folder that the variable DNAL_SCREENSHOTS names."""
+    folder = Path(os.environ.get("DNAL_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -44,13 +44,19 @@ def dnal(here: Path, packages: Path | None, *arguments: str) -> subprocess.Compl
 def listed(here: Path, packages: Path | None, kind: str) -> list[str]:
     answer = dnal(here, packages, kind, "--json")
     assert answer.returncode == 0, answer.stderr
-    entries = json.loads(answer.stdout)[kind]
+    entries = json.loads(answer.stdout)["studies" if kind == "study" else kind]
     return [entry if isinstance(entry, str) else entry["name"] for entry in entries]
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [("methods", "first"), ("techniques", "centred-gradients"), ("models", "example/tiny"), ("data", "stripes")],
+    [
+        ("methods", "first"),
+        ("techniques", "centred-gradients"),
+        ("models", "example/tiny"),
+        ("data", "stripes"),
+        ("study", "stripes-means"),
+    ],
 )
 def test_it_is_listed_where_it_is_installed(kind: str, name: str, installed: Path, tmp_path: Path) -> None:
     assert name in listed(tmp_path, installed, kind)
@@ -85,6 +91,16 @@ def test_a_whole_job_with_all_four(installed: Path, tmp_path: Path) -> None:
     ).read_bytes()
     finished = dnal(tmp_path, installed, "resume", "again", "--no-report")
     assert (finished.returncode, finished.stdout) == (0, "'again' is finished.\n")
+
+
+def test_its_study_runs_side_by_side(installed: Path, tmp_path: Path) -> None:
+    answer = dnal(
+        tmp_path, installed, "study", "stripes-means", "--size", "tiny", "--jobs", "2", "--out", "out", "--json"
+    )
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["rows"], found["left"], found["verdict"] != "does not hold") == (8, 0, True)
+    assert "stripes-means" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_without_the_package_its_run_says_what_is_missing(installed: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_budgets_are_met_as_the_result_file_says() -> None:
 
 
 def test_depth_pays_as_the_result_file_says() -> None:
-    widths, depth = ([r for r in rows_of("depth.csv") if r["depth"] == on] for on in "01")
+    widths, depth = ([r for r in rows_of("studies/depth.csv") if r["depth"] == on] for on in "01")
     gaps = [100 * (float(b["accuracy"]) - float(a["accuracy"])) for a, b in zip(widths, depth, strict=True)]
     assert (
         f"paired {statistics.mean(gaps):+.2f} points, standard error {statistics.stdev(gaps) / 3**0.5:.2f}" in MEASURED
@@ -260,7 +260,7 @@ def test_compact_networks_leave_as_the_result_file_says() -> None:
 def test_supernets_lead_as_the_result_files_say() -> None:
     section = " ".join(MEASURED.partition("## And which operations?")[2].partition("\n## ")[0].split())
     own: dict[str, dict[str, list[float]]] = {}
-    for row in rows_of("supernet_search.csv"):
+    for row in rows_of("studies/supernet-search.csv"):
         if row["accuracy"]:
             kind = re.sub(r"^random \d$", "random", row["name"])
             own.setdefault(kind, {}).setdefault(row["seed"], []).append(100 * float(row["accuracy"]))

@@ -191,8 +191,9 @@ def gates() -> Figure:
 
 
 def lambdas() -> Figure:
-    """benchmarks/lambda_curve.csv: three seeds, seven lambdas."""
-    rows = list(csv.DictReader((Path(__file__).parents[2] / "benchmarks" / "lambda_curve.csv").open(encoding="utf-8")))
+    """benchmarks/studies/lambda-curve.csv: three seeds, seven lambdas."""
+    file = Path(__file__).parents[2] / "benchmarks" / "studies" / "lambda-curve.csv"
+    rows = list(csv.DictReader(file.open(encoding="utf-8")))
     figure = Figure(figsize=(8, 3))
     left, right = figure.subplots(1, 2)
     of_lambda: dict[float, list[tuple[float, float]]] = defaultdict(list)

@@ -1,8 +1,8 @@
 """What stands beside docs/ is part of the site too: files that pages link to, and text that is said there already.
 
-A link to ``../benchmarks/depth.csv`` works in the repository as it stands, and in the site, where the file is copied to
-``benchmarks/depth.csv``. A comment ``<!-- from README.md: "## First" to "## Last" -->`` becomes these sections of the
-file, the last one left out; ``<!-- from README.md -->`` becomes all of it.
+A link to ``../benchmarks/digits.csv`` works in the repository as it stands, and in the site, where the file is copied
+to ``benchmarks/digits.csv``. A comment ``<!-- from README.md: "## First" to "## Last" -->`` becomes these sections of
+the file, the last one left out; ``<!-- from README.md -->`` becomes all of it.
 """
 
 from __future__ import annotations

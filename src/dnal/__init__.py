@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dnal import report as report
     from dnal import run as run
     from dnal import settings as settings
+    from dnal import studies as studies
     from dnal import supernet as supernet
     from dnal import techniques as techniques
     from dnal.architecture.architecture import Architecture as Architecture
@@ -88,6 +89,7 @@ _ROOMS = (
     "report",
     "run",
     "settings",
+    "studies",
     "supernet",
     "techniques",
 )

@@ -70,6 +70,14 @@ def test_rank_correlations_are_scipys_and_lie_in_their_interval() -> None:
         assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.06)
 
 
+def test_many_pairs_are_no_other_than_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = list(X.round(1)), list(Y.round(1))  # with ties
+    few = kendall(x, y)
+    monkeypatch.setattr("dnal.base.statistics.FEW", 3)
+    many = kendall(x, y)
+    assert many[:3] == pytest.approx(few[:3])
+
+
 def test_no_interval_without_pairs_or_differences() -> None:
     assert all(math.isnan(kendall(x, y).low) for x, y in (([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3])))
     with pytest.raises(ValueError, match="no pairs"):

@@ -49,7 +49,7 @@ def test_the_list_imports_nothing_that_takes_long() -> None:
 def test_a_study_of_my_own_runs_goes_on_and_is_shown_again(dnal: Program, here: Path, coin: str) -> None:
     answer = dnal("study", coin, "--size", "tiny", "--seeds", 2, "--out", "out")
     assert (answer.status, answer.err) == (0, "")
-    assert "side heads, seed 0: done" in answer.out
+    assert answer.out.startswith("4 rows; size tiny: no time\nside heads, seed 0: done\n")
     assert "A coin falls on the side that is asked for." in answer.out
     assert f"report: {Path('out') / 'report.html'}" in answer.out
     assert len(list(csv.DictReader((here / "out" / "results.csv").open()))) == 4
@@ -110,6 +110,19 @@ def test_what_cannot_be_done_is_told(dnal: Program, here: Path, arguments: list[
     assert sentence in answer.err
     assert answer.err.count("\n") == 1
     assert not list(here.iterdir())
+
+
+def test_rows_that_say_nothing_are_one_sentence(dnal: Program, here: Path, coin: str) -> None:
+    """A column is missing, or it holds no numbers; the study's own line is named."""
+    assert dnal("study", coin, "--size", "tiny", "--out", "out").status == 0
+    table = here / "out" / "results.csv"
+    for damaged, kind in ((table.read_text().replace("share", "other"), "KeyError"),
+                          ("side,seed,share\nheads,0,x\n", "ValueError")):  # fmt: skip
+        table.write_text(damaged)
+        answer = dnal("study", coin, "--size", "tiny", "--out", "out", "--report-only")
+        assert (answer.status, answer.out, answer.err.count("\n")) == (2, "", 1)
+        assert "cannot tell anything from the rows in 'out' (my_coin.py, line " in answer.err
+        assert kind in answer.err
 
 
 def test_a_file_of_mine_is_not_replaced(dnal: Program, here: Path, coin: str) -> None:

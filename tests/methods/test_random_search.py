@@ -68,7 +68,7 @@ def test_targets_of_any_tree(network: nn.Module, space: dnal.Space, batches: Bat
 
 @pytest.mark.slow
 def test_what_was_found_is_no_better_than_what_was_drawn() -> None:
-    """A smaller version of benchmarks/random_search_null.py."""
+    """A smaller version of the study `random-search`."""
 
     def keep(scores: torch.Tensor) -> torch.Tensor:
         return scores > 0.5

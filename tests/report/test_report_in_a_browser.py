@@ -5,38 +5,15 @@ Screenshots are kept in the folder that the variable DNAL_SCREENSHOTS names.
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli_program import SHORT
+from pages import shown
 
 pytestmark = pytest.mark.slow
-
-WAIT = 60_000
-"""Milliseconds."""
-MARKS = ".bars .point path, .points path, .js-line, .hm image"
-GRID = 12
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser; it is in the extra dev")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    with sync.sync_playwright() as playwright:
-        try:
-            running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except sync.Error as error:
-            if found is None:
-                pytest.skip("there is no Chromium; install it, or `playwright install chromium`")
-            raise AssertionError(f"'{found}' does not start") from error
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +30,6 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name / "report.html" for name in ("default", "three")}
 
 
-@pytest.fixture
-def screenshots(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("DNAL_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def answers(page: Any, chart: Any) -> bool:
-    """Whether the chart says something where the mouse is: on one of its marks, or anywhere."""
-    chart.scroll_into_view_if_needed()
-    box = chart.bounding_box()
-    boxes = [mark.bounding_box() for mark in chart.locator(".bars .point path, .points path").all()[:8]]
-    spots = [(one["x"] + one["width"] / 2, one["y"] + one["height"] / 2) for one in boxes if one and one["width"]]
-    steps = [(i + 0.5) / GRID for i in range(GRID)]
-    spots += [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for y in steps for x in steps]
-    for x, y in spots:
-        page.mouse.move(x - 2, y)
-        page.mouse.move(x, y)
-        if chart.locator(".hoverlayer .hovertext").count():
-            return True
-    return False
-
-
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [
@@ -87,31 +41,7 @@ def answers(page: Any, chart: Any) -> bool:
 def test_it_is_quiet_whole_and_answers(
     browser: Any, reports: dict[str, Path], screenshots: Path, name: str, width: int, scheme: str
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    context.set_default_timeout(WAIT)
-    page, said, asked = context.new_page(), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(reports[name].as_uri())
-
-    charts = page.locator(".chart")
-    for number in range(charts.count()):
-        chart = charts.nth(number)
-        chart.scroll_into_view_if_needed()
-        chart.locator(".main-svg").first.wait_for()
-        title = chart.get_attribute("aria-label")
-        assert chart.locator(MARKS).count() > 0, title
-        assert answers(page, chart), title
-    page.mouse.move(0, 0)
-    page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
-    page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
-
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-    assert charts.count() >= 11
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
+    assert shown(browser, reports[name], screenshots / f"{name}-{width}-{scheme}.png", width, scheme) >= 11
 
 
 def test_the_keyboard_reaches_charts_and_numbers(browser: Any, reports: dict[str, Path]) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.base.statistics import mean
@@ -30,7 +32,7 @@ class Coin(Study):
     sizes = Sizes(Size(4, "no time", {"throws": 20}), Size(6, "no time"), Size(9, "no time"))
     throws: int = option(50, "Of each row.", least=1)
     log: str = option("", "A file to which each row adds its name.")
-    trouble: str = option("none", "What the last row does.", known=("none", "refuse", "fail", "kill"))
+    trouble: str = option("none", "What the last row does.", known=("none", "refuse", "fail", "kill", "tensor", "seed"))
     shared: bool = option(False, "All rows in one process.")
 
     def settings(self) -> Sequence[Setting]:
@@ -48,6 +50,8 @@ class Coin(Study):
                 raise UserError("this coin stands on its edge.")
             if self.trouble == "fail":
                 raise KeyError("edge")
+            if self.trouble in ("tensor", "seed"):
+                return {"share": np.ones(2)} if self.trouble == "tensor" else {"seed": 7}
             if self.trouble == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
         drawn = random.Random(f"{seed} {side}")

@@ -90,7 +90,9 @@ def test_it_states_what_it_must(name: str) -> None:
     assert all(size.seeds > 0 and size.costs for size in study.sizes)
     assert {field.name for field in fields(study)} >= {key for size in study.sizes for key in size.options}
     for size in study.sizes._fields:
-        assert sized(study, size).rows()
+        rows = sized(study, size).rows()
+        assert rows
+        assert len({tuple(setting) for setting, _ in rows}) == 1, "the same names in each setting"
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from coin import Coin
 
@@ -74,7 +75,13 @@ def test_more_seeds_add_rows_and_fewer_take_none_away(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "said"), [("refuse", "this coin stands on its edge."), ("fail", "KeyError: 'edge'")]
+    ("trouble", "said"),
+    [
+        ("refuse", "this coin stands on its edge."),
+        ("fail", "KeyError: 'edge'"),
+        ("tensor", "a row holds plain values: texts and numbers of Python, not a tensor (2,) of float64."),
+        ("seed", "the row gives 'seed', which is among what it was asked for."),
+    ],
 )
 def test_a_row_that_cannot_be_made_is_told_and_tried_again(out: Path, trouble: str, said: str) -> None:
     study = coin(out, trouble=trouble)
@@ -110,6 +117,14 @@ def test_rows_that_ended_after_the_process_that_writes_the_table(out: Path) -> N
     assert run_study(study, out, at_once=1).rows == outcome.rows
 
 
+def test_what_a_killed_process_was_writing_goes(out: Path) -> None:
+    study = coin(out)
+    (out / MADE).mkdir()
+    (out / MADE / f"x.json.{16 * 'a'}.tmp").touch()
+    assert run_study(study, out, at_once=1).left == 0
+    assert not (out / MADE).exists()
+
+
 def test_a_stop_begins_nothing_more(out: Path) -> None:
     calls = iter([False] * 4 + [True] * 9)
     outcome = run_study(coin(out), out, at_once=1, stop=lambda: next(calls))
@@ -122,11 +137,33 @@ def test_a_stop_begins_nothing_more(out: Path) -> None:
 def test_what_a_row_gives_is_read_as_it_was(out: Path) -> None:
     study = coin(out, seeds=1)
     setting, seed = study.rows()[0]
-    values = {"a": 0.1, "b": 1e-20, "c": 3, "d": -2, "e": "4+2+6", "f": "two\nlines", "g": "-x", "h": float("inf")}
+    values = {
+        "a": np.float64(0.1),
+        "b": 1e-20,
+        "c": 3,
+        "d": -2,
+        "e": "4+2+6",
+        "f": "two\nlines",
+        "g": "-x",
+        "h": float("inf"),
+        "i": True,
+    }
     keep_row(out, key_of(setting, seed), {**setting, "seed": seed, **values, "share": 0.5})
     row = run_study(study, out, at_once=1).rows[0]
     assert {name: row[name] for name in values} == values | {"f": "two lines", "g": "'-x"}
     assert [type(row[name]) for name in "abcd"] == [float, float, int, int]
+    assert row["i"] == 1
+
+
+def test_one_goes_on_from_the_table_of_somebody_else(out: Path, tmp_path: Path) -> None:
+    run_study(coin(out, seeds=2), out, at_once=1)
+    other = tmp_path / "other"
+    study = coin(other, seeds=3)
+    (other / RESULTS).write_bytes((out / RESULTS).read_bytes())
+    with claimed(other, "coin:Coin", study.study):
+        run_study(study, other, at_once=1)
+    assert result(table(other))[:4] == result(table(out))
+    assert made(out)[4:] == ["heads 2", "tails 2"]
 
 
 def test_a_folder_of_something_else_is_refused(out: Path, tmp_path: Path) -> None:

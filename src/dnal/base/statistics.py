@@ -19,6 +19,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 """Of a bootstrap."""
+FEW = 500
+"""Pairs whose orders all stand in one matrix."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -107,12 +109,12 @@ def share(count: int, number: int, confidence: float = CONFIDENCE) -> Interval:
 
 def kendall(x: Sequence[float], y: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Kendall's tau-b of pairs, with the interval of a bootstrap over the pairs."""
-    return _of_pairs(lambda a, b: float(stats.kendalltau(a, b).statistic), x, y, confidence)
+    return _of_pairs(_kendall, x, y, confidence)
 
 
 def spearman(x: Sequence[float], y: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Spearman's rank correlation of pairs, with the interval of a bootstrap over the pairs."""
-    return _of_pairs(lambda a, b: float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1]), x, y, confidence)
+    return _of_pairs(_spearman, x, y, confidence)
 
 
 def auroc(scores: Sequence[float], positive: Sequence[bool], confidence: float = CONFIDENCE) -> Interval:
@@ -141,11 +143,14 @@ def auroc(scores: Sequence[float], positive: Sequence[bool], confidence: float =
 
 
 def _of_pairs(
-    statistic: Callable[[Any, Any], float], x: Sequence[float], y: Sequence[float], confidence: float
+    statistic: Callable[[Any, Any, Any], Any], x: Sequence[float], y: Sequence[float], confidence: float
 ) -> Interval:
     """A statistic of pairs with the percentiles of what it is on pairs drawn again; the same draws every time.
 
     A draw in which one side has a single value has no correlation and is left out.
+
+    Args:
+        statistic: (x (n,), y (n,), which pairs are drawn (draws, n)) -> its values (draws,).
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(a) != len(b):
@@ -153,15 +158,30 @@ def _of_pairs(
     how = f"bootstrap, {RESAMPLES} draws"
     if len(a) < 3 or _single(a) or _single(b):
         return Interval(math.nan, math.nan, math.nan, len(a), confidence, how)
-    generator = np.random.default_rng(0)
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = generator.integers(len(a), size=len(a))
-        if not (_single(a[chosen]) or _single(b[chosen])):
-            drawn.append(statistic(a[chosen], b[chosen]))
+    drawn = np.random.default_rng(0).integers(len(a), size=(RESAMPLES, len(a)))
+    drawn = drawn[[not (_single(a[chosen]) or _single(b[chosen])) for chosen in drawn]]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(statistic(a, b), float(low), float(high), len(a), confidence, how)
+    low, high = np.quantile(statistic(a, b, drawn), [tail, 1 - tail])
+    (value,) = statistic(a, b, np.arange(len(a))[None])
+    return Interval(float(value), float(low), float(high), len(a), confidence, how)
+
+
+def _spearman(a: NDArray[Any], b: NDArray[Any], drawn: NDArray[Any]) -> list[float]:
+    return [float(np.corrcoef(stats.rankdata(a[own]), stats.rankdata(b[own]))[0, 1]) for own in drawn]
+
+
+def _kendall(a: NDArray[Any], b: NDArray[Any], drawn: NDArray[Any]) -> Any:
+    """Of few pairs for all draws at once: each pair of pairs counts as often as both were drawn."""
+    if len(a) > FEW:
+        return [float(stats.kendalltau(a[own], b[own]).statistic) for own in drawn]
+    times = np.stack([np.bincount(own, minlength=len(a)) for own in drawn]).astype(float)
+    order_a, order_b = np.sign(a[:, None] - a), np.sign(b[:, None] - b)
+
+    def counted(orders: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = ((times @ orders) * times).sum(1)
+        return found
+
+    return counted(order_a * order_b) / np.sqrt(counted(order_a**2) * counted(order_b**2))
 
 
 def _single(values: NDArray[Any]) -> bool:

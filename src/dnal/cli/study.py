@@ -55,7 +55,7 @@ def study(
     folder = out or Path("runs") / f"study-{plain}-{size}"
 
     from dnal.studies.page import REPORT, write_page
-    from dnal.studies.run import claimed, rows_of, run_study
+    from dnal.studies.run import claimed, reading, rows_of, run_study
     from dnal.studies.verdicts import described
 
     if report_only and not folder.is_dir():
@@ -65,6 +65,7 @@ def study(
         if report_only:
             rows, outcome = rows_of(chosen, folder), None
         else:
+            tell(f"{len(chosen.rows())} rows; size {size}: {chosen.study.sizes.of(size).costs}")
             outcome = run_study(
                 chosen, folder, at_once=jobs, stop=signals.asked,
                 on_end=lambda what, why: tell(f"{what} failed: {why}" if why else f"{what}: done"),
@@ -72,9 +73,10 @@ def study(
             rows = outcome.rows
         if not rows and report_only:
             raise UserError(f"there are no rows in '{folder}'; without --report-only they are made.")
-        found = described(place, chosen.study, rows)
-        if rows:
-            write_page(folder / REPORT, place, chosen, rows, left=outcome.left if outcome else 0)
+        with reading(place, chosen.study, folder):
+            found = described(place, chosen.study, rows)
+            if rows:
+                write_page(folder / REPORT, place, chosen, rows, left=outcome.left if outcome else 0)
     found |= {"folder": str(folder), "report": str(folder / REPORT) if rows else None}
     if outcome is not None:
         found |= {

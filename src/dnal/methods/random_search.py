@@ -2,7 +2,7 @@
 
 N architectures with the same share of every group at random positions, all within the budget; of each the mean loss of
 the network as it stands, on the same samples, in eval mode, nothing trained; the least is kept. The paper finds that
-this is no better than one random architecture, and so do we (``benchmarks/random_search_null.py``).
+this is no better than one random architecture, and so do we (``dnal study random-search``).
 
 What differs from the paper, whose algorithm is only described in words:
 

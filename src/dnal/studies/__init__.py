@@ -12,6 +12,10 @@ STUDIES = Registry(
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
+        "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
+        "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
+        "depth": "dnal.studies.claims.depth:WholeBlocksPay",
+        "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
     },
 )
 """All studies by name."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dnal.base.statistics import mean
+from dnal.base.statistics import Interval, mean
 from dnal.report.colours import SERIES
 from dnal.report.figure import Figure, Table, chart, labels, plain
 from dnal.studies.study import Row
@@ -41,39 +41,20 @@ def dots(
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(label_of(row, by), []).append(row)
-    names = dict(zip(groups, labels(list(groups)), strict=True))
+    names = labels(list(groups))
     traces: list[Any] = []
     table = []
     for place, (column, title) in enumerate(columns.items()):
-        found = [(group, row, number(row, column)) for group, own in groups.items() for row in own]
-        found = [one for one in found if not math.isnan(one[2])]
+        found = [[(row, number(row, column)) for row in own] for own in groups.values()]
+        found = [[(row, value) for row, value in own if not math.isnan(value)] for own in found]
+        means = [mean([value for _, value in own]) for own in found]
         shift = 0.0 if len(columns) == 1 else 0.5 * (place / (len(columns) - 1) - 0.5)
-        order = list(groups)
-        heights = [order.index(group) + shift for group, *_ in found]
-        traces.append(
-            go.Scatter(
-                name=plain(title), x=[value for *_, value in found], y=heights,
-                mode="markers",
-                marker={"color": SERIES[place % len(SERIES)], "size": 9, "opacity": 0.65,
-                        "symbol": SYMBOLS[place % len(SYMBOLS)]},
-                customdata=[f"<b>{names[g]}</b><br>{plain(title)}, seed {row['seed']}: {value:.4g}"
-                            for g, row, value in found],
-                hovertemplate="%{customdata}<extra></extra>",
-            )
-        )  # fmt: skip
-        middle = {g: mean([value for group, _, value in found if group == g]) for g in order}
-        traces.append(
-            go.Scatter(
-                x=[each.value for each in middle.values()], y=[order.index(g) + shift for g in order], mode="markers",
-                marker={"color": SERIES[place % len(SERIES)], "size": 22, "symbol": "line-ns", "line": {
-                    "width": 3, "color": SERIES[place % len(SERIES)]}},
-                showlegend=False, hoverinfo="skip",
-            )
-        )  # fmt: skip
+        traces += _line_of_dots(place, title, names, found, shift)
+        traces.append(_uprights(place, means, shift))
         table += [
-            [g, title, f"{each.value:.4g}", "" if math.isnan(each.low) else f"{each.low:.4g} to {each.high:.4g}",
+            [group, title, f"{each.value:.4g}", "" if math.isnan(each.low) else f"{each.low:.4g} to {each.high:.4g}",
              str(each.number)]
-            for g, each in middle.items() if each.number
+            for group, each in zip(groups, means, strict=True) if each.number
         ]  # fmt: skip
     best = max(table, key=lambda row: float(row[2]), default=None)
     return Figure(
@@ -85,12 +66,39 @@ def dots(
             traces,
             height=110 + 46 * len(groups) * max(1, math.ceil(len(columns) / 2)),
             xaxis={"title": plain(what)},
-            yaxis={"tickvals": list(range(len(groups))), "ticktext": list(names.values()), "autorange": "reversed",
-                   "zeroline": False},
+            yaxis={"tickvals": list(range(len(names))), "ticktext": names, "autorange": "reversed", "zeroline": False},
             showlegend=len(columns) > 1,
         ),
         Table(["rows", "what", "mean", "95 % interval", "number"], table, 3),
         wide=True,
+    )  # fmt: skip
+
+
+def _line_of_dots(
+    place: int, title: str, names: Sequence[str], found: Sequence[Sequence[tuple[Row, float]]], shift: float
+) -> list[Any]:
+    """The dots of one column: a group is a height, its rows are along it."""
+    each = [(height, row, value) for height, own in enumerate(found) for row, value in own]
+    return [
+        go.Scatter(
+            name=plain(title), x=[value for *_, value in each], y=[height + shift for height, *_ in each],
+            mode="markers",
+            marker={"color": SERIES[place % len(SERIES)], "size": 9, "opacity": 0.65,
+                    "symbol": SYMBOLS[place % len(SYMBOLS)]},
+            customdata=[f"<b>{names[height]}</b><br>{plain(title)}, seed {row['seed']}: {value:.4g}"
+                        for height, row, value in each],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    ]  # fmt: skip
+
+
+def _uprights(place: int, means: Sequence[Interval], shift: float) -> Any:
+    """An upright line at the mean of each group."""
+    colour = SERIES[place % len(SERIES)]
+    line = {"color": colour, "size": 22, "symbol": "line-ns", "line": {"width": 3, "color": colour}}
+    return go.Scatter(
+        x=[each.value for each in means], y=[height + shift for height in range(len(means))], mode="markers",
+        marker=line, showlegend=False, hoverinfo="skip",
     )  # fmt: skip
 
 

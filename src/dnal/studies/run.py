@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+import traceback
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from dnal.base import claim
 from dnal.base.errors import UserError, reason_of
@@ -20,7 +21,7 @@ from dnal.base.reading import json_of
 from dnal.base.side_by_side import STOPPED, side_by_side, stop_asked
 from dnal.base.version import VERSION
 from dnal.studies.study import Row, Setting, Sized, Study
-from dnal.studies.table import gather, keep_row, key_of, values_of
+from dnal.studies.table import RESULTS, gather, keep_row, key_of, tidy, values_of
 
 STUDY = "study.json"
 """In the folder of a study: which one it is, and its options."""
@@ -49,7 +50,8 @@ class Outcome:
 
 
 def claimed(out: Path, name: str, study: Study) -> AbstractContextManager[None]:
-    """The folder of a study, ours until the end; rows of other options do not come into it.
+    """The folder of a study, ours until the end; rows of other options do not come into it. One with nothing but a
+    table is taken for such a folder, so that a user can go on from rows of somebody else.
 
     Raises:
         UserError: it holds something else, cannot be written, or another process works in it.
@@ -59,7 +61,7 @@ def claimed(out: Path, name: str, study: Study) -> AbstractContextManager[None]:
     if os.path.lexists(copy):
         if json_of(copy, LARGEST, remedy="choose another folder with --out") != document:
             raise UserError(f"'{out}' holds another study, or this one with other options; choose another with --out.")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(entry.name != RESULTS for entry in out.iterdir()):
         raise UserError(f"the folder '{out}' exists and holds no study; choose another with --out.")
     return claim.claimed(out, STUDY, json.dumps(document, indent=1) + "\n", "dnal study")
 
@@ -88,6 +90,7 @@ def run_study(
             is done in this process.
         stop: asked between rows. on_end: called with what ended, in words, and "" or why it failed.
     """
+    tidy(out)
     plan = sized.rows()
     wanted = [key_of(*one) for one in plan]
     made = set(gather(out, wanted))
@@ -113,9 +116,31 @@ def run_study(
             make, waiting, arguments=lambda job: (sized.study, job, out), at_once=at_once, stop=stop, ended=ended
         ).killed
     rows = gather(out, wanted)
+    tidy(out)
     outcome.rows = [values_of(row) for row in rows.values()]
     outcome.left = len([key for key in wanted if key not in rows])
     return outcome
+
+
+@contextmanager
+def reading(name: str, study: Study, out: Path) -> Iterator[None]:
+    """While checks and figure of a study are made of the rows in a folder, which may be anybody's.
+
+    Raises:
+        UserError: instead of any other exception; with the line of the study where it was.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == inspect.getfile(type(study))] or frames
+        where = f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
+        raise UserError(
+            f"the study '{name}' cannot tell anything from the rows in '{out}' ({where}: {type(error).__name__}: "
+            f"{reason_of(error)}); move {RESULTS} there away, or mend the study."
+        ) from error
 
 
 def named(rows: Sequence[tuple[Setting, int]]) -> str:
@@ -141,14 +166,17 @@ def _make(study: Study, job: Job, out: Path, stop: Callable[[], bool]) -> str:
         if stop():
             return STOPPED
         begun = time.perf_counter()
+        of = {**setting, "seed": seed}
         try:
             found = study.row(seed=seed, **setting)
+            for name in of.keys() & found.keys():
+                raise UserError(f"the row gives '{name}', which is among what it was asked for.")
+            around = {"row_seconds": round(time.perf_counter() - begun, 1), "made_with": _versions()}
+            keep_row(out, key_of(setting, seed), {**of, **found, **around})
         except UserError as error:
             return reason_of(error, LONGEST_REASON)
-        except Exception as error:  # of a study that may be anybody's: the other rows are made all the same
+        except Exception as error:  # of a study that may be anybody's: other jobs are done all the same
             return f"{type(error).__name__}: {reason_of(error, LONGEST_REASON)}"
-        around: dict[str, Any] = {"row_seconds": round(time.perf_counter() - begun, 1), "made_with": _versions()}
-        keep_row(out, key_of(setting, seed), {**setting, "seed": seed, **found, **around})
     return ""
 
 

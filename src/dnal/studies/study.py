@@ -94,7 +94,8 @@ class Study(Options):
         return inspect.cleandoc(cls.__doc__ or "").partition("\n")[2].strip()
 
     def settings(self) -> Sequence[Setting]:
-        """What is compared, as the arguments of :meth:`row`; together with the seed they say which row it is."""
+        """What is compared, as the arguments of :meth:`row`, with the same names in each; together with the seed they
+        say which row it is."""
         raise NotImplementedError
 
     def rows(self, seeds: int) -> list[tuple[Setting, int]]:
@@ -106,7 +107,7 @@ class Study(Options):
         own random seeds.
 
         Raises:
-            UserError: it cannot be made; the others are made all the same.
+            UserError: it cannot be made. Rows of other processes are made all the same (:meth:`together`).
         """
         raise NotImplementedError
 

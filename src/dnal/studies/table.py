@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
 from dnal.base import rows as table
-from dnal.base.atomic import write_text
+from dnal.base.atomic import target_of, write_text
 from dnal.base.cells import inert
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, described
 from dnal.base.reading import json_of
 from dnal.studies.study import Row, Setting, Value
 
@@ -39,11 +41,19 @@ def key_in(row: Mapping[str, str], names: Sequence[str]) -> Key:
     return tuple((name, row.get(name, "")) for name in names)
 
 
-def text_of(value: Value | None) -> str:
-    """A value in a cell."""
-    if value is None or isinstance(value, bool | str):
-        return inert("" if value is None else " ".join(str(value).split()))
-    return repr(value)
+def text_of(value: object) -> str:
+    """A value in a cell.
+
+    Raises:
+        UserError: it is no plain value.
+    """
+    if value is None or isinstance(value, str):
+        return inert(" ".join((value or "").split()))
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, float):
+        return repr(float(value))  # also of a subclass, such as numpy's
+    raise UserError(f"a row holds plain values: texts and numbers of Python, not {described(value)}.")
 
 
 def value_of(cell: str) -> Value:
@@ -70,8 +80,12 @@ def read_rows(path: Path) -> list[table.Row]:
     return rows
 
 
-def keep_row(out: Path, key: Key, row: Mapping[str, Value]) -> None:
-    """A row that was just made, until it is in the table."""
+def keep_row(out: Path, key: Key, row: Mapping[str, object]) -> None:
+    """A row that was just made, until it is in the table.
+
+    Raises:
+        UserError: it holds something else than plain values, or the disk refuses.
+    """
     folder = out / MADE
     folder.mkdir(exist_ok=True)
     document = json.dumps({name: text_of(value) for name, value in row.items()}, indent=1)
@@ -94,9 +108,16 @@ def gather(out: Path, wanted: Sequence[Key]) -> dict[Key, table.Row]:
         table.write_table(out / RESULTS, [rows[key] for key in listed])
         for key in fresh:
             _file(out, key).unlink()
-        if not any((out / MADE).iterdir()):
-            (out / MADE).rmdir()
     return rows
+
+
+def tidy(out: Path) -> None:
+    """While no process makes rows: takes away what killed ones were writing, and the folder of rows if it is empty."""
+    with suppress(OSError):
+        for file in (out / MADE).iterdir():
+            if target_of(file.name) is not None:
+                file.unlink()
+        (out / MADE).rmdir()
 
 
 def _kept(path: Path, key: Key) -> table.Row:
@@ -108,7 +129,7 @@ def _kept(path: Path, key: Key) -> table.Row:
     return document
 
 
-def _file(out: Path, key: Hashable) -> Path:
-    assert isinstance(key, tuple)
+def _file(out: Path, key: Key) -> Path:
     name = "_".join(f"{name}={cell}" for name, cell in key)
-    return out / MADE / f"{quote(name, safe=' =,')[:200]}.json"
+    digest = sha256(name.encode(errors="backslashreplace")).hexdigest()[:16]
+    return out / MADE / f"{quote(name, safe=' =,', errors='replace')[:80]}-{digest}.json"

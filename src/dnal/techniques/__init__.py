@@ -17,6 +17,7 @@ TECHNIQUES = Registry(
         "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
         "repair": "dnal.techniques.repair:Repair",
         "swa": "dnal.techniques.swa:SWA",
+        "weight-compander": "dnal.techniques.weight_compander:WeightCompander",
     },
 )
 

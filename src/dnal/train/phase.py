@@ -101,15 +101,15 @@ def run_phase(
         Stopped: when the checkpointer is asked to stop.
     """
     fabric, loader, checkpointer = context.fabric, context.loader, context.checkpointer
+    checkpointer.resume_start(phase.name, network)
     if not phase.epochs:
         checkpointer.resume(phase.name, {"network": network}, context.history)
         return
     scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base, context.loss)
-    checkpointer.resume_start(phase.name, network)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
-    for technique in techniques:
+    for technique in sorted(techniques, key=lambda one: not one.reparametrises):
         technique.prepare(network, scene)
     own = optimizer or phase.optimizer(network, phase.lr)
     added = [parameter for technique in techniques for parameter in technique.parameters()]
@@ -135,7 +135,7 @@ def run_phase(
         fabric, phase.name, loader, phase.epochs, step, parts=parts, describe=describe, listener=context.listener,
         history=context.history, checkpointer=checkpointer,
     )  # fmt: skip
-    for technique in techniques:
+    for technique in sorted(techniques, key=lambda one: one.reparametrises):
         technique.finish(network)
 
 

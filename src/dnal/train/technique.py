@@ -52,10 +52,13 @@ class Technique(Options):
     Attributes:
         phases: those in which it acts by default; none for one that acts before the removal alone.
         prepares_removal: whether it acts before the removal.
+        reparametrises: whether the network holds its weights in another way while it acts. It is prepared before all
+            others and finished after them, so that these see the same parameters all the time.
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES
     prepares_removal: ClassVar[bool] = False
+    reparametrises: ClassVar[bool] = False
 
     def check(self, outputs: Any) -> None:
         """Before anything is trained: refuses outputs of the network that it cannot work with.

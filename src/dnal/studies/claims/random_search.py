@@ -36,8 +36,11 @@ MARGIN = 1.0
 class RandomSearchIsNoBetter(Study):
     """The best of 200 random sub-networks at initialisation ends no better than a single random one.
 
-    The claim is a null result, so it is tested as equivalence: that no difference was seen, noise alone brings about. A
-    check of its own asks whether the search found anything: a lower loss before training.
+    The claim is a null result, so it is tested as equivalence: that no difference was seen, noise alone brings about.
+    The margin and this test were chosen before most of the seeds were run. The paper's own words, "no better", ask for
+    less: a check of its own. Another one asks whether the search found anything at all: a lower loss before training.
+
+    With 30 seeds the search is no better at either sparsity; at 90 % what it finds may be worse than a random one.
     """
 
     claim = (
@@ -56,8 +59,8 @@ class RandomSearchIsNoBetter(Study):
     )
     sizes = Sizes(
         tiny=Size(3, "seconds", {"candidates": 3, "epochs": 1}),
-        small=Size(6, "3 minutes"),
-        paper=Size(30, "15 minutes"),
+        small=Size(30, "4 minutes"),
+        paper=Size(100, "15 minutes; the numbers of the paper are not known"),
     )
     candidates: int = option(200, "Random architectures that are searched.", least=1)
     epochs: int = option(15, "Of training.", least=1)
@@ -101,25 +104,21 @@ class RandomSearchIsNoBetter(Study):
         checks = []
         for sparsity in SPARSITIES:
             own = [row for row in rows if row["sparsity"] == sparsity]
-            of = {
-                name: {row["seed"]: 100 * float(row[name]) for row in own}
-                for name in ("found", "random", "loss_found", "loss_mean")
-            }
-            checks.append(
-                Check(
-                    f"no better after training, at a sparsity of {100 * sparsity:g} %",
-                    "accuracy, found minus random, points",
-                    paired(of["found"], of["random"], 0.9), above=-MARGIN, below=MARGIN,
-                )
-            )  # fmt: skip
+            of = {name: {row["seed"]: 100 * float(row[name]) for row in own} for name in ("found", "random")}
+            gap = "accuracy, found minus random, points"
+            where = f"at a sparsity of {100 * sparsity:g} %"
             lower = [float(row["loss_mean"]) - float(row["loss_found"]) for row in own]
-            checks.append(
+            checks += [
+                Check(f"no better by a point, {where}", gap, paired(of["found"], of["random"]), below=MARGIN),
                 Check(
-                    f"the search finds a lower start, at a sparsity of {100 * sparsity:g} %",
-                    "loss before training, mean of the candidates minus the least",
-                    mean(lower), above=0.0,
-                )
-            )  # fmt: skip
+                    f"equal within a point, {where}", gap, paired(of["found"], of["random"], 0.9),
+                    above=-MARGIN, below=MARGIN,
+                ),
+                Check(
+                    f"the search finds a lower start, {where}",
+                    "loss before training, mean of the candidates minus the least", mean(lower), above=0.0,
+                ),
+            ]  # fmt: skip
         return checks
 
     def figure(self, rows: Sequence[Row]) -> Figure:

@@ -140,14 +140,16 @@ class Checkpointer:
     def resume_start(self, phase: str, network: nn.Module) -> None:
         """Puts back the network with which a phase began, where no more than that was kept of it: whatever is made of
         the network before the first step is made of these weights."""
-        if self.tree is not None and self.tree["phase"] == phase and self.tree["parts"].keys() == {"network", "place"}:
-            network.load_state_dict(self.tree["parts"]["network"])
+        if self._only_start(phase):
+            with self.believed():
+                network.load_state_dict(self._kept["network"])
 
     def resume(self, phase: str, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> Position:
-        """Puts back what was kept of this phase, in place, and says how far it was."""
+        """Puts back what was kept of this phase, in place, and says how far it was; not the network with which it
+        began, which :meth:`resume_start` puts back before anything is made of it."""
         if self.tree is None or self.tree["phase"] != phase:
             return Position()
-        kept = self.tree["parts"]
+        kept = {name: part for name, part in self._kept.items() if name != "network" or not self._only_start(phase)}
         with self.believed():
             for name, part in parts.items():
                 if name in kept:
@@ -157,6 +159,16 @@ class Checkpointer:
             history[:] = self.tree["history"]
             put_back(self.tree["random"], self._loaders)
         return Position(**self.tree["position"])
+
+    def _only_start(self, phase: str) -> bool:
+        """Whether no more was kept of a phase than what it began with."""
+        return self.tree is not None and self.tree["phase"] == phase and self._kept.keys() == {"network", "place"}
+
+    @property
+    def _kept(self) -> dict[str, Any]:
+        assert self.tree is not None
+        kept: dict[str, Any] = self.tree["parts"]
+        return kept
 
     def due(self) -> bool:
         """Whether, counting this step, it is time for a checkpoint."""

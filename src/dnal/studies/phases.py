@@ -1,4 +1,4 @@
-"""Single phases of a job, for benchmarks whose jobs have others than those of `dnal.learn`. All use cross entropy."""
+"""Single phases, for jobs that have others than those of :func:`dnal.learn`. All use cross entropy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-import dnal
 from dnal.gates.gated import Gated
 from dnal.methods import paper
 from dnal.methods.dnal.method import learn_gates
@@ -16,6 +15,7 @@ from dnal.methods.dnal.search import START, BudgetSearch
 from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH
 from dnal.selection.widths import WidthRule
 from dnal.settings import DEFAULT_LR
+from dnal.space.space import Space
 from dnal.techniques.distillation import Distillation
 from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase, run_phase
@@ -40,7 +40,7 @@ def train(
 def search(
     fabric: Fabric,
     network: nn.Module,
-    space: dnal.Space,
+    space: Space,
     limits: Mapping[str, float],
     loader: Loader,
     epochs: int,
@@ -58,7 +58,7 @@ def search(
 def search_by_paper(
     fabric: Fabric,
     network: nn.Module,
-    space: dnal.Space,
+    space: Space,
     loader: Loader,
     epochs: int,
     weight: float,
