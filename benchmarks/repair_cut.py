@@ -195,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar10", default="cifar10", help="name or file of CIFAR-10")
     parser.add_argument("--fashion", default="fashion-mnist", help="name or file of Fashion-MNIST")
-    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="+", default=["resnet20", "vit"])

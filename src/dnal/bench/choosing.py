@@ -24,6 +24,7 @@ from dnal.selection.select import select
 from dnal.selection.widths import WidthRule
 from dnal.settings import DEFAULT_LR
 from dnal.techniques.distillation import Distillation
+from dnal.techniques.repair import Repair
 from dnal.train.listener import Listener
 from dnal.train.phase import Context, Phase
 from dnal.train.resume.checkpointer import Checkpointer
@@ -80,6 +81,8 @@ def choose(
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
     chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
     assert isinstance(chosen, Removal)
+    if entry.repaired:
+        Repair().before_removal(network, space, chosen.architecture.open, ground.loaders.train, ground.fabric)
     return chosen.apply(network), {"open": chosen.architecture.open, "branches": branches}
 
 

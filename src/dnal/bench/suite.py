@@ -56,6 +56,7 @@ class Entry:
         held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
         choosing: epochs of choosing as a share of the base's, where it needs fewer than the network gives; it retrains
             the longer.
+        repaired: whether the layers that read what leaves are rebuilt before the retraining, by the technique repair.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Entry:
     without_base: bool = False
     held_out: bool = False
     choosing: float | None = None
+    repaired: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,11 @@ MORE = (
     Entry("dnal-fresh", "dnal", reinitialize=True, choosing=0.1),
     Entry("tas-kept", "tas", held_out=True),
     Entry("magnitude-l2", "magnitude-l2"),
+    Entry("obs", "obs"),
+    Entry("obs-unrepaired", "obs:repair=false"),
+    Entry("curves-then-gates", "dnal:curves_to=1.5", choosing=0.1),
+    Entry("magnitude-repaired", "magnitude", repaired=True),
+    Entry("uniform-repaired", "uniform", repaired=True),
     Entry("random-search", "random-search", without_base=True),
 )
 OF_PAPER = (OURS, "paper", "uniform", "magnitude", "scratch")
