@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import socket
@@ -130,13 +131,14 @@ def search_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
     return {**network.state_dict(), "s": s}
 
 
-def whole_job(fabric: Fabric) -> dict[str, Tensor]:
+def whole_job(fabric: Fabric, method: str = "dnal") -> dict[str, Tensor]:
     data = dnal.data.loaders(dnal.data.load("digits", limit_train=200), 32)
     torch.manual_seed(0)
     network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))
     learned = dnal.learn(
-        network, data.train, data.val, data.test, budget="macs<=30%,latency<=90%", epochs=(1, 2, 1), fabric=fabric
-    )
+        network, data.train, data.val, data.test, budget="macs<=30%,latency<=90%", epochs=(1, 2, 1), fabric=fabric,
+        method=method,
+    )  # fmt: skip
     figures = {"accuracy": learned.figures.compact.metric, "asked": learned.constraints[1]["asked"]}
     return {
         **learned.network.state_dict(),
@@ -158,8 +160,9 @@ def test_twenty_steps_equal_those_of_one_process_with_all_images(
     assert float((alone["2.weight"] - plain().state_dict()["2.weight"]).abs().max()) > 1e-3
 
 
-def test_a_whole_job_ends_equal_in_both(tmp_path: Path) -> None:
-    one, other = results(whole_job, 2, tmp_path, double=False)
+@pytest.mark.parametrize("method", ["dnal", "dnal:curves_to=1.5"])
+def test_a_whole_job_ends_equal_in_both(method: str, tmp_path: Path) -> None:
+    one, other = results(functools.partial(whole_job, method=method), 2, tmp_path, double=False)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.equal(other[name], tensor), name

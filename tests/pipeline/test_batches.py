@@ -119,7 +119,9 @@ def test_however_two_inputs_are_given(way: str) -> None:
     same(job(two(), data, **options), flat())
 
 
-@pytest.mark.parametrize("method", ["dnal:held_out=true", "tas", "taylor", "random-search:candidates=3", "paper"])
+@pytest.mark.parametrize(
+    "method", ["dnal:held_out=true", "obs", "tas", "taylor", "random-search:candidates=3", "paper"]
+)
 def test_every_kind_of_method_takes_them(method: str) -> None:
     budget = {"budget": None} if method == "paper" else {}
     one, other = job(two(), WAYS["labels"][0], method=method, **budget), flat(method=method, **budget)

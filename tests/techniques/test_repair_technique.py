@@ -22,7 +22,7 @@ EPOCHS = (1, 1, 1)
 
 
 def data() -> dnal.data.Loaders:
-    return dnal.data.loaders(dnal.data.load("digits", limit_train=400), 80)
+    return dnal.data.loaders(dnal.data.load("digits", limit_train=400), 48)
 
 
 def network() -> nn.Module:
@@ -32,14 +32,15 @@ def network() -> nn.Module:
 
 def job(method: str, train: Any = None, **options: Any) -> dnal.Learned:
     given = data()
-    settings: dict[str, Any] = {"epochs": EPOCHS, "without": ["distillation"], **options}
-    return dnal.learn(network(), train or given.train, given.val, method=method, budget="macs<=25%", **settings)
+    settings: dict[str, Any] = {"epochs": EPOCHS, "without": ["distillation"], "budget": "macs<=25%", **options}
+    return dnal.learn(network(), train or given.train, given.val, method=method, **settings)
 
 
 @functools.cache
 def straight(method: str, repaired: bool) -> dnal.Learned:
     """After the cut, not retrained."""
-    return job(method, epochs=(4, 1, 0) if method == "slimming" else (5, 0, 0), techniques=["repair"] * repaired)
+    epochs = (4, 1, 0) if method == "slimming" else (5, 0, 0)
+    return job(method, epochs=epochs, techniques=["repair"] * repaired, budget="macs<=50%")
 
 
 @pytest.mark.parametrize("method", ["magnitude", "slimming"])

@@ -82,7 +82,7 @@ def choose(
     # As published it has no budget: the ranking of its s is cut, or filled, to the share.
     chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
     assert isinstance(chosen, Removal)
-    if entry.repair:
+    if entry.repaired:
         Repair().before_removal(network, space, chosen.architecture.open, ground.loaders.train, ground.fabric)
     return chosen.apply(network), {"open": chosen.architecture.open, "branches": branches}
 

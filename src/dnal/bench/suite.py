@@ -59,7 +59,7 @@ class Entry:
         held_out: every step of choosing also takes a batch of the validation data, so that it gets half of the epochs.
         choosing: epochs of choosing as a share of the base's, where it needs fewer than the network gives; it retrains
             the longer.
-        repair: whether the layers that read what leaves are rebuilt before the retraining.
+        repaired: whether the layers that read what leaves are rebuilt before the retraining, by the technique repair.
         looks: epochs that are taken from its retraining for the examples on which something is measured.
     """
 
@@ -69,7 +69,7 @@ class Entry:
     without_base: bool = False
     held_out: bool = False
     choosing: float | None = None
-    repair: bool = False
+    repaired: bool = False
     looks: int = 0
 
 
@@ -121,26 +121,32 @@ OWN = (
     Entry("tas", "tas", reinitialize=True, without_base=True, held_out=True),
     Entry("paper", "paper"),
 )
+BY_CURVES = (
+    Entry("obs", "obs", looks=1),
+    Entry("obs-unrepaired", "obs:repair=false", looks=1),
+    Entry("magnitude-repaired", "magnitude", repaired=True, looks=1),
+    Entry("uniform-repaired", "uniform", repaired=True, looks=1),
+)
+"""Each that looks at examples pays an epoch for it."""
 MORE = (
     Entry("dnal-fresh", "dnal", reinitialize=True, choosing=0.1),
     Entry("tas-kept", "tas", held_out=True),
     Entry("magnitude-l2", "magnitude-l2"),
+    *BY_CURVES,
+    Entry("curves-then-gates", "dnal:curves_to=1.5", choosing=0.1, looks=1),
     Entry("random-search", "random-search", without_base=True),
 )
 REPAIRED = (
     Entry(OURS, "dnal:curves_to=1.5", looks=1),
     Entry("gates", "dnal"),
-    Entry("obs", "obs", looks=1),
-    Entry("obs-unrepaired", "obs:repair=false", looks=1),
+    *BY_CURVES,
     Entry("uniform", "uniform"),
-    Entry("uniform-repaired", "uniform", repair=True, looks=1),
     Entry("magnitude", "magnitude"),
-    Entry("magnitude-repaired", "magnitude", repair=True, looks=1),
     Entry("taylor", "taylor"),
     Entry("slimming", "slimming"),
     Entry("scratch", "uniform", reinitialize=True, without_base=True),
 )
-"""What is known of trained bases and of one schedule over all epochs; each that looks at examples pays an epoch."""
+"""For trained bases, and for one schedule over all epochs."""
 OF_PAPER = (OURS, "paper", "uniform", "magnitude", "scratch")
 OUTSIDE = tuple(Entry(name, name) for name in BASELINES)
 

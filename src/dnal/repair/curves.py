@@ -52,8 +52,9 @@ def curves(
 ) -> list[Curve]:
     """The curve of every group of a network whose readers can be rebuilt.
 
-    The network is run in eval mode, once forward and once backward a batch; it, its buffers and everything random stay
-    as they are. Memory does not grow with the number of batches: of each reader a matrix of what it reads is kept.
+    The network is run in eval mode, once forward a batch, and backward for the first hundred or so examples; it, its
+    buffers and everything random stay as they are. Memory does not grow with the number of batches: of each reader a
+    matrix of what it reads is kept.
 
     Args:
         network: a trained network.
@@ -203,7 +204,8 @@ class _Stack:
         """Applies what waits, and drops the channels that are not left, (channels,)."""
         m, c, k = (factor[:, :, : self._count] for factor in self._factors)
         self.inverse -= m @ c.mT
-        self.weights -= m @ k.mT + k @ m.mT
+        change = m @ k.mT
+        self.weights -= change.add_(change.mT.clone())
         stays = left.to(self.inverse.device).repeat_interleave(self.each).nonzero().flatten()
         self.inverse, self.weights = self.inverse[:, stays][:, :, stays], self.weights[:, stays][:, :, stays]
         self._m_blocks, self._h_blocks = self._m_blocks[:, left], self._h_blocks[:, left]

@@ -11,7 +11,7 @@ from torch import Tensor
 from dnal.repair.curves import Curve
 from dnal.space.space import Space
 
-ROUNDS = 2000
+ROUNDS = 1000
 """At most about so often the slopes of the costs are computed anew, while all channels leave."""
 
 

@@ -3,7 +3,8 @@
 With S of what a layer reads, K the columns that stay and R those that leave, A = S_RK S_KK^-1 foretells what leaves:
 W_K <- W_K + W_R A for every kernel position, and W_R <- 0. What no other channel foretells of its mean,
 W_R (mean_R - A mean_K), goes to the bias of the layer or to the running mean of the batch norm behind it; a layer that
-has neither takes S with the means in it, so that they are foretold too.
+has neither takes S with the means in it, so that they are foretold too. All of it is measured with the whole network: a
+norm over channels of which some leave scales the others a little otherwise afterwards.
 """
 
 from __future__ import annotations

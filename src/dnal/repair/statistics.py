@@ -27,6 +27,8 @@ from dnal.train.rows import to_device
 
 SAMPLES = 512
 """Examples that are looked at by default."""
+GRADED = 128
+"""Examples, in whole batches, of which gradients are taken: a mean for each output needs fewer than a covariance."""
 POSITIONS = 64
 """The most positions of one example that are looked at: neighbours say much the same."""
 WIDEST = 4096
@@ -108,19 +110,19 @@ class Statistics:
     """Of all readers of a network.
 
     Attributes:
-        readers: those that were seen. examples: how many were looked at.
+        readers: those that were seen. graded: of how many examples gradients were taken.
         unseen: the places of the Space that read, and where no product was seen: of a weight that is computed, or in an
             operation of its own.
     """
 
     readers: list[Reader]
-    examples: int
+    graded: int
     unseen: set[tuple[str, int]]
 
     def minds(self, reader: Reader) -> Tensor | None:
         """G: how much the loss of an example minds an error of each output, the mean of the squared gradient times the
         number of positions, (outputs,)."""
-        return None if reader.minded is None else reader.minded / max(self.examples, 1)
+        return None if reader.minded is None else reader.minded / max(self.graded, 1)
 
 
 def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Loss | None = None) -> Statistics:
@@ -128,25 +130,26 @@ def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Los
     are.
 
     Args:
-        batches: of inputs and targets. loss: (outputs, targets) -> a scalar, the mean over the batch; without it no
-            gradients are taken.
+        batches: of inputs and targets. loss: (outputs, targets) -> a scalar, the mean over the batch, of which the
+            gradients of the first examples are taken; without it there are none.
 
     Raises:
         UserError: there is no batch.
     """
     collected = _Collected(space)
     watch = Watch(network, space.readers, collected.read, collected.written)
-    examples = 0
+    examples = graded = 0
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     for batch in batches:
         inputs, targets = to_device(split(batch), device)
         watch.examples = collected.examples = batch_size(inputs)
         examples += watch.examples
         with undisturbed(inputs), evaluating(network), _kept_buffers(network):
-            if loss is None:
+            if loss is None or graded >= GRADED:
                 with watch:
                     call(network, cloned(inputs))
             else:
+                graded += watch.examples
                 _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in space.readers})
         watch.forget()
         watch.follow = False
@@ -155,7 +158,7 @@ def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Los
     for product, reader in collected.readers.items():
         reader.constant = watch.constants.get(product)
     seen = {product.place for product in collected.readers}
-    return Statistics(list(collected.readers.values()), examples, set(space.readers) - seen)
+    return Statistics(list(collected.readers.values()), graded, set(space.readers) - seen)
 
 
 def measured_ahead(
@@ -178,14 +181,17 @@ def measured_ahead(
 def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, watch: Watch, reading: set[str]) -> None:
     """A forward and a backward pass. Gradients by what readers make are on the way to those by the inputs and by what
     writes first; those by the readers' own weights, which cost as much again, are not asked for."""
-    written = [p for name, p in network.named_parameters() if name not in reading and p.is_floating_point()]
-    embeddings = [module.weight for module in network.modules() if isinstance(module, nn.Embedding)]
+    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     inputs = cloned(inputs)
     leaves = [tensor for tensor in held_tensors(inputs) if tensor.is_floating_point()]
-    asked = list({id(tensor): tensor for tensor in (*leaves, *written, *embeddings)}.values())
-    before = [tensor.requires_grad for tensor in asked]
+    asked = list(leaves)
+    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
-        for tensor in asked:
+        for name, parameter in network.named_parameters():
+            if parameter.is_floating_point():
+                parameter.requires_grad_(name not in reading or id(parameter) in embeddings)
+                asked += [parameter] if parameter.requires_grad else []
+        for tensor in leaves:
             tensor.requires_grad_()
         with torch.enable_grad(), watch:
             value = loss(
@@ -196,8 +202,8 @@ def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, w
             torch.autograd.grad(value, asked, allow_unused=True)
     finally:
         watch.backward = False
-        for tensor, own in zip(asked, before, strict=True):
-            tensor.requires_grad_(own)
+        for parameter, own in before:
+            parameter.requires_grad_(own)
 
 
 class _Collected:
