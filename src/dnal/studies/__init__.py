@@ -16,6 +16,7 @@ STUDIES = Registry(
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
+        "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
     },
 )
 """All studies by name."""

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal import data
 from dnal.base.options import option
 from dnal.base.statistics import paired
 from dnal.data import Loaders
 from dnal.models.kaiming import kaiming_init
 from dnal.studies.check import Check
 from dnal.studies.figures import dots
+from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
 from dnal.techniques.nio import gradcosine, learn_scales, scaled_as_one
 from dnal.train.evaluate import accuracy
@@ -89,7 +89,7 @@ class ScalesOfTheStart(Study):
         return setting["network"], setting["start"], seed
 
     def row(self, seed: int, network: str, start: str, lr: float) -> dict[str, Any]:
-        loaders = _loaders(self.data, self.images, self.side, seed)
+        loaders = image_loaders(self.data, self.images, self.side, seed)
         begun, agreement = _started(self, network, start, seed)
         trained, first, last = _trained(copy.deepcopy(begun), loaders, self.steps, lr)
         return {
@@ -150,17 +150,10 @@ def _best(rows: Sequence[Row]) -> dict[tuple[str, str, int], Row]:
     return best
 
 
-@lru_cache(maxsize=2)
-def _loaders(name: str, images: int, side: int, seed: int) -> Loaders:
-    channels = 1 if name == "digits" else 3
-    found = data.load(name, input_shape=(channels, side, side), limit_train=images)
-    return data.loaders(found, 64, seed=seed, eval_batch_size=500)
-
-
 @lru_cache(maxsize=1)
 def _started(study: ScalesOfTheStart, network: str, start: str, seed: int) -> tuple[nn.Module, tuple[float, float]]:
     """A network before training, and its agreement on the first batch."""
-    batches = _loaders(study.data, study.images, study.side, 1000 + seed).train
+    batches = image_loaders(study.data, study.images, study.side, 1000 + seed).train
     torch.manual_seed(seed)
     first = next(iter(batches))
     made = MAKERS[network](first[0].shape[1], study.side, 10)

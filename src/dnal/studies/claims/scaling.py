@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,12 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from dnal import data
 from dnal.base.options import option
 from dnal.base.statistics import mean, paired
 from dnal.data import Loaders
 from dnal.studies.check import Check
 from dnal.studies.figures import dots
+from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
 from dnal.techniques.scaling import initialise, paths
 from dnal.train.evaluate import accuracy
@@ -85,7 +84,7 @@ class RankingsDependOnTraining(Study):
         return [{"cell": cell, "training": training} for cell in chosen for training in TRAININGS]
 
     def row(self, seed: int, cell: str, training: str) -> dict[str, Any]:
-        loaders = _loaders(self.data, self.images, self.side, seed)
+        loaders = image_loaders(self.data, self.images, self.side, seed)
         first = next(iter(loaders.val))[0][:2]
         torch.manual_seed(seed)
         network, rate = CellNetwork(cell, first.shape[1], 10), DEFAULT_RATE
@@ -230,13 +229,6 @@ def lengths(cell: str) -> list[int]:
 def factor(cell: str) -> float:
     """The learning rate over that of a path of length one: sum(L^3)^(-1/2)."""
     return 1 / math.sqrt(sum(length**3 for length in lengths(cell)))
-
-
-@lru_cache(maxsize=2)
-def _loaders(name: str, images: int, side: int, seed: int) -> Loaders:
-    channels = 1 if name == "digits" else 3
-    found = data.load(name, input_shape=(channels, side, side), limit_train=images)
-    return data.loaders(found, 64, seed=seed, eval_batch_size=500)
 
 
 def _train(network: nn.Module, loaders: Loaders, epochs: int, peak: float) -> None:
