@@ -3,9 +3,9 @@
 A Space is written out part by part (its variables and where they stand, groups, sizes, branches, operations, costs of
 random architectures), and every part is hashed. Two versions whose lines are equal find equal Spaces.
 
-PYTHONPATH=../before/src python benchmarks/speed/space_digest.py --every 4 --depth --out before.json
-python benchmarks/speed/space_digest.py --every 4 --depth --out after.json
-python benchmarks/speed/space_digest.py --compare before.json after.json
+PYTHONPATH=../before/src:benchmarks python benchmarks/speed/space_digest.py --every 4 --depth --out before.json
+PYTHONPATH=src:benchmarks python benchmarks/speed/space_digest.py --every 4 --depth --out after.json
+PYTHONPATH=benchmarks python benchmarks/speed/space_digest.py --compare before.json after.json
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ import argparse
 import hashlib
 import json
 import resource
-import sys
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-BENCHMARKS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCHMARKS))
 
 import torch
 from torch import Tensor
@@ -32,6 +28,7 @@ import dnal
 import people
 from coverage_process import emit, forked, limited
 
+BENCHMARKS = Path(__file__).resolve().parent.parent
 LISTS = (BENCHMARKS / "coverage_zoo.txt", BENCHMARKS / "coverage_more.txt")
 PEOPLE = BENCHMARKS / "coverage_people.txt"
 ARCHITECTURES = 5

@@ -198,7 +198,8 @@ def compressed(layer: Tensor) -> Tensor:
 
 def distinct(layer: Tensor) -> Tensor:
     """Its labels, sorted, each once."""
-    return _narrowed(layer).unique()
+    found: Tensor = _narrowed(layer).unique()
+    return found
 
 
 def _narrowed(layer: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from dnal.base.errors import lacks_memory
 from dnal.space.graphs import Graphs
 from dnal.space.labels import Ledger, along, core, distinct, matched, per_index, rows, signature
 from dnal.space.living import Living
-from dnal.space.operations import Operand, Operation, operand
+from dnal.space.operations import Operand, Operation, sides
 from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_each_example, others
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
@@ -149,6 +149,8 @@ class Trace(TorchDispatchMode):
         self._alone = False  # whether the operation that runs takes nothing of that
         self._numbers: Living[int] = Living()  # which value a tensor holds at the moment
         self._number = itertools.count()
+        self._sides: dict[Any, tuple[list[Tensor], tuple[Tensor | None, ...]]] = {}  # of values with these layers
+        self._notes_operations = True
         self._recorder: Recorder | None = None
         self._runs = itertools.count()  # of the modules
         self._first: list[Tensor] = []  # the outputs of the first pass
@@ -230,6 +232,7 @@ class Trace(TorchDispatchMode):
         """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
         calls, labels = len(self.calls), self.ledger.size
         try:
+            self._notes_operations = False
             with self._aside(), undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
@@ -242,6 +245,8 @@ class Trace(TorchDispatchMode):
                 raise
             logger.debug("the network takes no other input: %s", error)
             taken = False
+        finally:
+            self._notes_operations = True
         if not taken:
             del self.calls[calls:]
         return taken
@@ -273,7 +278,7 @@ class Trace(TorchDispatchMode):
             if name_of is not None:
                 self.used.add(name_of)
         self._alone = not any(t in self._from_inputs for t in given)
-        inputs = tuple(self._operand(t, new=False) for t in given)
+        inputs = tuple(self._operand(t, new=False) for t in given) if self._notes_operations else ()
         step = Call(name.rstrip("_") if not name.startswith("__") else name, func, args, kwargs, out)
         rule = self.rules.get(step.name)
         if rule is None and torch.Tag.pointwise in func.tags:
@@ -286,10 +291,13 @@ class Trace(TorchDispatchMode):
             self._count(step, given)
             if labelled:
                 self._give_up(step, labelled, HINTS.get(step.name, "an operation without a rule"))
-        outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
+        made = tensors_of(out)
         if not self._alone:
-            for tensor in tensors_of(out):
+            for tensor in made:
                 self._from_inputs[tensor] = True
+        if not self._notes_operations:
+            return out
+        outputs = tuple(self._operand(t, new=True) for t in made)
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
         return out
@@ -330,7 +338,13 @@ class Trace(TorchDispatchMode):
         number = None if new else self._numbers.get(tensor)
         if number is None:
             number = self._numbers[tensor] = next(self._number)
-        return operand(number, tensor, self.layers_of(tensor), self._names.get(tensor))
+        layers = self.layers_of(tensor)
+        places = tuple((layer.data_ptr(), layer.shape, layer.stride()) for layer in layers)
+        if places not in self._sides:  # the same labels pass through many values
+            self._sides[places] = layers, sides(layers, tensor.dim())
+        return Operand(
+            number, tuple(tensor.shape), self._sides[places][1], tensor.element_size(), self._names.get(tensor)
+        )
 
     def _give_up(self, step: Call, labelled: list[Tensor], why: str) -> None:
         self.unknown[str(step.func)] += 1

@@ -51,7 +51,9 @@ def variables_of(trace: Trace) -> Variables:
     trace.ledger.settle_shared()
     root, reasons = trace.ledger.solve()
     owned = [(name, dim, own) for name, dims in trace.owners.items() for dim, own in enumerate(dims) if own is not None]
-    profile = _profiles(root, [own for _, _, own in owned] + [core(part, signature(part)) for part in trace.parts if part.numel()])
+    profile = _profiles(
+        root, [own for _, _, own in owned] + [core(part, signature(part)) for part in trace.parts if part.numel()]
+    )
 
     free = torch.ones(trace.ledger.size, dtype=torch.bool)
     free[torch.tensor(list(reasons), dtype=torch.long)] = False
