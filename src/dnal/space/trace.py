@@ -339,11 +339,12 @@ class Trace(TorchDispatchMode):
         if number is None:
             number = self._numbers[tensor] = next(self._number)
         layers = self.layers_of(tensor)
-        places = tuple((layer.data_ptr(), layer.shape, layer.stride()) for layer in layers)
-        if places not in self._sides:  # the same labels pass through many values
-            self._sides[places] = layers, sides(layers, tensor.dim())
+        # The same labels pass through many values.
+        labels = tensor.dim(), *((layer.data_ptr(), layer.shape, layer.stride()) for layer in layers)
+        if labels not in self._sides:
+            self._sides[labels] = layers, sides(layers, tensor.dim())
         return Operand(
-            number, tuple(tensor.shape), self._sides[places][1], tensor.element_size(), self._names.get(tensor)
+            number, tuple(tensor.shape), self._sides[labels][1], tensor.element_size(), self._names.get(tensor)
         )
 
     def _give_up(self, step: Call, labelled: list[Tensor], why: str) -> None:
