@@ -1,6 +1,6 @@
 """What does the analysis of a network cost, in forward passes and memory? Torch-Pruning's beside it.
 
-Per network (full size, images of 224 pixels, a batch of two, one thread): the seconds of CPU of one forward pass in eval
+Per network (full size, images of 224 pixels, a batch of two, one thread): the seconds of CPU of a forward pass in eval
 mode and of `dnal.Space.of`, the least of as many runs as are asked for, in one process; the most memory that this
 process held. In another process beside it: the same of Torch-Pruning's `DependencyGraph().build_dependency`, which
 finds what depends on what and tries nothing, or why it fails. dnal's analysis tries every group that it finds. Rows
