@@ -7,7 +7,7 @@ and how far its MACs are from those that were told (`coverage_exact.py`). Torch-
 after half its channels are pruned as its README shows, with no hints for the model. Rows that the result file has
 already are kept.
 
-python benchmarks/coverage.py benchmarks/coverage_zoo.txt benchmarks/coverage_more.txt --out benchmarks/coverage.csv
+python benchmarks/coverage.py benchmarks/coverage_zoo.txt benchmarks/coverage_more.txt --seconds 240
 python benchmarks/coverage.py --report
 """
 
