@@ -1,13 +1,13 @@
 """On how many networks does dnal work, and how exactly? Torch-Pruning beside it on the same list.
 
 Every network of the lists runs in a process of its own with one thread, a limit of memory and a limit of time for each
-stage. dnal: seconds of analysis, variables, share of the MACs in layers that can shrink, and whether the network with
-half of its variables removed computes what the original computes with the same parameter slices at zero, and how far
-its MACs are from those that were told (`coverage_exact.py`). Torch-Pruning: whether the network still runs after half
-its channels are pruned as its README shows, with no hints for the model. Rows that the result file has already are
-kept.
+stage. dnal: seconds of CPU of the analysis, variables, share of the MACs in layers that can shrink, and whether the
+network with half of its variables removed computes what the original computes with the same parameter slices at zero,
+and how far its MACs are from those that were told (`coverage_exact.py`). Torch-Pruning: whether the network still runs
+after half its channels are pruned as its README shows, with no hints for the model. Rows that the result file has
+already are kept.
 
-python benchmarks/coverage.py benchmarks/coverage_zoo.txt benchmarks/coverage_more.txt --out benchmarks/coverage.csv
+python benchmarks/coverage.py benchmarks/coverage_zoo.txt benchmarks/coverage_more.txt --seconds 240
 python benchmarks/coverage.py --report
 """
 

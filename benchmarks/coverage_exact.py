@@ -173,11 +173,12 @@ def _checked(network: nn.Module, space: dnal.Space, pixels: int) -> Verdict:
 
 
 def _macs_apart(space: dnal.Space, chosen: dnal.Architecture, small: nn.Module, images: Tensor) -> float:
+    plain = copy.deepcopy(small).requires_grad_(False)  # torch's counter hooks into gradients, where there are none
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # torch counts nothing in its fused attention
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            outputs(small, images)
+            outputs(plain, images)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     counted = counter.get_total_flops() / 2 / len(images)

@@ -245,6 +245,48 @@ def test_latency_is_predicted_as_the_result_file_says() -> None:
         assert f"{near} of {len(kept)} {words}" in section
 
 
+def of_networks() -> str:
+    return " ".join(MEASURED.partition("## On which networks?")[2].partition("\n## ")[0].split())
+
+
+def test_networks_of_the_list_are_exact_as_the_result_file_says() -> None:
+    rows, section = rows_of("coverage.csv"), of_networks()
+    exact = [row for row in rows if row["dnal status"] == "exact"]
+    frozen = [row for row in rows if row["dnal status"] == "frozen"]
+    assert len(exact) + len(frozen) == len(rows)
+    assert all(row["dnal fixed_because"] for row in frozen)
+    enough = [row for row in exact if float(row["dnal removable_share"]) >= 0.85]
+    least = min(exact, key=lambda row: float(row["dnal removable_share"]))
+    assert f"{len(rows)} torchvision and timm networks" in section
+    assert f"{len(exact)} compact networks equal the original" in section
+    assert f"{len(frozen)} have nothing that can leave and say why, none fails" in section
+    assert f"in layers that can shrink in {len(enough)} of them" in section
+    assert f"({least['network'].rpartition('/')[2]} {100 * float(least['dnal removable_share']):.0f} %)" in section
+
+
+def test_networks_as_people_have_them_hold_as_the_result_file_says() -> None:
+    rows, section = rows_of("coverage_people.csv"), of_networks()
+    lines = (ROOT / "benchmarks" / "coverage_people.txt").read_text().splitlines()
+    listed = {name for line in lines if (name := line.partition("#")[0].strip())}
+    assert {row["network"] for row in rows} == listed
+    of = {status: [row for row in rows if row["status"] == status] for status in {row["status"] for row in rows}}
+    hold = of["all hold"]
+    assert set(of) == {"all hold", "nothing varies", "refused"}
+    assert f"{len(rows)} networks as people have them" in section
+    assert f"In {len(hold)} all holds" in section
+    for check in ("exact", "macs", "eval_mode", "deep_copy", "second_round"):
+        assert {row[check] for row in hold} == {"yes"}, check
+    assert {row["training_step"] for row in hold} == {"equal"}
+    branches = [row for row in hold if row["without_branches"] != "none offered"]
+    assert {row["without_branches"] for row in branches} == {"yes"}
+    assert f"where it has any that may go ({len(branches)})" in section
+    leave = [row for row in hold if row["export"] == "pt2"]
+    assert {row["export"] for row in hold if row not in leave} == {"nor the original"}
+    assert f"{len(leave)} leave as torch.export programs; of the other {len(hold) - len(leave)} the original" in section
+    assert f"In {len(of['nothing varies'])} nothing varies" in section
+    assert f"{len(of['refused'])} is refused in a sentence" in section
+
+
 def test_compact_networks_leave_as_the_result_file_says() -> None:
     rows = rows_of("export_zoo.csv")
     equal = [row for row in rows if row["status"] == "equal"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dnal.space.labels import Ledger, along, carried, compressed, core, matched, signature
+from dnal.space.labels import Ledger, along, carried, compressed, core, distinct, matched, signature
 
 
 def classes_by_search(size: int, ties: list[tuple[int, int]]) -> list[int]:
@@ -62,6 +62,58 @@ def test_ties_broadcast() -> None:
     ledger.tie(rows, rows[:1])
     root, _ = ledger.solve()
     assert root.view(3, 4).tolist() == [[0, 1, 2, 3]] * 3
+
+
+def test_ties_of_layers_that_vary_along_one_dimension_are_those_along_it() -> None:
+    """However large the values are: an image of 4096 x 4096 places has no more labels than channels."""
+    ledger = Ledger()
+    one, two, heads = (ledger.fresh(n) for n in (6, 6, 3))
+    shape = (2, 6, 4096, 4096)
+    ledger.tie(along(one, 1, shape), along(two, 1, shape))
+    ledger.tie(along(one, 1, shape), along(one, 1, shape))
+    ledger.tie(two.view(3, 2), heads.view(3, 1))
+    ledger.freeze(along(heads, 1, (2, 3, 4096, 4096))[:, 2:], "frozen")
+    root, reasons = ledger.solve()
+    assert root.tolist() == [0, 0, 2, 2, 4, 4] * 2 + [0, 2, 4]
+    assert reasons == {4: "frozen"}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_classes_that_grow_between_questions_are_those_of_all_ties_at_once(seed: int) -> None:
+    draw = random.Random(seed)
+    ledger, ties = Ledger(), []
+    for _ in range(6):
+        ledger.fresh(draw.randint(1, 20))
+        for _ in range(draw.randint(0, 8)):
+            pair = draw.randrange(ledger.size), draw.randrange(ledger.size)
+            ties.append(pair)
+            ledger.tie(*(torch.tensor([label]) for label in pair))
+        before = ledger.roots().clone()
+        assert before.tolist() == classes_by_search(ledger.size, ties)
+        asked = ledger.roots()
+        ledger.fresh(1)
+        ledger.tie(torch.tensor([ledger.size - 1]), torch.tensor([0]))
+        ties.append((ledger.size - 1, 0))
+        ledger.roots()
+        assert torch.equal(asked, before)  # what was given out stays
+
+
+def test_the_first_reason_stands_and_of_the_better_ones_the_last() -> None:
+    ledger = Ledger()
+    labels = ledger.fresh(6)
+    ledger.tie(labels[0], labels[1])
+    for chosen, reason in (([1, 2], "first"), ([0, 3], "second"), ([2], "third")):
+        ledger.freeze(labels[chosen], reason)
+    for chosen, reason in (([3, 4], "better"), ([3], "best")):
+        ledger.explain(labels[chosen], reason)
+    assert ledger.solve()[1] == {0: "first", 2: "first", 3: "best"}
+
+
+def test_distinct_labels_are_all_of_them_once() -> None:
+    layer = torch.tensor([[3, 1, 3], [3, 1, 3]])
+    for given in (layer, layer.view(2, 3, 1, 1).expand(2, 3, 500, 500), along(torch.tensor([5, 5]), 0, (2, 9))):
+        assert distinct(given).tolist() == sorted({int(n) for n in given.unique()})
+    assert distinct(torch.empty(0, 4, dtype=torch.long)).tolist() == []
 
 
 def varies(layer: Tensor) -> tuple[int, ...]:

@@ -40,12 +40,16 @@ class Ledger:
     def tie(self, left: Tensor, right: Tensor) -> None:
         """``left[i]`` and ``right[i]`` leave together; the shapes are equal or broadcast."""
         left, right = torch.broadcast_tensors(left, right)
-        self._ties.append((left.reshape(-1), right.reshape(-1)))
+        for d in range(left.dim()):
+            if left.size(d) > 1 and left.stride(d) == right.stride(d) == 0:
+                left, right = left.narrow(d, 0, 1), right.narrow(d, 0, 1)
+        if not _same(left, right):
+            self._ties.append((left.reshape(-1), right.reshape(-1)))
 
     def freeze(self, labels: Tensor | None, reason: str) -> None:
         """None of ``labels`` may leave; the first reason given for a class is the one reported."""
         if labels is not None and labels.numel():
-            self._frozen.append((compressed(labels).unique(), reason))
+            self._frozen.append((distinct(labels), reason))
 
     def pair(self, one: Tensor, two: Tensor) -> None:
         """The labels of two values that meet elementwise, of equal shape, leave together. Where one of them varies
@@ -72,7 +76,7 @@ class Ledger:
     def explain(self, labels: Tensor | None, reason: str) -> None:
         """The reason to report where ``labels`` are frozen for any; freezes nothing."""
         if labels is not None and labels.numel():
-            self._better.append((compressed(labels).unique(), reason))
+            self._better.append((distinct(labels), reason))
 
     def written(self) -> tuple[int, int, int]:
         """How many ties, freezes and open questions are written down, for :meth:`forget`."""
@@ -85,21 +89,19 @@ class Ledger:
 
     def roots(self) -> Tensor:
         """The class of every label under the ties so far: its smallest member, shape (size,)."""
+        if not self._ties and self._root.numel() == self.size:
+            return self._root
         root = torch.cat((self._root, torch.arange(self._root.numel(), self.size)))
         if self._ties:
-            left = torch.cat([a for a, _ in self._ties])
-            right = torch.cat([b for _, b in self._ties])
-            pairs = torch.stack((left, right)).unique(dim=1)
-            left, right = pairs[0], pairs[1]
-            while True:  # hook the larger root under the smaller, then halve the paths: O(log n) rounds
-                a, b = root[left], root[right]
-                apart = a != b
-                if not bool(apart.any()):
-                    break
-                low, high = torch.minimum(a[apart], b[apart]), torch.maximum(a[apart], b[apart])
-                root.scatter_reduce_(0, high, low, "amin")
-                while not torch.equal(root, root[root]):
-                    root = root[root]
+            left = root[torch.cat([a for a, _ in self._ties])]
+            right = root[torch.cat([b for _, b in self._ties])]
+            while bool((apart := left != right).any()):
+                # Hook the larger root under the smaller, then halve the paths: O(log n) rounds, of fewer pairs each.
+                left, right = left[apart], right[apart]
+                root.scatter_reduce_(0, torch.maximum(left, right), torch.minimum(left, right), "amin")
+                while not torch.equal(root, above := root[root]):
+                    root = above
+                left, right = root[left], root[right]
             self._ties = []
         self._root = root
         return root
@@ -113,13 +115,28 @@ class Ledger:
     def solve(self) -> tuple[Tensor, dict[int, str]]:
         """Returns the class of every label (see :meth:`roots`) and, for frozen classes, the reason."""
         root = self.roots()
+        first = _first_of(root, [labels for labels, _ in self._frozen])
+        better = _first_of(root, [labels for labels, _ in reversed(self._better)])  # the last one given
         reasons: dict[int, str] = {}
-        for labels, reason in self._frozen:
-            for label in root[labels].unique().tolist():
-                reasons.setdefault(label, reason)
-        for labels, reason in self._better:
-            reasons |= {label: reason for label in root[labels].unique().tolist() if label in reasons}
+        frozen = (first < len(self._frozen)).nonzero().squeeze(1)
+        for label, number, other in zip(frozen.tolist(), first[frozen].tolist(), better[frozen].tolist(), strict=True):
+            known = self._frozen[number] if other == len(self._better) else self._better[-1 - other]
+            reasons[label] = known[1]
         return root, reasons
+
+
+def _first_of(root: Tensor, sets: Sequence[Tensor]) -> Tensor:
+    """For every class the first of the sets of labels that it has a member in; else their number."""
+    first = torch.full_like(root, len(sets))
+    if sets:
+        numbers = torch.arange(len(sets)).repeat_interleave(torch.tensor([labels.numel() for labels in sets]))
+        first.scatter_reduce_(0, root[torch.cat(list(sets))], numbers, "amin")
+    return first
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two layers are the same labels in memory."""
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one.stride() == other.stride()
 
 
 def along(labels: Tensor, dim: int, shape: Sequence[int]) -> Tensor:
@@ -133,7 +150,7 @@ def signature(layer: Tensor) -> tuple[int, ...]:
     """The dimensions along which the layer varies; none where it is empty."""
     if layer.numel() == 0:
         return ()
-    return tuple(d for d in range(layer.dim()) if layer.size(d) > 1 and layer.stride(d) != 0)
+    return tuple(d for d, (n, step) in enumerate(zip(layer.shape, layer.stride(), strict=True)) if n > 1 and step)
 
 
 def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
@@ -176,15 +193,29 @@ def per_index(rows: Tensor) -> Tensor | None:
 
 def compressed(layer: Tensor) -> Tensor:
     """The same labels with stride 0 along every dimension where they are constant."""
+    return _narrowed(layer).expand(layer.shape)
+
+
+def distinct(layer: Tensor) -> Tensor:
+    """Its labels, sorted, each once."""
+    found: Tensor = _narrowed(layer).unique()
+    return found
+
+
+def _narrowed(layer: Tensor) -> Tensor:
+    """The layer with size 1 along every dimension where it is constant."""
     if layer.numel() == 0:
         return layer
-    shape = layer.shape
+    varying = signature(layer)
     for d in range(layer.dim()):
-        if layer.size(d) > 1:
-            first = layer.narrow(d, 0, 1)
-            if layer.stride(d) == 0 or bool((layer == first).all()):
-                layer = first
-    return layer.expand(shape)
+        if d not in varying:
+            layer = layer.narrow(d, 0, 1)
+    for d in varying:
+        first = layer.narrow(d, 0, 1)
+        # Most differ in the second one already.
+        if torch.equal(layer.narrow(d, 1, 1), first) and bool((layer == first).all()):
+            layer = first
+    return layer
 
 
 def carried(layer: Tensor, shape: Sequence[int], touched: Sequence[int]) -> Tensor:

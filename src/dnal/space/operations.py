@@ -48,17 +48,26 @@ class Operation:
     outputs: tuple[Operand, ...]
 
 
-def operand(number: int, tensor: Tensor, layers: Sequence[Tensor], parameter: str | None) -> Operand:
-    """What is known of a tensor while tracing: its sides are labels, a row for each index, shape (size, any)."""
-    sides = tuple(rows(layers, d) for d in range(tensor.dim()))
-    return Operand(number, tuple(tensor.shape), sides, tensor.element_size(), parameter)
+def sides(layers: Sequence[Tensor], dims: int) -> tuple[Tensor | None, ...]:
+    """What is known of a tensor of so many dimensions while tracing: per dimension its labels, a row for each index,
+    shape (size, any), or None."""
+    return tuple(rows(layers, d) for d in range(dims))
 
 
 def with_variables(operations: Sequence[Operation], of_label: Tensor) -> list[Operation]:
     """The same operations with the variables of the labels in their sides."""
 
-    def settled(known: Operand) -> Operand:
-        return replace(known, sides=tuple(None if side is None else per_index(of_label[side]) for side in known.sides))
+    known: dict[int, Tensor | None] = {}  # many operands share their sides
+
+    def variables(side: Tensor | None) -> Tensor | None:
+        if side is None:
+            return None
+        if id(side) not in known:
+            known[id(side)] = per_index(of_label[side])
+        return known[id(side)]
+
+    def settled(operand: Operand) -> Operand:
+        return replace(operand, sides=tuple(map(variables, operand.sides)))
 
     return [
         replace(o, inputs=tuple(map(settled, o.inputs)), outputs=tuple(map(settled, o.outputs))) for o in operations

@@ -26,10 +26,10 @@ from dnal.space.surgery.bypass import Bypass
 from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
 from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
-from dnal.space.surgery.sizes import Seen, SizeRule
+from dnal.space.surgery.sizes import Change, Seen, SizeRule
 from dnal.space.surgery.substitute import call_with, slots
 from dnal.space.surgery.tensors import held_tensors
-from dnal.space.twins import finite_outputs, noise, randomised, redrawn, tries
+from dnal.space.twins import finite, finite_outputs, noise, randomised, redrawn, tries
 from dnal.space.variables import Sources
 
 logger = logging.getLogger(__name__)
@@ -48,28 +48,41 @@ class Probe:
 
     def __init__(self, network: nn.Module, inputs: Inputs) -> None:
         self._given = network, inputs
-        self._references: dict[int, list[Tensor]] = {}
+        self._forget()
         self._selects = True  # as far as is known
         self._inside = False  # whether only what selections are made from shows what was removed
         with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
             self.network, self.inputs = next(tries(randomised(network), inputs))
 
+    def _forget(self) -> None:
+        """Nothing is known yet of this network on these inputs."""
+        self._whole: list[Tensor] | None = None  # its outputs
+        self._references: dict[int, list[Tensor]] = {}
+        self._judged: dict[tuple[int, tuple[Change, ...]], tuple[bool, set[tuple[str, Any]]]] = {}
+
+    def _on(self, network: nn.Module, inputs: Inputs) -> Probe:
+        """The same probe of another network or on other inputs."""
+        probe = copy.copy(self)
+        probe.network, probe.inputs = network, inputs
+        probe._forget()
+        return probe
+
     @cached_property
     def elsewhere(self) -> list[Probe]:
         """The same network on noise of another batch and of another size, as far as it takes those."""
         found = []
         with comparable(self.inputs):
-            first = finite_outputs(self.network, self.inputs)
+            first = self._whole
+            if first is None or not finite(first):
+                first = finite_outputs(self.network, self.inputs)
             for candidates in others(self.inputs):
                 for tried in (tried for other in candidates for tried in (noise(other), other)):
                     outputs = finite_outputs(self.network, tried)
                     batches = batch_size(self.inputs), batch_size(tried)
                     if first is None or outputs is None or not for_each_example(first, outputs, batches):
                         continue
-                    probe = copy.copy(self)
-                    probe.inputs, probe._references = tried, {}
-                    found.append(probe)
+                    found.append(self._on(self.network, tried))
                     break
         return found
 
@@ -84,8 +97,7 @@ class Probe:
         silent: list[int] | None = None
         with comparable(self.inputs), evaluating(self.network):
             for network, inputs in self._others() if count else ():
-                tried = copy.copy(self)
-                tried.network, tried.inputs, tried._references = network, inputs, {}
+                tried = self._on(network, inputs)
                 if silent is not None and (
                     finite_outputs(network, inputs) is None or tried._silent(without, silent) == silent
                 ):
@@ -93,7 +105,7 @@ class Probe:
                 found = tried._silent(without, range(count))
                 if silent is None or len(found) < len(silent):
                     silent, self.network, self.inputs = found, network, inputs
-                    self._inside, self._references = tried._inside, tried._references
+                    self._inside, self._whole, self._references = tried._inside, tried._whole, tried._references
                 if not silent:
                     break
         return silent or []
@@ -110,7 +122,8 @@ class Probe:
 
         with evaluating(self.network):
             try:
-                if all(moved(self._run(self.network), self._reference(without(numbers)))):
+                self._whole = self._run(self.network)
+                if all(moved(self._whole, self._reference(without(numbers)))):
                     return []
             except Exception as error:  # here too
                 if lacks_memory(error):
@@ -175,9 +188,17 @@ class Probe:
     def _failing(self, exact: Callable[[Sequence[int]], bool], count: int) -> list[int]:
         failing: list[int] = []
         remaining = list(range(count))
+        known: dict[frozenset[int], bool] = {}
+
+        def tried(chosen: Sequence[int]) -> bool:
+            key = frozenset(chosen)
+            if key not in known:
+                known[key] = exact(chosen)
+            return known[key]
+
         with comparable(self.inputs):
-            while remaining and not exact(remaining):
-                culprits = _bisect(exact, remaining)
+            while remaining and not tried(remaining):
+                culprits = _bisect(tried, remaining)
                 failing += culprits
                 remaining = [g for g in remaining if g not in set(culprits)]
         return sorted(failing)
@@ -212,19 +233,35 @@ class Probe:
     def exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
         """Whether the network without its closed channels computes what it computes with their slices at zero. The
         corrected numbers that this needed are added to ``used``."""
-        with evaluating(self.network):
-            reference = self._reference(kept)
-            try:
-                small = removed(self.network, kept)
-                result = self._run(small)
-                if used is not None:
-                    used |= used_rewrites(small)
-                return (all_close(reference, result) and not self._inside) or self._repeats(kept, small)
-            except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
-                if lacks_memory(error):
-                    raise
-                logger.debug("a probe failed: %s", error)
-                return False
+        key = _key(kept), tuple(kept.sizes)
+        if key not in self._judged:
+            with evaluating(self.network):
+                self._judged[key] = self._compared(kept)
+        exact, needed = self._judged[key]
+        if used is not None:
+            used |= needed
+        return exact
+
+    def _compared(self, kept: Kept) -> tuple[bool, set[tuple[str, Any]]]:
+        """:meth:`exact`, and the corrected numbers that it needed."""
+        used: set[tuple[str, Any]] = set()
+        try:
+            small = removed(self.network, kept)
+            result = self._run(small)  # most of what is wrong ends here, without the run of the whole network
+            used = used_rewrites(small)
+        except Exception as error:  # whatever the user's forward raises on smaller tensors: the group stays
+            if lacks_memory(error):
+                raise
+            logger.debug("a probe failed: %s", error)
+            return False, used
+        reference = self._reference(kept)
+        try:
+            return (all_close(reference, result) and not self._inside) or self._repeats(kept, small), used
+        except Exception as error:  # here too
+            if lacks_memory(error):
+                raise
+            logger.debug("a probe failed: %s", error)
+            return False, used
 
     def _run(self, network: Callable[..., Any]) -> list[Tensor]:
         torch.manual_seed(1)  # a network may draw numbers, the same ones in every pass
@@ -281,18 +318,19 @@ class Probe:
 
     def _reference(self, kept: Kept) -> list[Tensor]:
         """The outputs with zeroed slices; those of the latest channels asked for are remembered."""
-        key = hash(
-            (
-                tuple((n, d, i.numpy().tobytes()) for n, x in kept.items() for d, i in enumerate(x) if i is not None),
-                tuple(kept.bypasses),
-            )
-        )
+        key = _key(kept)
         if key not in self._references:
             outputs = self._zeroed(kept)
             while len(self._references) >= REMEMBERED:
                 del self._references[next(iter(self._references))]
             self._references[key] = outputs
         return self._references[key]
+
+
+def _key(kept: Kept) -> int:
+    """What tells apart which channels and branches are kept."""
+    indices = tuple((n, d, i.numpy().tobytes()) for n, x in kept.items() for d, i in enumerate(x) if i is not None)
+    return hash((indices, tuple(kept.bypasses)))
 
 
 def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
@@ -307,10 +345,12 @@ def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
     return off
 
 
-def every_other(groups: Sequence[Tensor], first: int) -> list[Tensor]:
-    """A part of every second group and nothing of the others: where all groups shrink, a number that follows the wrong
-    one may still fit."""
-    return [off if g % 2 == first else off[:0] for g, off in enumerate(uneven(groups, 0.25 + 0.5 * first))]
+def told_apart(groups: Sequence[Tensor], phase: float = 0.0) -> list[list[Tensor]]:
+    """What leaves of the groups: a part of each; then, of any two, in some choice a part of one and nothing of the
+    other, so that no two widths are equal by chance in all of them."""
+    off = uneven(groups, phase)
+    bits = range(max(0, len(groups) - 1).bit_length())
+    return [off, *([part if number >> bit & 1 else part[:0] for number, part in enumerate(off)] for bit in bits)]
 
 
 def all_but_one(groups: Sequence[Tensor]) -> list[Tensor]:

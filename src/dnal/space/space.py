@@ -17,7 +17,7 @@ from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
 from dnal.space.per_example import counted, per_example
-from dnal.space.probe import Probe, all_but_one, every_other, open_without, uneven
+from dnal.space.probe import Probe, all_but_one, open_without, told_apart, uneven
 from dnal.space.roles import read_places, unread_places, written_places
 from dnal.space.rules import RULES
 from dnal.space.surgery.bake import SamePadded, bakeable, baked, remedy
@@ -364,7 +364,7 @@ def _fitted(
         sizes = probe.fitted(sources, rules, found.groups, variables, seen)
         reasons: dict[int, str] = {}
         tried = [uneven(found.groups), uneven(found.groups, 0.5)]  # nothing may have fitted all of them
-        choices = [*tried, every_other(found.groups, 0), every_other(found.groups, 1), all_but_one(found.groups)]
+        choices = [*tried, *told_apart(found.groups, 0.25)[1:], all_but_one(found.groups)]
         for off in choices if sizes else []:
             for group in probe.failing_groups(probe.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
@@ -397,7 +397,7 @@ def _branches(
     """The branches without which the network computes what it computes with them at zero, in the first way that does:
     in the whole network, with parts of its channels, with every second branch only, and at another batch and size."""
     everything = torch.ones(len(channels.names), dtype=torch.bool)
-    some, *others = [_without(off, everything) for off in _told_apart(channels.groups)]
+    some, *others = [_without(off, everything) for off in told_apart(channels.groups)]
     silent = set(
         probe.silent(
             lambda chosen: kept_indices(sources, everything, sizes, [found[i].ways[0] for i in chosen]), len(found)
@@ -427,14 +427,6 @@ def _branches(
         for n in at.failing_bypasses(sources, sizes, [good[i] for i in chosen], stay):
             del good[chosen[n]]
     return [Branch(good[i].name, len(everything) + n, good[i]) for n, i in enumerate(sorted(good))]
-
-
-def _told_apart(groups: Sequence[Tensor]) -> list[list[Tensor]]:
-    """What leaves of the groups: a part of each; then, of any two, in some choice a part of one and nothing of the
-    other, so that no two widths are equal by chance in all of them."""
-    off = uneven(groups)
-    bits = range(max(0, len(groups) - 1).bit_length())
-    return [off, *([part for number, part in enumerate(off) if number >> bit & 1] for bit in bits)]
 
 
 def _without(off: Sequence[Tensor], open_variables: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ from torch.utils.flop_counter import flop_registry
 
 from dnal.base.errors import lacks_memory
 from dnal.space.graphs import Graphs
-from dnal.space.labels import Ledger, along, compressed, core, matched, per_index, rows, signature
-from dnal.space.operations import Operand, Operation, operand
+from dnal.space.labels import Ledger, along, core, distinct, matched, per_index, rows, signature
+from dnal.space.living import Living
+from dnal.space.operations import Operand, Operation, sides
 from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_each_example, others
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
@@ -141,12 +142,15 @@ class Trace(TorchDispatchMode):
         self.unknown: Counter[str] = Counter()
         self.uncounted: Counter[tuple[str, str]] = Counter()  # (operation, module): it may multiply, what is not known
         self._canonical: dict[str, str] = {}  # a tied tensor's names -> the first of them
-        self._names: dict[int, str] = {}
-        self._values: dict[int, Value] = {}
-        self._alive: list[Tensor] = []  # ids are only unique while the tensors live
-        self._from_inputs: set[int] = set()  # ids of the inputs and of what was computed from them
+        self._places: dict[int, list[tuple[str, int]]] = {}  # the tensors and dimensions that own a first label
+        self._names: Living[str] = Living()
+        self._values: Living[Value] = Living()
+        self._from_inputs: Living[bool] = Living()  # the inputs and what was computed from them
         self._alone = False  # whether the operation that runs takes nothing of that
-        self._numbers: dict[int, int] = {}  # which value a tensor holds at the moment
+        self._numbers: Living[int] = Living()  # which value a tensor holds at the moment
+        self._number = itertools.count()
+        self._sides: dict[Any, tuple[list[Tensor], tuple[Tensor | None, ...]]] = {}  # of values with these layers
+        self._notes_operations = True
         self._recorder: Recorder | None = None
         self._runs = itertools.count()  # of the modules
         self._first: list[Tensor] = []  # the outputs of the first pass
@@ -157,15 +161,24 @@ class Trace(TorchDispatchMode):
     def adopt(self, network: nn.Module) -> None:
         """Gives every dimension of every parameter and buffer its labels (again the same ones for a copy)."""
         for name, tensor in named_tensors(network):
-            if id(tensor) in self._names:  # tied: one tensor under two names
-                self._canonical[name] = self._names[id(tensor)]
-                self.owners[name] = self.owners[self._names[id(tensor)]]
+            first = self._names.get(tensor)
+            if first is not None:  # tied: one tensor under two names
+                self._canonical[name] = first
+                self._own(name, self.owners[first])
                 continue
             if name not in self.owners:
-                self.owners[name] = tuple(self.ledger.fresh(n) if n > 1 else None for n in tensor.shape)
+                self._own(name, tuple(self.ledger.fresh(n) if n > 1 else None for n in tensor.shape))
             layers = [along(own, d, tensor.shape) for d, own in enumerate(self.owners[name]) if own is not None]
             self._remember(tensor, Value(layers, f"'{name}'", name))
-            self._names[id(tensor)] = name
+            self._names[tensor] = name
+
+    def _own(self, name: str, dims: tuple[Tensor | None, ...]) -> None:
+        if name in self.owners:
+            return
+        self.owners[name] = dims
+        for dim, own in enumerate(dims):
+            if own is not None:
+                self._places.setdefault(int(own[0]), []).append((name, dim))
 
     def unused(self) -> list[str]:
         """Names of the parameters and buffers that no operation has touched so far."""
@@ -175,7 +188,7 @@ class Trace(TorchDispatchMode):
         """One forward pass; the network's outputs, which are returned, are frozen."""
         for tensor in held_tensors(inputs):
             self._remember(tensor, Value(origin="the network's input"))
-            self._from_inputs.add(id(tensor))
+            self._from_inputs[tensor] = True
         recorder = self._recorder = Recorder(
             network,
             self.layers_of,
@@ -189,6 +202,7 @@ class Trace(TorchDispatchMode):
                 out = call(network, inputs)
         finally:
             recorder.close()
+            self._recorder = None  # which holds the network
         self.calls_of += recorder.calls_of
         self.results_of |= recorder.results_of
         self.computed += [path for path in recorder.computed if path not in self.computed]
@@ -218,6 +232,7 @@ class Trace(TorchDispatchMode):
         """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
         calls, labels = len(self.calls), self.ledger.size
         try:
+            self._notes_operations = False
             with self._aside(), undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
@@ -230,6 +245,8 @@ class Trace(TorchDispatchMode):
                 raise
             logger.debug("the network takes no other input: %s", error)
             taken = False
+        finally:
+            self._notes_operations = True
         if not taken:
             del self.calls[calls:]
         return taken
@@ -257,10 +274,11 @@ class Trace(TorchDispatchMode):
             self._pay(tensor)
         labelled = [t for t in given if self.value(t).layers]
         for tensor in labelled:
-            if id(tensor) in self._names:
-                self.used.add(self._names[id(tensor)])
-        self._alone = not any(id(t) in self._from_inputs for t in given)
-        inputs = tuple(self._operand(t, new=False) for t in given)
+            name_of = self._names.get(tensor)
+            if name_of is not None:
+                self.used.add(name_of)
+        self._alone = not any(t in self._from_inputs for t in given)
+        inputs = tuple(self._operand(t, new=False) for t in given) if self._notes_operations else ()
         step = Call(name.rstrip("_") if not name.startswith("__") else name, func, args, kwargs, out)
         rule = self.rules.get(step.name)
         if rule is None and torch.Tag.pointwise in func.tags:
@@ -273,9 +291,13 @@ class Trace(TorchDispatchMode):
             self._count(step, given)
             if labelled:
                 self._give_up(step, labelled, HINTS.get(step.name, "an operation without a rule"))
-        outputs = tuple(self._operand(t, new=True) for t in tensors_of(out))
+        made = tensors_of(out)
         if not self._alone:
-            self._from_inputs |= {id(t) for t in tensors_of(out)}
+            for tensor in made:
+                self._from_inputs[tensor] = True
+        if not self._notes_operations:
+            return out
+        outputs = tuple(self._operand(t, new=True) for t in made)
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
         return out
@@ -307,17 +329,23 @@ class Trace(TorchDispatchMode):
         with self._aside("operations"):
             out = func(*args, **kwargs)
         self.within = []
-        self._alone = not any(id(t) in self._from_inputs for t in given)
+        self._alone = not any(t in self._from_inputs for t in given)
         with self._recorder.moving_labels():
             self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
         return out
 
     def _operand(self, tensor: Tensor, *, new: bool) -> Operand:
-        if new or id(tensor) not in self._numbers:
-            self._numbers[id(tensor)] = len(self._alive)
-            self._alive.append(tensor)
-        value = self.value(tensor)
-        return operand(self._numbers[id(tensor)], tensor, value.layers, self._names.get(id(tensor)))
+        number = None if new else self._numbers.get(tensor)
+        if number is None:
+            number = self._numbers[tensor] = next(self._number)
+        layers = self.layers_of(tensor)
+        # The same labels pass through many values.
+        labels = tensor.dim(), *((layer.data_ptr(), layer.shape, layer.stride()) for layer in layers)
+        if labels not in self._sides:
+            self._sides[labels] = layers, sides(layers, tensor.dim())
+        return Operand(
+            number, tuple(tensor.shape), self._sides[labels][1], tensor.element_size(), self._names.get(tensor)
+        )
 
     def _give_up(self, step: Call, labelled: list[Tensor], why: str) -> None:
         self.unknown[str(step.func)] += 1
@@ -363,7 +391,7 @@ class Trace(TorchDispatchMode):
     # What rules use.
 
     def value(self, tensor: Tensor | None) -> Value:
-        return self._values.get(id(tensor)) or Value()
+        return self._values.get(tensor) or Value()
 
     def layers_of(self, tensor: Tensor) -> list[Tensor]:
         return self.value(tensor).layers
@@ -430,7 +458,7 @@ class Trace(TorchDispatchMode):
     def contract(self, labels: Tensor) -> None:
         """Notes channels over which two computed values are multiplied, or one is summed: no parameter reads them
         there."""
-        self.contracted.append(compressed(labels).unique())
+        self.contracted.append(distinct(labels))
 
     def tie_or_freeze(self, left: Tensor | None, right: Tensor | None, reason: str) -> None:
         if left is not None and right is not None:
@@ -532,13 +560,7 @@ class Trace(TorchDispatchMode):
 
     def owners_of(self, labels: Tensor) -> list[tuple[str, int]]:
         """The (tensor, dimension) pairs that own these labels."""
-        wanted = set(labels.tolist())
-        return [
-            (name, dim)
-            for name, dims in self.owners.items()
-            for dim, own in enumerate(dims)
-            if own is not None and int(own[0]) in wanted
-        ]
+        return [place for label in labels.tolist() for place in self._places.get(label, ())]
 
     def ownerless(self, labels: Tensor) -> bool:
         """Whether none of these labels is one of a parameter or buffer, whatever they are tied to."""
@@ -565,9 +587,7 @@ class Trace(TorchDispatchMode):
         self.parts.append(layer)
 
     def _remember(self, tensor: Tensor, value: Value) -> None:
-        if id(tensor) not in self._values:
-            self._alive.append(tensor)
-        self._values[id(tensor)] = value
+        self._values[tensor] = value
 
 
 def _is_mutable(step: Call) -> bool:

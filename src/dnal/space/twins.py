@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,12 @@ def finite_outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
             raise
         logger.debug("the network refuses noise: %s", error)
         return None
-    return outputs if all(bool(out.isfinite().all()) for out in outputs) else None
+    return outputs if finite(outputs) else None
+
+
+def finite(outputs: Iterable[Tensor]) -> bool:
+    """Whether all of the numbers are."""
+    return all(bool(out.isfinite().all()) for out in outputs)
 
 
 def _single_precision_inputs(inputs: Inputs) -> Inputs:

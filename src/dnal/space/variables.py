@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dnal.space.labels import core, signature
 from dnal.space.trace import KERNEL, Trace
 
 Sources = dict[str, tuple[Tensor | None, ...]]
@@ -50,7 +51,9 @@ def variables_of(trace: Trace) -> Variables:
     trace.ledger.settle_shared()
     root, reasons = trace.ledger.solve()
     owned = [(name, dim, own) for name, dims in trace.owners.items() for dim, own in enumerate(dims) if own is not None]
-    profile = _profiles(root, [own for _, _, own in owned] + [layer.reshape(-1) for layer in trace.parts])
+    profile = _profiles(
+        root, [own for _, _, own in owned] + [core(part, signature(part)) for part in trace.parts if part.numel()]
+    )
 
     free = torch.ones(trace.ledger.size, dtype=torch.bool)
     free[torch.tensor(list(reasons), dtype=torch.long)] = False
@@ -109,7 +112,7 @@ def _profiles(root: Tensor, sets: list[Tensor]) -> Tensor:
     keys = torch.randint(2**62, (len(sets),), generator=generator)
     profile = torch.zeros_like(root)
     for key, labels in zip(keys, sets, strict=True):
-        profile[root[labels].unique()] += key
+        profile[root[labels]] += key  # once each, however often a class is there
     return profile
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from dnal.space.surgery.repair import repair
 from dnal.space.surgery.sizes import Change, SizeRule, changes
 from dnal.space.surgery.tensors import named_tensors
 from dnal.space.variables import Sources
+
+Correction = Callable[[Any, tuple[Tensor | None, ...] | None], None]
+"""Sets the sizes that a module remembers, given the kept indices of its weight."""
 
 
 class Kept(dict[str, tuple[Tensor | None, ...]]):
@@ -99,22 +103,28 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
         weight = f"parametrizations.weight.{DIRECTION}" if normed(module) else "weight"
         _correct_sizes(module, kept.get(f"{path}.{weight}" if path else weight))
     repair(small, kept.sizes)
-    small.train()  # modules that cache tensors drop them on a change of mode
-    small.train(network.training)
-    for ours, original in zip(small.modules(), network.modules(), strict=True):
-        ours.training = original.training
+    modules = list(small.modules())
+    if any(getattr(module.train, "__func__", None) is not nn.Module.train for module in modules):
+        small.train()  # modules that cache tensors drop them on a change of mode
+        small.train(network.training)
+        for ours, original in zip(modules, network.modules(), strict=True):
+            ours.training = original.training
     bypass(small, kept.bypasses)
     leave_it(small)
     return small
 
 
 def _correct_sizes(module: nn.Module, kept_of_weight: tuple[Tensor | None, ...] | None) -> None:
-    for kind, correct in SIZES.items():
-        if isinstance(module, kind):
-            correct(module, kept_of_weight)
-    for known in type(module).__mro__:
-        if f"{known.__module__}.{known.__qualname__}" in SIZES_ELSEWHERE:
-            SIZES_ELSEWHERE[f"{known.__module__}.{known.__qualname__}"](module, kept_of_weight)
+    for correct in _corrections(type(module)):  # type: ignore[arg-type]
+        correct(module, kept_of_weight)
+
+
+@cache
+def _corrections(kind: type) -> list[Correction]:
+    """What corrects the sizes that a module of this class remembers."""
+    names = [f"{known.__module__}.{known.__qualname__}" for known in kind.__mro__]
+    own = [correct for known, correct in SIZES.items() if issubclass(kind, known)]
+    return own + [SIZES_ELSEWHERE[name] for name in names if name in SIZES_ELSEWHERE]
 
 
 def _convolution(module: Any, kept: tuple[Tensor | None, ...] | None) -> None:
@@ -174,7 +184,7 @@ def _embedding(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> Non
     module.num_embeddings, module.embedding_dim = module.weight.shape
 
 
-SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]] = {
+SIZES: dict[type, Correction] = {
     _ConvNd: _convolution,
     nn.Linear: _linear,
     _NormBase: _norm,
@@ -187,7 +197,7 @@ SIZES: dict[type, Callable[[nn.Module, tuple[Tensor | None, ...] | None], None]]
 }
 """Which remembered sizes a kind of module has: to add one, write a function of (module, kept indices of its weight)."""
 
-SIZES_ELSEWHERE: dict[str, Callable[[Any, tuple[Tensor | None, ...] | None], None]] = {
+SIZES_ELSEWHERE: dict[str, Correction] = {
     "torchvision.ops.deform_conv.DeformConv2d": _convolution,
 }
 """The same for classes of packages that take seconds to import."""
@@ -216,8 +226,12 @@ def zeroed(network: nn.Module, kept: Kept) -> dict[str, Tensor]:
         scale = _length_of(network, name)
         for dim, indices in enumerate(kept.get(name, ())):
             if indices is not None and (scale is None or scale.size(dim) == 1):
-                mask = torch.zeros(value.size(dim), dtype=value.dtype)
-                mask[indices.cpu()] = 1
-                value = value * mask.to(value.device).view([-1 if d == dim else 1 for d in range(value.dim())])
+                gone = torch.ones(value.size(dim), dtype=torch.bool)
+                gone[indices.cpu()] = False
+                closed = gone.nonzero().squeeze(1).to(value.device)
+                # One copy of each, however many of its dimensions have closed channels.
+                value = (value.clone() if value.data_ptr() == parameter.data_ptr() else value).index_fill_(
+                    dim, closed, 0
+                )
         result[name] = torch.zeros_like(value) if name in silent else value
     return result

@@ -46,7 +46,8 @@ def evaluating(network: nn.Module, *, fast_path: bool = False) -> Iterator[None]
     """The network in eval mode without gradients; each module's own mode is restored afterwards. ``fast_path``: as the
     user runs it; otherwise without torch's fused attention, one operation that no rule could look into."""
     modes = {module: module.training for module in network.modules()}
-    network.eval()
+    if any(modes.values()):
+        network.eval()
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(enabled and fast_path)
     try:
@@ -54,9 +55,11 @@ def evaluating(network: nn.Module, *, fast_path: bool = False) -> Iterator[None]
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
-        network.train(modes[network])  # some exchange their code, such as torchvision's feature extractors
+        if any(modes.values()):
+            network.train(modes[network])  # some exchange their code, such as torchvision's feature extractors
         for module, mode in modes.items():
-            module.training = mode
+            if module.training != mode:
+                module.training = mode
 
 
 @contextmanager
