@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--fashion", default="fashion-mnist", help="name or file of Fashion-MNIST")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--networks", nargs="+", default=["resnet20", "vit"])
     parser.add_argument("--time", nargs="+", default=[], metavar="NETWORK", help="of torchvision, for 224x224")
     parser.add_argument("--training-step", help=argparse.SUPPRESS)
