@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from dnal.base.errors import UserError
 from dnal.base.options import option
+from dnal.space.living import Living
 from dnal.space.surgery.inputs import Inputs
 from dnal.space.surgery.running import call, evaluating
 from dnal.train.batch import split
@@ -199,17 +200,16 @@ class _Counter(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._flows: dict[int, tuple[Tensor, Flow]] = {}
+        self._flows = Living[Flow]()
         self._inside = 0
         self.terms: dict[str, int] = {}
         self.last, self.kernel = "", 1
 
     def put(self, tensor: Tensor, flow: Flow) -> None:
-        self._flows[id(tensor)] = (tensor, flow)  # kept alive, so that no other tensor takes its id
+        self._flows[tensor] = flow
 
     def get(self, tensor: Tensor) -> Flow | None:
-        found = self._flows.get(id(tensor))
-        return None if found is None else found[1]
+        return self._flows.get(tensor)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
