@@ -87,21 +87,22 @@ def written(space: dnal.Space) -> dict[str, str]:
     shares = torch.linspace(0.1, 0.9, ARCHITECTURES)
     chosen = [torch.rand(space.num_gates, generator=generator) < share for share in shares]
     numbers: dict[int, int] = {}
-    operations = [
-        (
-            one.name,
-            one.path,
-            repr(one.arguments),
-            [
-                [
-                    (numbers.setdefault(x.number, len(numbers)), x.shape, plain(x.sides), x.itemsize, x.parameter)
-                    for x in operands
-                ]
-                for operands in (one.inputs, one.outputs)
-            ],
-        )
-        for one in space.operations
-    ]
+
+    def number(operand: Any) -> int:
+        if operand.number not in numbers:
+            numbers[operand.number] = 1 + max(numbers.values(), default=0)
+        return numbers[operand.number]
+
+    operations = []
+    for one in space.operations:
+        if one.name == "detach":  # torch detaches what a function makes where somebody still holds that
+            numbers[one.outputs[0].number] = number(one.inputs[0])
+            continue
+        operands = [
+            [(number(x), x.shape, plain(x.sides), x.itemsize, x.parameter) for x in own]
+            for own in (one.inputs, one.outputs)
+        ]
+        operations.append((one.name, one.path, repr(one.arguments), operands))
     parts = {
         "names": space.names,
         "sources": space.sources,

@@ -342,3 +342,23 @@ def test_learn(kind: type[nn.RNNBase], tmp_path: Path) -> None:
     assert small.layer.hidden_size < 16
     assert dnal.macs(small, x[:2]) <= 0.5 * dnal.macs(network, x[:2])
     assert to_onnx(small.eval(), x[:2], tmp_path / "m.onnx").difference < 1e-5
+
+
+def test_the_operations_of_a_recurrent_layer_have_its_channels() -> None:
+    """Memory and latency are counted on them, however a device runs the layer."""
+    network = nn.Sequential(Last(nn.LSTM(12, 6, batch_first=True, bidirectional=True)), nn.Linear(12, 3))
+    space = dnal.Space.of(network, torch.randn(2, 5, 12), probe=False)
+    (joined,) = (one.outputs[0] for one in space.operations if one.name == "cat")
+    assert joined.sides[-1] is not None
+    assert joined.sides[-1].tolist() == 2 * list(range(6))
+
+
+class Last(nn.Module):
+    """The mean of what a recurrent layer gives."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0].mean(1)  # type: ignore[no-any-return]

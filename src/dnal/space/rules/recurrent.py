@@ -124,7 +124,8 @@ def fused(t: Trace, c: Call) -> None:
         weights, labels = c.args[1:3], t.axis(c.args[2], 1)
         for out in c.out[:3]:
             t.put(out, [] if labels is None else [along(labels, out.dim() - 1, out.shape)])
-        t.put(c.out[3], [])
+        for workspace in tensors_of(c.out[3:]):  # without gradients there is none
+            t.put(workspace, [])
     else:
         weights = c.args[1]
         for out in tensors_of(c.out):
