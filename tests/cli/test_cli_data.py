@@ -51,7 +51,7 @@ def test_scores_of_a_table_have_no_pictures(dnal: Program, tmp_path: Path) -> No
         (["--scores", "el2n"], "give its name"),
         (["digits", "--scores", "hardness"], "unknown --scores 'hardness'"),
         (["digits", "--scores", "el2n", "--epochs", "0"], "--epochs is"),
-        (["diabetes", "--scores", "el2n", "--model", "mlp/small", "--epochs", "1"], "logits"),
+        (["diabetes", "--scores", "el2n", "--model", "mlp/small", "--epochs", "1"], "one class each"),
         (["nothing"], "nothing"),
     ],
 )
@@ -60,3 +60,26 @@ def test_wrong_input_is_one_sentence(dnal: Program, tmp_path: Path, arguments: l
     assert told.status == 2
     assert sentence in told.err
     assert "Traceback" not in told.err
+
+
+def test_parts_of_every_kind_in_its_words(dnal: Program) -> None:
+    assert dnal("data", "diabetes").out.startswith("diabetes: tables, 10, 1 target of regression")
+    told = dnal("data", "blocks").out
+    known = data.load("blocks")
+    assert "nodes" in told
+    assert all(str(int((part.y >= 0).sum())) in told for part in (known.train, known.val, known.test))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("wine",), "'wine' are tables; give --model (`dnal models --kind tables`)"),
+        (("diabetes", "--model", "mlp/small"), "scores are of examples that have one class each"),
+        (("blocks", "--model", "gcn/small"), "scores are of examples that have one class each"),
+    ],
+)
+def test_what_cannot_be_scored(given: tuple[str, ...], sentence: str, dnal: Program, tmp_path: Path) -> None:
+    failed = dnal("data", *given, "--scores", "el2n", "--out", tmp_path / "none")
+    assert failed.status == 2
+    assert sentence in failed.err
+    assert not (tmp_path / "none").exists()

@@ -26,7 +26,7 @@ def test_names() -> None:
         ("digit", "unknown data 'digit'; did you mean 'digits'? `dnal data` lists all."),
         (
             "nowhere/at/all",
-            "unknown data 'nowhere/at/all', and no .npz file or folder of that name. `dnal data` lists all.",
+            "unknown data 'nowhere/at/all', and no file or folder of that name. `dnal data` lists all.",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from dnal.cli.display import json_document, line, table
 from dnal.cli.errors import errors_as_sentences
 
 if TYPE_CHECKING:
-    from dnal.data.dataset import Dataset
+    from dnal.data.dataset import Dataset, Part
 
 SCORES = ("el2n", "grand", "forgetting")
 
@@ -68,13 +68,25 @@ def data(
 
 
 def _parts(found: Dataset, *, as_json: bool) -> None:
-    counts = {part: len(getattr(found, part)) for part in ("train", "val", "test")}
+    from dnal.data.kinds import KINDS
+
+    kind = KINDS[found.kind]
+    counts = {part: _examples(getattr(found, part), alone=kind.alone) for part in ("train", "val", "test")}
     if as_json:
         shape = list(found.input_shape)
         json_document({"name": found.name, "kind": found.kind, "input": shape, "classes": found.classes, **counts})
         return
-    line(f"{found.name}: {found.kind}, {'x'.join(map(str, found.input_shape))}, {found.classes} classes")
-    table([("part", False), ("examples", True)], [(part, str(count)) for part, count in counts.items()])
+    told = "classes" if found.objective.is_share else f"target{'s' * (found.classes > 1)} of regression"
+    line(f"{found.name}: {found.kind}, {'x'.join(map(str, found.input_shape))}, {found.classes} {told}")
+    what = kind.classified if kind.alone else "examples"
+    table([("part", False), (what, True)], [(part, str(count)) for part, count in counts.items()])
+
+
+def _examples(part: Part, *, alone: bool) -> int:
+    """How many examples a part has; of one alone, such as a graph, how many of its nodes are told."""
+    from dnal.train.evaluate import IGNORED
+
+    return int((part.y != IGNORED).sum()) if alone else len(part)
 
 
 def _scored(found: Dataset, score: str, model: str | None, epochs: int, networks: int, seed: int, folder: Path) -> None:
@@ -89,10 +101,20 @@ def _scored(found: Dataset, score: str, model: str | None, epochs: int, networks
     from dnal.settings import Source
     from dnal.techniques.data_diet import scores_of
 
+    chosen = model or Source().model
+    made_for = models.kind_of(chosen)
+    if made_for not in (None, found.kind):
+        raise UserError(
+            f"the model '{chosen}' is for {made_for}, and '{found.name}' are {found.kind}; give --model "
+            f"(`dnal models --kind {found.kind}`)."
+        )
+    if not found.objective.is_share or found.train.y.dim() != 1:
+        raise UserError(
+            f"scores are of examples that have one class each, and '{found.name}' has none such; choose other data."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     check_place(folder / "scores.html")
     torch.manual_seed(seed)
-    chosen = model or Source().model
     network = models.create(chosen, classes=found.classes, input_shape=found.input_shape)
     values = scores_of(network, loaders(found, 64, seed=seed).train, score, epochs=epochs, networks=networks, seed=seed)  # type: ignore[arg-type]
     trained = f"{networks} networks, {chosen}" if networks > 1 else f"one network, {chosen}"

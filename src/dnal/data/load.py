@@ -91,7 +91,7 @@ def load(
     elif found is None:
         found = _kind_of(path)
     if found is None:
-        raise _unknown(short)
+        raise _unread(short, path) if os.path.lexists(path) else _unknown(short)
     if kind not in (None, found.name):
         raise UserError(
             f"the data '{short}' are {found.name}, where {kind} are needed; choose other data, or a model for these "
@@ -115,8 +115,25 @@ def _kind_of(path: Path) -> Kind | None:
     return claiming[-1] if claiming else None
 
 
+def _unread(name: str, path: Path) -> UserError:
+    """Of a file or folder that is there, and which no kind reads."""
+    forms = [(form, what) for kind in KINDS.values() for form, what in kind.files]
+    if path.is_dir():
+        ways = [what for form, what in forms if form == "FOLDER"]
+    elif path.suffix == ".npz":
+        ways = [what for form, what in forms if form.startswith("FILE.npz")]
+        return UserError(f"'{name}' holds {', '.join(heads(path))}, and is none of: {'; '.join(ways)}.")
+    else:
+        ways = [form for form, _ in forms if form != "FOLDER"]
+        ways = list(dict.fromkeys(one.removeprefix("FILE") for form in ways for one in form.split(", ")))
+        return UserError(
+            f"'{name}' is no file of data by its ending; there are {', '.join(ways)}. `dnal data` says what they hold."
+        )
+    return UserError(f"the folder '{name}' is none of: {'; '.join(ways)}.")
+
+
 def _unknown(name: str) -> UserError:
     own = [name for kind in KINDS.values() for name in kind.sets]
     nearest = difflib.get_close_matches(name, [*own, *brought("data")], n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ", and no .npz file or folder of that name."
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ", and no file or folder of that name."
     return UserError(f"unknown data {name!r}{hint} `dnal data` lists all.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dnal.base.errors import UserError
@@ -32,6 +33,13 @@ def _small(seed: int) -> int | list[int]:
     """A seed as RandomState takes it, with 32 bits: a larger one, or a negative one, as two numbers of 32."""
     seed %= 2**64
     return seed if seed < 2**32 else [seed % 2**32, seed >> 32]
+
+
+def is_mask_of_numbers(given: NDArray[np.generic], examples: int) -> bool:
+    """Whether an array that names examples by their numbers is a mask that was written as zeros and ones: read as
+    numbers it would name two examples."""
+    ones = given.dtype.kind in "iu" and given.shape == (examples,) and examples > 2
+    return ones and bool(((given == 0) | (given == 1)).all())
 
 
 def without(total: int, indices: Tensor) -> Tensor:

@@ -48,10 +48,17 @@ def mobilenet(*, classes: int, in_channels: int) -> nn.Module:
     return MobileNet(WIDE, classes=classes, in_channels=in_channels)
 
 
+class ViT(VisionTransformer):
+    """timm's, whose class token and positions can be drawn again."""
+
+    def reset_parameters(self) -> None:
+        self.init_weights()
+
+
 @register("small/vit", input_shape=(3, 16, 16), least_side=16)
 def vit(*, classes: int, in_channels: int) -> nn.Module:
     """A ViT of 4 blocks, 96 channels and 6 heads, on patches of 4x4 (timm's VisionTransformer)."""
-    return VisionTransformer(
+    return ViT(
         img_size=16, patch_size=4, in_chans=in_channels, num_classes=classes, embed_dim=96, depth=4, num_heads=6,
         dynamic_img_size=True, dynamic_img_pad=True,
     )  # fmt: skip

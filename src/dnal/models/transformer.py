@@ -28,6 +28,10 @@ class Transformer(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
         self.head = nn.Linear(WIDTH, classes)
         nn.init.normal_(self.tokens.weight, std=0.02)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the places again: what belongs to no layer."""
         nn.init.normal_(self.positions, std=0.02)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -111,3 +111,33 @@ def test_neighbours_tell_what_a_node_does_not() -> None:
     x = found.train.batch(torch.arange(1), 0)["features"][0].numpy()
     own = LogisticRegression().fit(x[found.train.y[0] >= 0], found.train.y[found.train.y >= 0])
     assert own.score(x[found.test.y[0] >= 0], found.test.y[found.test.y >= 0]) < learned.figures.compact.metric - 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"train": (np.arange(NODES) < 6).astype(np.int64)}, "train holds a 0 or a 1 for each node"),
+        ({"val": np.array([5, 6, 7])}, "1 of the 12 nodes are in train and in val"),
+        ({"test": np.arange(NODES) >= 0}, "6 of the 12 nodes are in train and in test"),
+        ({"y": np.zeros(NODES, np.int64)}, "all nodes are of one class"),
+        (
+            {"x": None, "indices": np.zeros(2), "indptr": np.arange(13), "shape": np.array(["a", "b"])},
+            "no sparse matrix",
+        ),
+        (
+            {"x": None, "indices": np.arange(12) % 5 + 0.5, "indptr": np.arange(13), "shape": [12, 5]},
+            "no sparse matrix",
+        ),
+    ],
+)
+def test_what_a_graph_cannot_mean(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        data.load(saved(tmp_path, **changes))
+
+
+def test_nodes_of_no_part_may_have_no_class(tmp_path: Path) -> None:
+    y = np.arange(NODES) % 3
+    y[[8, 11]] = -1
+    found = data.load(saved(tmp_path, y=y, val=np.array([6, 7]), test=np.array([9, 10])))
+    assert found.classes == 3
+    assert [int((part.y >= 0).sum()) for part in (found.train, found.val, found.test)] == [6, 2, 2]

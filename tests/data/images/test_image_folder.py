@@ -99,9 +99,12 @@ def test_limit(folder: Path) -> None:
 
 
 def test_missing_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is none of: your own images: train/CLASS/"):
+        data.load(str(tmp_path))
+    make(tmp_path / "val", 2)
     with pytest.raises(UserError, match="has no train/"):
         data.load(str(tmp_path))
-    make(tmp_path / "train", 2)
+    (tmp_path / "val").rename(tmp_path / "train")
     with pytest.raises(UserError, match="has no val/"):
         data.load(str(tmp_path))
 

@@ -202,3 +202,88 @@ def test_a_function_of_the_users_returns_a_table(tmp_path: Path, monkeypatch: py
     found = data.load("own_rows:rows:task=regression")
     assert (found.kind, found.objective.name, data.load("own_rows:rows").classes) == ("tables", "regression", 2)
     assert data.names_code("own_rows:rows:task=regression")
+
+
+def rows(first: str, line: str, count: int = 50) -> str:
+    """A table whose line ``n`` is ``line`` with a number, its half and its remainder."""
+    return "\n".join([first, *(line.format(n=n, half=n / 2, odd=n % 2, word="ab"[n % 2]) for n in range(count))])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (rows("a;y", "{n},5;{n}"), [n + 0.5 for n in range(50)]),  # decimal commas
+        (rows("2020,y", "{n},{half}"), [float(n) for n in range(50)]),  # a header in which there is a number
+        (rows(",a,y", "{n},{half},{half}"), [n / 2 for n in range(50)]),  # what pandas.to_csv puts in front
+        (rows("a,y,", "{half},{n},"), [n / 2 for n in range(50)]),  # separators at the ends of lines
+        (rows("a,y", "{n}e306,{half}"), [n * 1e306 for n in range(50)]),  # squares of which there are none
+        (rows("a,y", "{n}e-200,{half}"), [n * 1e-200 for n in range(50)]),
+    ],
+    ids=["comma", "number-in-header", "index", "end", "huge", "tiny"],
+)
+@pytest.mark.filterwarnings("ignore:the first column")
+def test_numbers_as_people_write_them(text: str, expected: list[float], tmp_path: Path) -> None:
+    found = data.load(file(tmp_path, text))
+    assert (found.objective.name, found.input_shape) == ("regression", (1,))
+    held = everything(found)[:, 0].double() * found.std[0] + found.mean[0]
+    assert x_of(found.train).std(correction=0) == pytest.approx(1, abs=1e-4)
+    assert held.sort().values.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4 * max(expected))
+
+
+def test_cells_may_be_long_and_hold_any_sign(tmp_path: Path) -> None:
+    signs = "x\u2028y\x85z\x0c" + "w" * 200_000
+    lines = ["a,b,y", *(f"{n},{signs if n % 2 else 'plain'},{n % 3}" for n in range(30))]
+    found = data.load(file(tmp_path, "\n".join(lines)))
+    assert (found.input_shape, found.classes) == ((3,), 3)
+    assert everything(found)[:, 1:].sum(0).tolist() == [15, 15]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (rows("a,y", "{n},{word}") + "\n1,\n2,?", "the target is missing in 2 of 52 rows"),
+        (rows("a,y", "{n},{half}") + "\n1,", "the target is missing in 1 of 51 rows"),
+        (rows("a,y", "{n},1.5"), "the target is the same in every row"),
+        (rows("a,y", "{n}%,{n}%"), "the target has 50 classes in 50 rows, such as '0%'"),
+        (rows("a,y", "{n},{half}") + "\ninf,2", "the column 'a' has infinite values"),
+        (rows("a,y", "{n},{half}") + "\n1e400,2", "the column 'a' has infinite values"),
+    ],
+)
+def test_targets_and_numbers_that_cannot_be_meant(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        data.load(file(tmp_path, text))
+
+
+def test_numbers_far_from_those_of_the_training_part() -> None:
+    values = np.arange(50) / 50
+    with pytest.raises(UserError, match="the column 'a' has a number that is too far"):
+        data.tables.table.from_table(
+            "far", RawTable({"a": np.where(np.arange(50) == 7, 1e300, values)}, values, np.array([7])),
+            data.kind.Wanted(),
+        )  # fmt: skip
+
+
+def test_a_category_of_names_is_told(tmp_path: Path) -> None:
+    one_wrong = rows("a,y", "{half},{odd}").replace("\n3.5,", "\n3.5 m,")
+    with pytest.warns(UserWarning, match="the column 'a' has 36 different texts in 36 training rows, such as '3.5 m'"):
+        data.load(file(tmp_path, one_wrong))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"x": np.eye(50), "y": np.arange(50) % 2, "test": np.arange(50) % 5 // 4}, "test holds a 0 or a 1 for each"),
+        ({"x_train": np.eye(9), "y_train": np.arange(9), "x_test": np.eye(8), "y_test": np.arange(8)}, "x_train and x"),
+        ({"X": np.eye(9), "Y": np.arange(9)}, "holds X, Y, and is none of"),
+    ],
+)
+def test_arrays_that_do_not_go_together(arrays: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "table.npz", **arrays)
+    with pytest.raises(UserError, match=sentence):
+        data.load(str(tmp_path / "table.npz"))
+
+
+@pytest.mark.parametrize("name", ["TABLE.CSV", "table.parquet"])
+def test_a_file_that_is_there_is_not_called_absent(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no file of data by its ending; there are \.npz, \.csv"):
+        data.load(file(tmp_path, "a,b\n1,2\n", name))

@@ -94,3 +94,43 @@ def test_other_tokens_and_other_words() -> None:
     assert data.load("negation", input_shape=(12, 99)).train.batch(torch.arange(9), 0)["input_ids"].max() < 99
     with pytest.raises(UserError, match="tokens is words or bytes"):
         data.load("negation:tokens=letters")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "\n".join(["text;label", *(f"{text};{label}" for text, label in LINES)])),
+        ("b.tsv", "\n".join(f"{text}\u2028{text}\x85\x0c\t{label}" for text, label in LINES)),
+        (
+            "c.tsv",
+            "\n".join(
+                f"{text}{' word' * (30_000 if n < 2 else 1)}\t{is_dull}" for n, (text, is_dull) in enumerate(LINES)
+            ),
+        ),
+    ],
+    ids=["semicolons", "signs", "long"],
+)
+def test_texts_of_any_length_and_signs(name: str, text: str, tmp_path: Path) -> None:
+    found = data.load(file(tmp_path, text, name))
+    assert (found.kind, found.classes, len(found.train) + len(found.val) + len(found.test)) == ("text", 2, len(LINES))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.tsv", "text\tlabel\na b c\tyes\nd e f\t\ng h i\tno", "1 texts of .* have no class"),
+        ("a.tsv", "text\tlabel\na b c\tyes\nd e f\tyes", r"are of one class \(yes\)"),
+        ("a.txt", "", "too few texts"),
+        ("a.txt", "ab", "too few texts"),
+    ],
+)
+def test_texts_that_tell_nothing(name: str, text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        data.load(file(tmp_path, text, name))
+
+
+def test_classes_that_nothing_can_learn_are_told(tmp_path: Path) -> None:
+    file(tmp_path, "\n".join(f"{text}\t{label}" for text, label in LINES), "train.tsv")
+    file(tmp_path, "\n".join(f"{text}\t{'yes' if label else 'no'}" for text, label in LINES), "test.tsv")
+    with pytest.warns(UserWarning, match=r"no training text of .* has the class 'no', which test has \(nor 1 others"):
+        data.load(str(tmp_path))

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 import dnal
-from dnal.train.setup.reinitialize import reset
+from dnal.models import own_names
+from dnal.train.setup.reinitialize import check_resettable, reset
 
 
 def test_all_weights_are_drawn_anew_and_equally_for_a_seed() -> None:
@@ -36,3 +37,17 @@ def test_attention_of_torch_is_drawn_anew_too() -> None:
     before = network.self_attn.in_proj_weight.clone()
     reset(network, 1)
     assert not torch.equal(before, network.self_attn.in_proj_weight)
+
+
+@pytest.mark.parametrize("name", own_names())
+def test_every_network_of_ours_can_be_drawn_again(name: str) -> None:
+    with torch.device("meta"):
+        check_resettable(dnal.models.create(name))
+
+
+def test_places_of_a_transformer_are_drawn_again() -> None:
+    network = dnal.models.create("transformer/small", classes=2, input_shape=(8, 20))
+    before = network.positions.detach().clone()
+    reset(network, 1)
+    assert not torch.equal(before, network.positions)
+    assert float(network.positions.detach().std()) == pytest.approx(0.02, rel=0.2)

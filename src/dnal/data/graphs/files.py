@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dnal.base.errors import UserError
 from dnal.data.graphs.raw import RawGraph
 from dnal.data.npz import heads, read_arrays
+from dnal.data.splits import is_mask_of_numbers
 
 EDGES = "edge_index"
 MASKS = ("train", "val", "test")
@@ -36,8 +37,11 @@ def read_graph(path: Path) -> RawGraph:
 
 
 def _dense(found: dict[str, NDArray[np.generic]], path: str) -> NDArray[np.float32]:
-    shape, indices, starts = (np.asarray(found[name]).astype(np.int64) for name in ("shape", "indices", "indptr"))
     wrong = UserError(f"the features in {path!r} are no sparse matrix: indices, indptr and shape do not fit.")
+    given = [found[name] for name in ("shape", "indices", "indptr")]
+    if any(array.dtype.kind not in "iu" for array in given):
+        raise wrong
+    shape, indices, starts = (array.astype(np.int64) for array in given)
     if shape.shape != (2,) or shape.min() < 1:
         raise wrong
     rows, columns = map(int, shape)
@@ -59,6 +63,8 @@ def _dense(found: dict[str, NDArray[np.generic]], path: str) -> NDArray[np.float
 def _mask(given: NDArray[np.generic], nodes: int, name: str) -> NDArray[np.bool_]:
     if given.dtype.kind == "b" and given.shape == (nodes,):
         return given.astype(np.bool_)
+    if is_mask_of_numbers(given, nodes):
+        raise UserError(f"{name} holds a 0 or a 1 for each node; make a mask of it with astype(bool).")
     if given.dtype.kind not in "iu" or given.ndim != 1 or (len(given) and not 0 <= given.min() <= given.max() < nodes):
         raise UserError(f"{name} must be a mask of {nodes} nodes, or the numbers of some of them.")
     mask = np.zeros(nodes, np.bool_)

@@ -11,12 +11,14 @@ from dnal.data.dataset import Dataset
 from dnal.data.images.arrays import RawArrays, from_arrays
 from dnal.data.images.digits import read_digits
 from dnal.data.images.folder import load_folder
-from dnal.data.images.npz import read_npz
+from dnal.data.images.npz import KEYS, read_npz
 from dnal.data.images.torchvision_sets import read_cifar10, read_cifar100, read_fashion_mnist
 from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
 
 MOST_VALUES = 2**28
 """Of one image: a gigabyte."""
+
+PARTS = ("train", "val", "test")
 
 
 class Images(Kind):
@@ -41,7 +43,10 @@ class Images(Kind):
     )
 
     def claims(self, path: Path, heads: Heads) -> bool:
-        return path.suffix == ".npz" or path.is_dir()
+        if path.is_dir():
+            return any((path / part).is_dir() for part in PARTS)
+        # Where nothing can be read of it, reading it says why.
+        return path.suffix == ".npz" and (not heads or any(key in heads for key in KEYS))
 
     def read(self, path: Path) -> Any:
         return path if path.is_dir() else read_npz(path)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from dnal.base.errors import UserError
 from dnal.base.reading import text_of
-from dnal.data.tables.files import LARGEST, REMEDY, has_header, lines_of
+from dnal.data.tables.files import LARGEST, REMEDY, has_header, lines_of, separator_of
 from dnal.data.text.raw import Labelled, RawText
 
 ENDINGS = (".tsv", ".csv", ".txt")
 TEXTS, LABELS = ("text", "sentence", "review", "content"), ("label", "class", "sentiment", "category")
 """Names of the two columns."""
-LOOKED_AT = 2**16
+LOOKED_AT = 2**22
 """Characters by which a file is told from a table."""
 WORDS = 3
 """Of a text, on average: cells of a table have fewer."""
@@ -24,16 +24,20 @@ def is_labelled(path: Path) -> bool:
         return False
     try:
         with path.open(encoding="utf-8-sig") as file:
-            lines = file.read(LOOKED_AT).splitlines()
+            text = file.read(LOOKED_AT)
+            whole = not file.read(1)
     except (OSError, UnicodeDecodeError):
         return False
-    separator = "\t" if path.suffix == ".tsv" else ","
-    first = [cell.strip().strip('"').lower() for cell in lines[0].split(separator)] if lines else []
+    lines = text.split("\n")
+    separator = separator_of(path, lines[0])
+    first = [cell.strip().strip('"').lower() for cell in lines[0].split(separator)]
     if len(first) == 2 and set(first) & set(TEXTS) and set(first) & set(LABELS):
         return True
-    if path.suffix == ".tsv" and any(line.count("\t") != 1 for line in lines[:-1] if line):
+    if not whole:
+        lines = lines[:-1]  # it may go on
+    if path.suffix == ".tsv" and any(line.count("\t") != 1 for line in lines if line):
         return False
-    ends = [line.rpartition(separator) for line in lines[:-1] if line.strip()]
+    ends = [line.rpartition(separator) for line in lines if line.strip()]
     labels = {label for _, _, label in ends}
     words = sum(len(text.split()) for text, _, _ in ends)
     return bool(ends) and words >= WORDS * len(ends) and 1 < len(labels) <= max(2, len(ends) // 4) and "" not in labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ from dnal.data.dataset import Dataset, TensorPart
 from dnal.data.kind import Sizes, Wanted
 from dnal.data.objective import CLASSIFICATION, NEXT
 from dnal.data.splits import VALIDATION_SEED, limited, stratified_sample, validation_split, without
+from dnal.data.tables.table import UNSAID
 from dnal.data.text.raw import Labelled, RawText
 from dnal.data.text.tokens import BYTES, PADDING, bytes_of, padded, words_of
 
@@ -58,7 +60,13 @@ def from_text(name: str, raw: RawText, wanted: Wanted, options: TextOptions) -> 
     if len(names) > MOST_CLASSES:
         raise UserError(f"'{name}' has {len(names):,} classes, more than {MOST_CLASSES:,}; is its label a text?")
     classes = wanted.classes or len(names)
-    if classes < len(names) or classes < 2:
+    absent = sum(label.strip().lower() in UNSAID for part in parts for label in part.labels)
+    if absent:
+        raise UserError(f"{absent} texts of '{name}' have no class; remove them.")
+    if classes < 2:
+        raise UserError(f"all texts of '{name}' are of one class ({one_line(names[0], 80)}); give others too.")
+    _warn_of_untold(name, raw)
+    if classes < len(names):
         raise UserError(f"'{name}' has {len(names)} classes ({one_line(', '.join(names), 80)}), not {classes}.")
     numbers = {label: number for number, label in enumerate(names)}
 
@@ -72,6 +80,19 @@ def from_text(name: str, raw: RawText, wanted: Wanted, options: TextOptions) -> 
         name, classes, names + tuple(str(number) for number in range(len(names), classes)), (length, count),
         train, val, test, kind="text", objective=CLASSIFICATION,
     )  # fmt: skip
+
+
+def _warn_of_untold(name: str, raw: RawText) -> None:
+    """Tells of classes that only other parts than the training part have: nothing can learn them."""
+    told = set(raw.train.labels) if isinstance(raw.train, Labelled) else set()
+    for part, own in (("val", raw.val), ("test", raw.test)):
+        untold = sorted(set(own.labels) - told) if isinstance(own, Labelled) else []
+        if untold:
+            warnings.warn(
+                f"no training text of '{name}' has the class '{one_line(untold[0], 40)}', which {part} has"
+                f"{f' (nor {len(untold) - 1} others)' if len(untold) > 1 else ''}; are the labels written alike?",
+                stacklevel=3,
+            )
 
 
 def check_sizes(sizes: Sizes, least: int = 2) -> None:
@@ -114,6 +135,8 @@ def _masked(x: Tensor, y: Tensor) -> TensorPart:
 def _split(parts: list[TensorPart], raw: RawText, wanted: Wanted) -> list[TensorPart]:
     """Training, validation and test part; those that the source lacks are cut from the first."""
     first, *others = parts
+    if not len(first):
+        raise UserError("there are too few texts for training, validation and test; give more.")
     strata = first.y if first.y.dim() == 1 else torch.zeros(len(first), dtype=torch.long)
     left, test = torch.arange(len(first)), None
     if raw.test is not None:
