@@ -138,7 +138,7 @@ def test_data_that_a_folder_names_are_not_run_for_it(tmp_path: Path) -> None:
     (tmp_path / "executed").unlink()
     refused = dnal(tmp_path, None, "eval", "run")
     assert refused.returncode == 2
-    assert "the run's data 'mine:stripes' are code that would be run; add --trust mine" in refused.stderr
+    assert "the run's data 'mine:stripes' is code that would be run; add --trust mine" in refused.stderr
     assert not (tmp_path / "executed").exists()
     assert dnal(tmp_path, None, "eval", "run", "--trust", "mine").returncode == 0
 

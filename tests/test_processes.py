@@ -148,19 +148,37 @@ def whole_job(fabric: Fabric, method: str = "dnal") -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("work", [weights_of_twenty_steps, twenty_steps_of_mappings, search_of_twenty_steps])
+WORKS = {work.__name__: work for work in (weights_of_twenty_steps, twenty_steps_of_mappings, search_of_twenty_steps)}
+
+
+def all_works(fabric: Fabric) -> dict[str, Tensor]:
+    return {f"{name}/{key}": value for name, work in WORKS.items() for key, value in work(fabric).items()}
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Tensor], ...]]:
+    """What each work gives alone and in each of two processes, which are started once."""
+    folder = tmp_path_factory.mktemp("worked")
+    found = [*results(all_works, 1, folder), *results(all_works, 2, folder)]
+    return {
+        name: tuple({k.partition("/")[2]: v for k, v in each.items() if k.startswith(f"{name}/")} for each in found)
+        for name in WORKS
+    }
+
+
+@pytest.mark.parametrize("work", WORKS)
 def test_twenty_steps_equal_those_of_one_process_with_all_images(
-    work: Callable[[Fabric], dict[str, Tensor]], tmp_path: Path
+    work: str, worked: dict[str, tuple[dict[str, Tensor], ...]]
 ) -> None:
-    (alone,) = results(work, 1, tmp_path)
-    one, other = results(work, 2, tmp_path)
+    alone, one, other = worked[work]
+    assert alone
     for name, tensor in alone.items():
         assert torch.equal(one[name], other[name]), name
         assert float((one[name] - tensor).abs().max()) <= 1e-10, name
     assert float((alone["2.weight"] - plain().state_dict()["2.weight"]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("method", ["dnal", "dnal:curves_to=1.5"])
+@pytest.mark.parametrize("method", ["dnal", pytest.param("dnal:curves_to=1.5", marks=pytest.mark.slow)])
 def test_a_whole_job_ends_equal_in_both(method: str, tmp_path: Path) -> None:
     one, other = results(functools.partial(whole_job, method=method), 2, tmp_path, double=False)
     assert one.keys() == other.keys()

@@ -24,6 +24,9 @@ from killer import Killed, Killer
 EPOCHS = (2, 2, 2)
 STEPS = 3  # an epoch
 ALL = STEPS * sum(EPOCHS)
+SLOW = (pytest.mark.slow,)
+OFTEN = (4, 11, 14)
+"""One in each phase; every step of every kind of job takes long."""
 
 
 def data(kind: str) -> tuple[Any, Any]:
@@ -67,13 +70,16 @@ def same(one: dnal.Learned, other: dnal.Learned) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"),
+    ("kind", "method", "at"),
     [
-        ("digits", "dnal"), ("digits", "dnal:held_out=true"), ("digits", "paper"), ("global", "dnal"),
-        ("generator", "dnal:held_out=true"),
+        pytest.param(kind, method, at, marks=() if (method == "dnal" and kind == "digits") or at in OFTEN else SLOW)
+        for at in (1, 4, 6, 8, 11, 12, 14, 17)
+        for kind, method in (
+            ("digits", "dnal"), ("digits", "dnal:held_out=true"), ("digits", "paper"), ("global", "dnal"),
+            ("generator", "dnal:held_out=true"),
+        )
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("at", [1, 4, 6, 8, 11, 12, 14, 17])
 def test_killed_after_any_step(kind: str, method: str, at: int, tmp_path: Path) -> None:
     every = Checkpoints(tmp_path, 2)
     with pytest.raises(Killed):

@@ -31,12 +31,12 @@ def assert_counted(
 ) -> None:
     """The cost of architectures is what the tensors of their compact networks take."""
     space = dnal.Space.of(network, inputs)
+    architectures = [coin_flips(space, seed) for seed in seeds] if space.num_variables else []
+    compact = [(each, dnal.compact(network, each, check=False)) for each in architectures]
     for batch in (1, 4):
         cost, examples = memory_cost(network, space, inputs, batch), at_batch(inputs, batch)
         assert float(cost(torch.ones(space.num_gates))) == peak_memory(network, examples)
-        for seed in seeds if space.num_variables else ():
-            architecture = coin_flips(space, seed)
-            small = dnal.compact(network, architecture, check=False)
+        for architecture, small in compact:
             counted = peak_memory(small, examples)
             assert float(cost(architecture.open)) == counted or (
                 holds_longer and float(cost(architecture.open)) > counted

@@ -21,7 +21,7 @@ from independent import difference, randomise, run
 TINY = Model("supernet/tiny", 10, (1, 8, 8))
 NETWORKS = [
     TINY,
-    Model("supernet/resnet_like", 10, (3, 32, 32)),
+    pytest.param(Model("supernet/resnet_like", 10, (3, 32, 32)), marks=pytest.mark.slow),
     Model("cifar/resnet20", 10, (3, 32, 32)),
     *(
         pytest.param(Model(name, 5, (3, side, side)), marks=pytest.mark.slow)

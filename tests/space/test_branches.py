@@ -17,14 +17,14 @@ from independent import counted_macs, difference, parameter_count, randomise, ru
 
 NETWORKS = {  # name: (pixels, branches, what scales the result of a branch)
     "cifar/resnet20": (32, 9, ["bn2"]),
-    "cifar/mobilenet_v2": (32, 14, None),
     "torchvision/resnet18": (64, 8, ["bn2"]),
-    "torchvision/mobilenet_v2": (64, 10, ["conv.3"]),
-    "timm/resnet18": (64, 8, ["bn2"]),
     "timm/convnext_atto": (64, 12, ["gamma"]),
     "timm/mobilenetv3_small_050": (64, 7, None),
 }
 SLOW_NETWORKS = {
+    "cifar/mobilenet_v2": (32, 14, None),
+    "torchvision/mobilenet_v2": (64, 10, ["conv.3"]),
+    "timm/resnet18": (64, 8, ["bn2"]),
     "cifar/resnet56": (32, 27, ["bn2"]),
     "torchvision/resnet50": (64, 16, ["bn3"]),
     "torchvision/efficientnet_b0": (64, 9, ["block.3.1"]),

@@ -114,8 +114,15 @@ BUILDS: dict[str, Callable[[], nn.Module]] = {
 MAY_STAY = {"rows before channels"}
 
 
-@pytest.mark.parametrize(("batch", "pixels"), [(2, 16), (1, 16), (4, 24)])
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize(
+    ("name", "batch", "pixels"),
+    [
+        # every size of "literal" takes long, since many corrections of its numbers are tried
+        pytest.param(name, *size, marks=pytest.mark.slow if "literal" in name and size != (1, 16) else ())
+        for name in BUILDS
+        for size in ((2, 16), (1, 16), (4, 24))
+    ],
+)
 def test_the_compact_network_is_exact_wherever_the_original_runs(name: str, batch: int, pixels: int) -> None:
     torch.manual_seed(0)
     network = randomise(BUILDS[name]()).eval()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli_program import Program
 from dnal.studies import STUDIES
 from dnal.studies.page import page
 from dnal.studies.run import Outcome, run_study
@@ -96,12 +97,16 @@ def test_it_states_what_it_must(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_its_verdict_is_that_of_its_committed_rows(name: str) -> None:
+def test_its_verdict_is_that_of_its_committed_rows(name: str, dnal: Program) -> None:
     """`python benchmarks/verdicts.py` writes it; the digits of scipy's releases may differ."""
-    known = committed(name)
-    assert known is not None, f"run {name}, commit its rows, and `python benchmarks/verdicts.py {name}`"
-    rows = rows_of(name)
-    assert rows
+    known, rows = committed(name), rows_of(name)
+    assert (known is None) == (not rows), f"commit the rows of {name} and what `benchmarks/verdicts.py {name}` writes"
+    if known is None:  # neither rows nor verdict: `dnal study` lists it as one without rows
+        (entry,) = (one for one in json.loads(dnal("study", "--json").out)["studies"] if one["name"] == name)
+        assert (entry["verdict"], entry["rows"], entry["checks"]) == (None, 0, [])
+        (line,) = (line for line in dnal("study").out.splitlines() if line.split()[:1] == [name])
+        assert "no rows yet" in line
+        return
     found = described(name, study_of(name), rows)
     for check, other in zip(found.pop("checks"), known.pop("checks"), strict=True):
         numbers = ("value", "low", "high")
@@ -127,4 +132,5 @@ def study_of(name: str) -> Study:
 
 
 def rows_of(name: str) -> list[dict[str, str | int | float]]:
-    return [values_of(row) for row in read_rows(COMMITTED / f"{name}.csv")]
+    path = COMMITTED / f"{name}.csv"
+    return [values_of(row) for row in read_rows(path)] if path.exists() else []

@@ -120,7 +120,7 @@ def test_an_operation_of_the_users_own_is_one_more_candidate() -> None:
         assert bool(architecture.open[added.variable]) == any(isinstance(m, Squeeze) for m in small.modules())
 
 
-@pytest.mark.parametrize("method", ["dnal", "paper:penalty=0.03"])
+@pytest.mark.parametrize("method", ["dnal", pytest.param("paper:penalty=0.03", marks=pytest.mark.slow)])
 def test_both_forms_learn_which_candidates_stay(method: str, tmp_path: Path) -> None:
     data = dnal.data.loaders(dnal.data.load("digits", limit_train=300), 48)
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from dnal.train.resume.checkpointer import Checkpointer
 from independent import counted_macs, difference, run
 from tasks import task_of
 
-SLOW = ("random-search",)
+SLOW = ("random-search", "tas", "taylor", "slimming", "uniform")
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in METHODS.names()

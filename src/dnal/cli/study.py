@@ -112,7 +112,7 @@ def _listed(*, as_json: bool) -> None:
     if as_json:
         json_document({"studies": found})
         return
-    rows = [(str(one["name"]), str(one["verdict"] or "not run yet"), str(one["ours"])) for one in found]
+    rows = [(str(one["name"]), str(one["verdict"] or "no rows yet"), str(one["ours"])) for one in found]
     table([("study", False), ("committed verdict", False), ("what is claimed", False)], rows)
 
 

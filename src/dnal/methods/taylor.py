@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
@@ -23,6 +22,9 @@ from dnal.train.batch import split
 from dnal.train.loader import Loader
 from dnal.train.phase import Loss
 from dnal.train.scaling import scaler_of
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 BATCHES = 50
 

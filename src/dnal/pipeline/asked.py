@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 
-from lightning.fabric import Fabric
-
 from dnal.base.errors import UserError
 from dnal.base.options import Options, from_text, from_values
 from dnal.methods import METHODS, Method
@@ -22,6 +20,8 @@ from dnal.train.schedule import Schedule
 from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
     from dnal.latency import LatencyModel
 
 T = TypeVar("T", bound=Options)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from dnal.base.errors import UserError
@@ -39,6 +38,8 @@ from dnal.train.setup.reproducible import reproducible
 from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
     from dnal.latency import LatencyModel
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.changes import CHANGES, Change, Removal
@@ -31,6 +30,8 @@ from dnal.train.resume.data_position import DataPosition
 from dnal.train.setup.reinitialize import reset
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
     from dnal.latency import LatencyModel
 
 

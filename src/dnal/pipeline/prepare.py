@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
@@ -39,6 +38,8 @@ from dnal.train.setup.reinitialize import check_resettable
 from dnal.train.source import fingerprint
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
     from dnal.latency import LatencyModel
 
 PLACE = ("threads", "device", "precision", "memory_format", "processes")

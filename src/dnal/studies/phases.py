@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.gates.gated import Gated
@@ -20,6 +20,9 @@ from dnal.techniques.distillation import Distillation
 from dnal.train.loader import Loader
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.technique import Technique
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def train(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.options import option
@@ -17,6 +16,9 @@ from dnal.space.space import Space
 from dnal.train.loader import Loader
 from dnal.train.setup.processes import agree
 from dnal.train.technique import Technique
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 @dataclass

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
@@ -19,6 +18,9 @@ from dnal.train.resume.checkpointer import Checkpointer, Position, Stateful
 from dnal.train.resume.data_position import DataPosition
 from dnal.train.resume.tree import all_finite
 from dnal.train.setup.processes import agree, together
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 class Diverged(UserError):

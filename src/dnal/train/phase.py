@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.train.evaluate import Validate
@@ -19,6 +18,9 @@ from dnal.train.resume.checkpointer import Checkpointer, Stateful
 from dnal.train.schedule import Schedule, cosine
 from dnal.train.step import Rate, Step
 from dnal.train.technique import Scene, Technique
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> a scalar."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -14,6 +13,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 def to_device(batch: Any, device: torch.device) -> Any:
     """A batch with all its tensors on ``device``: a tensor, or dicts, lists and tuples of them; whatever else has a
     ``to`` is moved by it, and the rest stays."""
+    from lightning.fabric.utilities import move_data_to_device  # seconds, and only who trains needs it
+
     return move_data_to_device(batch, device)
 
 

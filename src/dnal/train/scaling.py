@@ -3,9 +3,13 @@ overflow now and then. Such a step is none, for all that would have moved by it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning.fabric import Fabric
 from torch.amp import GradScaler
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def scaler_of(fabric: Fabric) -> GradScaler | None:

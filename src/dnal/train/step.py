@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.space.surgery.running import call
 from dnal.train.scaling import scaler_of
 from dnal.train.setup.fabric import set_up
 from dnal.train.technique import Technique
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 Rate = Callable[[float], float]
 """Progress of the phase from 0 to 1 -> the learning rate."""

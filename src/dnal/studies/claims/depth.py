@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from dnal import data, models
@@ -153,6 +152,8 @@ def _pair(study: WholeBlocksPay, seed: int) -> list[dict[str, Value]]:
 
 
 def _base(study: WholeBlocksPay, seed: int, dataset: Dataset) -> tuple[Fabric, nn.Module]:
+    from lightning.fabric import Fabric  # seconds, and only who runs it needs it
+
     fabric = Fabric(accelerator="cpu", devices=1, precision=study.precision)  # type: ignore[arg-type]
     torch.manual_seed(seed)
     base = models.create(study.model, classes=dataset.classes, input_shape=dataset.input_shape)

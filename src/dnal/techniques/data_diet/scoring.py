@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.space.surgery.running import call
@@ -65,6 +64,8 @@ def scores_of(
     count = examples(loader)
     if score == "random":
         return torch.rand(count, generator=torch.Generator().manual_seed(seed))
+    from lightning.fabric import Fabric  # seconds, and only who trains needs it
+
     check_resettable(network)
     device = next(network.parameters()).device
     total = torch.zeros(count)

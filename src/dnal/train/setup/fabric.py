@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
 from dnal.space.copying import without_fabric
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def set_up(fabric: Fabric, network: nn.Module, *optimizers: Optimizer) -> Any:

@@ -9,10 +9,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from dnal.base.errors import UserError
@@ -22,6 +21,9 @@ from dnal.space.surgery.running import call, undisturbed
 from dnal.train.phase import Loss
 from dnal.train.setup.dry_run import answer, step, twins
 from dnal.train.setup.fabric import set_up
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 """How images and the weights of convolutions lie in memory."""
@@ -62,6 +64,8 @@ def fabric_of(precision: str) -> Fabric:
     Raises:
         UserError: there is no such precision.
     """
+    from lightning.fabric import Fabric  # seconds, and only who trains needs it
+
     try:
         with without_chatter():
             return Fabric(accelerator="auto", devices=1, precision=precision_of(precision))  # type: ignore[arg-type]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from dnal.base.errors import UserError
@@ -14,6 +13,9 @@ from dnal.space.surgery.inputs import batch_size
 from dnal.train.batch import split
 from dnal.train.loader import Loader
 from dnal.train.rows import is_of_examples, of_each
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def together(fabric: Fabric, loss: float, stop: bool) -> tuple[float, bool]:
