@@ -103,3 +103,14 @@ def test_data_that_cannot_be_scored_are_one_sentence() -> None:
     with pytest.raises(UserError, match="logits"):
         scores_of(network(), regression, epochs=1, networks=1, loss=F.mse_loss)
     assert TECHNIQUES.read("data-diet:score=random").score == "random"
+
+
+def test_what_cannot_be_scored_or_kept() -> None:
+    x, y, _ = blobs()
+    loader = DataLoader(TensorDataset(x, y), 30, shuffle=True)
+    with pytest.raises(UserError, match="scored by el2n, grand, forgetting, random, not by 'bogus'"):
+        scores_of(nn.Linear(6, 3), loader, "bogus")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="one network or more"):
+        scores_of(nn.Linear(6, 3), loader, networks=0)
+    with pytest.raises(UserError, match=r"keep=0.8 and skip=0.3 is more than there is"):
+        DataDiet(keep=0.8, skip=0.3)

@@ -80,3 +80,14 @@ def test_what_has_no_class_per_example_is_one_sentence() -> None:
         el2n(torch.randn(4, 3, 2), torch.randint(3, (4, 2)))
     with pytest.raises(UserError, match="logits"):
         el2n(torch.randn(4, 3), torch.rand(4))
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 4], [0, 1, -100]])
+def test_classes_that_are_none(targets: list[int]) -> None:
+    with pytest.raises(UserError, match="classes from 0 to 3, not from"):
+        el2n(torch.zeros(3, 4), torch.tensor(targets))
+
+
+def test_a_network_without_gradients_has_no_score() -> None:
+    with pytest.raises(UserError, match="no weight that is trained"):
+        grand(network().requires_grad_(False), *batch(4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -141,3 +142,18 @@ def test_what_cannot_be_scaled_is_one_sentence() -> None:
         gradcosine(nn.BatchNorm1d(3), (torch.randn(8, 3), torch.randint(3, (8,))))
     with pytest.raises(UserError, match="enlarge the batch"):
         gradcosine(nn.Linear(3, 2), (torch.randn(3, 3), torch.randint(2, (3,))))
+
+
+@pytest.mark.parametrize("wrong", ["zeros", "infinite"])
+def test_starts_of_which_no_scales_can_be_learnt(wrong: str) -> None:
+    x, y = batch()
+    net = network()
+    if wrong == "zeros":
+        for parameter in net.parameters():
+            torch.nn.init.zeros_(parameter)
+    else:
+        x = x * math.inf
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(UserError, match="all weights of the network are 0" if wrong == "zeros" else "are no numbers"):
+        learn_scales(net, [(x, y)] * 2, 2)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

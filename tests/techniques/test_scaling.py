@@ -170,3 +170,31 @@ def test_the_phase_trains_at_the_scaled_rate() -> None:
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(UserError, match="no convolution or linear layer"):
         paths(nn.ReLU(), torch.randn(2, 3))
+
+
+def test_frozen_weights_stay_and_arguments_may_have_names() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(input=self.second(input=self.first(input=x).relu()).relu())
+
+    network = Named()
+    network.first.requires_grad_(False)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = paths(network, torch.randn(2, 8))
+    assert (found.count, found.cubes, found.last) == (1, 27, "head")
+    initialise(network, found)
+    same = {name for name, value in network.state_dict().items() if torch.equal(value, before[name])}
+    assert same == {"first.weight", "first.bias"}
+
+
+def test_transposed_convolutions_are_drawn_by_what_they_read() -> None:
+    network = nn.Sequential(
+        nn.ConvTranspose2d(32, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 64, 3, groups=2), nn.Conv2d(64, 1, 1)
+    )
+    initialise(network, paths(network, torch.randn(2, 32, 4, 4)))
+    for layer, fan in ((network[0], 32 * 9), (network[2], 2 * 9)):
+        assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(2 / fan), rel=0.1)

@@ -246,3 +246,20 @@ def _plain(one: nn.Module) -> nn.Module:
     own = one.state_dict()
     plain.load_state_dict({name: own.get(name, value) for name, value in plain.state_dict().items()})
     return plain
+
+
+@pytest.mark.parametrize("wrong", [{"a": 0.0}, {"a": -1.0}, {"b": 0.0}, {"b": -1.0}, {"learn": "some"}])
+def test_numbers_that_make_no_compander(wrong: dict[str, Any]) -> None:
+    net = network()
+    with pytest.raises(UserError, match=r"is above 0, not|is none, network, layer, not 'some'"):
+        Companded(net, **wrong)
+    assert not hasattr(net[0], "parametrizations")
+
+
+def test_a_second_fold_changes_nothing() -> None:
+    net = network()
+    companded = Companded(net)
+    companded.fold()
+    held = [parameter.clone() for parameter in net.parameters()]
+    companded.fold()
+    assert all(torch.equal(one, other) for one, other in zip(held, net.parameters(), strict=True))

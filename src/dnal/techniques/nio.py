@@ -54,6 +54,7 @@ class NIO(Technique):
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base",)
+    turn: ClassVar[int] = 1
 
     iterations: int = option(100, "Batches on which the scales are learnt.", least=1)
     chunks: int = option(4, "Parts of a batch whose gradients are compared.", least=2)
@@ -141,10 +142,13 @@ def learn_scales(
         the scales by the tensors' names; tensors of zeros have none.
 
     Raises:
-        UserError: as :func:`gradcosine`, and where the network has no second derivative.
+        UserError: as :func:`gradcosine`, where the network has no second derivative, and where all weights are 0 or
+            gradients are no numbers.
     """
     start = {name: tensor.detach().clone() for name, tensor in scaled_tensors(network).items()}
     start = {name: tensor for name, tensor in start.items() if bool(tensor.any())}
+    if not start:
+        raise UserError("all weights of the network are 0, of which there are no scales; give it other weights.")
     alphas = torch.ones(len(start), device=next(iter(start.values())).device, requires_grad=True)
     least = torch.tensor([LEAST if tensor.dim() > 1 else 0.0 for tensor in start.values()], device=alphas.device)
     steps = _Rescale(rate, least)
@@ -152,6 +156,11 @@ def learn_scales(
         for _, batch in zip(range(iterations), batches, strict=False):
             tensors = {name: alpha * tensor for alpha, (name, tensor) in zip(alphas, start.items(), strict=True)}
             found = _agreement(network, tensors, batch, loss, chunks, overlap, graph=True)
+            if not bool(torch.isfinite(found.norm)):
+                raise UserError(
+                    "the gradients of the network as it starts are no numbers, so that no scales can be learnt; scale "
+                    "its inputs, or check its weights and its loss."
+                )
             bound = bool(found.norm > gamma)
             objective = found.norm if bound else -found.cosine - chunks * found.norm
             try:

@@ -72,6 +72,7 @@ class ArchitectureAwareScaling(Technique):
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base",)
+    turn: ClassVar[int] = 0
 
     weights: bool = option(True, "Whether weights are drawn again.")
     rates: bool = option(True, "Whether the learning rate is scaled.")
@@ -137,7 +138,7 @@ def scale_of(found: Paths, *, depth: int = BASE_DEPTH, kernel: int = BASE_KERNEL
 @torch.no_grad()
 def initialise(network: nn.Module, found: Paths) -> None:
     """Draws the weights of the convolutions and linear layers that run, in place: N(0, 2 / (fan_in d)), those of the
-    read-out N(0, 1 / fan_in^2); their biases become 0.
+    read-out N(0, 1 / fan_in^2); their biases become 0. What is frozen stays as it is.
 
     Source: arXiv 2402.17440, equation 4; the read-out as its theory wants it, by the layer's inputs (the published code
     takes the number of classes).
@@ -146,11 +147,21 @@ def initialise(network: nn.Module, found: Paths) -> None:
         layer = network.get_submodule(name)
         weight = layer.weight
         assert isinstance(weight, Tensor)
-        fan = weight[0].numel()
+        fan = _fan_in(layer)
         deviation = 1 / fan if name == found.last else math.sqrt(2 / (fan * terms))
-        nn.init.normal_(weight, 0.0, deviation)
-        if isinstance(layer.bias, Tensor):
+        if weight.requires_grad:
+            nn.init.normal_(weight, 0.0, deviation)
+        if isinstance(layer.bias, Tensor) and layer.bias.requires_grad:
             nn.init.zeros_(layer.bias)
+
+
+def _fan_in(layer: nn.Module) -> int:
+    """How many products are summed for each number that a layer makes: of a transposed convolution as in torch's own
+    initialisation, without its stride."""
+    assert isinstance(layer.weight, Tensor)
+    if not isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        return layer.weight[0].numel()
+    return layer.in_channels // layer.groups * math.prod(layer.kernel_size)
 
 
 def paths(network: nn.Module, inputs: Inputs) -> Paths:
@@ -240,18 +251,21 @@ class _Counter(TorchFunctionMode):
             if isinstance(module, nn.modules.conv._ConvNd):
                 self.kernel = max(self.kernel, *module.kernel_size)
 
-            def before(module: nn.Module, args: Any) -> None:
+            def before(module: nn.Module, args: Any, named: Any) -> None:
                 self._inside += 1
 
-            def after(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
+            def after(module: nn.Module, args: Any, named: Any, output: Tensor, name: str = name) -> None:
                 self._inside -= 1
-                flow = self.get(args[0])
+                flow = self.get(args[0] if args else named["input"])
                 if flow is not None:
                     self.terms[name] = max(flow.terms, self.terms.get(name, 1))
                     self.last = name
                     self.put(output, _longer(flow))
 
-            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+            hooks += [
+                module.register_forward_pre_hook(before, with_kwargs=True),
+                module.register_forward_hook(after, with_kwargs=True),
+            ]
         try:
             yield
         finally:

@@ -74,16 +74,21 @@ class Companded:
             higher where the weights of a layer ask for it.
 
     Raises:
-        UserError: a weight does not fit into a * pi / 2.
+        UserError: a weight does not fit into a * pi / 2; or a or b is not above 0, or learn is something else.
     """
 
     def __init__(
         self, network: nn.Module, a: float | None = None, b: float | None = None, learn: Learns = "none"
     ) -> None:
+        if learn not in START:
+            raise UserError(f"what the weight compander learns is {', '.join(START)}, not '{learn}'.")
+        for name, value in (("a", a), ("b", b)):
+            if value is not None and not value > 0:
+                raise UserError(f"{name} of the weight compander is above 0, not {value:g}.")
         self.network, self._learn = network, learn
         self._layers = list(_layers(network))
         self._order = [(list(layer._parameters), layer.weight.stride()) for _, layer in self._layers]
-        first, second = a or START[learn][0], b or START[learn][1]
+        first, second = (given or start for given, start in zip((a, b), START[learn], strict=True))
         if not self._layers:
             warnings.warn(
                 "the weight compander changes nothing: no convolution or linear layer is trained.", stacklevel=3
@@ -165,7 +170,7 @@ class Companded:
             layer.weight.data = own.copy_(held)
             for name in names:  # "weight" comes back behind the others
                 layer._parameters[name] = layer._parameters.pop(name)
-        self._layers, self._steps, self._before = [], [], []
+        self._layers, self._order, self._steps, self._before = [], [], [], []
 
 
 @dataclass

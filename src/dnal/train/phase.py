@@ -111,7 +111,7 @@ def run_phase(
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
-    for technique in sorted(techniques, key=lambda one: not one.reparametrises):
+    for technique in sorted(techniques, key=lambda one: (one.turn, not one.reparametrises)):
         technique.prepare(network, scene)
     own = optimizer or phase.optimizer(network, phase.lr)
     added = [parameter for technique in techniques for parameter in technique.parameters()]

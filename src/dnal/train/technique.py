@@ -52,12 +52,15 @@ class Technique(Options):
     Attributes:
         phases: those in which it acts by default; none for one that acts before the removal alone.
         prepares_removal: whether it acts before the removal.
+        turn: when it is prepared among others: 0, what draws new weights; 1, what scales them or copies the plain
+            network; 2, all others.
         reparametrises: whether the network holds its weights in another way while it acts. It is prepared before all
-            others and finished after them, so that these see the same parameters all the time.
+            others of its turn and finished after them, so that these see the same parameters all the time.
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES
     prepares_removal: ClassVar[bool] = False
+    turn: ClassVar[int] = 2
     reparametrises: ClassVar[bool] = False
 
     def check(self, outputs: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.techniques.data_diet.scoring import scores_of
 from dnal.train.examples import examples, only
@@ -33,6 +34,7 @@ class DataDiet(Technique):
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base",)
+    turn: ClassVar[int] = 1
 
     keep: float = option(0.5, "Share of the training examples that is kept.", above=0, most=1)
     score: Literal["el2n", "grand", "forgetting", "random"] = option("el2n", "By what; random is the control.")
@@ -40,6 +42,14 @@ class DataDiet(Technique):
     networks: int = option(3, "Over which scores are averaged.", least=1)
     skip: float = option(0.0, "Share of the examples with the largest scores that is left out.", least=0, below=1)
     same_steps: bool = option(True, "Whether an epoch has as many steps as before.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep + self.skip > 1 + 1e-9 and self.keep < 1:
+            raise UserError(
+                f"data-diet with keep={self.keep:g} and skip={self.skip:g} is more than there is; let both be 1 "
+                "together, or less."
+            )
 
     def data(self, loader: Loader, scene: Scene) -> Loader:
         self._examples, self._loss, self._kept = examples(loader), scene.loss, None

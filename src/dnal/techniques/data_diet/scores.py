@@ -29,7 +29,7 @@ def el2n(logits: Tensor, targets: Tensor) -> Tensor:
         (N,).
 
     Raises:
-        UserError: targets that are not one class per example.
+        UserError: targets that are not one class per example, or none of the classes.
 
     Example:
         >>> import torch
@@ -57,6 +57,9 @@ def grand(
     Returns:
         (N,).
 
+    Raises:
+        UserError: nothing of the network is trained.
+
     Example:
         >>> import torch
         >>> from dnal.techniques.data_diet import grand
@@ -68,6 +71,8 @@ def grand(
     weights: dict[str, Tensor] = {
         name: value.detach() for name, value in network.named_parameters() if value.requires_grad
     }
+    if not weights:
+        raise UserError("the network has no weight that is trained, and so no gradient; let some train.")
     rest: dict[str, Tensor] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     rest = {name: value for name, value in rest.items() if name not in weights}
 
@@ -131,6 +136,11 @@ def check_classes(logits: Any, targets: Any) -> None:
         raise UserError(
             "examples are scored by logits (N, classes) and classes (N,), not by "
             f"{described(logits)} and {described(targets)}."
+        )
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
+        raise UserError(
+            f"examples are scored by classes from 0 to {logits.shape[1] - 1}, not from {int(targets.min())} to "
+            f"{int(targets.max())}."
         )
 
 

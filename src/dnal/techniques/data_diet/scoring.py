@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.space.surgery.running import call
 from dnal.techniques.data_diet.scores import Forgetting, el2n, grand, in_eval
 from dnal.train.batch import split
@@ -56,11 +57,15 @@ def scores_of(
         (N,), infinite for what was never learnt, where forgetting is counted.
 
     Raises:
-        UserError: the loader does not tell examples apart, targets are not one class per example, or the weights cannot
-            be drawn again.
+        UserError: another score, or no network; the loader does not tell examples apart, targets are not one class per
+            example, or the weights cannot be drawn again.
 
     Source: Paul et al., arXiv 2107.07075: means over networks, as single ones are noisy.
     """
+    if score not in get_args(Score):
+        raise UserError(f"examples are scored by {', '.join(get_args(Score))}, not by '{score}'.")
+    if networks < 1 or epochs < 0:
+        raise UserError(f"scores are of one network or more, after 0 epochs or more, not of {networks} after {epochs}.")
     count = examples(loader)
     if score == "random":
         return torch.rand(count, generator=torch.Generator().manual_seed(seed))
