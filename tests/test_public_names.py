@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 NAME = re.compile(r"(?<![\w./-])dnal((?:\.[A-Za-z_]\w*)+)(?!\.?\w|/|:)")
 ASKED = """
 import json, os, sys
-import lightning.fabric, torch, torchvision  # what takes long, and nothing of dnal
+import torch  # what takes long, and nothing of dnal
 
 answers = {}
 for name in json.load(sys.stdin):

@@ -24,6 +24,17 @@ def test_the_command_line_is_imported_without_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_public_names_wait_for_nothing_that_only_some_jobs_need() -> None:
+    heavy = ("torchvision", "timm", "lightning", "torchmetrics", "sklearn", "plotly", "matplotlib", "transformers")
+    code = (
+        "import sys, dnal\n"
+        "for name in dnal.__all__:\n    getattr(dnal, name)\n"
+        f"print('torch' in sys.modules, [m for m in {heavy!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True []"
+
+
 def test_help_names_every_command_and_loads_no_torch() -> None:
     code = (
         "import sys; from dnal.cli import main; sys.argv = ['dnal', '--help']\n"

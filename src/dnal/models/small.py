@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from timm.models.convnext import ConvNeXt
-from timm.models.densenet import DenseNet
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dnal.models.registry import register
@@ -48,16 +45,11 @@ def mobilenet(*, classes: int, in_channels: int) -> nn.Module:
     return MobileNet(WIDE, classes=classes, in_channels=in_channels)
 
 
-class ViT(VisionTransformer):
-    """timm's, whose class token and positions can be drawn again."""
-
-    def reset_parameters(self) -> None:
-        self.init_weights()
-
-
 @register("small/vit", input_shape=(3, 16, 16), least_side=16)
 def vit(*, classes: int, in_channels: int) -> nn.Module:
     """A ViT of 4 blocks, 96 channels and 6 heads, on patches of 4x4 (timm's VisionTransformer)."""
+    from dnal.models.vit import ViT  # timm takes seconds, and the names of models need none of it
+
     return ViT(
         img_size=16, patch_size=4, in_chans=in_channels, num_classes=classes, embed_dim=96, depth=4, num_heads=6,
         dynamic_img_size=True, dynamic_img_pad=True,
@@ -67,6 +59,8 @@ def vit(*, classes: int, in_channels: int) -> nn.Module:
 @register("small/convnext", input_shape=(3, 16, 16), least_side=8)
 def convnext(*, classes: int, in_channels: int) -> nn.Module:
     """A ConvNeXt of 1, 2, 2 and 1 blocks, 24 to 160 channels, whose stem keeps the image's size (timm's)."""
+    from timm.models.convnext import ConvNeXt
+
     return ConvNeXt(
         in_chans=in_channels, num_classes=classes, depths=(1, 2, 2, 1), dims=(24, 48, 96, 160), patch_size=1,
         kernel_sizes=3, ls_init_value=None,
@@ -76,6 +70,8 @@ def convnext(*, classes: int, in_channels: int) -> nn.Module:
 @register("small/densenet", input_shape=(3, 16, 16), least_side=16)
 def densenet(*, classes: int, in_channels: int) -> nn.Module:
     """A DenseNet of three blocks of 4 layers that grow by 16 channels, for small images (timm's)."""
+    from timm.models.densenet import DenseNet
+
     return DenseNet(
         growth_rate=16, block_config=(4, 4, 4), num_classes=classes, in_chans=in_channels, stem_type="deep",
     )  # fmt: skip

@@ -31,6 +31,8 @@ from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study, Value
 from dnal.train.evaluate import accuracy
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
     from dnal.report.figure import Figure
 
 TIMED = (("torch-cpu", 1), ("torch-cpu", 32), ("onnxruntime-cpu", 1), ("onnxruntime-cpu", 32))
