@@ -20,6 +20,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_turns(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The milliseconds of a result are medians of 9 turns and not of 99: who asks how exact they are is in
+    `tests/latency/`."""
+    from dnal.latency import profiling
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "latency" and request.path.name != "test_cuda.py":
+            patch.setattr(profiling, "MEASURE_SECONDS", 0.0)
+        yield
+
+
 @pytest.fixture
 def dnal(capsys: pytest.CaptureFixture[str]) -> Program:
     """Calls `dnal ARGUMENTS` and returns its status and what it printed."""

@@ -29,10 +29,13 @@ def test_the_list_has_the_committed_verdicts(dnal: Program) -> None:
     assert (answer.status, answer.err) == (0, "")
     listed = json.loads(answer.out)["studies"]
     assert [one["name"] for one in listed] == STUDIES.names()
-    for one in listed:
+    without = [one for one in listed if not one["rows"]]
+    assert all((one["verdict"], one["ours"], one["checks"]) == (None, "", []) for one in without)
+    for one in (one for one in listed if one["rows"]):
         assert one["verdict"] in ("holds", "does not hold", "cannot be told")
         assert one["ours"] == STUDIES.of(one["name"]).ours()
     shown = dnal("study").out
+    assert shown.count("no rows yet") == len(without)
     assert all(one["name"] in shown and one["ours"] in shown for one in listed)
 
 
