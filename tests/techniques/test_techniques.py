@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import dnal
 from dnal.base.errors import UserError
 from dnal.base.options import option, options_of
+from dnal.methods import METHODS
 from dnal.techniques import TECHNIQUES
 from dnal.techniques.ema import EMA
 from dnal.techniques.label_smoothing import smoothed
@@ -241,3 +242,11 @@ def test_a_users_own_technique_is_named_by_its_place_and_trains_what_it_brings()
     assert TECHNIQUES.name_of(own) == f"{__name__}:Extra"
     trained(own, history=history)
     assert history[-1]["shift"] != pytest.approx(0.25 * 3**0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("registry", [TECHNIQUES, METHODS], ids=["techniques", "methods"])
+def test_everything_of_ours_is_written_by_its_name(registry: Any) -> None:
+    for name in registry.names():
+        thing = registry.of(name)()
+        assert registry.values(thing)["name"] == name  # and no place, whose code a folder would have to be trusted with
+        assert not registry.names_code(registry.name_of(registry.read(registry.text(thing))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -263,3 +264,22 @@ def test_a_second_fold_changes_nothing() -> None:
     held = [parameter.clone() for parameter in net.parameters()]
     companded.fold()
     assert all(torch.equal(one, other) for one, other in zip(held, net.parameters(), strict=True))
+
+
+def test_a_retraining_begins_from_weights_of_any_size() -> None:
+    net = network()
+    with torch.no_grad():
+        net[5].weight[0, 0] = 3.0
+    x, y = batch()
+    context = Context(Fabric(accelerator="cpu", devices=1), [(x, y)], F.cross_entropy)
+    with pytest.raises(UserError, match=r"a weight of '5' is 3, and the weight compander with a=0.7"):
+        run_phase(Phase("base", 1, 1e-12, techniques=(WeightCompander(),)), copy.deepcopy(net), context)
+    before = net(x).detach()
+    with pytest.warns(UserWarning, match=r"a weight of '5' is 3, .* it is 2.01 for this layer"):
+        companded = Companded(net, raises=True)
+    assert companded.pairs()["0"] == (0.7, 0.7)
+    assert torch.allclose(net(x), before, atol=1e-5)
+    companded.fold()
+    with pytest.warns(UserWarning, match="it is 2.01 for this layer"):
+        run_phase(Phase("retrain", 1, 1e-12, techniques=(WeightCompander(),)), net, context)
+    assert float(net[5].weight.detach()[0, 0]) == pytest.approx(3, abs=1e-3)

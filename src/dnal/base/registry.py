@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -97,7 +98,8 @@ class Registry(Generic[T]):
     def name_of(self, thing: T) -> str:
         """The name under which a thing is found again."""
         own = f"{type(thing).__module__}:{type(thing).__qualname__}"
-        return next((name for name, place in (self._ours | self._brought()).items() if place == own), own)
+        places = (self._ours | self._brought()).items()
+        return next((name for name, place in places if place == own or _is_at(type(thing), place)), own)
 
     def read(self, given: object) -> T:
         """A thing from itself, from a text ``NAME`` or ``NAME:key=value,...``, or from the values of its options, with
@@ -153,6 +155,12 @@ def text_of_values(values: Mapping[str, Any]) -> str:
     all options."""
     options = ",".join(f"{key}={word_of(value)}" for key, value in values.items() if key != "name")
     return f"{values.get('name')}:{options}" if options else str(values.get("name"))
+
+
+def _is_at(kind: type, place: str) -> bool:
+    """Whether a class is at ``module:name``, where it may have come from another file; nothing is imported for it."""
+    module, _, name = place.partition(":")
+    return getattr(sys.modules.get(module), name, None) is kind
 
 
 def _path(kind: type) -> str:

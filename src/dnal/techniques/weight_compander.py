@@ -72,13 +72,21 @@ class Companded:
         a, b: of :class:`Psi`; by default 0.7 and 0.7, and 0.5 and 1 where they are learnt.
         learn: "none": they are fixed; "network": one pair is learnt; "layer": one for each layer. A learnt a begins
             higher where the weights of a layer ask for it.
+        raises: whether a fixed a is higher, too, for a layer whose weights ask for it, which is told; else these are
+            refused.
 
     Raises:
         UserError: a weight does not fit into a * pi / 2; or a or b is not above 0, or learn is something else.
     """
 
     def __init__(
-        self, network: nn.Module, a: float | None = None, b: float | None = None, learn: Learns = "none"
+        self,
+        network: nn.Module,
+        a: float | None = None,
+        b: float | None = None,
+        learn: Learns = "none",
+        *,
+        raises: bool = False,
     ) -> None:
         if learn not in START:
             raise UserError(f"what the weight compander learns is {', '.join(START)}, not '{learn}'.")
@@ -96,7 +104,13 @@ class Companded:
         largest = {name: float(layer.weight.detach().abs().max()) for name, layer in self._layers}
         if learn == "none":
             for name, value in largest.items():
-                if value >= first * math.pi / 2:
+                if value >= first * math.pi / 2 and raises:
+                    warnings.warn(
+                        f"a weight of '{name}' is {value:.3g}, for which a={first:g} of the weight compander is too "
+                        f"small; it is {value / (ROOM * math.pi / 2):.3g} for this layer.",
+                        stacklevel=3,
+                    )
+                elif value >= first * math.pi / 2:
                     raise UserError(
                         f"a weight of '{name}' is {value:.3g}, and the weight compander with a={first:g} has none of "
                         f"{first * math.pi / 2:.3g} or more; choose a larger a."
@@ -106,7 +120,8 @@ class Companded:
         self._steps: list[tuple[nn.Parameter, Psi]] = []
         self._before: list[tuple[nn.Parameter, Tensor, Tensor, Tensor]] = []
         for name, layer in self._layers:
-            own = max(first, needed[name]) if learn == "layer" else first
+            fits = largest[name] < first * math.pi / 2
+            own = max(first, needed[name]) if learn == "layer" or not fits else first
             psi = shared or Psi(own, second, learnt=learn == "layer")
             parametrize.register_parametrization(layer, "weight", psi.to(layer.weight.device))
             self._steps.append((layer.parametrizations.weight.original, psi))
@@ -186,7 +201,7 @@ class WeightCompander(Technique):
     Source: Cakaj, Mehnert and Yang, arXiv 2306.16993 (read in full; it reports 0.1 to 1.5 points on CIFAR for a and b
     that were searched per network, and 7 to 14 % more time; there is no official code). a and b need that search: with
     one fixed pair we saw from -1.5 to +3.5 points. What differs: a and b that are learnt are kept positive, and a
-    begins higher where a layer's weights do not fit.
+    begins higher where a layer's weights do not fit; in the retraining a fixed one too.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base", "retrain")
@@ -197,7 +212,8 @@ class WeightCompander(Technique):
     learn: Literal["none", "network", "layer"] = option("none", "Whether a and b are learnt, per network or per layer.")
 
     def prepare(self, network: nn.Module, scene: Scene) -> None:
-        self._companded = Companded(network, self.a, self.b, self.learn)
+        # Before anything is trained a weight that does not fit is refused; later it may come from a repair.
+        self._companded = Companded(network, self.a, self.b, self.learn, raises=scene.phase != "base")
 
     def after_backward(self, step: Step) -> None:
         step.unscale(step.optimizer)
