@@ -211,7 +211,7 @@ def neighbours(n: Net, x: Tensor) -> Tensor:
     source, target = torch.tensor([0, 1, 2, 3, 3, 7]), torch.tensor([1, 0, 3, 2, 5, 6])
     for layer in (n.first, n.second):
         x = layer(x).relu().flatten(0, 1)
-        x = (x + torch.zeros_like(x).index_add(0, target, x.index_select(0, source))).view(2, 8, -1)
+        x = (x + torch.zeros_like(x).index_add(0, target, x.index_select(0, source))).unflatten(0, (-1, 8))
     result: Tensor = n.last(x)
     return result
 
@@ -223,7 +223,7 @@ def sums_into(n: Net, x: Tensor) -> Tensor:
 
 def summed_channels(n: Net, x: Tensor) -> Tensor:
     where = torch.tensor([0, 1, 2, 3, 3, 0])
-    result: Tensor = n.last(torch.zeros(2, 4).index_add(1, where, n.first(x).relu()))
+    result: Tensor = n.last(torch.zeros(len(x), 4).index_add(1, where, n.first(x).relu()))
     return result
 
 
