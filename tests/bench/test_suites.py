@@ -21,7 +21,7 @@ def test_every_entry_sees_equally_many_samples(suite: Suite) -> None:
     for network in suite.networks:
         for entry in suite.entries:
             base, choosing, retraining = phases(network, entry, trains(entry))
-            assert base + (1 + entry.held_out) * choosing + retraining == sum(network.epochs), entry
+            assert base + (1 + entry.held_out) * choosing + retraining + entry.looks == sum(network.epochs), entry
             assert min(base, choosing) >= 0
             assert retraining >= 1
             assert choosing >= trains(entry)
@@ -57,7 +57,9 @@ def test_jobs_come_after_what_they_need_and_each_once(suite: Suite) -> None:
         assert all(place[need] < place[job] for need in needs(suite, job))
     rows = [job for job in everything if isinstance(job, Run)]
     assert set(rows) == set(runs(suite))
-    assert len(rows) == 2 * len(suite.seeds) * len(suite.entries) * sum(len(n.shares) for n in suite.networks)
+    assert len(rows) == len(suite.taught) * len(suite.seeds) * len(suite.entries) * sum(
+        len(n.shares) for n in suite.networks
+    )
     assert all(leader(suite, leader(suite, run)) == leader(suite, run) for run in rows)
     of_paper = [job for job in everything if isinstance(job, Penalty)]
     assert bool(of_paper) == any(entry.method.startswith("paper") for entry in suite.entries)

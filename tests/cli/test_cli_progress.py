@@ -38,7 +38,7 @@ def test_phase_epoch_loss_macs_and_gates(screen: io.StringIO) -> None:
         bars.step(1.0)
         bars.epoch({"epoch": 1, "accuracy": 0.5})
     shown = "\n".join(lines(screen))
-    for text in ("epoch 2/2", "loss 2.000", "MACs 1.50 M", "undecided 62 %", "retrain", "accuracy 50.0 %"):
+    for text in ("epoch 2/2", "loss 2.000", "MACs 1.50 M", "undecided 62 %", "retrain", "accuracy 50.00 %"):
         assert text in shown
     assert re.search(r"\d:\d\d:\d\d", shown)  # the time left
 

@@ -88,7 +88,8 @@ def test_a_technique_that_acts_in_no_phase_that_runs_is_told() -> None:
 
 def test_what_is_measured_is_what_is_learnt_by_default() -> None:
     base, search, _ = METHODS.of("dnal").epochs
-    assert {suite.entry(OURS).choosing for suite in SUITES.values()} == {search / base}
+    own = ("trained", "one-cycle")  # whose lengths are those of another use
+    assert {suite.entry(OURS).choosing for suite in SUITES.values() if suite.name not in own} == {search / base}
 
 
 def rates(phase: Any) -> list[float]:

@@ -137,8 +137,8 @@ MORE = (
     Entry("random-search", "random-search", without_base=True),
 )
 REPAIRED = (
-    Entry(OURS, "dnal:curves_to=1.5", looks=1),
-    Entry("gates", "dnal"),
+    Entry(OURS, "dnal"),
+    Entry("curves-then-gates", "dnal:curves_to=1.5", looks=1),
     *BY_CURVES,
     Entry("uniform", "uniform"),
     Entry("magnitude", "magnitude"),

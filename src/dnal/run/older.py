@@ -10,7 +10,7 @@ NAMES = {
 }  # fmt: skip
 MARK = "recipe"
 """A key that every older document has, and none of today's."""
-TODAY = {"optimizer": "sgd", "schedule": "cosine"}
+TODAY = {"optimizer": "sgd", "schedule": "cosine", "schedule_over": "phase"}
 """Options that there were not: what they do by default is what was done."""
 
 

@@ -253,4 +253,6 @@ def _of_seed(values: dict[tuple[Any, Any], float], seed: int) -> dict[str, float
 
 def _tau(ours: dict[str, float], theirs: dict[str, float]) -> float:
     both = [cell for cell in ours if cell in theirs]
+    if len(both) < 2:
+        return math.nan
     return float(stats.kendalltau([ours[cell] for cell in both], [theirs[cell] for cell in both]).statistic)
