@@ -73,6 +73,7 @@ def test_killed_at_eight_random_moments(processes: Processes, whole: Path) -> No
         same(folder, whole)
 
 
+@pytest.mark.slow
 def test_killed_while_it_goes_on(processes: Processes, whole: Path) -> None:
     processes([*JOB, "--out", "again"], at=5)
     for _ in range(3):
@@ -81,8 +82,14 @@ def test_killed_while_it_goes_on(processes: Processes, whole: Path) -> None:
     same(whole.parent / "again", whole)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("at", [3, 13])
+@pytest.mark.parametrize(
+    ("number", "status", "at"),
+    [
+        (signal.SIGINT, 130, 3),
+        (signal.SIGTERM, 143, 13),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((signal.SIGTERM, 143, 3), (signal.SIGINT, 130, 13))),
+    ],
+)
 def test_a_signal_keeps_the_state_and_tells_how_to_go_on(
     number: int, status: int, at: int, processes: Processes, whole: Path
 ) -> None:
