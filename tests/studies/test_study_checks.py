@@ -8,7 +8,9 @@ import math
 import pytest
 
 from dnal.base.statistics import Interval, equivalence, mean
+from dnal.studies import STUDIES
 from dnal.studies.check import Check, Verdict, verdict_of
+from dnal.studies.verdicts import claim_at
 
 NONE = math.inf
 
@@ -56,3 +58,9 @@ def test_as_a_document_it_has_no_number_that_is_none() -> None:
     assert document["asked"] == "above 0"
     assert check(0, 0, below=2).asked == "below 2"
     assert check(0, 0, -1, 1).asked == "between -1 and 1"
+
+
+def test_claims_are_read_without_an_import() -> None:
+    ours = [name for name in STUDIES.names() if STUDIES.is_ours(name)]
+    assert len(ours) > 5
+    assert all(claim_at(STUDIES.place(name)) == STUDIES.of(name).ours() for name in ours)

@@ -94,17 +94,18 @@ def study(
 def _listed(*, as_json: bool) -> None:
     """All studies with what their committed rows say; none is imported."""
     from dnal.studies import STUDIES
-    from dnal.studies.verdicts import committed
+    from dnal.studies.verdicts import claim_at, committed
 
     found = []
     for name in STUDIES.names():
         known = committed(name) if STUDIES.is_ours(name) else None
-        brought = "" if STUDIES.is_ours(name) else f"of another package, {STUDIES.place(name)}"
+        place = STUDIES.place(name)
+        told = claim_at(place) if STUDIES.is_ours(name) else f"of another package, {place}"
         found.append(
             {
                 "name": name,
                 "verdict": known["verdict"] if known else None,
-                "ours": known["ours"] if known else brought,
+                "ours": told,
                 "rows": known["rows"] if known else 0,
                 "checks": known["checks"] if known else [],
             }
