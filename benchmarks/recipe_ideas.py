@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dnal.base.statistics import interval
 from dnal.bench.base import train_base, trained
-from dnal.bench.comparison import interval, paired
+from dnal.bench.comparison import paired
 from dnal.bench.ground import DataFolders, Ground
 from dnal.bench.jobs import Base, Run
 from dnal.bench.run import row_file, run_row

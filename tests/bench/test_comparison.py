@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dnal.bench.comparison import estimate, interval, paired, pooled, spread
+from dnal.base.statistics import estimate, interval
+from dnal.bench.comparison import paired, pooled, spread
 
 OURS = np.array([64.6, 65.1, 63.9, 66.0])
 THEIRS = np.array([62.0, 64.8, 63.0, 63.1])

@@ -19,7 +19,7 @@ from dnal.data import fingerprint
 from dnal.pipeline.plan import BASE, WARMUP
 from dnal.settings import DEFAULT_LR
 from dnal.train.evaluate import accuracy
-from dnal.train.phase import Context, Phase, run_phase
+from dnal.train.phase import WHOLE, Context, Phase, run_phase
 from dnal.train.resume.checkpoint import Checkpoints
 from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.resume.data_position import DataPosition
@@ -55,7 +55,7 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
     spent, history = Spent(checkpointer, ground.device), checkpointer.history
     around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, checkpointer)
     known, part = ground.network, part_of(ground.network, None, 0, ground.network.epochs)
-    warmup = WARMUP if part == (0.0, 1.0) else WARMUP * known.epochs[0] / sum(known.epochs)
+    warmup = WARMUP if part == WHOLE else WARMUP * known.epochs[0] / sum(known.epochs)
     run_phase(Phase(BASE, known.epochs[0], DEFAULT_LR, warmup, part=part), network, around)
     seconds = spent.seconds
     carried = {

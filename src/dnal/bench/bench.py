@@ -19,6 +19,7 @@ from dnal.bench.suite import BASELINES, Suite
 from dnal.bench.worker import work
 from dnal.methods import METHODS
 from dnal.settings import DEFAULT_LR
+from dnal.train.phase import WHOLE
 
 
 @dataclass
@@ -104,7 +105,7 @@ def rates_of(suite: Suite, job: WorkItem, rows: dict[Run, Row]) -> tuple[float, 
     schedule goes on from the base's."""
     if isinstance(job, Run):
         network = suite.network(job.network)
-        if part_of(network, suite.entry(job.entry), 2, network.epochs) != (0.0, 1.0):
+        if part_of(network, suite.entry(job.entry), 2, network.epochs) != WHOLE:
             return (DEFAULT_LR,)
     if not isinstance(job, Run) or leader(suite, job) == job:
         return suite.rates

@@ -27,7 +27,7 @@ from dnal.settings import DEFAULT_LR
 from dnal.techniques import TECHNIQUES
 from dnal.techniques.repair import Repair
 from dnal.train.listener import Listener
-from dnal.train.phase import Context, Phase
+from dnal.train.phase import WHOLE, Context, Phase
 from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.technique import Technique
 
@@ -89,8 +89,7 @@ def choose(
 
 def _phase(ground: Ground, entry: Entry, epochs: int, taught: bool) -> Phase:
     part = part_of(ground.network, entry, 1, (0, epochs, 0))
-    shared = part != (0.0, 1.0)
-    rate = DEFAULT_LR if shared else ARCHITECTURE_RATE * DEFAULT_LR
+    rate = ARCHITECTURE_RATE * DEFAULT_LR if part == WHOLE else DEFAULT_LR
     return Phase(SEARCH, epochs, rate, techniques=teaching(ground.suite, taught), part=part)
 
 

@@ -7,11 +7,7 @@ import statistics
 from collections.abc import Collection, Hashable, Mapping
 from typing import TypeVar
 
-from dnal.base.statistics import CONFIDENCE as CONFIDENCE
-from dnal.base.statistics import Estimate as Estimate
-from dnal.base.statistics import differences
-from dnal.base.statistics import estimate as estimate
-from dnal.base.statistics import interval as interval
+from dnal.base.statistics import Estimate, differences, estimate
 
 K = TypeVar("K", bound=Hashable)
 Base = TypeVar("Base", bound=Hashable)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dnal.base.errors import UserError
 from dnal.bench.suite import Entry, Epochs, Network, Suite
+from dnal.train.phase import WHOLE
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def part_of(network: Network, entry: Entry | None, phase: int, epochs: Epochs) -
         entry: None for the base. epochs: of the three phases that the entry uses.
     """
     if network.schedule_over == "phase" or (entry is not None and new_weights(entry)):
-        return 0.0, 1.0
+        return WHOLE
     total, base = sum(network.epochs), network.epochs[0]
     return ((0.0, base / total), (base / total, (base + epochs[1]) / total), ((base + epochs[1]) / total, 1.0))[phase]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dnal.base.atomic import write_bytes
 from dnal.base.rows import Row
-from dnal.bench.comparison import estimate
+from dnal.base.statistics import estimate
 from dnal.bench.jobs import Run
 from dnal.bench.suite import OURS
 from dnal.bench.table import TEACHING, accuracies

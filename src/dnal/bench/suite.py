@@ -159,7 +159,7 @@ def _paper(name: str, shares: tuple[float, ...]) -> Network:
 SMALL_VGG = replace(VGG, images=6000, shares=(50.0, 25.0, 10.0), batch=64)
 SMALL_RESNET = replace(SMALL_VGG, name="resnet20", model="cifar/resnet20")
 TUNED = (SMALL_VGG, SMALL_RESNET)
-"""Grounds on which the recipe was chosen."""
+"""Grounds on which a recipe may be tuned."""
 
 
 def _trained(network: Network) -> Network:
@@ -176,7 +176,7 @@ def _widened(network: Network) -> Network:
     return replace(network, shares=(50.0, *network.shares))
 
 
-_ALL: tuple[Suite, ...] = (
+_ALL = (
     Suite(
         "smoke", "embedded digits, seconds each run", (DIGITS,), (0, 1), SIMPLE,
     ),
@@ -202,8 +202,6 @@ _ALL: tuple[Suite, ...] = (
         ),
         (0, 1, 2), tuple(entry for entry in OWN if entry.name in OF_PAPER), precision="auto",
     ),
-)  # fmt: skip
-_ALL += (
     Suite(
         "trained", "trained bases of the networks of the suite cpu, and four epochs for choosing and retraining",
         tuple(map(_trained, TUNED)), (0, 1, 2), REPAIRED, rates=(0.01, 0.03), precision="bf16-mixed", taught=(False,),

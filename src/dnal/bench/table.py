@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dnal.base.rows import Row
-from dnal.bench.comparison import Estimate, estimate, interval, paired, pooled, spread
+from dnal.base.statistics import Estimate, estimate, interval
+from dnal.bench.comparison import paired, pooled, spread
 from dnal.bench.jobs import Run
 from dnal.bench.suite import OURS
 

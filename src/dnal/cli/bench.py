@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnal.base.errors import UserError
+from dnal.bench.suite import SUITES
 from dnal.cli import options
 from dnal.cli.display import json_document, line, teller
 from dnal.cli.errors import Ended, errors_as_sentences, say
+from dnal.cli.made_rows import check_whole, failed, tell_left
 from dnal.cli.stopping import Signals, Terminated
 
 if TYPE_CHECKING:
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
     from dnal.bench.bench import Outcome
     from dnal.bench.jobs import WorkItem
 
-FAILURES = 1
 TABLE, PLOT = "table.md", "trade_off.png"
 
 
 @errors_as_sentences
 def bench(
-    suite: Annotated[str, typer.Option(metavar="NAME", help="smoke, cpu, baselines, cpu-full or paper.")] = "smoke",
+    suite: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(SUITES)}.")] = "smoke",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of rows and tables; default: in runs/.")
     ] = None,
@@ -137,23 +138,18 @@ def _end(outcome: Outcome, signalled: int | None, folder: Path, *, tell: bool) -
     Raises:
         Ended: after a signal. typer.Exit: with status 1 where something failed.
     """
-    if signalled is not None:
-        raise Ended(signalled, "interrupted; the same command goes on.")
-    if outcome.killed:
-        say(f"a process was killed; {outcome.left} rows are left; the same command goes on.")
-        raise typer.Exit(FAILURES)
+    check_whole(signalled, killed=outcome.killed, left=outcome.left)
     if outcome.failed:
         job, why = next(iter(outcome.failed.items()))
-        say(f"{len(outcome.failed)} jobs failed; {job.name}: {why.rstrip('.')}; the same command tries them again.")
-        raise typer.Exit(FAILURES)
+        failed(f"{len(outcome.failed)} jobs failed; {job.name}: {why.rstrip('.')}; the same command tries them again.")
     if outcome.impossible:
         run, why = next(iter(outcome.impossible.items()))
         say(
             f"{len(outcome.impossible)} rows cannot be made; {run.name}: {why.rstrip('.')}; without its folder in "
             f"{folder / 'jobs'} it is tried again."
         )
-    if outcome.left and tell:
-        line(f"{outcome.left} rows are left; the same command goes on.")
+    if tell:
+        tell_left(outcome.left)
 
 
 @contextmanager

@@ -12,12 +12,11 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
-from dnal.cli.errors import Ended, errors_as_sentences, say
+from dnal.cli.errors import Ended, errors_as_sentences
+from dnal.cli.made_rows import check_whole, failed, tell_left
 
 if TYPE_CHECKING:
     from dnal.studies.run import Outcome
-
-FAILURES = 1
 
 
 @errors_as_sentences
@@ -146,17 +145,12 @@ def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
     Raises:
         Ended: after a signal. typer.Exit: with status 1 where something failed.
     """
-    if signalled is not None:
-        raise Ended(signalled, "interrupted; the same command goes on.")
-    if outcome.killed:
-        say(f"a process was killed; {outcome.left} rows are left; the same command goes on.")
-        raise typer.Exit(FAILURES)
+    check_whole(signalled, killed=outcome.killed, left=outcome.left)
     if outcome.failed:
         what, why = next(iter(outcome.failed.items()))
-        say(f"{outcome.left} rows are missing; {what}: {why.rstrip('.')}; the same command tries them again.")
-        raise typer.Exit(FAILURES)
-    if outcome.left and tell:
-        line(f"{outcome.left} rows are left; the same command goes on.")
+        failed(f"{outcome.left} rows are missing; {what}: {why.rstrip('.')}; the same command tries them again.")
+    if tell:
+        tell_left(outcome.left)
 
 
 @contextmanager

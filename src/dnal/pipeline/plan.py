@@ -14,7 +14,7 @@ from dnal.methods import METHODS, Method
 from dnal.settings import DEFAULT_BUDGET, DEFAULT_LR, Deployment, Numerics, Training, Widths
 from dnal.techniques import TECHNIQUES
 from dnal.train.optimizers import MakeOptimizer, optimizer_of
-from dnal.train.phase import Phase
+from dnal.train.phase import WHOLE, Phase
 from dnal.train.schedule import Schedule, schedule_of
 from dnal.train.technique import PHASES, Technique
 
@@ -161,7 +161,7 @@ def _courses(
     if over == "phase":
         rates = (peak, ARCHITECTURE_RATE * later, peak if reinitialize else RETRAIN_RATE * later)
         warmups = (WARMUP, 0.0, WARMUP if reinitialize else 0.0)
-        return [(rate, warmup, (0.0, 1.0)) for rate, warmup in zip(rates, warmups, strict=True)]
+        return [(rate, warmup, WHOLE) for rate, warmup in zip(rates, warmups, strict=True)]
     total = max(1, sum(epochs))
     ends = [sum(epochs[: count + 1]) / total for count in range(3)]
     rate, warmup = (RETRAIN_RATE * later, 0.0) if base_is_trained else (peak, WARMUP * epochs[0] / total)

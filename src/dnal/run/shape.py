@@ -48,7 +48,7 @@ from dnal.space.surgery.bake import baked
 from dnal.space.surgery.bypass import HELPERS, Bypass, Replacement, apart
 from dnal.space.surgery.inputs import Inputs
 from dnal.space.surgery.remove import Kept, removed
-from dnal.space.surgery.running import call
+from dnal.space.surgery.running import call, in_eval
 from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
 from dnal.space.surgery.tensors import named_tensors
 
@@ -251,13 +251,8 @@ def _run(network: nn.Module, model: Model) -> None:
             raise
     else:
         return
-    modes = {module: module.training for module in network.modules()}
-    try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            call(network.eval(), example())
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with in_eval(network), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        call(network, example())
 
 
 def _with_line(shape: Shape, text: str) -> Shape:

@@ -10,17 +10,17 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from dnal.base.errors import UserError
 from dnal.base.options import option
+from dnal.space.surgery.inputs import batch_size
+from dnal.space.surgery.running import call_with, in_eval
 from dnal.train.batch import split
 from dnal.train.loader import Loader, ahead, endless
 from dnal.train.outputs import task_loss
 from dnal.train.phase import Loss
-from dnal.train.rows import to_device
+from dnal.train.rows import of_each, to_device
 from dnal.train.technique import Scene, Technique
 
 SCALED = (nn.modules.conv._ConvNd, nn.Linear, nn.LayerNorm)
@@ -253,11 +253,10 @@ def _agreement(
     leaves = tensors if graph else {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     gradients = []
-    for rows in chunked(_examples(inputs), chunks, overlap):
-        part, wanted = _rows(inputs, rows), _rows(targets, rows)
-        named = isinstance(part, dict)
-        arguments = () if named else (part if isinstance(part, tuple | list) else (part,))
-        outputs = functional_call(network, {**buffers, **leaves}, tuple(arguments), part if named else {})
+    size = batch_size(inputs)
+    for rows in chunked(size, chunks, overlap):
+        part, wanted = of_each(inputs, size, rows), of_each(targets, size, rows)
+        outputs = call_with(network, {**buffers, **leaves}, part)
         found = torch.autograd.grad(
             loss(outputs, wanted), list(leaves.values()), create_graph=graph, allow_unused=True, materialize_grads=True
         )
@@ -265,29 +264,15 @@ def _agreement(
     return agreement(gradients)
 
 
-def _examples(inputs: Any) -> int:
-    return len(next(leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)))
-
-
-def _rows(tree: Any, rows: slice) -> Any:
-    return tree_map_only(Tensor, lambda tensor: tensor[rows], tree)
-
-
 @contextmanager
 def _settled(network: nn.Module) -> Iterator[None]:
     """In eval mode, except for batch norms, which use the statistics of their batch; as before afterwards. Attention
     takes the form that has second derivatives."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.training = True
-    try:
-        with sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with in_eval(network), sdpa_kernel(SDPBackend.MATH), torch.enable_grad():
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.training = True
+        yield
 
 
 class _Rescale:

@@ -227,8 +227,7 @@ class _Counter(TorchFunctionMode):
         if self._inside:
             return result
         given = [leaf for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, Tensor)]
-        flows = {id(leaf): flow for leaf in given if (flow := self.get(leaf)) is not None}
-        known = [flows[id(leaf)] for leaf in given if id(leaf) in flows]  # x + x has the paths of x twice
+        known = [flow for leaf in given if (flow := self.get(leaf)) is not None]  # x + x has the paths of x twice
         merged, name = _joined(known), getattr(func, "__name__", "")
         if merged is None:
             return result

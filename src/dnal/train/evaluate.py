@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
-from dnal.space.surgery.running import call
+from dnal.space.surgery.running import call, in_eval, modes_kept
 from dnal.train.batch import as_given, split
 from dnal.train.loader import Loader
 from dnal.train.outputs import logits_of
@@ -43,14 +43,12 @@ def measured(metric: Metric, network: nn.Module, loader: Loader, data: str = "gi
     Raises:
         UserError: it says no number, NaN or an infinity.
     """
-    modes = {module: module.training for module in network.modules()}
     trained = {parameter: parameter.requires_grad for parameter in network.parameters()}
     device = next((p.device for p in network.parameters()), None)
     try:
-        value: Any = accuracy(network, loader, data) if metric is accuracy else metric(network, as_given(loader))
+        with modes_kept(network):
+            value: Any = accuracy(network, loader, data) if metric is accuracy else metric(network, as_given(loader))
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for parameter, own in trained.items():
             parameter.requires_grad_(own)
         if device is not None:
@@ -174,16 +172,10 @@ def over_batches(network: nn.Module, loader: Loader, update: Callable[[Any, Any]
         UserError: of inputs that are not finite the network made NaN; it names the ``data``.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.inference_mode():
-            for number, batch in enumerate(loader, start=1):
-                inputs, targets = to_device(split(batch), device)
-                output = call(network, inputs)
-                if has_nan(output):
-                    check_finite(inputs, number, data)
-                update(output, targets)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with in_eval(network), torch.inference_mode():
+        for number, batch in enumerate(loader, start=1):
+            inputs, targets = to_device(split(batch), device)
+            output = call(network, inputs)
+            if has_nan(output):
+                check_finite(inputs, number, data)
+            update(output, targets)

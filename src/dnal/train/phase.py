@@ -26,6 +26,10 @@ Loss = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> a scalar."""
 
 
+WHOLE = (0.0, 1.0)
+"""The part of a schedule that a phase covers which has one of its own."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """What a phase of training is.
@@ -46,7 +50,7 @@ class Phase:
     techniques: tuple[Technique, ...] = ()
     optimizer: MakeOptimizer = sgd
     schedule: Schedule = cosine
-    part: tuple[float, float] = (0.0, 1.0)
+    part: tuple[float, float] = WHOLE
 
     def rate(self, progress: float) -> float:
         """The learning rate of the weights at a progress of the phase from 0 to 1."""
@@ -56,7 +60,7 @@ class Phase:
     @property
     def alone(self) -> bool:
         """Whether the phase has a schedule of its own."""
-        return self.part == (0.0, 1.0)
+        return self.part == WHOLE
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.fx import GraphModule
 
 from dnal.base.errors import UserError, lacks_memory
@@ -33,12 +34,36 @@ def call(network: Callable[..., Any], inputs: Inputs) -> Any:
     return network(*inputs)
 
 
+def call_with(network: nn.Module, tensors: Mapping[str, Tensor], inputs: Inputs) -> Any:
+    """Runs the network with other parameters and buffers by their names, on example inputs; it stays as it is."""
+    return call(lambda *given, **named: functional_call(network, dict(tensors), given, named), inputs)
+
+
 def parameters_of(network: nn.Module) -> list[str]:
     """The names of what a network takes, in their order; none where its code does not tell."""
     try:
         return list(inspect.signature(network.forward).parameters)
     except (TypeError, ValueError):
         return []
+
+
+@contextmanager
+def modes_kept(network: nn.Module) -> Iterator[None]:
+    """Whatever is trained or evaluated meanwhile: each module's own mode is restored."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def in_eval(network: nn.Module) -> Iterator[None]:
+    """The network in eval mode, with gradients as they are; each module's own mode is restored."""
+    with modes_kept(network):
+        network.eval()
+        yield
 
 
 @contextmanager

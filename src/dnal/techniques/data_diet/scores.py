@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.utils._pytree import tree_map_only
 
 from dnal.base.errors import UserError, described
+from dnal.space.surgery.running import call_with, in_eval
 from dnal.train.outputs import task_loss
+from dnal.train.rows import of_each
 
 AT_ONCE = 64
 """Examples whose gradients are held together."""
@@ -78,24 +79,16 @@ def grand(
 
     def of_one(weights: dict[str, Tensor], inputs: Any, target: Tensor) -> Tensor:
         one = tree_map_only(Tensor, lambda tensor: tensor.unsqueeze(0), inputs)
-        arguments, named = (
-            ((), one) if isinstance(one, dict) else (one if isinstance(one, tuple | list) else (one,), {})
-        )
-        return loss(functional_call(network, {**weights, **rest}, tuple(arguments), named), target.unsqueeze(0))
+        return loss(call_with(network, {**weights, **rest}, one), target.unsqueeze(0))
 
     gradients = vmap(grad(of_one), in_dims=(None, 0, 0))
     squares = []
     with in_eval(network):
         for start in range(0, len(targets), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
-            found = gradients(weights, rows_of(inputs, rows), targets[rows])
+            found = gradients(weights, of_each(inputs, len(targets), rows), targets[rows])
             squares.append(torch.stack([each.flatten(1).square().sum(1) for each in found.values()]).sum(0))
     return torch.cat(squares).sqrt()
-
-
-def rows_of(tree: Any, rows: slice) -> Any:
-    """The same tree of some of its examples."""
-    return tree_map_only(Tensor, lambda tensor: tensor[rows], tree)
 
 
 class Forgetting:
@@ -142,15 +135,3 @@ def check_classes(logits: Any, targets: Any) -> None:
             f"examples are scored by classes from 0 to {logits.shape[1] - 1}, not from {int(targets.min())} to "
             f"{int(targets.max())}."
         )
-
-
-@contextmanager
-def in_eval(network: nn.Module) -> Iterator[None]:
-    """The network in eval mode; each module's own mode is restored."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
-from dnal.space.surgery.running import call
-from dnal.techniques.data_diet.scores import Forgetting, el2n, grand, in_eval
+from dnal.space.surgery.running import call, in_eval
+from dnal.techniques.data_diet.scores import Forgetting, el2n, grand
 from dnal.train.batch import split
 from dnal.train.examples import examples, in_chunks, picked
 from dnal.train.loader import Loader

@@ -1,0 +1,38 @@
+"""How a command ends that makes rows, of which some may be left: the same command goes on with them."""
+
+from __future__ import annotations
+
+import typer
+
+from dnal.cli.display import line
+from dnal.cli.errors import Ended, say
+
+FAILURES = 1
+
+
+def failed(sentence: str) -> None:
+    """Says that something went wrong, and ends the command.
+
+    Raises:
+        typer.Exit: with status 1.
+    """
+    say(sentence)
+    raise typer.Exit(FAILURES)
+
+
+def check_whole(signalled: int | None, *, killed: bool, left: int) -> None:
+    """Ends a command that did not come to its end by itself.
+
+    Raises:
+        Ended: after a signal. typer.Exit: with status 1 where a process was killed.
+    """
+    if signalled is not None:
+        raise Ended(signalled, "interrupted; the same command goes on.")
+    if killed:
+        failed(f"a process was killed; {left} rows are left; the same command goes on.")
+
+
+def tell_left(left: int) -> None:
+    """Says how many rows are still to be made, if any are; that is no failure."""
+    if left:
+        line(f"{left} rows are left; the same command goes on.")
