@@ -86,7 +86,7 @@ def test_every_command_line_is_one(page: Path) -> None:
 def test_every_option_that_is_named_exists(page: Path) -> None:
     program = typer.main.get_command(app)
     known = {o for c in [program, *program.commands.values()] for p in c.params for o in (*p.opts, *p.secondary_opts)}
-    known |= {"--help", "--strict", "--nproc-per-node"}
+    known |= {"--help", "--strict", "--nproc-per-node", "--dist"}  # typer's, mkdocs's, torchrun's, pytest-xdist's
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page.read_text(encoding="utf-8")))
     assert named <= known
 
