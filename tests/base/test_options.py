@@ -28,6 +28,7 @@ class Example(Options):
     [
         ("amount=.25", "amount", 0.25),
         ("amount=1e-3", "amount", 0.001),
+        ("amount=50%", "amount", 0.5),
         ("amount=0", "amount", 0.0),
         ("width=8", "width", 8),
         ("width=auto", "width", "auto"),

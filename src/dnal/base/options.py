@@ -314,8 +314,8 @@ def _read(kind: Any, text: str, separator: str) -> Any:
     if kind is int:
         return int(text) if re.fullmatch(r"[-+]?[0-9]{1,18}", text) else None
     if kind is float:
-        found = re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]{1,3})?", text.lower())
-        return float(text) if found else None
+        found = re.fullmatch(r"([-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]{1,3})?)(%?)", text.lower())
+        return None if not found else float(found[1]) / 100 if found[4] else float(found[1])
     if kind is str or get_origin(kind) is Literal:
         return text if kind is str or text in get_args(kind) else None
     if get_origin(kind) is tuple:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -25,6 +24,7 @@ from dnal.data.npz import read_arrays
 from dnal.studies.check import Check
 from dnal.studies.figures import dots
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
+from dnal.studies.training import plain_steps
 from dnal.techniques.data_diet import kept, scores_of
 from dnal.train.evaluate import accuracy
 from dnal.train.loader import endless
@@ -211,20 +211,19 @@ def _network(images: Images, seed: int) -> nn.Module:
 
 def _trained(network: nn.Module, x: Tensor, y: Tensor, steps: int, seed: int) -> nn.Module:
     """The network after so many steps of SGD with one cosine, on images that are flipped by lot, but for digits."""
-    network = network.train()
     optimizer = sgd(network, 0.1)
     draw = torch.Generator().manual_seed(seed)
     batch = min(BATCH, len(x))
     loader = DataLoader(TensorDataset(x, y), batch, shuffle=True, drop_last=True, generator=draw)
-    for step, (inputs, targets) in zip(range(steps), endless(loader), strict=False):
-        if inputs.shape[-1] >= 16:
-            flipped = torch.rand(len(inputs), 1, 1, 1, generator=draw) < 0.5
-            inputs = torch.where(flipped, inputs.flip(3), inputs)
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(step / steps, 0.1, 0.05)
-        optimizer.zero_grad()
-        F.cross_entropy(network(inputs), targets).backward()
-        optimizer.step()
+
+    def flipped(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if inputs.shape[-1] < 16:
+            return inputs, targets
+        return torch.where(torch.rand(len(inputs), 1, 1, 1, generator=draw) < 0.5, inputs.flip(3), inputs), targets
+
+    rates = (cosine(step / steps, 0.1, 0.05) for step in range(steps))
+    for _ in plain_steps(network, optimizer, rates, (flipped(*each) for each in endless(loader))):
+        pass
     return network.eval()
 
 

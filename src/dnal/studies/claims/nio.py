@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +22,7 @@ from dnal.studies.check import Check
 from dnal.studies.figures import dots
 from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
+from dnal.studies.training import plain_steps
 from dnal.techniques.nio import gradcosine, learn_scales, scaled_as_one
 from dnal.train.evaluate import accuracy
 from dnal.train.loader import endless
@@ -170,16 +171,8 @@ def _started(study: ScalesOfTheStart, network: str, start: str, seed: int) -> tu
 def _trained(network: nn.Module, loaders: Loaders, steps: int, lr: float) -> tuple[nn.Module, float, float]:
     """The network after SGD with momentum, and the mean loss of its first and last steps."""
     optimizer = torch.optim.SGD(network.parameters(), lr, momentum=0.9)
-    losses: list[float] = []
-    network.train()
-    for _, (inputs, targets) in zip(range(steps), endless(loaders.train), strict=False):
-        optimizer.zero_grad()
-        loss = F.cross_entropy(network(inputs), targets)
-        value = float(loss.detach())
-        losses.append(min(value, MOST) if math.isfinite(value) else MOST)
-        if math.isfinite(value):
-            loss.backward()
-            optimizer.step()
+    found = plain_steps(network, optimizer, repeat(lr, steps), endless(loaders.train))
+    losses = [min(value, MOST) if math.isfinite(value) else MOST for value in found]
     return network, sum(losses[:FIRST]) / len(losses[:FIRST]), sum(losses[-FIRST:]) / len(losses[-FIRST:])
 
 

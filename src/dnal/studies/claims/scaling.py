@@ -20,8 +20,10 @@ from dnal.studies.check import Check
 from dnal.studies.figures import dots
 from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
+from dnal.studies.training import plain_steps
 from dnal.techniques.scaling import initialise, paths
 from dnal.train.evaluate import accuracy
+from dnal.train.loader import endless
 from dnal.train.schedule import cosine
 
 if TYPE_CHECKING:
@@ -235,16 +237,10 @@ def _train(network: nn.Module, loaders: Loaders, epochs: int, peak: float) -> No
     """SGD with Nesterov momentum and one cosine, as in the benchmark."""
     optimizer = torch.optim.SGD(network.parameters(), peak, momentum=0.9, nesterov=True, weight_decay=5e-4)
     steps = epochs * len(loaders.train)
-    network.train()
-    for epoch in range(epochs):
-        for number, (inputs, targets) in enumerate(loaders.train):
-            optimizer.param_groups[0]["lr"] = cosine((epoch * len(loaders.train) + number) / steps, peak)
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(inputs), targets)
-            if not torch.isfinite(loss):
-                return
-            loss.backward()
-            optimizer.step()
+    rates = (cosine(step / steps, peak) for step in range(steps))
+    for loss in plain_steps(network, optimizer, rates, endless(loaders.train)):
+        if not math.isfinite(loss):
+            return
 
 
 def _of_seed(values: dict[tuple[Any, Any], float], seed: int) -> dict[str, float]:
