@@ -11,6 +11,7 @@ TECHNIQUES = Registry(
         "data-diet": "dnal.techniques.data_diet:DataDiet",
         "distillation": "dnal.techniques.distillation:Distillation",
         "ema": "dnal.techniques.ema:EMA",
+        "guidance": "dnal.techniques.guidance:Guidance",
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
         "mixup": "dnal.techniques.mixup:Mixup",
         "nio": "dnal.techniques.nio:NIO",
