@@ -35,7 +35,7 @@ def test_irm_of_classes_is_its_difference_quotient_and_has_gradients() -> None:
         for z, y in zip(logits, targets, strict=True)
     ]
     found = irmv1(logits, targets)
-    assert float(found.detach()) == pytest.approx(float(sum(s**2 for s in slopes) / 2), rel=1e-6)
+    assert float(found.detach()) == pytest.approx(sum(float(s.detach()) ** 2 for s in slopes) / 2, rel=1e-6)
     assert torch.autograd.gradcheck(lambda a, b: irmv1([a, b], targets), logits)
 
 
