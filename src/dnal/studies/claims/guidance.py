@@ -33,7 +33,7 @@ GUIDES = ("none", "twice", "random", "trained", "shuffled")
 BATCH, RATE = 128, 1e-3
 SYMBOLS, GAP = 8, 10
 """Of the copy task: how many kinds of symbols, and how many are to be said again."""
-EVALUATED = 2048
+EVALUATED = 1024
 """Sequences on which the copy task is measured."""
 
 
@@ -69,7 +69,7 @@ class GuidesMakeNetworksTrain(Study):
         "recurrent layers of 128, guided by a transformer of two. The network runs once for both losses, not twice."
     )
     sizes = Sizes(
-        tiny=Size(2, "seconds", {"data": "digits", "images": 200, "side": 8, "steps": 2, "depth": 4}),
+        tiny=Size(2, "seconds", {"data": "digits", "images": 200, "side": 8, "steps": 1, "depth": 3}),
         small=Size(3, "half an hour"),
         paper=Size(3, "weeks", {"images": 45_000, "side": 32, "steps": 20_000, "depth": 48}),
     )

@@ -83,8 +83,10 @@ class RichFeaturesGeneralise(Study):
     steps: int = option(301, "With a penalty.", least=1)
 
     def settings(self) -> Sequence[Setting]:
-        discovery = [{"what": what, "start": "", "strength": 0.0} for what in ("round 0", "round 1", "grey")]
-        trained = [
+        discovery: list[Setting] = [
+            {"what": what, "start": "none", "strength": 0.0} for what in ("round 0", "round 1", "grey")
+        ]
+        trained: list[Setting] = [
             {"what": what, "start": start, "strength": strength}
             for what, strengths in STRENGTHS.items() for start in STARTS for strength in strengths
         ]  # fmt: skip

@@ -130,4 +130,5 @@ def _centred(gram: Tensor, unbiased: bool) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     """x over its length; of almost no length, almost 0, with gradients that are numbers."""
-    return x / torch.linalg.vector_norm(x).clamp(min=LEAST)
+    length: Tensor = torch.linalg.vector_norm(x)
+    return x / length.clamp(min=LEAST)

@@ -61,8 +61,9 @@ class Guidance(Technique):
     network: nn.Module | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.guide, nn.Module):  # whatever its type says: the one argument takes all three
-            self.network, self.guide = self.guide, MODULE
+        given: Any = self.guide  # whatever its type says: the one argument takes all three
+        if isinstance(given, nn.Module):
+            self.network, self.guide = given, MODULE
         super().__post_init__()
         if self.network is not None:
             self.guide = MODULE
