@@ -79,7 +79,7 @@ class Guidance(Technique):
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         self._steps, self._sum, self._count = 0, 0.0, 0
         self._guide: Guide | None = None
-        guide = scene.base if self.guide is None and scene.phase != "base" else None
+        guide = scene.base if self.guide is None and scene.phase == self.phases[-1] else None
         if self.guide is not None:
             device = next(network.parameters()).device
             inputs = to_device(split(first_batch(self._loader, "training"))[0], device)
