@@ -36,7 +36,7 @@ def irmv1(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     Example:
         >>> import torch
         >>> from dnal.techniques.rich import irmv1
-        >>> float(irmv1([torch.zeros(2, 2)], [torch.tensor([0, 1])]))
+        >>> float(irmv1([torch.zeros(2, 2)], [torch.tensor([0, 1])]).detach())
         0.0
 
     Source: Arjovsky et al., arXiv 1907.02893, as in the published code of arXiv 2203.15516 (on all examples of an
