@@ -76,7 +76,7 @@ class GuidesMakeNetworksTrain(Study):
     data: str = option("cifar10", "A name of `dnal data`, or a file.")
     images: int = option(4000, "For training.", least=BATCH)
     side: int = option(16, "Height and width of the images.", least=8)
-    steps: int = option(300, "Of training.", least=1)
+    steps: int = option(250, "Of training.", least=1)
     depth: int = option(12, "Layers of the FCN; the CNN has two thirds more.", least=1)
     tasks: str = option("all", f"One of {', '.join(TASKS)}, or all.")
 
