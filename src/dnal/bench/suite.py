@@ -185,6 +185,10 @@ _ALL = (
         OWN, precision="bf16-mixed",
     ),
     Suite(
+        "guided", "the first network of the suite cpu, whose base guides instead of teaching", (VGG,), (0, 1, 2),
+        SIMPLE, precision="bf16-mixed", taught=(True,), teacher="guidance",
+    ),
+    Suite(
         "baselines", "the networks of the suite cpu, with the baselines from outside", (VGG, RESNET), (0, 1, 2),
         (OWN[0], *OUTSIDE), precision="bf16-mixed",
     ),

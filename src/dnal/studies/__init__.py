@@ -9,8 +9,10 @@ STUDIES = Registry(
     Study,
     {
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
+        "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
+        "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",

@@ -1,7 +1,14 @@
 """Ways to train better, a file each and a line below; they act in any phase of any method."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from dnal.base.registry import Registry
 from dnal.train.technique import Technique
+
+if TYPE_CHECKING:
+    from dnal.techniques.rich.features import rich_features as rich_features
 
 TECHNIQUES = Registry(
     "technique",
@@ -11,6 +18,7 @@ TECHNIQUES = Registry(
         "data-diet": "dnal.techniques.data_diet:DataDiet",
         "distillation": "dnal.techniques.distillation:Distillation",
         "ema": "dnal.techniques.ema:EMA",
+        "guidance": "dnal.techniques.guidance:Guidance",
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
         "mixup": "dnal.techniques.mixup:Mixup",
         "nio": "dnal.techniques.nio:NIO",
@@ -21,8 +29,12 @@ TECHNIQUES = Registry(
     },
 )
 
-__all__ = ["TECHNIQUES", "Technique"]
+__all__ = ["TECHNIQUES", "Technique", "rich_features"]
 
 
-def __getattr__(name: str) -> type[Technique]:
+def __getattr__(name: str) -> Any:
+    if name == "rich_features":  # a training of its own, of several networks
+        from dnal.techniques.rich.features import rich_features
+
+        return rich_features
     return TECHNIQUES.class_called(name)
