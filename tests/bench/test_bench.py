@@ -49,7 +49,7 @@ def test_a_killed_process_costs_no_row_that_is_there(tmp_path: Path) -> None:
         first_of = leader(SUITE, job)
         assert bool(row["rates_tried"]) == (job == first_of)
         assert row["rate"] == second.rows[first_of]["rate"]
-        assert rates_of(SUITE, job, second.rows) == (SUITE.rates if job == first_of else (float(row["rate"]),))
+        assert rates_of(SUITE, job, second.rows) == (() if job == first_of else (float(row["rate"]),))
 
 
 @pytest.mark.slow

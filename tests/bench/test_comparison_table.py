@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from scipy import stats
 
 from dnal.base.errors import UserError
 from dnal.base.rows import Row
+from dnal.base.statistics import estimate
+from dnal.bench.comparison import pooled
 from dnal.bench.jobs import Run
 from dnal.bench.plot import draw
 from dnal.bench.results import gather, key_of, read_results, write_results
-from dnal.bench.table import document, pooled_differences, search_cost, standing
+from dnal.bench.table import document, pooled_differences, search_cost, standing, told
 
 FIGURES = {  # (share, entry): accuracy of seeds 0, 1, 2
     (25.0, "dnal"): (0.70, 0.72, 0.71),
@@ -103,8 +106,31 @@ def test_every_network_has_its_own_differences() -> None:
     }
     text = document(made, "dnal bench", 0, {}).split("## All cells together")[1]
     assert text.count("| `uniform` |") == 4  # all, each of the two, and the costs
-    assert "| another | without distillation |" in text
-    assert "| `uniform` | +0.00 [+0.00, +0.00] | +0.00 [+0.00, +0.00] |" in text
+    assert "| another | without distillation | `dnal` is | with distillation | `dnal` is |" in text
+    assert "| `uniform` | +0.00 [+0.00, +0.00] | cannot be told | +0.00 [+0.00, +0.00] | cannot be told |" in text
+
+
+def test_an_interval_on_one_side_of_nothing_tells_who_is_ahead() -> None:
+    """Cells of one base count once: ten shares in which the only pair of bases disagrees tell nothing."""
+    alike = [1.0, 1.2, 0.9]
+    assert told(estimate(alike)) == "ahead"
+    assert stats.ttest_1samp(alike, 0).pvalue < 0.05
+    assert told(estimate([-gap for gap in alike])) == "behind"
+    assert told(estimate([1.0, -0.5, 0.9])) == told(estimate([1.0])) == told(estimate([])) == "cannot be told"
+    ours = {((base, 0), share): float(base) for base in (-1, 2) for share in range(10)}
+    assert told(pooled(ours, dict.fromkeys(ours, 0.0))) == "cannot be told"
+    assert stats.ttest_1samp(list(ours.values()), 0).pvalue < 0.2  # what cells taken for independent would near
+
+
+def test_what_is_no_accuracy_is_named() -> None:
+    made = rows()
+    assert "Test accuracy in %" in document(made, "dnal bench", 0, {})
+    squares = {key_of(row): row for own in made.values() for row in [{**own, "network": "table", "metric": "r2"}]}
+    text = document(made | squares, "dnal bench", 0, {})
+    assert "Test accuracy and R² in %" in text
+    assert "points of accuracy and R²" in text
+    assert re.search(r"## net, 25 %[^#]*; accuracy in %\.", text)
+    assert re.search(r"## table, 25 %[^#]*; R² in %\.", text)
 
 
 def test_an_unused_budget_stands_out() -> None:

@@ -5,13 +5,31 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from dnal import models
 from dnal.base.errors import UserError
 from dnal.bench.choosing import trains
+from dnal.bench.ground import DataFolders, check_given
 from dnal.bench.jobs import Penalty, Run, jobs, leader, needs, phases, runs
-from dnal.bench.suite import BASELINES, OURS, SUITES, Entry, Suite, check_data, only, suite_of
+from dnal.bench.suite import (
+    BASELINES,
+    HELD_OUT,
+    OURS,
+    SUITES,
+    TUNED,
+    Entry,
+    Network,
+    Suite,
+    check_data,
+    only,
+    suite_of,
+)
+from dnal.data.kinds import KINDS
 from dnal.methods import METHODS
+from dnal.selection.select import select
+from dnal.selection.widths import WidthRule
+from dnal.space.space import Space
 
 EACH = pytest.mark.parametrize("suite", SUITES.values(), ids=list(SUITES))
 
@@ -71,6 +89,38 @@ def test_a_part_has_the_same_leaders_as_the_whole() -> None:
     assert {(run.network, run.entry) for run in runs(part)} == {("resnet20", "magnitude")}
     assert all(leader(part, run) == leader(suite, run) for run in runs(part))
     assert only(suite, ()) == suite
+
+
+@pytest.mark.parametrize("network", HELD_OUT, ids=lambda network: network.name)
+def test_every_share_of_the_held_out_networks_can_be_kept(network: Network) -> None:
+    """Without their branches too, and with something left to choose."""
+    kind = KINDS[models.kind_of(network.model)]
+    created = models.create(network.model, classes=2, input_shape=network.input_shape)
+    space = Space.of(created, kind.drawn(network.input_shape, 2))
+    for share in network.shares:
+        limit = space.full_cost["macs"] * share / 100
+        stays = select(space, torch.arange(space.num_gates, dtype=torch.float64), {"macs": limit}, WidthRule())
+        assert 0.9 * limit < float(space.costs["macs"](stays.double())) <= limit
+        assert int(stays.sum()) > 2 * len(space.groups)
+
+
+def test_nothing_is_tuned_on_held_out_networks() -> None:
+    tuned = {(network.model, network.data) for network in TUNED}
+    assert not tuned & {(network.model, network.data) for network in HELD_OUT}
+    for name, like in (("held-out", "trained"), ("held-out-one-cycle", "one-cycle")):
+        ours, theirs = SUITES[name], SUITES[like]
+        assert (ours.entries, ours.rates, ours.seeds) == (theirs.entries, theirs.rates, theirs.seeds)
+        assert {(n.epochs, n.batch, n.schedule_over) for n in ours.networks} == {
+            (n.epochs, n.batch, n.schedule_over) for n in theirs.networks
+        }
+
+
+def test_data_that_have_no_name_must_be_given() -> None:
+    suite = suite_of("held-out")
+    with pytest.raises(UserError, match=r"needs the data 'sst2' for its network 'transformer-sst2'.* --data sst2=FILE"):
+        check_given(suite, DataFolders(None, (("kin8nm", "a.npz"),)))
+    check_given(suite, DataFolders(None, (("kin8nm", "a.npz"), ("sst2", "folder"))))
+    check_given(only(suite, ("vit",)), DataFolders())
 
 
 def test_what_is_not_there_is_told() -> None:

@@ -106,24 +106,55 @@ def test_channels_that_nothing_reads_with_weights_stay_longest() -> None:
     assert bool(scores.isfinite().all())
 
 
-def test_branches_stay_and_that_is_said() -> None:
+def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None:
+    """Its constant goes to the layers behind it; the other one, which was trained like it, stays."""
+
     def compute(n: Net, x: Tensor) -> Tensor:
         x = n.stem(x).relu()
-        return n.last(x + n.up(n.down(x).relu())).mean((2, 3))
+        x = x + n.up(n.down(x).relu())
+        x = x + n.up2(n.down2(x).relu())
+        return n.last(x).mean((2, 3))
 
     torch.manual_seed(0)
-    network = Net(compute, stem=conv(1, 8), down=conv(8, 6), up=conv(6, 8), last=conv(8, 10))
+    network = Net(
+        compute, stem=conv(1, 8), down=conv(8, 6), up=conv(6, 8), down2=conv(8, 6), up2=conv(6, 8),
+        last=nn.Conv2d(8, 10, 1),
+    )  # fmt: skip
+    nn.init.zeros_(network.up.weight)
+    nn.init.constant_(network.up.bias, 0.5)
     given = digits()
-    with pytest.warns(UserWarning, match="no curves of branches: all 1 stay"):
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), depth=True)
+    saved = dict(zip(("down", "down2"), space.branches, strict=True))
+    gates = torch.ones(space.num_gates)
+    gates[saved["down"].variable] = 0
+    limit = float(space.costs["macs"](gates))
+    before = copy.deepcopy(network).eval()
+    stays = removed_by_curves(
+        task_of(network, space, given.train, {"macs": limit}), OBS(), {"macs": limit}, branches=True
+    )
+    assert stays.tolist() == gates.bool().tolist()
+    x = next(iter(given.val))[0]
+    small = dnal.compact(network, dnal.Architecture.of(space, stays)).eval()
+    bare = dnal.compact(before, dnal.Architecture.of(space, stays)).eval()
+    with torch.no_grad():
+        assert (small(x) - before(x)).abs().mean() < 0.2 * (bare(x) - before(x)).abs().mean()
+
+
+def test_branches_of_which_nothing_tells_stay_and_that_is_said() -> None:
+    """The stream ends in the outputs: no layer behind the block could be rebuilt."""
+
+    def compute(n: Net, x: Tensor) -> Tensor:
+        x = n.stem(x).relu()
+        return (x + n.up(n.down(x).relu())).mean((2, 3))
+
+    torch.manual_seed(0)
+    network = Net(compute, stem=conv(1, 10), down=conv(10, 6), up=conv(6, 10))
+    given = digits()
+    with pytest.warns(UserWarning, match="cannot tell what the network loses without 1 of its 1 branches"):
         learned = dnal.learn(
-            network,
-            given.train,
-            given.val,
-            budget="macs<=40%",
-            method="obs",
-            epochs=(1, 0, 1),
+            network, given.train, given.val, budget="macs<=60%", method="obs", epochs=(1, 0, 1),
             widths={"prune_blocks": True},
-        )
+        )  # fmt: skip
     assert bool(learned.architecture.open[learned.space.num_variables :].all())
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from torch import nn
 
 from dnal.base.errors import UserError
@@ -17,8 +16,6 @@ from dnal.bench.jobs import Base, part_of
 from dnal.bench.spent import Spent
 from dnal.data import fingerprint
 from dnal.pipeline.plan import BASE, WARMUP
-from dnal.settings import DEFAULT_LR
-from dnal.train.evaluate import accuracy
 from dnal.train.phase import WHOLE, Context, Phase, run_phase
 from dnal.train.resume.checkpoint import Checkpoints
 from dnal.train.resume.checkpointer import Checkpointer
@@ -29,10 +26,10 @@ DONE = "done"
 
 @dataclass(frozen=True)
 class Trained:
-    """A base: the network in eval mode, its accuracy on the test data, what it took, and where its loader stands."""
+    """A base: the network in eval mode, its metric on the test data, what it took, and where its loader stands."""
 
     network: nn.Module
-    accuracy: float
+    metric: float
     seconds: float
     loader: dict[str, Any]
 
@@ -53,13 +50,13 @@ def train_base(ground: Ground, out: Path, stop: Callable[[], bool]) -> None:
             "base", job={}, history=[], parts={"network": network, "place": position}, carried={"spent": 0.0}
         )
     spent, history = Spent(checkpointer, ground.device), checkpointer.history
-    around = Context(ground.fabric, train, F.cross_entropy, None, spent, history, checkpointer)
+    around = Context(ground.fabric, train, ground.loss, None, spent, history, checkpointer)
     known, part = ground.network, part_of(ground.network, None, 0, ground.network.epochs)
     warmup = WARMUP if part == WHOLE else WARMUP * known.epochs[0] / sum(known.epochs)
-    run_phase(Phase(BASE, known.epochs[0], DEFAULT_LR, warmup, part=part), network, around)
+    run_phase(Phase(BASE, known.epochs[0], ground.rate, warmup, part=part), network, around)
     seconds = spent.seconds
     carried = {
-        "spent": seconds, "accuracy": accuracy(network, ground.loaders.test), "data": fingerprint(ground.dataset),
+        "spent": seconds, "accuracy": ground.metric(network, ground.loaders.test), "data": fingerprint(ground.dataset),
     }  # fmt: skip
     checkpointer.begin(DONE, job={}, history=history, parts={"network": network, "place": position}, carried=carried)
 

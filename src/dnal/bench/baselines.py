@@ -23,6 +23,7 @@ from dnal.bench.jobs import Impossible
 from dnal.bench.suite import BASELINES, FASTNAS
 from dnal.methods.task import Task
 from dnal.space.space import macs
+from dnal.space.surgery.inputs import Inputs
 from dnal.train.loop import Stopped
 from dnal.train.optimizers import sgd
 from dnal.train.phase import run_phase
@@ -62,7 +63,7 @@ def trains(name: str) -> bool:
     return name.removesuffix(GLOBAL) in REG
 
 
-def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History | fastnas.Choice]:
+def choose(name: str, task: Task, example: Inputs) -> tuple[nn.Module, History | fastnas.Choice]:
     """What a baseline leaves of the task's network, and how to come there from any network of the same kind.
 
     Args:
@@ -85,7 +86,7 @@ def choose(name: str, task: Task, example: Tensor) -> tuple[nn.Module, History |
 
 
 def tuned(
-    pruner_of: Callable[[nn.Module, list[float]], Any], network: nn.Module, example: Tensor, limit: float
+    pruner_of: Callable[[nn.Module, list[float]], Any], network: nn.Module, example: Inputs, limit: float
 ) -> tuple[nn.Module, History]:
     """The largest network within ``limit`` MACs that ratios of channels give, by bisection; ``network`` stays as it is.
 
@@ -112,7 +113,7 @@ def tuned(
 def _pruned(
     pruner_of: Callable[[nn.Module, list[float]], Any],
     network: nn.Module,
-    example: Tensor,
+    example: Inputs,
     limit: float,
     ratios: list[float],
 ) -> tuple[int, nn.Module, History]:
@@ -129,7 +130,7 @@ def _pruned(
         return macs(small, example), small, [list(step) for step in pruner.pruning_history()]
 
 
-def _counted(network: nn.Module, example: Tensor, ratio: float) -> int:
+def _counted(network: nn.Module, example: Inputs, ratio: float) -> int:
     """The MACs of what a ratio leaves."""
     with _told(f"what Torch-Pruning leaves at a ratio of {ratio:g}"):
         return macs(network, example)
@@ -146,7 +147,7 @@ def _told(who: str) -> Iterator[None]:
         raise Impossible(f"{who} fails on this network: {type(error).__name__}: {error}.") from error
 
 
-def again(network: nn.Module, history: History | fastnas.Choice, example: Tensor) -> nn.Module:
+def again(network: nn.Module, history: History | fastnas.Choice, example: Inputs) -> nn.Module:
     """A network of the same kind with the shapes that a baseline chose; in place."""
     if isinstance(history, dict):
         return fastnas.again(network, history)
@@ -162,7 +163,7 @@ def _torch_pruning() -> Any:
         raise UserError("the baselines from outside need Torch-Pruning: pip install 'dnal[baselines]'.") from None
 
 
-def _pruner(name: str, network: nn.Module, example: Tensor, classes: int, ratios: list[float]) -> Any:
+def _pruner(name: str, network: nn.Module, example: Inputs, classes: int, ratios: list[float]) -> Any:
     """The pruner that takes these ratios of the channels, one a step."""
     tp = _torch_pruning()
     kind = name.removesuffix(GLOBAL)
@@ -180,7 +181,7 @@ def _pruner(name: str, network: nn.Module, example: Tensor, classes: int, ratios
     return tp.pruner.GroupNormPruner(network, example, importance=magnitude, **common)
 
 
-def _sparsity_learning(name: str, task: Task, example: Tensor, classes: int) -> None:
+def _sparsity_learning(name: str, task: Task, example: Inputs, classes: int) -> None:
     """The training of README, "Sparse Training", over the epochs of choosing."""
     network, phase = task.network, task.phase
     own = sgd(network, phase.lr, weight_decay=0.0)  # as reproduce/main.py: the penalty takes its place
@@ -205,7 +206,7 @@ class _Regularized(Technique):
         self._pruner.regularize(step.network)
 
 
-def _classes(network: nn.Module, example: Tensor) -> int:
+def _classes(network: nn.Module, example: Inputs) -> int:
     with torch.no_grad():
         outputs: Tensor = copy.deepcopy(network).eval()(example)
     return outputs.shape[1]

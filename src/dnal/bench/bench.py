@@ -12,14 +12,12 @@ from dnal.base.side_by_side import side_by_side
 from dnal.bench.base import trained
 from dnal.bench.baselines import check_installed
 from dnal.bench.ground import DataFolders
-from dnal.bench.jobs import Penalty, Run, WorkItem, jobs, leader, needs, part_of
+from dnal.bench.jobs import Penalty, Run, WorkItem, jobs, leader, needs
 from dnal.bench.penalty import penalty_file
 from dnal.bench.results import failures, gather, read_row, write_results
 from dnal.bench.suite import BASELINES, Suite
 from dnal.bench.worker import work
 from dnal.methods import METHODS
-from dnal.settings import DEFAULT_LR
-from dnal.train.phase import WHOLE
 
 
 @dataclass
@@ -101,14 +99,9 @@ def _add_followers(suite: Suite, outcome: Outcome, rows: Sequence[Run]) -> None:
 
 
 def rates_of(suite: Suite, job: WorkItem, rows: dict[Run, Row]) -> tuple[float, ...]:
-    """The learning rates of the retraining that a job tries: all, or the one that its leader found best; none where one
-    schedule goes on from the base's."""
-    if isinstance(job, Run):
-        network = suite.network(job.network)
-        if part_of(network, suite.entry(job.entry), 2, network.epochs) != WHOLE:
-            return (DEFAULT_LR,)
+    """The learning rate of the retraining that a job's leader found best; none where the job tries all of them."""
     if not isinstance(job, Run) or leader(suite, job) == job:
-        return suite.rates
+        return ()
     return (float(rows[leader(suite, job)]["rate"]),)
 
 

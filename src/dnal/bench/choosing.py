@@ -6,15 +6,15 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnal.architecture.architecture import Architecture
 from dnal.architecture.compact import compact
+from dnal.base.errors import UserError
 from dnal.bench import baselines
 from dnal.bench.base import Trained
 from dnal.bench.ground import Ground, unmeasured
-from dnal.bench.jobs import part_of
+from dnal.bench.jobs import Impossible, part_of
 from dnal.bench.suite import BASELINES, Entry, Suite
 from dnal.changes import Removal
 from dnal.methods import METHODS
@@ -23,7 +23,6 @@ from dnal.methods.task import Task
 from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH
 from dnal.selection.select import select
 from dnal.selection.widths import WidthRule
-from dnal.settings import DEFAULT_LR
 from dnal.techniques import TECHNIQUES
 from dnal.techniques.repair import Repair
 from dnal.train.listener import Listener
@@ -57,6 +56,9 @@ def choose(
 
     Args:
         taught: whether the base teaches meanwhile. lambda_: of the method ``paper``. epochs: of choosing.
+
+    Raises:
+        Impossible: the method cannot work with this network, or not within this share.
     """
     network = copy.deepcopy(ground.start if entry.without_base else base.network)
     method = None if entry.method in BASELINES else METHODS.read(entry.method)
@@ -71,7 +73,7 @@ def choose(
         network=network, space=space, budget=f"macs<={share:g}%", limits=limits, widths=widths, select=selected,
         val=ground.held_out, phase=_phase(ground, entry, epochs, taught),
         context=Context(
-            ground.fabric, ground.loaders.train, F.cross_entropy, base.network, listener, checkpointer.history,
+            ground.fabric, ground.loaders.train, ground.loss, base.network, listener, checkpointer.history,
             checkpointer,
         ),
         seed=ground.seed, validate=unmeasured,
@@ -79,8 +81,12 @@ def choose(
     if method is None:
         small, history = baselines.choose(entry.method, task, ground.example)
         return small, {"history": history}
-    # As published it has no budget: the ranking of its s is cut, or filled, to the share.
-    chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
+    try:
+        method.check(network, space)
+        # As published it has no budget: the ranking of its s is cut, or filled, to the share.
+        chosen = task.removal(ranked(task, lambda_ or 0.0)) if isinstance(method, Paper) else method.choose(task)
+    except UserError as error:
+        raise Impossible(str(error)) from None
     assert isinstance(chosen, Removal)
     if entry.repaired:
         Repair().before_removal(network, space, chosen.architecture.open, ground.loaders.train, ground.fabric)
@@ -89,7 +95,7 @@ def choose(
 
 def _phase(ground: Ground, entry: Entry, epochs: int, taught: bool) -> Phase:
     part = part_of(ground.network, entry, 1, (0, epochs, 0))
-    rate = ARCHITECTURE_RATE * DEFAULT_LR if part == WHOLE else DEFAULT_LR
+    rate = ARCHITECTURE_RATE * ground.rate if part == WHOLE else ground.rate
     return Phase(SEARCH, epochs, rate, techniques=teaching(ground.suite, taught), part=part)
 
 

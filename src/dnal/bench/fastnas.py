@@ -16,12 +16,13 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.bench.jobs import Impossible
 from dnal.methods.task import Task
 from dnal.space.space import macs
+from dnal.space.surgery.inputs import Inputs
 from dnal.train.evaluate import accuracy
 
 SHARES = tuple(0.05 * n for n in range(1, 21))
@@ -45,7 +46,7 @@ def check_fastnas() -> None:
     _package("torchprofile")
 
 
-def choose(task: Task, example: Tensor) -> tuple[nn.Module, Choice]:
+def choose(task: Task, example: Inputs) -> tuple[nn.Module, Choice]:
     """What FastNAS leaves of the task's network, and its widths.
 
     Raises:

@@ -7,17 +7,26 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dnal import data, models
-from dnal.bench.suite import Network, Suite
+from dnal.base.errors import UserError
+from dnal.bench.jobs import part_of
+from dnal.bench.suite import Entry, Network, Suite
 from dnal.data import Dataset
+from dnal.settings import DEFAULT_LR
 from dnal.space.space import Space
+from dnal.space.surgery.inputs import Inputs, at_batch
+from dnal.train.batch import split
+from dnal.train.evaluate import Metric, accuracy
 from dnal.train.loader import first_batch
+from dnal.train.outputs import task_loss
+from dnal.train.phase import WHOLE, Loss
+from dnal.train.rows import to_device
 from dnal.train.setup.numerics import fabric_of
 
 EVALUATED = 500
-"""Images at once where nothing is learnt."""
+"""Examples at once where nothing is learnt."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ class Ground:
     """One network of a suite, with one seed.
 
     Attributes:
+        dataset: whose objective says loss, metric and learning rate. loss, metric: as training and measuring take them.
+        rate: the peak learning rate of the base and of choosing, as that of a job by name.
         start: the network before any training. example: two inputs. space: of the network, with its residual branches.
         loaders: their order and augmentation depend on the seed alone. held_out: validation data in batches of the size
             of training.
@@ -50,9 +61,13 @@ class Ground:
         )
         self.loaders = data.loaders(self.dataset, network.batch, seed=seed, eval_batch_size=EVALUATED)
         self.held_out = data.loaders(self.dataset, network.batch).val
+        self.loss: Loss = self.dataset.loss or task_loss
+        self.metric: Metric = self.dataset.metric or accuracy
+        self.rate = self.dataset.objective.lr or DEFAULT_LR
         torch.manual_seed(seed)
         start = models.create(network.model, classes=self.dataset.classes, input_shape=network.input_shape)
-        self.example: Tensor = first_batch(self.loaders.val)[0][:2].to(self.fabric.device)
+        inputs, _ = split(first_batch(self.loaders.val))
+        self.example: Inputs = to_device(at_batch(inputs, 2), self.fabric.device)
         self.start = self.placed(start)
         self.space = Space.of(self.start, self.example, depth=True)
 
@@ -75,13 +90,20 @@ class Ground:
         """The budget, in MACs; ``share`` in percent."""
         return {"macs": self.space.full_cost["macs"] * share / 100}
 
+    def rates(self, entry: Entry) -> tuple[float, ...]:
+        """The peak learning rates of the retraining that an entry may choose from: the suite's, by as much gentler as
+        the objective's own is; the base's where one schedule goes on from it."""
+        if part_of(self.network, entry, 2, self.network.epochs) != WHOLE:
+            return (self.rate,)
+        return tuple(float(f"{rate * (self.rate / DEFAULT_LR):g}") for rate in self.suite.rates)
+
     @property
     def images(self) -> int:
-        """Training images of an epoch."""
+        """Training examples of an epoch."""
         return len(self.dataset.train)
 
     def samples(self, batches: int) -> int:
-        """Images in so many batches of the training loader."""
+        """Examples in so many batches of the training loader."""
         whole, rest = divmod(batches, len(self.loaders.train))
         return whole * self.images + min(rest * self.network.batch, self.images)
 
@@ -100,3 +122,18 @@ def unmeasured(network: nn.Module) -> dict[str, float]:
 def folder_of(out: Path, name: str) -> Path:
     """Where a job keeps its state."""
     return out / "jobs" / name
+
+
+def check_given(suite: Suite, folders: DataFolders) -> None:
+    """Refuses to begin without data that have no name of their own and that no file was given for.
+
+    Raises:
+        UserError: naming the first.
+    """
+    given, named = dict(folders.data), {each.name for each in data.names()}
+    for network in suite.networks:
+        if network.data not in given and network.data not in named:
+            raise UserError(
+                f"the suite '{suite.name}' needs the data '{network.data}' for its network '{network.name}'; say where "
+                f"they are with --data {network.data}=FILE, or leave it out with --only and the names of others."
+            )

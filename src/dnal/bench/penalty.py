@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import torch.nn.functional as F
-
 from dnal.base.atomic import write_text
 from dnal.base.errors import UserError
 from dnal.base.reading import json_of
@@ -65,7 +63,7 @@ def find_penalty(ground: Ground, job: Penalty, out: Path, stop: Callable[[], boo
             network=network, space=space, budget="", limits={}, widths=WidthRule(),
             select=lambda scores, tighter=None: scores, val=ground.held_out,
             phase=Phase(SEARCH, ground.network.epochs[1], RATE),
-            context=Context(ground.fabric, train, F.cross_entropy, base.network, checkpointer=checkpointer),
+            context=Context(ground.fabric, train, ground.loss, base.network, checkpointer=checkpointer),
             seed=ground.seed, validate=unmeasured,
         )  # fmt: skip
         s = ranked(task, lambda_)

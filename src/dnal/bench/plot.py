@@ -12,6 +12,7 @@ from dnal.base.atomic import write_bytes
 from dnal.base.rows import Row
 from dnal.base.statistics import estimate
 from dnal.bench.jobs import Run
+from dnal.bench.results import metric_of
 from dnal.bench.suite import OURS
 from dnal.bench.table import TEACHING, accuracies
 
@@ -26,6 +27,7 @@ def draw(rows: Mapping[Run, Row], path: Path) -> None:
     entries = list(dict.fromkeys(run.entry for run in rows))
     for row_of_panels, network in zip(panels, networks, strict=True):
         base = [100 * float(row["base_accuracy"]) for run, row in rows.items() if run.network == network]
+        metric = next(metric_of(row) for run, row in rows.items() if run.network == network)
         shares = sorted({run.share for run in rows if run.network == network})
         for panel, (taught, title) in zip(row_of_panels, TEACHING, strict=True):
             cells = {share: accuracies(rows, network, share, taught) for share in shares}
@@ -39,7 +41,7 @@ def draw(rows: Mapping[Run, Row], path: Path) -> None:
                     linewidth=2.5 if entry == OURS else 1.0, linestyle="-" if number < 10 else ":",
                 )  # fmt: skip
             panel.axhline(statistics.fmean(base), linestyle="--", color="grey", linewidth=1)
-            panel.set(title=f"{network}, {title}", xlabel="MACs, % of the base", ylabel="test accuracy, %")
+            panel.set(title=f"{network}, {title}", xlabel="MACs, % of the base", ylabel=f"test {metric}, %")
             panel.grid(alpha=0.3)
     panels[0][0].legend(fontsize="small")
     picture = io.BytesIO()

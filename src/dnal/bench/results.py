@@ -14,6 +14,7 @@ from dnal.base.rows import Row, read_table, write_table
 from dnal.bench.ground import folder_of
 from dnal.bench.jobs import Run
 from dnal.bench.run import row_file
+from dnal.data.objective import CLASSIFICATION, OBJECTIVES
 
 RESULTS, FAILED = "results.csv", "failed.txt"
 LARGEST_ROW = 2**20
@@ -26,6 +27,12 @@ NUMBERS = (
 )  # fmt: skip
 TEXTS = ("epochs", "dnal", "torch", "device")
 """What the tables say of a row."""
+
+
+def metric_of(row: Row) -> str:
+    """What the columns of accuracies hold, in words; rows of before there was a choice hold accuracies."""
+    figure = row.get("metric") or CLASSIFICATION.figure
+    return next((each.words for each in OBJECTIVES.values() if each.figure == figure), figure)
 
 
 def key_of(row: Row) -> Run:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from dnal.base.atomic import write_text
@@ -26,7 +25,6 @@ from dnal.costs.counted import params
 from dnal.latency.backends.backend import cpu_name
 from dnal.pipeline.plan import WARMUP
 from dnal.space.space import macs
-from dnal.train.evaluate import accuracy
 from dnal.train.loop import Diverged
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.resume.checkpoint import Checkpoints
@@ -35,19 +33,23 @@ from dnal.train.resume.data_position import DataPosition
 from dnal.train.setup.reinitialize import reset
 
 ROW = "row.json"
+DIVERGED: dict[str, Any] = {"accuracy": -1.0, "samples": 0}
+"""Of a retraining that did; a metric may be lower, but samples it has."""
 
 
 def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: Callable[[], bool]) -> None:
     """Makes the row of a run, or what is left of it, in ``out``.
 
     Args:
-        rates: of the retraining; the one that is best on the validation data counts, and is tested.
+        rates: of the retraining, none: those of the ground; the one that is best on the validation data counts, and is
+            tested.
 
     Raises:
         Impossible: every rate diverges.
         Stopped: when ``stop`` says so; its state is kept.
     """
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
+    rates = rates or ground.rates(entry)
     base, limit = base_of(ground, out), ground.limits(job.share)["macs"]
     epochs = phases(ground.network, entry, trains(entry))
     lambda_ = penalty_of(out, Penalty(job.network, job.share)) if entry.method == "paper" else None
@@ -65,13 +67,13 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         tried, rate = checkpointer.carried("tried"), rates[len(checkpointer.carried("tried"))]
         small, own = _retrained(ground, base, job, checkpointer.carried("epochs")[2], rate, checkpointer)
         tried, best = [*tried, own], checkpointer.carried("best")
-        if own["accuracy"] > max((other["accuracy"] for other in tried[:-1]), default=-1.0):
+        if _rank(own) > max(map(_rank, tried[:-1]), default=_rank(DIVERGED)):
             best = copy.deepcopy(small.state_dict())
         if len(tried) == len(rates):
             break
         _begin(ground, _phase(rates[len(tried)]), checkpointer, {"tried": tried, "best": best})
-    winner = max(tried, key=lambda each: each["accuracy"])
-    if winner["accuracy"] < 0:
+    winner = max(tried, key=_rank)
+    if not winner["samples"]:
         raise Impossible(f"{job.name} diverges at every learning rate of {', '.join(map(str, rates))}.")
     small.load_state_dict(best)
     cost = macs(small, ground.example)
@@ -83,14 +85,15 @@ def run_row(ground: Ground, job: Run, rates: Sequence[float], out: Path, stop: C
         "lambda": "" if lambda_ is None else lambda_, "epochs": "+".join(map(str, checkpointer.carried("epochs"))),
         "batch": ground.network.batch, "rate": winner["rate"],
         "rates_tried": " ".join(f"{each['rate']:g}={each['accuracy']:.4f}" for each in tried) if len(tried) > 1 else "",
-        "accuracy": round(accuracy(small, ground.loaders.test), 6), "val_accuracy": round(winner["accuracy"], 6),
-        "base_accuracy": round(base.accuracy, 6), "macs": cost, "base_macs": ground.space.full_cost["macs"],
+        "accuracy": round(ground.metric(small, ground.loaders.test), 6), "val_accuracy": round(winner["accuracy"], 6),
+        "base_accuracy": round(base.metric, 6), "macs": cost, "base_macs": ground.space.full_cost["macs"],
         "used": round(cost / limit, 6), "params": params(small),
         "samples": winner["samples"], "choosing_samples": checkpointer.carried("samples"),
         "base_seconds": round(base.seconds, 2), "choosing_seconds": round(checkpointer.carried("choosing"), 2),
         "retrain_seconds": round(winner["seconds"], 2), "widths": _widths(small), "dnal": VERSION,
         "torch": torch.__version__, "device": machine(ground.device), "precision": ground.suite.precision,
         "baseline": baselines.version(entry.method) if entry.method in BASELINES else "",
+        "metric": ground.dataset.objective.figure,
     }  # fmt: skip
     write_text(row_file(out, job), json.dumps(row) + "\n")
     Checkpoints(folder_of(out, job.name)).clear()
@@ -149,7 +152,7 @@ def _begin(ground: Ground, phase: str, checkpointer: Checkpointer, more: dict[st
 def _retrained(
     ground: Ground, base: Trained, job: Run, epochs: int, rate: float, checkpointer: Checkpointer
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """What was chosen, retrained at one rate, and how that went; an accuracy of -1 where it diverged."""
+    """What was chosen, retrained at one rate, and how that went."""
     entry, train = ground.suite.entry(job.entry), ground.loaders.train
     small = again(ground, checkpointer.carried("shapes"))
     small.load_state_dict(checkpointer.carried("small"))
@@ -161,15 +164,20 @@ def _retrained(
             _phase(rate), epochs, rate, WARMUP if new_weights(entry) else 0.0, teaching(ground.suite, job.taught),
             part=part,
         )  # fmt: skip
-        around = Context(ground.fabric, train, F.cross_entropy, base.network, spent, checkpointer=checkpointer)
+        around = Context(ground.fabric, train, ground.loss, base.network, spent, checkpointer=checkpointer)
         run_phase(phase, small, around)
     except Diverged:
-        return small, {"rate": rate, "accuracy": -1.0, "seconds": spent.seconds, "samples": 0}
+        return small, {"rate": rate, "seconds": spent.seconds, **DIVERGED}
     seconds, samples = spent.seconds, ground.samples(handed_out(train))
     samples += checkpointer.carried("samples") // 2 if entry.held_out else entry.looks * ground.images
     return small.eval(), {
-        "rate": rate, "accuracy": accuracy(small, ground.loaders.val), "seconds": seconds, "samples": samples,
+        "rate": rate, "accuracy": ground.metric(small, ground.loaders.val), "seconds": seconds, "samples": samples,
     }  # fmt: skip
+
+
+def _rank(tried: dict[str, Any]) -> tuple[bool, float]:
+    """By what retrainings are compared: whatever diverged is behind all others."""
+    return tried["samples"] > 0, tried["accuracy"]
 
 
 def _phase(rate: float) -> str:

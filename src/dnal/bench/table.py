@@ -11,6 +11,7 @@ from dnal.base.rows import Row
 from dnal.base.statistics import Estimate, estimate, interval
 from dnal.bench.comparison import paired, pooled, spread
 from dnal.bench.jobs import Run
+from dnal.bench.results import metric_of
 from dnal.bench.suite import OURS
 
 TEACHING = ((False, "without distillation"), (True, "with distillation"))
@@ -20,7 +21,7 @@ SHORTEST = 0.01
 """Seconds: rows are rounded to so many."""
 
 Accuracies = dict[str, dict[int, float]]
-"""entry -> seed -> accuracy on the test data, in %."""
+"""entry -> seed -> accuracy, or another metric, on the test data, in %."""
 
 
 class Standing(NamedTuple):
@@ -70,6 +71,12 @@ def pooled_differences(rows: Mapping[Run, Row], taught: bool, network: str | Non
     return {entry: pooled(ours, own) for entry, own in values.items() if entry != OURS}
 
 
+def told(difference: Estimate) -> str:
+    """What an interval of dnal minus another tells."""
+    low, high = interval(difference)
+    return "ahead" if low > 0 else "behind" if high < 0 else "cannot be told"
+
+
 def search_cost(rows: Iterable[Row]) -> Estimate:
     """(base + choosing) / base, in time."""
     return estimate([1 + float(row["choosing_seconds"]) / max(SHORTEST, float(row["base_seconds"])) for row in rows])
@@ -104,9 +111,9 @@ def _provenance(rows: Iterable[Row]) -> str:
 
     samples = sorted({(row["network"], int(row["samples"])) for row in rows})
     return (
-        f"dnal {each_of('dnal')}, torch {each_of('torch')}, {each_of('device')}. Test accuracy in %: mean (standard "
-        "deviation over seeds); differences: mean (standard error) of pairs with the same base. The base is trained "
-        "once per network and seed and shared. Training samples in all, base and choosing included: "
+        f"dnal {each_of('dnal')}, torch {each_of('torch')}, {each_of('device')}. Test {_metrics(rows)} in %: mean "
+        "(standard deviation over seeds); differences: mean (standard error) of pairs with the same base. The base is "
+        "trained once per network and seed and shared. Training samples in all, base and choosing included: "
         + "; ".join(
             f"{network} {min(own):,}" + (f" to {max(own):,}" if max(own) > min(own) else "")
             for network in dict.fromkeys(name for name, _ in samples)
@@ -125,7 +132,7 @@ def _cell(rows: Mapping[Run, Row], network: str, share: float) -> list[str]:
     lines = [
         f"## {network}, {share:g} % of the MACs",
         "",
-        f"The base, {own[0]['base_macs'].partition('.')[0]} MACs: {_mean(base)}.",
+        f"The base, {own[0]['base_macs'].partition('.')[0]} MACs: {_mean(base)}; {_metrics(own)} in %.",
         "",
         f"| | {' | '.join(f'{title} | dnal minus it' for _, title in TEACHING)} | budget used, % | rates |",
         "|---|---|---|---|---|---|---|",
@@ -151,21 +158,25 @@ def _pooled(rows: Mapping[Run, Row]) -> list[str]:
     lines = [
         "## All cells together",
         "",
-        "`dnal` minus each, points, with the 95 % interval (Student's t; one observation per base, the mean over its "
-        "shares).",
+        f"`dnal` minus each, points of {_metrics(rows.values())}, with the 95 % interval (Student's t; one observation "
+        "per base, the mean over its shares). `dnal` is ahead or behind where the interval does not hold 0.",
         "",
     ]
     for network in [None, *networks] if len(networks) > 1 else [None]:
         found = [pooled_differences(rows, taught, network) for taught, _ in TEACHING]
         lines += [
-            f"| {network or ''} | {' | '.join(title for _, title in TEACHING)} |",
-            "|---|---|---|",
+            f"| {network or ''} | {' | '.join(f'{title} | `dnal` is' for _, title in TEACHING)} |",
+            "|---|---|---|---|---|",
         ]
         for entry in dict.fromkeys(entry for each in found for entry in each):
-            shown = [_interval(each[entry]) if entry in each else "" for each in found]
+            shown = [f"{_interval(each[entry])} | {told(each[entry])}" if entry in each else " | " for each in found]
             lines.append(f"| `{entry}` | {' | '.join(shown)} |")
         lines.append("")
     return lines
+
+
+def _metrics(rows: Iterable[Row]) -> str:
+    return " and ".join(dict.fromkeys(map(metric_of, rows)))
 
 
 def _costs(rows: Mapping[Run, Row]) -> list[str]:

@@ -54,7 +54,7 @@ def bench(
 
     from dnal.bench.bench import check_methods, minutes_over, run_suite
     from dnal.bench.folder import claimed
-    from dnal.bench.ground import DataFolders
+    from dnal.bench.ground import DataFolders, check_given
     from dnal.bench.jobs import runs
     from dnal.bench.plot import draw
     from dnal.bench.suite import check_data, suite_of
@@ -66,13 +66,15 @@ def bench(
     asked = part(whole, tuple(only or ()))
     check_methods(asked)
     check_data(whole, [name for name, _ in places])
+    where = DataFolders(None if root is None else str(root), tuple(places))
+    check_given(asked, where)
     folder = out or RUNS / f"bench-{suite}"
     order = runs(whole)
     late = minutes_over(minutes)
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
         outcome = run_suite(
-            asked, folder, order, folders=DataFolders(None if root is None else str(root), tuple(places)), at_once=jobs,
-            stop=lambda: late() or signals.asked(), on_end=_telling(teller(quiet=quiet, as_json=as_json)),
+            asked, folder, order, folders=where, at_once=jobs, stop=lambda: late() or signals.asked(),
+            on_end=_telling(teller(quiet=quiet, as_json=as_json)),
         )  # fmt: skip
         rows = {run: outcome.rows[run] for run in order if run in outcome.rows}
         if rows:
@@ -116,6 +118,7 @@ def _places(given: list[str]) -> list[tuple[str, str]]:
 def _telling(tell: Callable[[str], None]) -> Callable[[WorkItem, str, Outcome], None]:
     """Tells a line per job that ended."""
     from dnal.bench.jobs import Run
+    from dnal.bench.results import metric_of
 
     def ended(job: WorkItem, failure: str, outcome: Outcome) -> None:
         if failure:
@@ -123,8 +126,8 @@ def _telling(tell: Callable[[str], None]) -> Callable[[WorkItem, str, Outcome], 
         elif isinstance(job, Run):
             row = outcome.rows[job]
             tell(
-                f"{job.name}: {100 * float(row['accuracy']):.2f} % at {100 * float(row['used']):.1f} % of the budget "
-                f"({len(outcome.rows)} rows)"
+                f"{job.name}: {metric_of(row)} {100 * float(row['accuracy']):.2f} % at "
+                f"{100 * float(row['used']):.1f} % of the budget ({len(outcome.rows)} rows)"
             )
         else:
             tell(f"{job.name}: done")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.changes.removal import Removal
 from dnal.methods.method import Method
@@ -55,6 +56,13 @@ class Slimming(Method):
     trains: ClassVar[bool] = True
 
     penalty: float = option(PENALTY, "lambda, the weight of the penalty.", least=0)
+
+    def check(self, network: nn.Module, space: Space) -> None:
+        if not bool(slimming_scores(network, space).isfinite().any()):
+            raise UserError(
+                "the method 'slimming' ranks channels by the scales of the batch norms that they pass, and in this "
+                "network none passes one; choose another method, such as magnitude."
+            )
 
     def choose(self, task: Task) -> Removal:
         penalised, task_loss = list(scales(task.network).values()), task.context.loss

@@ -203,11 +203,11 @@ class _Stack:
     def settle(self, left: Tensor) -> None:
         """Applies what waits, and drops the channels that are not left, (channels,)."""
         m, c, k = (factor[:, :, : self._count] for factor in self._factors)
-        self.inverse -= m @ c.mT
-        change = m @ k.mT
-        self.weights -= change.add_(change.mT.clone())
+        self.inverse.baddbmm_(m, c.mT, alpha=-1)
+        self.weights.baddbmm_(m, k.mT, alpha=-1).baddbmm_(k, m.mT, alpha=-1)
         stays = left.to(self.inverse.device).repeat_interleave(self.each).nonzero().flatten()
-        self.inverse, self.weights = self.inverse[:, stays][:, :, stays], self.weights[:, stays][:, :, stays]
+        self.inverse = self.inverse[:, stays[:, None], stays]
+        self.weights = self.weights[:, stays[:, None], stays]
         self._m_blocks, self._h_blocks = self._m_blocks[:, left], self._h_blocks[:, left]
         self._begin()
 

@@ -4,7 +4,8 @@ With S of what a layer reads, K the columns that stay and R those that leave, A 
 W_K <- W_K + W_R A for every kernel position, and W_R <- 0. What no other channel foretells of its mean,
 W_R (mean_R - A mean_K), goes to the bias of the layer or to the running mean of the batch norm behind it; a layer that
 has neither takes S with the means in it, so that they are foretold too. All of it is measured with the whole network: a
-norm over channels of which some leave scales the others a little otherwise afterwards.
+norm over channels of which some leave scales the others a little otherwise afterwards. Where branches leave, what reads
+the stream does without them first (:mod:`dnal.repair.absence`), and what it reads is measured again.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 
 from dnal.architecture.architecture import Architecture, check_shapes
 from dnal.gates.gated import tensor_of
+from dnal.repair.absence import rebuild_without
 from dnal.repair.curves import RIDGE, ridge_of
 from dnal.repair.products import tensors_of
-from dnal.repair.statistics import Reader, Statistics, measured
+from dnal.repair.statistics import Ahead, Reader, Statistics, measured
 from dnal.space.space import Space
 
 
@@ -41,9 +43,9 @@ def rebuilt(
     Args:
         network: a trained network.
         space: of this network.
-        open_variables: which channels stay: an architecture of the space, or bool (num_gates,).
+        open_variables: which channels and branches stay: an architecture of the space, or bool (num_gates,).
         batches: some hundred training examples: (inputs, targets) each, or mappings with ``labels``; the targets are
-            not looked at.
+            not looked at. Where branches leave they are kept, for a second look.
         ridge: the share of the mean variance that is added to the variance of each channel.
 
     Returns:
@@ -70,10 +72,30 @@ def rebuilt(
     if not isinstance(architecture, Architecture):
         architecture = Architecture.of(space, architecture)
     architecture.check(network)
-    statistics = measured(network, space, batches)
     result = copy.deepcopy(network)
-    rebuild(result, statistics, architecture.open, ridge)
+    rebuild_all(result, space, architecture.open, batches, ridge)
     return result
+
+
+def rebuild_all(
+    network: nn.Module,
+    space: Space,
+    open_variables: Tensor,
+    batches: Iterable[Any],
+    ridge: float,
+    statistics: Statistics | None = None,
+) -> None:
+    """Rebuilds a network in place: what reads branches that leave, then what reads channels that leave.
+
+    Args:
+        open_variables: bool (num_gates,). statistics: of the network with these batches, where they are known.
+    """
+    left = [branch for branch in space.branches if not bool(open_variables[branch.variable])]
+    if left:
+        batches = batches if isinstance(batches, Ahead) else list(batches)
+        rebuild_without(network, left, batches, ridge)
+        statistics = None
+    rebuild(network, statistics or measured(network, space, batches), open_variables, ridge)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ sums: memory does not grow with the number of batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from dnal.base.errors import UserError
 from dnal.repair.products import Constant, Product, Watch
+from dnal.space.roles import Place
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import batch_size, cloned
 from dnal.space.surgery.running import call, evaluating, undisturbed
@@ -144,7 +145,7 @@ def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Los
         inputs, targets = to_device(split(batch), device)
         watch.examples = collected.examples = batch_size(inputs)
         examples += watch.examples
-        with undisturbed(inputs), evaluating(network), _kept_buffers(network):
+        with undisturbed(inputs), evaluating(network), kept_buffers(network):
             if loss is None or graded >= GRADED:
                 with watch:
                     call(network, cloned(inputs))
@@ -161,21 +162,22 @@ def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Los
     return Statistics(list(collected.readers.values()), graded, set(space.readers) - seen)
 
 
-def measured_ahead(
-    network: nn.Module, space: Space, loader: Loader, samples: int, loss: Loss | None = None
-) -> Statistics:
-    """The same of the next ``samples`` examples of a loader, or of as many as an epoch has; the batches come again."""
+@dataclass(frozen=True)
+class Ahead:
+    """The next ``samples`` examples of a loader in whole batches, or as many as an epoch has: the same ones however
+    often they are gone through, and afterwards the loader and everything random are as they were."""
 
-    def enough(batches: Iterator[Any]) -> Iterator[Any]:
+    loader: Loader
+    samples: int
+
+    def __iter__(self) -> Iterator[Any]:
         seen = 0
-        for batch in batches:
-            yield batch
-            seen += batch_size(split(batch)[0])
-            if seen >= samples:
-                return
-
-    with ahead(loader) as batches:
-        return measured(network, space, enough(batches), loss)
+        with ahead(self.loader) as batches:
+            for batch in batches:
+                yield batch
+                seen += batch_size(split(batch)[0])
+                if seen >= self.samples:
+                    return
 
 
 def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, watch: Watch, reading: set[str]) -> None:
@@ -206,6 +208,48 @@ def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, w
             parameter.requires_grad_(own)
 
 
+def picked_rows(channels: Tensor, examples: int) -> Tensor:
+    """What is read, (groups, N, positions, columns), as rows, (groups, rows, columns), of some of the positions."""
+    chunks, positions = channels.shape[1:3]
+    most = POSITIONS * examples // chunks  # where the rows are not told apart by examples, of all of them
+    if positions > most:
+        channels = channels[:, :, torch.arange(most, device=channels.device) * positions // most]
+    return channels.detach().flatten(1, 2)
+
+
+def minds_of_products(
+    network: nn.Module, places: Sequence[Place], batches: Iterable[Any], loss: Loss
+) -> dict[Product, Tensor]:
+    """G of all products at some places, whether their channels may leave or not: how much the loss of an example minds
+    an error of each output, (outputs,).
+
+    Raises:
+        UserError: there is no batch.
+    """
+    squares: dict[Product, Tensor] = {}
+    graded = 0
+
+    def written(product: Product, gradients: Tensor) -> None:
+        own = gradients.detach().flatten(0, -2).double().square().sum(0) * watch.examples**2
+        squares[product] = squares[product] + own if product in squares else own
+
+    watch = Watch(network, places, lambda product, channels: None, written)
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    for batch in batches:
+        inputs, targets = to_device(split(batch), device)
+        watch.examples = batch_size(inputs)
+        graded += watch.examples
+        with undisturbed(inputs), evaluating(network), kept_buffers(network):
+            _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in places})
+        watch.forget()
+        watch.follow = False
+        if graded >= GRADED:
+            break
+    if not graded:
+        raise UserError("there is no batch to measure what the layers read; give one or more.")
+    return {product: own / graded for product, own in squares.items()}
+
+
 class _Collected:
     """What a watch tells, summed up; ``examples``: of the batch."""
 
@@ -219,11 +263,7 @@ class _Collected:
         reader = self.readers.get(product) or self._new(product, channels)
         if reader is None:
             return
-        chunks, positions = channels.shape[1:3]
-        most = POSITIONS * self.examples // chunks  # where the rows are not told apart by examples, of all of them
-        if positions > most:
-            channels = channels[:, :, torch.arange(most, device=channels.device) * positions // most]
-        rows = channels.detach().flatten(1, 2)
+        rows = picked_rows(channels, self.examples)
         if reader.folded is not None:
             rows = rows[:, :, reader.folded].transpose(2, 3).flatten(1, 2)
         reader.moments.add(rows)
@@ -259,7 +299,7 @@ def _reader(space: Space, product: Product, columns: int, device: torch.device) 
 
 
 @contextmanager
-def _kept_buffers(network: nn.Module) -> Iterator[None]:
+def kept_buffers(network: nn.Module) -> Iterator[None]:
     """Puts back what a forward pass in eval mode changes of a network all the same."""
     before = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     try:

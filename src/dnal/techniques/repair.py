@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dnal.base.options import option
 from dnal.repair.curves import RIDGE
-from dnal.repair.rebuild import rebuild
-from dnal.repair.statistics import SAMPLES, measured_ahead
+from dnal.repair.rebuild import rebuild_all
+from dnal.repair.statistics import SAMPLES, Ahead
 from dnal.space.space import Space
 from dnal.train.loader import Loader
 from dnal.train.setup.processes import agree
@@ -48,5 +48,5 @@ class Repair(Technique):
                 stacklevel=2,
             )
             return
-        rebuild(network, measured_ahead(network, space, loader, self.samples), open_variables, self.ridge)
+        rebuild_all(network, space, open_variables, Ahead(loader, self.samples), self.ridge)
         agree(fabric, [network], weights=True)

@@ -39,6 +39,33 @@ def test_attention_of_torch_is_drawn_anew_too() -> None:
     assert not torch.equal(before, network.self_attn.in_proj_weight)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_is_drawn_as_torch_does(bias: bool) -> None:
+    module = nn.MultiheadAttention(8, 2, bias=bias, add_bias_kv=True)
+    reset(module, 1)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module_of_torch = nn.MultiheadAttention(8, 2, bias=bias, add_bias_kv=True)
+        torch.manual_seed(1)
+        module_of_torch._reset_parameters()
+    for name in ("in_proj_weight", "bias_k", "bias_v"):
+        assert torch.equal(getattr(module, name), getattr(module_of_torch, name))
+
+
+def test_attention_with_fewer_heads_is_drawn_anew_too() -> None:
+    network = dnal.models.create("transformer/small", classes=2, input_shape=(8, 20))
+    inputs = {"input_ids": torch.ones(2, 8, dtype=torch.long), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    space = dnal.Space.of(network, inputs)
+    small = dnal.compact(network, dnal.Architecture.random(space, keep=0.5))
+    before = [layer.self_attn.in_proj_weight.clone() for layer in small.encoder.layers]
+    reset(small, 1)
+    for old, layer in zip(before, small.encoder.layers, strict=True):
+        assert len(old) < 3 * 64
+        assert not bool((layer.self_attn.in_proj_weight == old).any())
+        assert not bool(layer.self_attn.in_proj_bias.any())
+    assert bool(small(**inputs).isfinite().all())
+
+
 @pytest.mark.parametrize("name", own_names())
 def test_every_network_of_ours_can_be_drawn_again(name: str) -> None:
     with torch.device("meta"):

@@ -73,7 +73,8 @@ class DNAL(Method):
         if around.checkpointer.begun(task.phase.name):  # the weights and closed gates that were kept come back
             return torch.zeros(task.space.num_gates, dtype=torch.bool)
         around.checkpointer.resume(task.phase.name, {"place": DataPosition(around.loader)}, around.history)
-        return ~removed_by_curves(task, OBS(), {name: times * limit for name, limit in task.limits.items()})
+        limits = {name: times * limit for name, limit in task.limits.items()}
+        return ~removed_by_curves(task, OBS(), limits, branches=False)  # the gates decide about those
 
     def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
         """What moves the gates, in so many steps."""

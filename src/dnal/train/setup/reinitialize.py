@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 
@@ -43,7 +44,24 @@ def reset(network: nn.Module, seed: int) -> None:
 
 
 def _renewal(module: nn.Module) -> Callable[[], None] | None:
+    if isinstance(module, nn.MultiheadAttention):
+        return partial(_reset_attention, module)
     renew = getattr(module, "reset_parameters", None)
-    if isinstance(module, nn.MultiheadAttention):  # torch calls it so there alone
-        renew = module._reset_parameters
     return renew if callable(renew) else None
+
+
+def _reset_attention(module: nn.MultiheadAttention) -> None:
+    """As torch's own ``_reset_parameters``, by the weights that there are: which those are, torch takes from the widths
+    of inputs, and what has fewer heads knows it no more."""
+    weights: list[Tensor | None] = [module.in_proj_weight]
+    if weights == [None]:
+        weights = [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]
+    for weight in weights:
+        assert weight is not None
+        nn.init.xavier_uniform_(weight)
+    for bias in (module.in_proj_bias, module.out_proj.bias if module.in_proj_bias is not None else None):
+        if bias is not None:
+            nn.init.zeros_(bias)
+    for extra in (module.bias_k, module.bias_v):
+        if extra is not None:
+            nn.init.xavier_normal_(extra)
