@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,16 @@ def paired_examples(ours: Sequence[float], theirs: Sequence[float], confidence: 
     reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
     low, high = max(-1.0, more - fewer - reach), min(1.0, more - fewer + reach)
     return Interval(value, low, high, number, confidence, how)
+
+
+def standing(found: Interval) -> Literal["ahead", "behind", "cannot be told"]:
+    """Which side of zero a whole interval of ours minus theirs lies on.
+
+    Examples:
+        >>> standing(paired_examples([1] * 30, [0] * 30)), standing(paired_examples([1, 0], [0, 1]))
+        ('ahead', 'cannot be told')
+    """
+    return "ahead" if found.low > 0 else "behind" if found.high < 0 else "cannot be told"
 
 
 def equivalence(values: Collection[float], margin: float) -> float:

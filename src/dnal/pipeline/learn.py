@@ -96,12 +96,12 @@ def learn(
         method: what chooses: an object such as ``TAS(tau_start=4)``, a text such as "tas:tau_start=4", or the name of
             one; `dnal methods` lists them. One that does not train leaves the epochs of the second phase to the third,
             so that all see equally many images.
-        against: methods that reach the same budget too, to tell whether this one paid: as for ``method``, and "scratch",
-            uniform widths that are trained from new weights for as long as all phases of the others together. All of
-            them share the base, the seed, the techniques with the teacher, the widths that may be, and the number of
-            training samples. Their results are in ``against`` of what is returned, and
-            :meth:`dnal.Learned.ahead_of` says how far this one is ahead of each. One that takes no budget, or that
-            fails, is left out with a warning.
+        against: methods that reach the same budget too, to tell whether this one paid: as for ``method``, and
+            "scratch", uniform widths that are trained from new weights for as long as all phases of the others
+            together. They share the base, the seed, the order of the data, the techniques with the teacher and the
+            widths that may be, and each sees as many training samples. Their results are in ``against`` of what is
+            returned, and :meth:`dnal.Learned.ahead_of` says how far this one is ahead. One that takes no budget, or
+            that fails, is left out with a warning.
         techniques: ways to train better that act beside the method's own: objects, or texts such as "ema:decay=0.99";
             `dnal techniques` lists them. By default, with the default loss, the network before removal teaches
             ("distillation"). without: names of the method's own to leave out.
@@ -138,9 +138,9 @@ def learn(
             bounds the latency.
         fabric: Lightning's, launched, for several processes or a strategy of your own; one process by default. Each
             process is given the same loaders and takes its share of every batch.
-        checkpoints: a folder in which the job keeps its state (with ``against`` that of each method in a folder in it), or a :class:`dnal.train.resume.checkpoint.Checkpoints`,
+        checkpoints: a folder in which the job keeps its state, or a :class:`dnal.train.resume.checkpoint.Checkpoints`,
             which also says how often. If it holds one, the job goes on from there, as if it had never stopped. No other
-            process may work there meanwhile.
+            process may work there meanwhile. With ``against`` each method has a folder in it.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
         listener: its hooks are called for all that happens (:class:`dnal.train.listener.Listener`).

@@ -159,9 +159,7 @@ def shrunk(
     )  # fmt: skip
 
 
-def _measured(
-    job: Job, base: nn.Module, small: nn.Module
-) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
+def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
     """The figures of both networks, whose costs are measured by one process while the others wait, their confusion
     matrices, where the metric has one, and what the compact one makes of each example."""
     networks, data = {"base": base, "compact": small}, "validation" if job.test is job.val else "test"

@@ -113,8 +113,11 @@ def details_of(learned: Learned, latency: LatencyModel | None = None) -> Details
             "blocks": learned.blocks,
             "classes": max((len(matrix) for matrix in learned.confusion.values()), default=0),
             "confusion": {name: _entries(matrix) for name, matrix in learned.confusion.items()},
-            "examples": None if learned.outcomes is None else {
-                "values": list(learned.outcomes.values), "targets": learned.outcomes.targets,
+            "examples": None
+            if learned.outcomes is None
+            else {
+                "values": list(learned.outcomes.values),
+                "targets": learned.outcomes.targets,
             },
         }
     )
