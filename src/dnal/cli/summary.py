@@ -117,11 +117,16 @@ def print_trade_off(results: Sequence[Learned], objective: str = "classification
 def print_paid(found: Paid) -> None:
     """A row per method, how far the one that was asked for is ahead of it, and what follows."""
     own = found.rows[0].name
-    names = ("MACs", found.words, f"{own} minus it", "interval", "seconds")
+    apart = f"{own} minus it, {found.unit}" if found.unit else f"{own} minus it"
+    names = ("MACs", found.words, apart, "interval", "seconds")
     rows = [(row.name, row.macs, row.metric, row.apart, row.interval, row.seconds, row.standing) for row in found.rows]
     table([("method", False), *((name, True) for name in names), (f"{own} is", False)], rows)
     line()
-    for sentence in (found.verdict, *found.advice):
+    for sentence in (
+        found.verdict,
+        *found.advice,
+        "The intervals are about the test examples, not about another seed.",
+    ):
         line(sentence)
 
 

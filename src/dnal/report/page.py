@@ -37,6 +37,8 @@ def page(sources: Sequence[Source]) -> str:
     heading = f"The trade-off of {len(sources)} runs"
     if compared:
         first, *others = (row.name for row in paid[0].rows)
+        sources = sorted(sources, key=lambda source: [row.folder for row in paid[0].rows].index(source.folder))
+        paid = paid_of(sources)
         heading = f"{first} against {', '.join(others)}"
     return rendered(
         "page.html",
@@ -48,12 +50,12 @@ def page(sources: Sequence[Source]) -> str:
         metric=" or ".join(dict.fromkeys(source.config.aim.words for source in sources)),
         trade_off=trade_off_figures(sources) if several else [],
         rows=[_row(number, source) for number, source in enumerate(sources, start=1)],
-        runs=[_run(number, source) for number, source in enumerate(sources, start=1)],
+        runs=[_run(number, source, compared=compared) for number, source in enumerate(sources, start=1)],
     )
 
 
-def _run(number: int, source: Source) -> dict[str, Any]:
-    """What the template shows of a run."""
+def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
+    """What the template shows of a run; ``compared``: it differs from the others in its method, not its budget."""
     result = source.result
     costs = known_costs(source)
     base, compact = source.metric
@@ -80,6 +82,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
         "what": f"{source.config.model} on {source.config.data}",
         "how": _how(source),
         "asked": source.budget,
+        "title": source.name if compared else source.budget,
         "holds": None if not kept else all(kept),
         "cards": cards,
         "costs": [] if costs_chart is None else [costs_chart],

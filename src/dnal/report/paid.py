@@ -17,9 +17,11 @@ from dnal.report.numbers import quantity, shown
 from dnal.report.source import Source, finite
 from dnal.run.comparison import Compared, comparisons
 from dnal.run.trust import code_in, trusting
-from dnal.train.outcomes import difference
+from dnal.train.outcomes import Outcomes, difference
 from dnal.train.technique import PHASES
 
+CLOSE = 1e-4
+"""How near the mean over single examples must come to what a result says of all."""
 CAVEAT = (
     "An interval (95 %, paired) is about the test examples: in how far others of their kind would say the same of "
     "these very networks. It says nothing of another seed, with which all of them would be other networks; --seed 1, "
@@ -42,6 +44,7 @@ class Row:
     """
 
     name: str
+    folder: Path
     number: int
     macs: str
     metric: str
@@ -56,12 +59,13 @@ class Paid:
     """What a comparison says.
 
     Attributes:
-        words: what is measured. rows: the run that was asked for, then the others.
+        words: what is measured. unit: of its differences. rows: the run that was asked for, then the others.
         verdict: one sentence. advice: what to do where another method is ahead, a sentence each.
     """
 
     folder: Path
     words: str
+    unit: str
     rows: list[Row]
     verdict: str
     advice: list[str]
@@ -80,39 +84,50 @@ def _paid(compared: Compared, sources: dict[Path, Source], numbers: dict[Path, i
     aim, own = ours.config.aim, compared.run.name
     others = {name: sources[folder] for name, folder in compared.others.items()}
     apart = {name: _apart(ours, other) for name, other in others.items()}
-    rows = [_row(own, ours, numbers[compared.run], aim, None)]
-    rows += [_row(name, other, numbers[other.folder], aim, apart[name]) for name, other in others.items()]
-    return Paid(compared.run.parent, aim.words, rows, _verdict(own, ours, others, apart), _advice(others, apart))
+    rows = [_row(own, ours, numbers[compared.run], ours, None)]
+    rows += [_row(name, other, numbers[other.folder], ours, apart[name]) for name, other in others.items()]
+    unit = "points" if aim.is_share else ""
+    return Paid(compared.run.parent, aim.words, unit, rows, _verdict(own, ours, others, apart), _advice(others, apart))
 
 
 def _apart(ours: Source, other: Source) -> Interval | None:
     """The metric of ours minus the other's, with its interval; None where there is nothing to compute one from."""
-    kept = [source.details.examples if source.details is not None else None for source in (ours, other)]
-    first, second = (None if examples is None else examples.outcomes for examples in kept)
     alike = ours.config.aim == other.config.aim and ours.config.data_sha256 == other.config.data_sha256
-    return difference(first, second) if alike else None
+    return difference(_outcomes(ours), _outcomes(other)) if alike else None
 
 
-def _row(name: str, source: Source, number: int, aim: Objective, apart: Interval | None) -> Row:
-    macs = finite(source.result.compact.get(COSTS["macs"].figure))
+def _outcomes(source: Source) -> Outcomes | None:
+    """What a run's network made of each test example, if that is what its result says of all."""
+    metric = source.metric[1]
+    if metric is None or source.details is None or source.details.examples is None:
+        return None
+    found = source.details.examples.outcomes
+    mean = math.fsum(found.values) / len(found.values)
+    return found if math.isclose(mean, metric, rel_tol=CLOSE, abs_tol=CLOSE) else None
+
+
+def _row(name: str, source: Source, number: int, ours: Source, apart: Interval | None) -> Row:
+    aim, macs = ours.config.aim, finite(source.result.compact.get(COSTS["macs"].figure))
     phases = [phase for phase in PHASES if name != SCRATCH or phase != BASE]
     seconds = [finite(source.result.seconds.get(phase)) for phase in phases]
     told = [second for second in seconds if second is not None]
+    said, own = source.metric[1], ours.metric[1]
+    apart_by = None if said is None or own is None or source is ours else own - said
     return Row(
         name,
+        source.folder,
         number,
         quantity("macs", macs),
-        shown(aim, source.metric[1]) if source.finished else "not finished",
-        "" if apart is None else _signed(aim, apart.value, unit=True),
+        shown(aim, said) if source.finished else "not finished",
+        "" if apart_by is None else _signed(aim, apart_by),
         "" if apart is None or math.isnan(apart.low) else f"{_signed(aim, apart.low)} to {_signed(aim, apart.high)}",
         f"{sum(told):.1f}" if told else "–",
         "" if apart is None else standing(apart),
     )
 
 
-def _signed(aim: Objective, value: float, *, unit: bool = False) -> str:
-    text = f"{aim.factor * value:+.2f}" if aim.is_share else f"{value:+.4f}"
-    return (text + (" points" if unit and aim.is_share else "")).replace("-", "−")
+def _signed(aim: Objective, value: float) -> str:
+    return (f"{aim.factor * value:+.2f}" if aim.is_share else f"{value:+.4f}").replace("-", "−")
 
 
 def _verdict(own: str, ours: Source, others: dict[str, Source], apart: dict[str, Interval | None]) -> str:
@@ -128,11 +143,12 @@ def _verdict(own: str, ours: Source, others: dict[str, Source], apart: dict[str,
     if by["ahead"]:
         parts.append(f"it is ahead of {_listed(by['ahead'])}")
     if by["cannot be told"]:
-        parts.append(f"between it and {_listed(by['cannot be told'])} it cannot be told")
+        several = "s" if len(by["cannot be told"]) > 1 else ""
+        parts.append(f"the interval{several} to {_listed(by['cannot be told'])} include{'' if several else 's'} zero")
     if unknown:
         parts.append(
-            f"with {_listed(unknown)} there is no interval, since what each made of the single test examples is not "
-            "known or is of other examples"
+            f"with {_listed(unknown)} there is no interval, since what it made of the single test examples is not "
+            "known, or they are other examples"
         )
     if waiting:
         parts.append(f"{_listed(waiting)} {_are(waiting)} not finished")
@@ -159,7 +175,7 @@ def _advice(others: dict[str, Source], apart: dict[str, Interval | None]) -> lis
     folder = str(others[best].folder)
     export = shlex.join(["dnal", "export", folder, *trusting(code_in(others[best].settings))])
     return [
-        f"The network of {best} is there: dnal.load({folder!r}) is it, and `{export}` writes it as a file for other "
+        f"The network of {best} is at hand: dnal.load({folder!r}) is it, and `{export}` writes it as a file for other "
         "programs."
     ]
 

@@ -23,6 +23,7 @@ from dnal.space.cost import Cost
 from dnal.space.explain import explained
 from dnal.space.roles import makers
 from dnal.train.evaluate import MOST_CLASSES
+from dnal.train.outcomes import LARGEST as FARTHEST
 from dnal.train.outcomes import MOST, Outcomes
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Layer(_Part):
 class Examples(_Part):
     """What the compact network makes of each test example (:class:`dnal.train.outcomes.Outcomes`)."""
 
-    values: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=MOST)]
+    values: Annotated[list[Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]], Field(min_length=1, max_length=MOST)]
     targets: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @property

@@ -20,6 +20,8 @@ MOST = 2**20
 """Examples of which each is kept."""
 DIGITS = 9
 """Significant ones of a value."""
+LARGEST = 1e100
+"""A value that is further from zero, whose square no number holds, is not worth an interval."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ KINDS: dict[Metric, _Kind] = {
 
 def outcomes_of(metric: Metric, network: nn.Module, loader: Loader, data: str = "given") -> Outcomes | None:
     """What a network makes of each example; None where the metric says nothing of single ones, where no example counts,
-    and for more than ``MOST`` of them."""
+    for more than ``MOST`` of them, and for values beyond ``LARGEST``."""
     kind = next((kind for known, kind in KINDS.items() if known is metric), None)  # a user's need have no hash
     if kind is None:
         return None
@@ -91,8 +93,10 @@ def outcomes_of(metric: Metric, network: nn.Module, loader: Loader, data: str = 
     kept = kept[~kept.isnan().any(1)]
     if not 0 < len(kept) <= MOST:
         return None
-    values = (float(f"{value:.{DIGITS}g}") for value in kind.values(kept).tolist())
-    return Outcomes(tuple(values), digest.hexdigest())
+    values = kind.values(kept)
+    if not bool((values.abs() <= LARGEST).all()):
+        return None
+    return Outcomes(tuple(float(f"{value:.{DIGITS}g}") for value in values.tolist()), digest.hexdigest())
 
 
 def difference(ours: Outcomes | None, theirs: Outcomes | None) -> Interval | None:
