@@ -147,8 +147,8 @@ def _verdict(own: str, ours: Source, others: dict[str, Source], apart: dict[str,
         parts.append(f"the interval{several} to {_listed(by['cannot be told'])} include{'' if several else 's'} zero")
     if unknown:
         parts.append(
-            f"with {_listed(unknown)} there is no interval, since what it made of the single test examples is not "
-            "known, or they are other examples"
+            f"with {_listed(unknown)} there is no interval, since outcomes on the same single test examples are not "
+            "known of both"
         )
     if waiting:
         parts.append(f"{_listed(waiting)} {_are(waiting)} not finished")

@@ -52,6 +52,7 @@ class _Kind(NamedTuple):
 
 def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
     """How many targets of each example are met, and how many count."""
+    targets = targets.long()  # unsigned ones would take IGNORED for another number
     counts = targets != IGNORED
     met = (outputs.argmax(1) == targets) & counts
     kept = torch.stack([each.reshape(len(each), -1).sum(1) for each in (met, counts)], 1).double()
