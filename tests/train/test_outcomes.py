@@ -40,6 +40,20 @@ def test_their_mean_is_the_accuracy(positions: tuple[int, ...], dtype: torch.dty
         assert list(found.values) == right
 
 
+def test_of_a_single_example_each_target_counts() -> None:
+    """Such as the nodes of a graph."""
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(1, 4, 9), torch.randint(0, 4, (1, 9))
+    targets[0, :3] = -100
+    found = outcomes_of(accuracy, nn.Identity(), Batches([(outputs, targets)]))
+    assert found is not None
+    assert list(found.values) == [float(outputs[0, :, i].argmax() == targets[0, i]) for i in range(3, 9)]
+    alone = outcomes_of(accuracy, nn.Identity(), Batches([(outputs[:, :, 4], targets[:, 4])]))
+    assert alone is not None
+    assert len(alone.values) == 1
+    assert difference(alone, alone) is None  # too few
+
+
 @pytest.mark.parametrize("columns", [1, 3])
 def test_their_mean_is_r2(columns: int) -> None:
     torch.manual_seed(0)

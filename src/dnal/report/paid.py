@@ -120,7 +120,7 @@ def _row(name: str, source: Source, number: int, ours: Source, apart: Interval |
         quantity("macs", macs),
         shown(aim, said) if source.finished else "not finished",
         "" if apart_by is None else _signed(aim, apart_by),
-        "" if apart is None or math.isnan(apart.low) else f"{_signed(aim, apart.low)} to {_signed(aim, apart.high)}",
+        "" if apart is None else f"{_signed(aim, apart.low)} to {_signed(aim, apart.high)}",
         f"{sum(told):.1f}" if told else "–",
         "" if apart is None else standing(apart),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,7 +31,8 @@ class Outcomes:
 
     Attributes:
         values: of top-1 accuracy 1 or 0 (where examples have several targets, the correct ones over the targets of an
-            example on average); of R² one minus the squared error over the targets' mean squared deviation.
+            example on average; of a single example, such as a graph, each target stands for one); of R² one minus the
+            squared error over the targets' mean squared deviation.
         targets: SHA-256 of the targets in their order: networks are compared where it is the same.
     """
 
@@ -59,6 +61,11 @@ def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
     return kept.where(kept[:, 1:] > 0, torch.nan)
 
 
+def _of_one(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits (P, classes) and targets (P,) of one example, (1, classes, ...) and (1, ...)."""
+    return outputs.flatten(2)[0].T if outputs.dim() > 2 else outputs, targets.reshape(-1)
+
+
 def _missed(outputs: Tensor, targets: Tensor) -> Tensor:
     """The squared error of each example, and its targets."""
     targets = targets.double().flatten(1)
@@ -83,14 +90,18 @@ def outcomes_of(metric: Metric, network: nn.Module, loader: Loader, data: str = 
     kind = next((kind for known, kind in KINDS.items() if known is metric), None)  # a user's need have no hash
     if kind is None:
         return None
-    digest, parts = hashlib.sha256(), list[Tensor]()
+    digest, parts, single = hashlib.sha256(), list[Tensor](), list[Tensor]()
 
     def update(outputs: Tensor, targets: Tensor) -> None:
         digest.update(raw(targets.cpu()))
-        parts.append(kind.of(logits_of(outputs), targets).cpu())
+        outputs = logits_of(outputs)
+        parts.append(kind.of(outputs, targets).cpu())
+        if metric is accuracy and len(parts) == len(targets) == 1:
+            single.append(kind.of(*_of_one(outputs, targets)).cpu())
 
     over_batches(network, loader, update, data)
     kept = torch.cat(parts) if parts else torch.zeros(0, 1)
+    kept = single[0] if single and len(kept) == 1 else kept
     kept = kept[~kept.isnan().any(1)]
     if not 0 < len(kept) <= MOST:
         return None
@@ -101,8 +112,9 @@ def outcomes_of(metric: Metric, network: nn.Module, loader: Loader, data: str = 
 
 
 def difference(ours: Outcomes | None, theirs: Outcomes | None) -> Interval | None:
-    """The metric of ours minus that of theirs, with its interval over the examples; None where these are not known, or
-    not the same ones in the same order."""
+    """The metric of ours minus that of theirs, with its interval over the examples; None where these are not known, not
+    the same ones in the same order, or too few."""
     if ours is None or theirs is None or ours.targets != theirs.targets or len(ours.values) != len(theirs.values):
         return None
-    return paired_examples(ours.values, theirs.values)
+    found = paired_examples(ours.values, theirs.values)
+    return None if math.isnan(found.low) else found
