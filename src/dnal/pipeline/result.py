@@ -80,7 +80,8 @@ class Learned:
         figures: what base and compact network cost, and what the metric says of them.
         constraints: per bound: cost, bound, asked and got (in the cost's unit), holds; for the latency, which is
             measured, also what was predicted, and it holds up to 5 %.
-        settings: everything decided, as plain values. seconds: per phase, that of its epochs, and of measuring.
+        settings: everything decided, as plain values. seconds: per phase, those of its epochs, or of choosing where
+            the method trains nothing, and of measuring.
         method: what chose the architecture.
         confusion: of "base" and "compact": how often each class (row) of the test data was taken for each (column),
             int64 (classes, classes); none where the metric is another one than accuracy, or there are very many.

@@ -23,7 +23,8 @@ def config_of(document: Any) -> Any:
     if not isinstance(document, Mapping):
         return document
     if MARK not in document:
-        return {**document, **{name: list(value) for name, value in LATER.items() if name not in document}}
+        later = {name: list(value) for name, value in LATER.items() if name not in document}
+        return {**document, **later} if later else document
     found = {NAMES.get(str(key), str(key)): value for key, value in document.items()}
     recipe, steps, penalty = found.pop(MARK), found.pop("steps", "joint"), found.pop("lambda", None)
     method = {"name": "paper" if recipe == "paper" else found.get("method", "dnal")}
