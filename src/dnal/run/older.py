@@ -14,7 +14,7 @@ TODAY = {"optimizer": "sgd", "schedule": "cosine", "schedule_over": "phase"}
 """Options that there were not: what they do by default is what was done."""
 
 
-LATER = {"against": ()}
+LATER: dict[str, tuple[Any, ...]] = {"against": ()}
 """Options that came when runs had today's names already."""
 
 
