@@ -124,5 +124,16 @@ class Numerics(Options):
     )
 
 
-GROUPS: tuple[type[Options], ...] = (Source, Widths, Deployment, Training, Numerics)
+@dataclass(frozen=True)
+class Comparison(Options):
+    """What else is made of the same base under the same budget, to tell whether learning paid."""
+
+    against: tuple[str, ...] = option(
+        (), "Methods that reach the same budget from the same base with equally many samples, such as "
+        "uniform,scratch,magnitude,obs; scratch: uniform widths, trained from new weights for as long as all phases "
+        "of the others together.",
+    )  # fmt: skip
+
+
+GROUPS: tuple[type[Options], ...] = (Source, Widths, Deployment, Training, Numerics, Comparison)
 """All options of a job that are those of no method or technique."""

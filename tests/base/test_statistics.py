@@ -9,7 +9,18 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from dnal.base.statistics import auroc, differences, equivalence, kendall, mean, paired, share, spearman
+from dnal.base.statistics import (
+    auroc,
+    differences,
+    equivalence,
+    kendall,
+    mean,
+    paired,
+    paired_examples,
+    share,
+    spearman,
+    standing,
+)
 
 GENERATOR = np.random.default_rng(3)
 OURS = np.array([64.6, 65.1, 63.9, 66.0])
@@ -115,3 +126,42 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         area = auroc(list(draw.normal(size=100) + positive), list(positive))
         held["auroc"] += area.low <= stats.norm.cdf(1 / math.sqrt(2)) <= area.high
     assert all(179 < count <= 200 for count in held.values()), held
+
+
+def test_examples_that_are_graded_have_the_interval_of_the_paired_test() -> None:
+    found, test = paired_examples(list(X), list(Y)), stats.ttest_rel(X, Y)
+    ends = test.confidence_interval(0.95)
+    assert (found.value, found.low, found.high) == pytest.approx(((X - Y).mean(), ends.low, ends.high))
+    assert (found.number, standing(found)) == (40, "ahead" if ends.low > 0 else "cannot be told")
+    swapped = paired_examples(list(Y), list(X))
+    assert (swapped.low, swapped.high) == pytest.approx((-found.high, -found.low))
+
+
+@pytest.mark.parametrize(("only_ours", "only_theirs"), [(0.0, 0.0), (0.02, 0.02), (0.1, 0.02), (0.3, 0.2)])
+def test_examples_that_are_right_or_wrong_have_an_interval_that_keeps_its_confidence(
+    only_ours: float, only_theirs: float
+) -> None:
+    """Exactly: over all that may come of 30 examples. Student's interval covers far less where few pairs differ."""
+    number, covered = 30, 0.0
+    for ours in range(number + 1):
+        for theirs in range(number + 1 - ours):
+            same = number - ours - theirs
+            chance = stats.multinomial.pmf(
+                [ours, theirs, same], number, [only_ours, only_theirs, 1 - only_ours - only_theirs]
+            )
+            if chance < 1e-9:
+                continue
+            found = paired_examples([1] * ours + [0] * theirs + [1] * same, [0] * ours + [1] * theirs + [1] * same)
+            assert found.value == pytest.approx((ours - theirs) / number)
+            covered += chance * (found.low <= only_ours - only_theirs <= found.high)
+    assert covered >= 0.94
+
+
+def test_examples_without_an_interval() -> None:
+    assert math.isnan(paired_examples([1], [0]).low)
+    assert math.isnan(paired_examples([0.5], [0.1]).low)
+    assert math.isnan(paired_examples([], []).value)
+    assert standing(paired_examples([1], [0])) == "cannot be told"
+    assert standing(paired_examples([0] * 90, [1] * 90)) == "behind"
+    with pytest.raises(ValueError, match="no pairs"):
+        paired_examples([1], [1, 0])

@@ -15,7 +15,7 @@ from killed import Processes
 
 from cli_program import Program
 from dnal.base.errors import UserError
-from dnal.cli.resume import job_of_runs
+from dnal.cli.resume import jobs_of_runs
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.run.files import ARCHITECTURE, CONFIG, LATENCY, LOCK, LOG, MODEL, REPORT, RESULT, TRADE_OFF
 from dnal.run.repeat import recorded
@@ -258,8 +258,8 @@ def test_data_that_changed_are_refused(here: Path, dnal: Program) -> None:
 def test_runs_whose_widths_a_bound_on_the_latency_decided_are_of_one_job(finished: Path) -> None:
     document = recorded(finished)
     timed = replace(document, budget="latency<=80%", options={**document.options, "divisor": 8})
-    job = job_of_runs(finished, {finished: document, finished.parent: timed})
-    assert (job.widths.divisor, job.budgets) == (None, ("macs<=30%", "latency<=80%"))
+    jobs = jobs_of_runs(finished, {finished: document, finished.parent: timed})
+    assert [(job.widths.divisor, job.budgets) for job in jobs] == [(None, ("macs<=30%",)), (None, ("latency<=80%",))]
     other = replace(document, options={**document.options, "divisor": 8})
     with pytest.raises(UserError, match="differ in more than their budgets"):
-        job_of_runs(finished, {finished: document, finished.parent: other})
+        jobs_of_runs(finished, {finished: document, finished.parent: other})

@@ -80,6 +80,10 @@ class Registry(Generic[T]):
         name, options = self._split(text)
         return name, options_in(self.of(name), options)
 
+    def name_in(self, text: str) -> str:
+        """The name in a text ``NAME`` or ``NAME:key=value,...``, whether there is one or not; nothing is imported."""
+        return self._split(text)[0]
+
     def class_called(self, name: str) -> type[T]:
         """Ours whose class is called so; for the ``__getattr__`` of a package that offers all of them.
 

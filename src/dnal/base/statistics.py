@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,47 @@ def paired(ours: Mapping[K, float], theirs: Mapping[K, float], confidence: float
     are equivalent (:func:`equivalence`).
     """
     return mean(differences(ours, theirs), confidence)._replace(how="paired t")
+
+
+def paired_examples(ours: Sequence[float], theirs: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """The mean of ours minus theirs over examples that both were measured on, in the same order.
+
+    Where both are 0 or 1 the interval is that of Bonett and Price (2012) for two shares of the same trials: the normal
+    one, after one more pair of either kind in which they differ. It keeps its confidence where few pairs differ.
+    Otherwise it is that of the paired t-test. It speaks of other examples of this kind, and of nothing else that is
+    random, such as the seed of a training.
+
+    Examples:
+        >>> found = paired_examples([1, 1, 1, 1, 0, 1, 1, 1], [1, 0, 1, 0, 0, 1, 1, 0])
+        >>> f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.number} pairs"
+        '0.375 [-0.097, 0.697], 8 pairs'
+    """
+    a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values are no pairs.")
+    apart, number = a - b, len(a)
+    value = float(apart.mean()) if number else math.nan
+    if not np.isin([a, b], (0.0, 1.0)).all():
+        error = float(apart.std(ddof=1)) / math.sqrt(number) if number > 1 else math.nan
+        return Interval(value, *interval(Estimate(value, error, number), confidence), number, confidence, "paired t")
+    how = "Bonett and Price"
+    if number < 2:
+        return Interval(value, math.nan, math.nan, number, confidence, how)
+    more, fewer = (float((apart == sign).sum() + 1) / (number + 2) for sign in (1, -1))
+    error = math.sqrt((more + fewer - (more - fewer) ** 2) / (number + 2))
+    reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    low, high = max(-1.0, more - fewer - reach), min(1.0, more - fewer + reach)
+    return Interval(value, low, high, number, confidence, how)
+
+
+def standing(found: Interval) -> Literal["ahead", "behind", "cannot be told"]:
+    """Which side of zero a whole interval of ours minus theirs lies on.
+
+    Examples:
+        >>> standing(paired_examples([1] * 30, [0] * 30)), standing(paired_examples([1, 0], [0, 1]))
+        ('ahead', 'cannot be told')
+    """
+    return "ahead" if found.low > 0 else "behind" if found.high < 0 else "cannot be told"
 
 
 def equivalence(values: Collection[float], margin: float) -> float:

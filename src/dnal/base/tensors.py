@@ -17,7 +17,9 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def raw(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the plain order of its numbers."""
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    flat = tensor.detach().contiguous().reshape(-1)
+    # A single number is contiguous with any stride, and the view below wants 1.
+    return flat.as_strided(flat.shape, (1,), flat.storage_offset()).view(torch.uint8).numpy().data
 
 
 def serialized(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:

@@ -20,6 +20,7 @@ PLACES = {
     "devices": "a trial is one process, and the sweep says how many run at once",
     "nodes": "a trial is one process, and the sweep says how many run at once",
     "strategy": "a trial is one process, and the sweep says how many run at once",
+    "against": "a trial is one run; let the method vary, or call `dnal learn --against`",
     "report": "`dnal report` makes one of all trials",
     "quiet": "the sweep tells what becomes of its trials",
     "json": "the sweep tells what becomes of its trials",
@@ -56,9 +57,7 @@ def job_of(arguments: list[str]) -> JobRequest:
         parameters = _command().make_context("learn", list(arguments)).params
     except typer.BadParameter as error:
         raise UserError(f"{error.format_message().rstrip('.')}.") from None
-    job = JobRequest.of(given_options(parameters))
-    job.check()
-    return job
+    return JobRequest.of(given_options(parameters)).check()
 
 
 def _arguments(name: str, value: Any, option: Any) -> list[str]:

@@ -5,6 +5,7 @@ EXAMPLES = {
         'dnal learn --model cifar/resnet56 --data cifar10 --budget "macs<=30%"',
         'dnal learn --budget "macs<=50%" --budget "macs<=25%" --out curve',
         "dnal learn --like curve/macs25pct --seed 1",
+        "dnal learn --against uniform,scratch,magnitude,obs --out compared",
         "dnal learn --method tas:tau_start=4 --with ema:decay=0.99 --with clipping",
     ),
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,10 @@ from dnal.base.names import possible
 from dnal.base.options import Options, options_of
 from dnal.cli.from_options import given
 from dnal.costs.budget import Budget
-from dnal.settings import GROUPS, Deployment, Numerics, Source, Training, Widths
+from dnal.settings import GROUPS, Comparison, Deployment, Numerics, Source, Training, Widths
 
 if TYPE_CHECKING:
+    from dnal.pipeline.against import Wanted
     from dnal.pipeline.plan import Asked
 
 Named = str | Mapping[str, Any]
@@ -38,6 +39,7 @@ class JobRequest:
     deployment: Deployment = field(default_factory=Deployment)
     training: Training = field(default_factory=Training)
     numerics: Numerics = field(default_factory=Numerics)
+    comparison: Comparison = field(default_factory=Comparison)
     budgets: tuple[str, ...] = ()
     method: Named = "dnal"
     techniques: tuple[Named, ...] = ()
@@ -64,8 +66,11 @@ class JobRequest:
         """The budget of each run."""
         return [*self.budgets] or [None]
 
-    def check(self) -> None:
+    def check(self) -> JobRequest:
         """Refuses what cannot work with any network and any data.
+
+        Returns:
+            The same, compared only with what can be.
 
         Raises:
             UserError: naming the option.
@@ -76,21 +81,39 @@ class JobRequest:
         file = None if weights in (None, "pretrained") else possible(weights, "path of the weights")
         if file is not None and not file.is_file():
             raise UserError(f"there is no weights file '{weights}'; give 'pretrained' or a .safetensors file.")
-        self.asked()
+        return replace(self, comparison=self.wanted()[0].asked.comparison)
 
-    def asked(self, *, base_is_trained: bool = False) -> Asked:
+    def asked(self) -> Asked:
         """What :func:`dnal.learn` is asked for.
 
         Raises:
-            UserError: an unknown method or technique, or an option that it does not have.
+            UserError: as :meth:`wanted`.
         """
+        return self.wanted(alone=True)[0].asked
+
+    def wanted(self, *, alone: bool = False, **known: Any) -> list[Wanted]:
+        """What each of its runs is asked for: one per budget, or one and those that it is compared with.
+
+        Args:
+            alone: without those, which are jobs of their own. known: further arguments of :func:`dnal.learn`.
+
+        Raises:
+            UserError: an unknown method or technique, an option that it does not have, or what cannot be compared.
+        """
+        from dnal.pipeline.against import Wanted, compared
         from dnal.pipeline.asked import asked_of
         from dnal.pipeline.plan import Plan
 
-        asked = asked_of(**self.learning(), base_is_trained=base_is_trained)
-        for bound in self.bounds:
-            Plan.of(bound, asked)
-        return asked
+        wanted = [Wanted(budget, asked_of(**{**self.learning(), **known})) for budget in self.bounds]
+        for one in wanted:
+            Plan.of(one.budget, one.asked)
+        if alone or not self.comparison.against:
+            return wanted
+        if len(wanted) > 1:
+            raise UserError(
+                "--against compares methods under one budget, and several --budget are a trade-off; give one."
+            )
+        return compared(wanted[0])
 
     def code(self) -> list[str]:
         """The names of the user's own code that it runs: model, data, method, techniques.
@@ -105,7 +128,7 @@ class JobRequest:
 
         asked = asked_of(**self.learning())
         techniques = [*asked.method.techniques, *map(TECHNIQUES.values, asked.techniques)]
-        named = {"model": self.source.model, "data": self.source.data}
+        named = {"model": self.source.model, "data": self.source.data, "against": asked.comparison.against}
         return code_in({**named, "method": METHODS.values(asked.method), "techniques": techniques})
 
     def learning(self) -> dict[str, Any]:
@@ -114,11 +137,13 @@ class JobRequest:
         return {
             "method": self.method, "techniques": self.techniques, "without": self.without, **training,
             "widths": self.widths, "deployment": self.deployment, "numerics": self.numerics,
+            "against": self.comparison.against,
         }  # fmt: skip
 
 
 NAMES: dict[type[Options], str] = {
     Source: "source", Widths: "widths", Deployment: "deployment", Training: "training", Numerics: "numerics",
+    Comparison: "comparison",
 }  # fmt: skip
 OTHERS = ("budgets", "method", "techniques", "without", "threads", "latency", "checkpoint_every", "offline")
 

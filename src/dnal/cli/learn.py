@@ -15,7 +15,7 @@ from dnal.cli.from_options import taking
 from dnal.cli.job import JobRequest, given_options
 from dnal.costs.budget import Budget
 from dnal.loggers import check
-from dnal.settings import DEFAULT_BUDGET, Deployment, Numerics, Source, Training, Widths
+from dnal.settings import DEFAULT_BUDGET, Comparison, Deployment, Numerics, Source, Training, Widths
 
 if TYPE_CHECKING:
     from dnal.train.listener import Listener
@@ -26,7 +26,9 @@ NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths",
 """Headings of the options in the help."""
 
 
-@taking({Source: NETWORK, Widths: BUDGET, Deployment: BUDGET, Training: LEARNING, Numerics: LEARNING})
+@taking(
+    {Source: NETWORK, Widths: BUDGET, Deployment: BUDGET, Training: LEARNING, Numerics: LEARNING, Comparison: LEARNING}
+)
 @errors_as_sentences
 def learn(
     ctx: typer.Context,
@@ -84,7 +86,7 @@ def learn(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Folder of the run, or of the runs of several budgets; default: in runs/.",
+            help="Folder of the run, or of the runs of several budgets or methods; default: in runs/.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -116,13 +118,13 @@ def learn(
 
         job, differences = repeated(values, like, trust or ())
         watchers.append(differences)
-    job.check()
+    job = job.check()
     from dnal.cli.network import input_of
     from dnal.cli.processes import launched
     from dnal.cli.running import run
     from dnal.run import check_free
 
-    names = [_called(job) if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
+    names = _names(job)
     input_of(job.source.model, job.source.input)  # an unknown model is an error before anything is started
     folders = _folders(job, names, out, overwrite=overwrite)
     for folder in folders:
@@ -131,7 +133,7 @@ def learn(
     if fabric is not None:
         folders = fabric.broadcast(folders)
     run(
-        job,
+        [job],
         folders,
         fabric,
         overwrite=overwrite,
@@ -141,6 +143,16 @@ def learn(
         quiet=quiet,
         as_json=as_json,
     )
+
+
+def _names(job: JobRequest) -> list[str]:
+    """What the runs of a job differ in: their budgets, or, of those that are compared, their methods."""
+    from dnal.methods import METHODS
+
+    others = job.comparison.against
+    if others:
+        return [METHODS.text(job.asked().method), *others]
+    return [_called(job) if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
 
 
 def _called(job: JobRequest) -> str:
@@ -154,18 +166,22 @@ def _called(job: JobRequest) -> str:
 
 
 def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
-    """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget."""
+    """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget or the
+    method."""
+    from dnal.pipeline.against import folder_of
     from dnal.run.files import CONFIG
     from dnal.run.trade_off import check_not_begun
 
-    slugs = [] if len(names) == 1 else list(map(_slug, names))
-    name = names[0] if len(names) == 1 else "trade_off"
+    compared = bool(job.comparison.against)
+    slugs = [] if len(names) == 1 else list(map(folder_of if compared else _slug, names))
+    name = f"{job.bounds[0] or DEFAULT_BUDGET} against" if compared else names[0] if len(names) == 1 else "trade_off"
     place = (job.source.model, job.source.data, name)
     folder = out or _default_out(place, job.training.seed, slugs, free=not overwrite)
     if len(names) == 1:
         return [folder]
     if (folder / CONFIG).exists():
-        raise UserError(f"'{folder}' is a run, and several budgets make a run each; choose another folder with --out.")
+        what = "methods" if compared else "budgets"
+        raise UserError(f"'{folder}' is a run, and several {what} make a run each; choose another folder with --out.")
     if not overwrite:
         check_not_begun(folder)
     return [folder / slug for slug in slugs]

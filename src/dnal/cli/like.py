@@ -41,6 +41,7 @@ def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> 
     """The job that a run recorded, except for the options ``given`` here, and who tells what else differs.
 
     Args:
+        run: its folder, or that of several which are compared.
         trust: packages whose code the folder may name; names of its model, which may be of any size then and fetch
             its weights, and of its data, which may be fetched.
 
@@ -49,9 +50,12 @@ def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> 
             larger than its folder.
     """
     from dnal.run.believed import check_believed
+    from dnal.run.comparison import asked_for
     from dnal.run.repeat import Differences, recorded
 
-    document = recorded(run, trust=trust, given=given.keys() & {"model", "data", "method", "techniques"})
+    run = asked_for(run)
+    changed = given.keys() & {"model", "data", "method", "techniques", "against"}
+    document = recorded(run, trust=trust, given=changed)
     if "model" not in given:
         config = document.config.model_copy(update={"batch_size": given.get("batch_size", document.config.batch_size)})
         remedy = f"say --model {shlex.quote(config.model)} if that is meant, or a smaller --batch-size or --input"

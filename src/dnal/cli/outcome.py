@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ from dnal.cli.display import json_document, line
 if TYPE_CHECKING:
     from dnal.cli.job import JobRequest
     from dnal.pipeline.result import Learned
+    from dnal.report.paid import Paid
 
 
 def tell(folders: list[Path], *, as_json: bool) -> None:
     """What a script needs to know of finished runs: their folders, or a document with their results."""
     from dnal.run import read_result
-    from dnal.run.files import REPORT
+    from dnal.run.files import REPORT, RESULT
 
+    folders = [folder for folder in folders if (folder / RESULT).is_file()]  # what was left out has no result
     if as_json:
         reports = [folder / REPORT for folder in folders]
         json_document(
@@ -49,20 +52,29 @@ def reported(folders: list[Path], together: list[Path]) -> Path | None:
     return page if len(together) > 1 or not made else made[0]
 
 
-def show(job: JobRequest, results: list[Learned], folders: list[Path], report: Path | None) -> None:
-    """The tables of finished runs for people, and what to do next; ``report``: where theirs is."""
-    from dnal.cli.summary import print_constraints, print_figures, print_trade_off
+def show(job: JobRequest, results: Mapping[Path, Learned], together: list[Path], report: Path | None) -> None:
+    """The tables of finished runs for people, and what to do next.
+
+    Args:
+        results: of the runs that ended just now, by their folders. together: all that belong to them, some of which may
+            have been finished before. report: where theirs is.
+    """
+    from dnal.cli.summary import print_constraints, print_figures, print_paid, print_trade_off
     from dnal.run.config import read_config
 
-    config = read_config(folders[0])
-    if len(results) > 1:
-        print_trade_off(results, config.objective)
+    config = read_config(together[0])
+    compared = _compared(together)
+    if compared or len(results) > 1:
+        for one in compared:
+            print_paid(one)
+        if not compared:
+            print_trade_off(list(results.values()), config.objective)
         line()
-        for folder in folders:
+        for folder in results:
             line(f"run:  {folder}")
-        _tell_next(job, folders[0], report)
+        _tell_next(job, next(iter(results), together[0]), report)
         return
-    (learned,), (folder,) = results, folders
+    ((folder, learned),) = results.items()
     rows = learned.figures.rows()
     print_figures(
         rows["base"], rows["compact"], job.deployment.deploy_batch_size, learned.settings["backend"], learned.change,
@@ -74,6 +86,15 @@ def show(job: JobRequest, results: list[Learned], folders: list[Path], report: P
     line()
     line(f"run:  {folder}")
     _tell_next(job, folder, report)
+
+
+def _compared(folders: list[Path]) -> list[Paid]:
+    """What those runs say that are compared with others."""
+    from dnal.report.paid import paid_of
+    from dnal.report.source import read_source
+    from dnal.run.comparison import comparisons, settings_of
+
+    return paid_of(list(map(read_source, folders))) if comparisons(settings_of(folders)) else []
 
 
 def _tell_next(job: JobRequest, folder: Path, report: Path | None) -> None:

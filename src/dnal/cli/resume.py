@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 @errors_as_sentences
 def resume(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of the runs of a trade-off.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, or of the runs of a trade-off or comparison.")
+    ],
     trust: Annotated[list[str] | None, typer.Option(metavar="NAME", help=f"You trust {options.TRUST}")] = None,
     root: Annotated[
         str | None,
@@ -44,6 +46,7 @@ def resume(
     from dnal.cli.processes import launched
     from dnal.cli.running import run as do
     from dnal.run.believed import check_believed
+    from dnal.run.comparison import comparisons, settings_of
     from dnal.run.config import read_config
     from dnal.run.files import runs_in
     from dnal.run.repeat import Differences, recorded
@@ -65,9 +68,14 @@ def resume(
         return
     for document in documents.values():
         check_believed(document.config, folders, trust or (), f"say --trust {document.config.model} if that is meant")
-    job = replace(job_of_runs(run, documents, trust or ()), checkpoint_every=checkpoint_every)
+    jobs = [replace(job, checkpoint_every=checkpoint_every) for job in jobs_of_runs(run, documents, trust or ())]
     if root is not None:
-        job = replace(job, source=replace(job.source, root=root), offline=tuple(set(job.offline) - {"data"}))
+        jobs = [
+            replace(job, source=replace(job.source, root=root), offline=tuple(set(job.offline) - {"data"}))
+            for job in jobs
+        ]
+    job = jobs[0]
+    others = [others for _, others in comparisons(settings_of(folders))]
     fabric = launched(devices, nodes, strategy, job.numerics.precision, job.source.batch_size)
     with ExitStack() as claims:
         if fabric is None or fabric.is_global_zero:
@@ -77,7 +85,7 @@ def resume(
                     _tidy(folder)
         first = documents[left[0]]
         do(
-            job,
+            jobs,
             left,
             fabric,
             resume=True,
@@ -87,6 +95,7 @@ def resume(
             quiet=quiet,
             as_json=as_json,
             finished=folders,
+            rivals={folder: name for each in others for name, folder in each.items()},
         )
 
 
@@ -108,27 +117,43 @@ def _left(folders: list[Path]) -> list[Path]:
     return [folder for folder in folders if not (folder / RESULT).is_file()]
 
 
-def job_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str] = ()) -> JobRequest:
-    """The job of the runs that are not finished, which share their base.
+def jobs_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str] = ()) -> list[JobRequest]:
+    """The jobs of the runs that are not finished, which share their base.
 
     Raises:
-        UserError: they are no runs of one job.
+        UserError: they do not.
     """
     from dnal.cli.like import job_of
 
     jobs = [job_of(document, folder, trust) for folder, document in documents.items()]
     # Where no divisor was given, a bound on the latency decided for its own run; without one it is decided so again.
     timed = any("latency" in (document.budget or "") for document in documents.values())
-    shared = [replace(job, budgets=(), latency=None) for job in jobs]
     if timed and len({job.widths.divisor for job in jobs}) > 1:
-        shared = [replace(job, widths=replace(job.widths, divisor=None)) for job in shared]
-    if any(job != shared[0] for job in shared):
-        raise UserError(f"the runs in '{run}' differ in more than their budgets; resume each by itself.")
-    return replace(
-        shared[0],
-        budgets=tuple(document.budget for document in documents.values() if document.budget is not None),
-        latency=next((job.latency for job in jobs if job.latency is not None), None),
-    )
+        jobs = [replace(job, widths=replace(job.widths, divisor=None)) for job in jobs]
+    latency = next((job.latency for job in jobs if job.latency is not None), None)
+    jobs = [replace(job, latency=latency) for job in jobs]
+    bases = list(map(_base, jobs))
+    if any(base != bases[0] for base in bases):
+        raise UserError(f"the runs in '{run}' differ in more than their budgets and methods; resume each by itself.")
+    return jobs
+
+
+def _base(job: JobRequest) -> tuple[JobRequest, object]:
+    """What a job has in common with all that go on from the same base: everything that trains it, and what may vary
+    in it. What is made of it is left out."""
+    from dnal.pipeline.plan import phases_of, techniques_of
+    from dnal.settings import Comparison
+    from dnal.techniques import TECHNIQUES
+
+    asked = job.asked()
+    first, *later = phases_of(asked.training.epochs, asked.method, asked.base_is_trained)
+    total = sum(later) if job.training.schedule_over == "job" else None  # then the whole length moves the base's rates
+    acting = sorted(str(TECHNIQUES.values(technique)) for technique in techniques_of(asked))
+    alike = replace(
+        job, budgets=(), method="uniform", techniques=(), without=(), comparison=Comparison(),
+        training=replace(job.training, epochs=None, reinitialize=None),
+    )  # fmt: skip
+    return alike, (first, total, acting)
 
 
 def _claim(claims: ExitStack, run: Path, left: list[Path]) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
 from dnal.cli.job import JobRequest
-from dnal.costs.budget import Budget
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    job: JobRequest,
+    jobs: Sequence[JobRequest],
     folders: list[Path],
     fabric: Fabric | None,
     *,
@@ -34,15 +35,19 @@ def run(
     quiet: bool = False,
     as_json: bool = False,
     finished: Sequence[Path] = (),
+    rivals: Mapping[Path, str] = MappingProxyType({}),
 ) -> None:
-    """Runs a job in ``folders``, one per budget, or goes on with what stands there (``resume``).
+    """Runs a job in ``folders``, one per result, or goes on with what stands there (``resume``).
 
     Args:
+        jobs: the one that is begun; or of runs that go on the job of each, which are alike except for what they make of
+            the base.
         fabric: of several processes, launched; None for one.
         data_sha256: of the data that the job began with; others are refused.
         log_to: names of loggers; a run that goes on has its own.
         report: whether the runs get one. quiet, as_json: what is printed: only the folders, or one document.
         finished: all runs that are finished then, if they are more than ``folders``.
+        rivals: those of runs that go on which the others do without, and the names of their methods.
 
     Raises:
         UserError: for input that cannot work, and for what went wrong in the middle.
@@ -62,7 +67,10 @@ def run(
     from dnal.train.listener import Listeners
     from dnal.train.resume.checkpoint import Checkpoints
 
-    trust = trusting(job.code())  # where memory or the disk is full it is too late to ask
+    job = jobs[0]
+    trust = trusting(
+        name for each in jobs for name in each.code()
+    )  # where memory or the disk is full it is too late to ask
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     leads = fabric is None or fabric.is_global_zero
@@ -91,29 +99,35 @@ def run(
                 [*common, opened.enter_context(writer), *_logs(opened, writer, written, resume, log_to)]
                 for writer in writers
             ]
-        results = learning.trade_off(
+        lr = job.training.lr or dataset.objective.lr
+        known = {"base_is_trained": trained, "loss": dataset.loss, "lr": lr}
+        wanted = [one for own in jobs for one in own.wanted(alone=resume, **known)]
+        if resume:
+            wanted = [replace(one, rival=rivals.get(folder)) for one, folder in zip(wanted, folders, strict=True)]
+        results = learning.several(
             network,
             loaders.train,
             loaders.val,
             loaders.test,
-            [None if budget is None else Budget.parse(budget) for budget in job.bounds],
-            base_is_trained=trained,
-            loss=dataset.loss,
-            metric=dataset.metric,
-            example_inputs=split(dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0))[0],
-            fabric=fabric,
+            wanted,
             checkpoints=[Checkpoints(folder, job.checkpoint_every, restart=not resume) for folder in folders],
-            stop=stopping.asked,
             listeners=[Listeners(own) for own in each],
-            latency=job.latency,
-            **{**job.learning(), "lr": job.training.lr or dataset.objective.lr},
+            shared={
+                "loss": dataset.loss,
+                "metric": dataset.metric,
+                "example_inputs": split(dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0))[0],
+                "fabric": fabric,
+                "stop": stopping.asked,
+                "latency": job.latency,
+            },
         )
     if leads:
         page = reported(folders, list(finished) or folders) if report else None
         if quiet or as_json:
             tell(list(finished) or folders, as_json=as_json)
         else:
-            show(job, results, folders, page)
+            ended = {folder: found for folder, found in zip(folders, results, strict=True) if found is not None}
+            show(job, ended, list(finished) or folders, page)
 
 
 def _data(job: JobRequest, data_sha256: str | None) -> tuple[Dataset, str]:

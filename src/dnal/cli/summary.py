@@ -12,6 +12,7 @@ from dnal.costs.cost import COSTS
 if TYPE_CHECKING:
     from dnal.changes import Change
     from dnal.pipeline.result import Learned
+    from dnal.report.paid import Paid
 
 
 def space_line(variables: int, groups: int, branches: int, removable_share: float) -> str:
@@ -111,6 +112,22 @@ def print_trade_off(results: Sequence[Learned], objective: str = "classification
     rows.insert(0, ("base", costs[0], costs[1], costs[2], aim.shown(before.metric), ""))
     names = ("MACs", "parameters", "latency (of base)", aim.words)
     table([("asked", False), *((name, True) for name in names), ("holds", False)], rows)
+
+
+def print_paid(found: Paid) -> None:
+    """A row per method, how far the one that was asked for is ahead of it, and what follows."""
+    own = found.rows[0].name
+    apart = f"{own} minus it, {found.unit}" if found.unit else f"{own} minus it"
+    names = ("MACs", found.words, apart, "interval", "seconds")
+    rows = [(row.name, row.macs, row.metric, row.apart, row.interval, row.seconds, row.standing) for row in found.rows]
+    table([("method", False), *((name, True) for name in names), (f"{own} is", False)], rows)
+    line()
+    for sentence in (
+        found.verdict,
+        *found.advice,
+        "The intervals are about the test examples, not about another seed.",
+    ):
+        line(sentence)
 
 
 def _shown(cost: str, value: float | None) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dnal.train.evaluate import Metric, over_batches
-from dnal.train.loader import Loader
+from dnal.train.evaluate import Metric, r2
 from dnal.train.outputs import logits_of
 from dnal.train.phase import Loss
 
@@ -20,27 +19,6 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: (N, T), or a mapping with them as ``logits``. targets: (N, T).
     """
     return F.mse_loss(logits_of(outputs), targets)
-
-
-def r2(network: nn.Module, loader: Loader) -> float:
-    """The share of the targets' variance that a network explains, 1 at best, over all columns together; in eval mode,
-    the network's mode is restored. 0 where the targets do not vary."""
-    missed, total, squares, rows = 0.0, None, 0.0, 0
-
-    def update(outputs: Tensor, targets: Tensor) -> None:
-        nonlocal missed, total, squares, rows
-        targets = targets.double()
-        missed += float((logits_of(outputs).double() - targets).square().sum())
-        summed = targets.sum(0)
-        total = summed if total is None else total + summed
-        squares += float(targets.square().sum())
-        rows += len(targets)
-
-    over_batches(network, loader, update)
-    if total is None:
-        return float("nan")
-    variance = squares - float(total.square().sum()) / rows
-    return 1 - missed / variance if variance > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
 from dnal.base.errors import UserError
 from dnal.base.options import Options, from_text, from_values
 from dnal.methods import METHODS, Method
+from dnal.pipeline.against import names_of
 from dnal.pipeline.plan import Asked
-from dnal.settings import Deployment, Numerics, Training, Widths
+from dnal.settings import Comparison, Deployment, Numerics, Training, Widths
 from dnal.space.surgery.inputs import Inputs
 from dnal.techniques import TECHNIQUES
 from dnal.train.evaluate import Metric
@@ -88,6 +89,7 @@ def asked_of(
     widths: Group[Widths] = None,
     deployment: Group[Deployment] = None,
     numerics: Group[Numerics] = None,
+    against: Sequence[str | Method] = (),
     **training: Any,
 ) -> Asked:
     """What a job was asked for; arguments as in :func:`dnal.learn`.
@@ -112,4 +114,5 @@ def asked_of(
         own_loss=loss is not None,
         optimizer=None if isinstance(optimizer, str) else optimizer,
         schedule=None if isinstance(schedule, str) else schedule,
+        comparison=Comparison(names_of(against)),
     )

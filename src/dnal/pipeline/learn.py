@@ -1,4 +1,5 @@
-"""learn: the whole job in one call, for a user's own network and data; trade_off: several that share their base."""
+"""learn: the whole job in one call, for a user's own network and data; trade_off: one per budget from one base; and
+what both of them are: several results from one base."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -15,8 +17,9 @@ from torch import nn
 from dnal.base.errors import UserError
 from dnal.costs.budget import Budget
 from dnal.methods import Method
+from dnal.pipeline.against import Wanted, compared, folder_of
 from dnal.pipeline.asked import APART, Group, Shared, asked_of
-from dnal.pipeline.phases import placed, shrunk, train_base
+from dnal.pipeline.phases import Unchosen, placed, shrunk, train_base
 from dnal.pipeline.plan import Plan
 from dnal.pipeline.prepare import JobData, prepared
 from dnal.pipeline.result import Learned
@@ -28,6 +31,7 @@ from dnal.space.surgery.running import check_changeable
 from dnal.train.evaluate import Metric
 from dnal.train.listener import Listener, Listeners
 from dnal.train.loader import Loader
+from dnal.train.loop import Diverged
 from dnal.train.optimizers import MakeOptimizer
 from dnal.train.phase import Loss
 from dnal.train.resume.checkpoint import Checkpoints
@@ -51,6 +55,7 @@ def learn(
     budget: str | Budget | None = None,
     *,
     method: str | Method = "dnal",
+    against: Sequence[str | Method] = (),
     techniques: Sequence[str | Technique] = (),
     without: Sequence[str] = (),
     loss: Loss | None = None,
@@ -91,6 +96,12 @@ def learn(
         method: what chooses: an object such as ``TAS(tau_start=4)``, a text such as "tas:tau_start=4", or the name of
             one; `dnal methods` lists them. One that does not train leaves the epochs of the second phase to the third,
             so that all see equally many images.
+        against: methods that reach the same budget too, to tell whether this one paid: as for ``method``, and
+            "scratch", uniform widths that are trained from new weights for as long as all phases of the others
+            together. They share the base, the seed, the order of the data, the techniques with the teacher and the
+            widths that may be, and each sees as many training samples. Their results are in ``against`` of what is
+            returned, and :meth:`dnal.Learned.ahead_of` says how far this one is ahead. One that takes no budget, or
+            that fails, is left out with a warning.
         techniques: ways to train better that act beside the method's own: objects, or texts such as "ema:decay=0.99";
             `dnal techniques` lists them. By default, with the default loss, the network before removal teaches
             ("distillation"). without: names of the method's own to leave out.
@@ -129,7 +140,7 @@ def learn(
             process is given the same loaders and takes its share of every batch.
         checkpoints: a folder in which the job keeps its state, or a :class:`dnal.train.resume.checkpoint.Checkpoints`,
             which also says how often. If it holds one, the job goes on from there, as if it had never stopped. No other
-            process may work there meanwhile.
+            process may work there meanwhile. With ``against`` each method has a folder in it.
         stop: asked after every step; once it says True the state is kept, and the job ends with
             :class:`dnal.train.loop.Stopped`.
         listener: its hooks are called for all that happens (:class:`dnal.train.listener.Listener`).
@@ -140,14 +151,23 @@ def learn(
 
     Whatever is decided by timing is decided before the first step; equal settings and thread count give equal networks.
     """
-    (learned,) = trade_off(
-        network, train, val, test, [budget], checkpoints=[checkpoints], listeners=[listener or Listener()],
-        method=method, techniques=techniques, without=without, loss=loss, metric=metric, epochs=epochs, lr=lr,
-        optimizer=optimizer, schedule=schedule, schedule_over=schedule_over, reinitialize=reinitialize, seed=seed,
-        base_is_trained=base_is_trained, example_inputs=example_inputs, batch=batch, widths=widths,
-        deployment=deployment, numerics=numerics, latency=latency, fabric=fabric, stop=stop,
+    shared: Shared = {
+        "method": method, "techniques": techniques, "without": without, "loss": loss, "metric": metric,
+        "epochs": epochs, "lr": lr, "optimizer": optimizer, "schedule": schedule, "schedule_over": schedule_over,
+        "reinitialize": reinitialize, "seed": seed, "base_is_trained": base_is_trained,
+        "example_inputs": example_inputs, "batch": batch, "widths": widths, "deployment": deployment,
+        "numerics": numerics, "latency": latency, "fabric": fabric, "stop": stop,
+    }  # fmt: skip
+    wanted = compared(Wanted(budget, asked_of(**_training(shared), against=against)))
+    names = wanted[0].asked.comparison.against
+    kept = _folder(checkpoints)
+    folders = [kept, *(None if kept is None else kept.within(folder_of(name)) for name in names)]
+    first, *others = several(
+        network, train, val, test, wanted, checkpoints=folders,
+        listeners=[listener or Listener(), *(Listener() for _ in names)], shared=shared,
     )  # fmt: skip
-    return learned
+    assert first is not None
+    return replace(first, against={n: found for n, found in zip(names, others, strict=True) if found is not None})
 
 
 def trade_off(
@@ -176,8 +196,39 @@ def trade_off(
     Raises:
         UserError: as :func:`learn`; all budgets are checked before anything is trained.
     """
+    if not budgets:
+        raise UserError("a trade-off needs at least one budget.")
+    asked = asked_of(**_training(shared))
+    found = several(
+        network, train, val, test, [Wanted(budget, asked) for budget in budgets], checkpoints=checkpoints,
+        listeners=listeners, shared=shared,
+    )  # fmt: skip
+    return [learned for learned in found if learned is not None]
+
+
+def several(
+    network: nn.Module,
+    train: Loader,
+    val: Loader,
+    test: Loader | None,
+    wanted: Sequence[Wanted],
+    *,
+    checkpoints: Sequence[Checkpoints | str | Path | None] = (),
+    listeners: Sequence[Listener] = (),
+    shared: Shared,
+) -> list[Learned | None]:
+    """Several results from one base, whose first phase is the same: see :func:`trade_off` and ``against`` of
+    :func:`learn`.
+
+    Args:
+        wanted: what each is asked for. shared: the arguments of :func:`learn` that say nothing of how a job trains
+            (``APART``); others are not looked at.
+
+    Returns:
+        One per entry of ``wanted``; None for a rival that failed, of which a warning says why.
+    """
     check_changeable(network)  # before Fabric moves it, which many of these networks refuse in words of their own
-    plans = _plans(budgets, shared)
+    plans = _plans(wanted)
     listeners = _one_each("listener", listeners, len(plans), Listener)
     checkpoints = _one_each("folder of checkpoints", checkpoints, len(plans), lambda: None)
     data = JobData(train, val, val if test is None else test)
@@ -185,7 +236,7 @@ def trade_off(
         warnings.warn(
             "there are no test data: the figures of base and compact network are of the validation data; give test, "
             "which decides nothing.",
-            stacklevel=3,
+            stacklevel=4,
         )
     asked, given = plans[0].asked, shared.get("fabric")
     precision = asked.numerics.precision
@@ -202,9 +253,18 @@ def trade_off(
         job, plans, settings = prepared(network, data, plans, checkpointers, listeners, fabric, shared)
         train_base(job, plans[0], checkpointers, settings, Listeners(listeners))
         base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
-        results = []
-        for plan, own, checkpointer, listener in zip(plans, settings, checkpointers, listeners, strict=True):
-            learned = shrunk(job, base, plan, own, checkpointer, listener)
+        results: list[Learned | None] = []
+        for one, plan, own, checkpointer, listener in zip(
+            wanted, plans, settings, checkpointers, listeners, strict=True
+        ):
+            try:
+                learned = shrunk(job, base, plan, own, checkpointer, listener)
+            except (Unchosen, Diverged) as error:
+                if one.rival is None:
+                    raise
+                warnings.warn(f"'{one.rival}' is left out of the comparison: {error}", stacklevel=4)
+                results.append(None)
+                continue
             learned.network.to(home)
             listener.finish(learned)
             results.append(learned)
@@ -212,16 +272,19 @@ def trade_off(
         return results
 
 
-def _plans(budgets: Sequence[str | Budget | None], shared: Shared) -> list[Plan]:
-    """A plan per budget, checked as far as it goes without network and data."""
-    if not budgets:
-        raise UserError("a trade-off needs at least one budget.")
-    training: dict[str, Any] = {name: value for name, value in shared.items() if name not in APART}
-    asked = asked_of(**training)
-    plans = [Plan.of(budget, asked) for budget in budgets]
-    _check_distinct([plan.budget for plan in plans if plan.budget is not None])
-    divisor = asked.widths.divisor
-    WidthRule(asked.widths.min_width, divisor if isinstance(divisor, int) else 1)
+def _training(shared: Shared) -> dict[str, Any]:
+    """Those arguments that say how a job trains."""
+    return {name: value for name, value in shared.items() if name not in APART}
+
+
+def _plans(wanted: Sequence[Wanted]) -> list[Plan]:
+    """A plan of each, checked as far as it goes without network and data."""
+    plans = [Plan.of(one.budget, one.asked) for one in wanted]
+    alike = [plan for plan, one in zip(plans, wanted, strict=True) if one.asked == wanted[0].asked]
+    _check_distinct([plan.budget for plan in alike if plan.budget is not None])
+    for plan in plans:
+        widths = plan.asked.widths
+        WidthRule(widths.min_width, widths.divisor if isinstance(widths.divisor, int) else 1)
     return plans
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.changes import CHANGES, Change, Removal
 from dnal.costs.deployment import Deployed, kept_bounds
 from dnal.methods.task import Task
@@ -24,6 +25,8 @@ from dnal.supernet.text import blocks
 from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measured, name_of
 from dnal.train.listener import Listener
 from dnal.train.loader import Loader
+from dnal.train.loop import Diverged
+from dnal.train.outcomes import Outcomes, outcomes_of
 from dnal.train.phase import Context, Loss, Phase, run_phase
 from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.resume.data_position import DataPosition
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
     from dnal.latency import LatencyModel
+
+
+class Unchosen(UserError):
+    """A method found nothing to leave of the network."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,9 @@ def shrunk(
     """The second and third phase for one budget, or what is left of them, and the figures."""
     working, history = copy.deepcopy(job.network), checkpointer.history
     if checkpointer.phase == SEARCH:
+        begun = time.perf_counter()
         change = _searched(job, working, plan, base, listener, history, checkpointer)
+        choosing = 0.0 if plan.asked.method.trains else time.perf_counter() - begun  # else the epochs tell
         opened = change.architecture.open if isinstance(change, Removal) and change.architecture is not None else None
         for technique in plan.before_removal():
             technique.before_removal(working, job.space, opened, job.train, job.fabric)
@@ -105,12 +114,13 @@ def shrunk(
         carried = {name: checkpointer.carried(name) for name in ("latency", "base")}
         checkpointer.begin(
             RETRAIN, job=settings, history=history, parts={"network": small, "place": DataPosition(job.train)},
-            carried={**carried, "change": change.document(), "kind": change.file},
+            carried={**carried, "change": change.document(), "kind": change.file, "choosing": choosing},
         )  # fmt: skip
     else:
         with checkpointer.believed():
             kind = next(kind for kind in CHANGES if kind.file == checkpointer.carried("kind"))
             change = kind.of_document(checkpointer.carried("change"))
+            choosing = float(checkpointer.carried("choosing"))
         small = change.apply(working)
         placed(small, job.fabric, job.example, job.order)
     _train(job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, change=change)
@@ -119,11 +129,12 @@ def shrunk(
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         placed(module, job.fabric, job.example, torch.contiguous_format)
     begun = time.perf_counter()
-    figures, confusion = _measured(job, base, small)
+    figures, confusion, outcomes = _measured(job, base, small)
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
         for phase in (phase.name for phase in plan.phases)
     }
+    seconds[SEARCH] = round(seconds[SEARCH] + choosing, 3)
     seconds["measure"] = round(time.perf_counter() - begun, 3)
     constraints: list[dict[str, Any]] = []
     if plan.budget is not None:
@@ -144,13 +155,13 @@ def shrunk(
     return Learned(
         small, change, job.space, history, figures, constraints, settings, seconds,
         settings["method"]["name"], confusion,
-        [] if change.architecture is None else blocks(job.network, change.architecture),
+        [] if change.architecture is None else blocks(job.network, change.architecture), outcomes,
     )  # fmt: skip
 
 
-def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor]]:
-    """The figures of both networks, whose costs are measured by one process while the others wait, and their confusion
-    matrices, where the metric has one."""
+def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
+    """The figures of both networks, whose costs are measured by one process while the others wait, their confusion
+    matrices, where the metric has one, and what the compact one makes of each example."""
     networks, data = {"base": base, "compact": small}, "validation" if job.test is job.val else "test"
     costs: list[dict[str, float]] = []
     confusion: dict[str, Tensor] = {}
@@ -167,7 +178,8 @@ def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompa
         if matrix is not None:
             confusion[name] = matrix
     before, after = (Figures(own, value) for own, value in zip(costs, said, strict=True))
-    return BaseAndCompact(before, after, name_of(job.metric), data), confusion
+    outcomes = outcomes_of(job.metric, small, job.test, data)
+    return BaseAndCompact(before, after, name_of(job.metric), data), confusion, outcomes
 
 
 def _train(
@@ -211,7 +223,12 @@ def _searched(
     )  # fmt: skip
     if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn
         checkpointer.resume(SEARCH, {"place": DataPosition(job.train)}, history)
-    return method.choose(task)
+    try:
+        return method.choose(task)
+    except Diverged:
+        raise
+    except UserError as error:
+        raise Unchosen(str(error)) from error
 
 
 def placed(network: nn.Module, fabric: Fabric, example: Inputs, order: torch.memory_format) -> None:

@@ -11,7 +11,7 @@ from dnal.base.errors import OptionError, UserError, suggestion
 from dnal.base.options import values_of
 from dnal.costs.budget import Budget
 from dnal.methods import METHODS, Method
-from dnal.settings import DEFAULT_BUDGET, DEFAULT_LR, Deployment, Numerics, Training, Widths
+from dnal.settings import DEFAULT_BUDGET, DEFAULT_LR, Comparison, Deployment, Numerics, Training, Widths
 from dnal.techniques import TECHNIQUES
 from dnal.train.optimizers import MakeOptimizer, optimizer_of
 from dnal.train.phase import WHOLE, Phase
@@ -37,6 +37,7 @@ class Asked:
         techniques: beside those that the method has by default. without: names of those of the method to leave out.
         own_loss: the loss is not the default one, so that no technique of the method's is sure to fit.
         optimizer, schedule: functions of the user's, which ``training`` names only.
+        comparison: what else is made of the same base, beside this.
     """
 
     method: Method
@@ -50,6 +51,7 @@ class Asked:
     own_loss: bool = False
     optimizer: MakeOptimizer | None = None
     schedule: Schedule | None = None
+    comparison: Comparison = field(default_factory=Comparison)
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Plan:
             "rates": [phase.lr for phase in self.phases],
             **values_of(asked.widths),
             **values_of(asked.deployment),
+            **values_of(asked.comparison),
             "base_is_trained": asked.base_is_trained,
         }
 
@@ -196,22 +199,30 @@ def acting(techniques: Sequence[Technique], phase: str) -> tuple[Technique, ...]
     return tuple(technique for technique in techniques if phase in technique.phases)
 
 
-def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is_trained: bool) -> tuple[int, int, int]:
-    """The epochs of base, search and retraining.
+def split_of(epochs: int | tuple[int, int, int] | None, method: Method) -> tuple[int, int, int]:
+    """The epochs that a job shares out to base, search and retraining, whether its method trains in all of them or not.
 
     Raises:
         UserError: too few.
     """
     usual = method.epochs
     if epochs is None:
-        first, second, third = usual
-    elif isinstance(epochs, int):
-        if epochs < 3:
-            raise OptionError("epochs", f"is 3 or more, one for each of the three phases, not {epochs}.")
-        first, second = (max(1, round(epochs * share / sum(usual))) for share in usual[:2])
-        third = epochs - first - second
-    else:
-        first, second, third = epochs
+        return usual
+    if not isinstance(epochs, int):
+        return epochs
+    if epochs < 3:
+        raise OptionError("epochs", f"is 3 or more, one for each of the three phases, not {epochs}.")
+    first, second = (max(1, round(epochs * share / sum(usual))) for share in usual[:2])
+    return first, second, epochs - first - second
+
+
+def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is_trained: bool) -> tuple[int, int, int]:
+    """The epochs of base, search and retraining.
+
+    Raises:
+        UserError: too few.
+    """
+    first, second, third = split_of(epochs, method)
     if not method.trains:
         second, third = 0, third + second
     if min(first, third) < 0 or second < method.trains:

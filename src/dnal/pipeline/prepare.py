@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.costs.deployment import Deployed
+from dnal.methods import Method
 from dnal.pipeline.asked import Shared
 from dnal.pipeline.feasibility import priced, ranges
 from dnal.pipeline.phases import Job, placed
@@ -90,17 +91,18 @@ def prepared(
     plans, latency, numerics = _as_kept(plans, checkpointers, shared.get("latency"))
     asked = plans[0].asked
     check_length(data.train, "training")
-    if getattr(asked.method, "held_out", False):  # then they move something too
+    methods = [plan.asked.method for plan in plans]
+    if any(getattr(method, "held_out", False) for method in methods):  # then they move something too
         check_length(data.val, "validation")
     deployment = Deployed.of(asked.deployment.deploy_batch_size, asked.deployment.backend)
     tried = _tried(network, data, fabric, shared)
     example = tried.example
-    space = _space(network, example, plans[0])
+    space = _space(network, example, plans)
     loss, metric = shared.get("loss") or task_loss, shared.get("metric") or accuracy
     for batch in tried.held_out:
         check(network, fabric.to_device(batch), loss, metric, asked.techniques)
     inputs, targets = fabric.to_device(examples(tried.held_out[0]))
-    if asked.method.gates:
+    if any(method.gates for method in methods):
         check_gateable(network, inputs)
     train = _checked_training_data(network, tried, fabric, (inputs, targets), loss, metric)
     shares = shared_out(train, fabric)
@@ -111,7 +113,8 @@ def prepared(
     space, plans, model = _by_one(
         fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
     )
-    everyone.space(space, ranges(space, plans, model))
+    asking = {frozenset(plan.budget.bounds) if plan.budget else None: plan for plan in plans}  # one each of a budget
+    everyone.space(space, ranges(space, list(asking.values()), model))
     if shared.get("fabric") is None:
         macs = space.full_cost["macs"]
         precision, layout = chosen_numerics(fabric, numerics.precision, layout, network, macs, tried.held_out[0], loss)
@@ -156,20 +159,25 @@ def _tried(network: nn.Module, data: JobData, fabric: Fabric, shared: Shared) ->
     return _Tried(data, held_out, named, example)
 
 
-def _space(network: nn.Module, example: Inputs, plan: Plan) -> Space:
+def _space(network: nn.Module, example: Inputs, plans: list[Plan]) -> Space:
     """What may vary.
 
     Raises:
         UserError: nothing does, or what is asked cannot be done with this network.
     """
-    widths = plan.asked.widths
+    widths = plans[0].asked.widths
     space = Space.of(
         network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks)
     )  # fmt: skip
     _check_removable(space, chosen_by_name=bool(widths.include or widths.exclude))
-    _check_trained(network, plan)
-    plan.asked.method.check(network, space)
-    if plan.asked.training.reinitialize:
+    for plan in plans:
+        _check_trained(network, plan)
+    checked_methods: list[Method] = []
+    for method in (plan.asked.method for plan in plans):
+        if method not in checked_methods:
+            method.check(network, space)
+            checked_methods.append(method)
+    if any(plan.asked.training.reinitialize for plan in plans):
         check_resettable(network)
     return space
 

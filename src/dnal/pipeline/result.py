@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from dnal.architecture.architecture import Architecture
 from dnal.base.errors import UserError
+from dnal.base.statistics import Interval
 from dnal.changes import Change
 from dnal.space.space import Space
+from dnal.train.outcomes import Outcomes, difference
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ class Learned:
         figures: what base and compact network cost, and what the metric says of them.
         constraints: per bound: cost, bound, asked and got (in the cost's unit), holds; for the latency, which is
             measured, also what was predicted, and it holds up to 5 %.
-        settings: everything decided, as plain values. seconds: per phase, that of its epochs, and of measuring.
+        settings: everything decided, as plain values. seconds: per phase, those of its epochs, or of choosing where
+            the method trains nothing, and of measuring.
         method: what chose the architecture.
         confusion: of "base" and "compact": how often each class (row) of the test data was taken for each (column),
             int64 (classes, classes); none where the metric is another one than accuracy, or there are very many.
         blocks: of a supernet: a line per mixed edge, what is left of it.
+        outcomes: what the compact network makes of each test example; None where the metric says nothing of single
+            ones.
+        against: what other methods made of the same base, by their names, where :func:`dnal.learn` was asked for it.
     """
 
     network: nn.Module
@@ -96,6 +102,20 @@ class Learned:
     method: str = "dnal"
     confusion: dict[str, Tensor] = field(default_factory=dict)
     blocks: list[str] = field(default_factory=list)
+    outcomes: Outcomes | None = None
+    against: dict[str, Learned] = field(default_factory=dict)
+
+    def ahead_of(self, other: Learned) -> Interval | None:
+        """This network's metric minus that of another one, on the same test examples, with its interval of 95 %.
+
+        The interval is about the test examples: in how far others of their kind would say the same of these two
+        networks. It says nothing of another seed, with which both would be other networks.
+
+        Returns:
+            None where no interval can be computed: the metric says nothing of single examples (those that do are top-1
+            accuracy and R²), or the two were measured on other examples, or in another order.
+        """
+        return difference(self.outcomes, other.outcomes)
 
     @property
     def architecture(self) -> Architecture:

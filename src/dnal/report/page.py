@@ -16,6 +16,7 @@ from dnal.report.frame import rendered
 from dnal.report.gates import gate_figures
 from dnal.report.layers import layer_figures
 from dnal.report.numbers import changed, percent, quantity, ratio, shown
+from dnal.report.paid import CAVEAT, SECONDS, paid_of
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
 
@@ -31,19 +32,30 @@ class Section:
 
 def page(sources: Sequence[Source]) -> str:
     """The HTML of one or several runs. No time, no host, nothing that is loaded."""
-    several = len(sources) > 1
+    several, paid = len(sources) > 1, paid_of(sources)
+    compared = len(paid) == 1 and len(paid[0].rows) == len(sources)  # nothing else is on the page
+    heading = f"The trade-off of {len(sources)} runs"
+    if compared:
+        first, *others = (row.name for row in paid[0].rows)
+        sources = sorted(sources, key=lambda source: [row.folder for row in paid[0].rows].index(source.folder))
+        paid = paid_of(sources)
+        heading = f"{first} against {', '.join(others)}"
     return rendered(
         "page.html",
-        title="dnal: trade-off of " + f"{len(sources)} runs" if several else f"dnal: {sources[0].name}",
+        title=f"dnal: {heading.removeprefix('The ') if several else sources[0].name}",
+        heading=heading,
+        paid=paid,
+        compared=compared,
+        notes=(CAVEAT, SECONDS),
         metric=" or ".join(dict.fromkeys(source.config.aim.words for source in sources)),
         trade_off=trade_off_figures(sources) if several else [],
         rows=[_row(number, source) for number, source in enumerate(sources, start=1)],
-        runs=[_run(number, source) for number, source in enumerate(sources, start=1)],
+        runs=[_run(number, source, compared=compared) for number, source in enumerate(sources, start=1)],
     )
 
 
-def _run(number: int, source: Source) -> dict[str, Any]:
-    """What the template shows of a run."""
+def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
+    """What the template shows of a run; ``compared``: it differs from the others in its method, not its budget."""
     result = source.result
     costs = known_costs(source)
     base, compact = source.metric
@@ -70,6 +82,7 @@ def _run(number: int, source: Source) -> dict[str, Any]:
         "what": f"{source.config.model} on {source.config.data}",
         "how": _how(source),
         "asked": source.budget,
+        "title": source.name if compared else source.budget,
         "holds": None if not kept else all(kept),
         "cards": cards,
         "costs": [] if costs_chart is None else [costs_chart],

@@ -31,7 +31,8 @@ def trade_off_figures(sources: Sequence[Source]) -> list[Figure]:
 
 def family(source: Source) -> str:
     """What runs have in common that make one curve."""
-    return f"{source.config.model} on {source.config.data}, {source.result.method}"
+    weights = ", from new weights" if source.settings.get("reinitialize") is True else ""
+    return f"{source.config.model} on {source.config.data}, {source.result.method}{weights}"
 
 
 def _against(cost: str, numbered: Sequence[tuple[int, Source]]) -> Figure:

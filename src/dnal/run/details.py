@@ -1,8 +1,8 @@
 """details.json: what only the job itself can tell of its result, for people who look at it later.
 
 Per layer its MACs and, where there is a latency model, its time before and after; which groups its channels belong to,
-or why they stay; how often each class was taken for each; what is left of a supernet. Nothing of it is needed to load
-the network.
+or why they stay; how often each class was taken for each; what it makes of each test example; what is left of a
+supernet. Nothing of it is needed to load the network.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from dnal.space.cost import Cost
 from dnal.space.explain import explained
 from dnal.space.roles import makers
 from dnal.train.evaluate import MOST_CLASSES
+from dnal.train.outcomes import LARGEST as FARTHEST
+from dnal.train.outcomes import MOST, Outcomes
 
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
@@ -76,6 +78,17 @@ class Layer(_Part):
     weights: list[Weight]
 
 
+class Examples(_Part):
+    """What the compact network makes of each test example (:class:`dnal.train.outcomes.Outcomes`)."""
+
+    values: Annotated[list[Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]], Field(min_length=1, max_length=MOST)]
+    targets: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def outcomes(self) -> Outcomes:
+        return Outcomes(tuple(self.values), self.targets)
+
+
 class Details(_Part):
     """details.json.
 
@@ -89,6 +102,7 @@ class Details(_Part):
     blocks: list[str] = []
     classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)] = 0
     confusion: dict[Literal["base", "compact"], list[tuple[Count, Count, Count]]] = {}
+    examples: Examples | None = None
 
 
 def details_of(learned: Learned, latency: LatencyModel | None = None) -> Details:
@@ -100,6 +114,12 @@ def details_of(learned: Learned, latency: LatencyModel | None = None) -> Details
             "blocks": learned.blocks,
             "classes": max((len(matrix) for matrix in learned.confusion.values()), default=0),
             "confusion": {name: _entries(matrix) for name, matrix in learned.confusion.items()},
+            "examples": None
+            if learned.outcomes is None
+            else {
+                "values": list(learned.outcomes.values),
+                "targets": learned.outcomes.targets,
+            },
         }
     )
 

@@ -14,10 +14,17 @@ TODAY = {"optimizer": "sgd", "schedule": "cosine", "schedule_over": "phase"}
 """Options that there were not: what they do by default is what was done."""
 
 
+LATER: dict[str, tuple[Any, ...]] = {"against": ()}
+"""Options that came when runs had today's names already."""
+
+
 def config_of(document: Any) -> Any:
     """config.yaml as it would be written today; one of today stays as it is."""
-    if not isinstance(document, Mapping) or MARK not in document:
+    if not isinstance(document, Mapping):
         return document
+    if MARK not in document:
+        later = {name: list(value) for name, value in LATER.items() if name not in document}
+        return {**document, **later} if later else document
     found = {NAMES.get(str(key), str(key)): value for key, value in document.items()}
     recipe, steps, penalty = found.pop(MARK), found.pop("steps", "joint"), found.pop("lambda", None)
     method = {"name": "paper" if recipe == "paper" else found.get("method", "dnal")}
@@ -28,7 +35,7 @@ def config_of(document: Any) -> Any:
     found["method"] = method
     found["techniques"] = [{"name": "distillation"}] if found.pop("distil", False) is True else []
     found["reinitialize"] = found.pop("init", "trained") == "fresh"
-    return {**TODAY, **found}
+    return {**TODAY, **{name: list(value) for name, value in LATER.items()}, **found}
 
 
 def result_of(document: Any) -> Any:

@@ -90,8 +90,8 @@ def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[st
     Args:
         run: the folder.
         trust: packages whose code may be its model, data, method and techniques, as in :func:`dnal.load`.
-        given: those of "model", "data", "method" and "techniques" for which something else will be taken: they are not
-            looked at. Another method has techniques of its own.
+        given: those of "model", "data", "method", "techniques" and "against" for which something else will be taken:
+            they are not looked at. Another method has techniques of its own.
 
     Raises:
         UserError: no run, a key that is missing, unknown or garbled, a bound on the latency without its model, or code
@@ -108,6 +108,8 @@ def recorded(run: str | Path, *, trust: Sequence[str] = (), given: Collection[st
         check_trust(config.model, trust, otherwise="")
     if "data" not in given:
         check_data(config.data, trust)
+    for other in options["against"] if "against" not in given else ():
+        check_thing(METHODS, {"name": METHODS.name_in(other)}, trust)
     whole: dict[str, Any] = {}
     without: list[str] = []
     if "method" not in given:

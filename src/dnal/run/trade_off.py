@@ -1,4 +1,4 @@
-"""The runs of a trade-off begin together: what all of them are is on the disk before one of them is a run.
+"""The runs of a trade-off, or of a comparison, begin together: what all of them are is on the disk before one is a run.
 
 The record, trade_off.json, holds the config.yaml of each by the name of its folder, and goes when they stand there. A
 trade-off that was killed between has its record still, from which :func:`complete` makes the others.
@@ -67,7 +67,7 @@ def check_not_begun(folder: Path) -> None:
     """
     if (folder / TRADE_OFF).exists():
         raise UserError(
-            f"a trade-off was begun in '{folder}': `{going_on(folder)}` goes on with it; choose "
+            f"a job of several runs was begun in '{folder}': `{going_on(folder)}` goes on with it; choose "
             "another folder with --out, or replace it with --overwrite."
         )
 

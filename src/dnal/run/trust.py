@@ -66,10 +66,12 @@ def trusting(names: Iterable[str]) -> list[str]:
 
 
 def code_in(settings: Mapping[str, Any]) -> list[str]:
-    """The names of code among model, data, method and techniques of a config.yaml, which may be anybody's."""
-    techniques = settings.get("techniques")
+    """The names of code among model, data, methods and techniques of a config.yaml, which may be anybody's."""
+    techniques, against = settings.get("techniques"), settings.get("against")
     listed = techniques if isinstance(techniques, list | tuple) else []
+    others = against if isinstance(against, list | tuple) else []
     things: list[tuple[Registry[Any], Any]] = [(METHODS, settings.get("method"))]
+    things += [(METHODS, METHODS.name_in(each)) for each in others if isinstance(each, str)]
     things += [(TECHNIQUES, each) for each in listed]
     names = [(registry, each.get("name") if isinstance(each, Mapping) else each) for registry, each in things]
     found = [str(name) for registry, name in names if registry.names_code(name)]

@@ -153,6 +153,27 @@ def _classified(network: nn.Module, loader: Loader, data: str, most: int) -> tup
     )
 
 
+def r2(network: nn.Module, loader: Loader) -> float:
+    """The share of the targets' variance that a network explains, 1 at best, over all columns together; in eval mode,
+    the network's mode is restored. 0 where the targets do not vary."""
+    missed, total, squares, rows = 0.0, None, 0.0, 0
+
+    def update(outputs: Tensor, targets: Tensor) -> None:
+        nonlocal missed, total, squares, rows
+        targets = targets.double()
+        missed += float((logits_of(outputs).double() - targets).square().sum())
+        summed = targets.sum(0)
+        total = summed if total is None else total + summed
+        squares += float(targets.square().sum())
+        rows += len(targets)
+
+    over_batches(network, loader, update)
+    if total is None:
+        return float("nan")
+    variance = squares - float(total.square().sum()) / rows
+    return 1 - missed / variance if variance > 0 else 0.0
+
+
 def check_finite(inputs: Any, number: int, data: str) -> None:
     """Refuses inputs of a batch that hold NaN or an infinity.
 

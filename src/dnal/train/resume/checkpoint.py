@@ -43,6 +43,10 @@ class Checkpoints:
         self._there = False
         self._claims: ExitStack | None = None
 
+    def within(self, name: str) -> Checkpoints:
+        """Those of a folder in this one, kept as often."""
+        return Checkpoints(self.folder / name, self.every, restart=self._restart)
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """While a job works here no other process may, from the moment that the folder is there.
