@@ -32,7 +32,6 @@ from dnal.techniques.data_diet import el2n, grand
 from dnal.train.loader import Loader
 from dnal.train.optimizers import sgd
 from dnal.train.outputs import task_loss
-from dnal.train.schedule import constant
 from dnal.train.step import Step
 from dnal.train.technique import Scene
 
