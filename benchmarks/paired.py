@@ -15,7 +15,8 @@ def medians(
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Seconds of each way, the median of ``repeats`` after ``warm`` unmeasured ones. What else the machine does strikes
-    all of them alike: each turn runs every way once. ``clock``: `time.process_time` counts what this process computed."""
+    all of them alike: each turn runs every way once. ``clock``: `time.process_time` counts what this process
+    computed."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(warm + repeats):
         for name, way in ways.items():

@@ -29,7 +29,8 @@ from result_file import append_rows
 
 IMAGES, PAD, SEED = 50_000, 4, 1
 FIELDS = (
-    "batch", "images_per_second", "before_per_second", "dataloader_per_second", "over_before", "over_dataloader", "machine",
+    "batch", "images_per_second", "before_per_second", "dataloader_per_second", "over_before", "over_dataloader",
+    "machine",
 )  # fmt: skip
 
 
