@@ -89,7 +89,7 @@ def test_the_checksum_is_that_of_all_tensors_by_name_and_joins_the_metadata(tmp_
 
 
 def test_a_type_that_no_file_can_hold_is_told() -> None:
-    with pytest.raises(TypeError, match="'w' is of torch.complex128"):
+    with pytest.raises(TypeError, match=r"'w' is of torch\.complex128"):
         written({"w": torch.zeros(2, dtype=torch.complex128)})
 
 

@@ -81,6 +81,7 @@ class Gated(nn.Module):
         sources = {**space.sources, **space.buffer_sources}
         read = [sources[name][dim] for name, dim in self._places]
         ids = [*(each for each in read if each is not None), *(torch.tensor([branch]) for _, branch in self._branches)]
+        self._ids: Tensor
         self._sizes = [len(each) for each in ids]
         joined = torch.cat([torch.empty(0, dtype=torch.long), *ids])
         joined = torch.where(joined < 0, space.num_gates, joined)  # of what is fixed: the 1 behind the last gate

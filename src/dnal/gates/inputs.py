@@ -57,7 +57,7 @@ def input_gated(
         layer = network.get_submodule(path)
         # A subclass may do something else with its weight, and so may a forward of this one object.
         if type(layer) in LAYERS and "forward" not in vars(layer) and getattr(layer, "groups", 1) == 1:
-            found[name, dim] = (path, size * layer.weight.numel() / read[path])
+            found[name, dim] = (path, size * math.prod(space.shapes[name]) / read[path])
     return found
 
 

@@ -54,12 +54,10 @@ class Products:
             yield
 
     def _packed(self, tensor: Tensor) -> Any:
-        if tensor.device.type == "meta":
-            return tensor
         known = self._known.get(tensor.untyped_storage().data_ptr())
         if known is None or tensor.dtype != known[0].dtype:
             return tensor
-        return _Again(*known, tensor.size(), tensor.stride(), tensor.storage_offset())
+        return _Again(*known, tensor.size(), tensor.stride(), int(tensor.storage_offset()))
 
 
 def _unpacked(kept: Any) -> Tensor:
@@ -78,5 +76,5 @@ def _unpacked(kept: Any) -> Tensor:
 
 
 def _nobody_else() -> bool:
-    graph: Any = torch._C._autograd  # type: ignore[attr-defined]
+    graph: Any = torch._C._autograd
     return graph._saved_tensors_hooks_is_enabled() and graph._top_saved_tensors_default_hooks(True) is None

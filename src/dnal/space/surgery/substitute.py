@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from dnal.space.lasting import lasting
@@ -98,7 +99,7 @@ def _multiplied(layer: nn.Module, gate: Tensor, products: Products, inputs: bool
     """Multiplies a layer's input or output channels by a gate, (channels of one group,), until the handles go."""
 
     def factor(x: Tensor) -> Tensor:
-        behind = 0 if isinstance(layer, nn.Linear) else len(layer.kernel_size)  # a batch may be there or not
+        behind = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0  # a batch may be there or not
         dim = x.dim() - 1 - behind
         whole = gate.to(x.dtype)
         if gate.numel() != x.size(dim):
