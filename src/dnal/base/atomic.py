@@ -11,10 +11,10 @@ import re
 import secrets
 import stat
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from dnal.base.errors import UserError
 
@@ -23,11 +23,17 @@ _EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
 def write_bytes(path: Path, data: bytes, *, before: Path | None = None) -> None:
-    """Writes a file: all of it, or what was there stays.
+    """Writes a file: all of it, or what was there stays; ``data`` is all that it holds. The rest is as of
+    :func:`write_through`."""
+    write_through(path, lambda file: file.write(data), before=before)
+
+
+def write_through(path: Path, write: Callable[[BinaryIO], object], *, before: Path | None = None) -> None:
+    """Writes a file piece by piece: all of it, or what was there stays.
 
     Args:
         path: the file; a link there is replaced, not followed.
-        data: all that it holds.
+        write: writes all of it into the open file that it is given.
         before: where the file that was at ``path`` goes; it is lost otherwise.
 
     Raises:
@@ -37,7 +43,7 @@ def write_bytes(path: Path, data: bytes, *, before: Path | None = None) -> None:
     try:
         try:
             with os.fdopen(os.open(temporary, _EXCLUSIVE, 0o666), "wb") as file:
-                file.write(data)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             if before is not None and os.path.lexists(path):

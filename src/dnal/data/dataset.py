@@ -52,8 +52,8 @@ class TensorPart:
 
     def batch(self, indices: Tensor, seed: int) -> Batch:
         if isinstance(self.x, Tensor):
-            return self.x[indices], self.y[indices]
-        return {name: tensor[indices] for name, tensor in self.x.items()} | {LABELS: self.y[indices]}
+            return self.x.index_select(0, indices), self.y[indices]
+        return {name: tensor.index_select(0, indices) for name, tensor in self.x.items()} | {LABELS: self.y[indices]}
 
 
 @dataclass(frozen=True, eq=False)

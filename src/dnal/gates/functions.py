@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -34,24 +32,11 @@ def hard_gates(s: Tensor, delta: float) -> Tensor:
     return soft + ((s > 0).to(soft.dtype) - soft).detach()
 
 
+def along(gate: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """A gate (size of that dimension,) as what a weight is multiplied with: one for each slice along ``dim``."""
+    return gate.to(weight.dtype).view([-1 if d == dim else 1 for d in range(weight.dim())])
+
+
 def scaled(weight: Tensor, gate: Tensor, dim: int) -> Tensor:
     """The weight with each slice along ``dim`` times its gate; ``gate``: (size of that dimension,)."""
-    return weight * gate.view([-1 if d == dim else 1 for d in range(weight.dim())])
-
-
-def gated_weights(
-    parameters: Mapping[str, Tensor], gates: Tensor, readers: Mapping[tuple[str, int], Tensor]
-) -> dict[str, Tensor]:
-    """The reader weights times the gates of what they read.
-
-    Args:
-        parameters: the network's parameters (and buffers, where a convolution's weight is one) by name.
-        gates: (num_gates,).
-        readers: (parameter, dimension) -> variable ids of that dimension, -1 = fixed (gate 1).
-    """
-    extended = torch.cat((gates, gates.new_ones(1)))  # index -1 finds the 1 at the end
-    result: dict[str, Tensor] = {}
-    for (name, dim), ids in readers.items():
-        weight = result.get(name, parameters[name])
-        result[name] = scaled(weight, extended[ids].to(weight.dtype), dim)
-    return result
+    return weight * along(gate, weight, dim)

@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from dnal.architecture.architecture import check_shapes
-from dnal.gates.functions import gated_weights, hard_gates, sigmoid_gates
+from dnal.gates.functions import along, hard_gates, sigmoid_gates
+from dnal.gates.inputs import input_gated
 from dnal.space.space import Space
+from dnal.space.surgery.products import Products
 from dnal.space.surgery.substitute import call_with, slots
+from dnal.space.surgery.tensors import tensors_of
 
 
 def tensor_of(network: nn.Module, name: str) -> Tensor:
@@ -71,13 +74,18 @@ class Gated(nn.Module):
         self.register_buffer("closed", None if closed is None else closed.detach().clone())
         self._places = list(space.gates)
         self._computed = {(name, dim): path for name, dim in self._places if (path := layer_of(name, space.baked))}
-        plain = [name for name, dim in self._places if (name, dim) not in self._computed]
-        self._slots = slots(network, [*plain, *(name for b in space.branches for name in b.bypass.places)])
-        for number, (name, dim) in enumerate(self._places):
-            ids = {**space.sources, **space.buffer_sources}[name][dim]
-            assert ids is not None
-            self.register_buffer(f"_ids{number}", ids, persistent=False)
         self._branches = [(place, b.variable) for b in space.branches for place in b.bypass.places]
+        plain = [place for place in self._places if place not in self._computed]
+        self._slots = slots(network, [name for name, _ in (*plain, *self._branches)])
+        self._at_inputs = input_gated(network, space, plain, self._slots)
+        sources = {**space.sources, **space.buffer_sources}
+        read = [sources[name][dim] for name, dim in self._places]
+        ids = [*(each for each in read if each is not None), *(torch.tensor([branch]) for _, branch in self._branches)]
+        self._ids: Tensor
+        self._sizes = [len(each) for each in ids]
+        joined = torch.cat([torch.empty(0, dtype=torch.long), *ids])
+        joined = torch.where(joined < 0, space.num_gates, joined)  # of what is fixed: the 1 behind the last gate
+        self.register_buffer("_ids", joined, persistent=False)
 
     def gates(self) -> Tensor:
         """The gate of every variable, shape (num_gates,)."""
@@ -87,16 +95,40 @@ class Gated(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not self.enabled:
             return self.network(*args, **kwargs)
-        ids = {place: getattr(self, f"_ids{number}") for number, place in enumerate(self._places)}
-        readers = {place: of_place for place, of_place in ids.items() if place not in self._computed}
-        weights = {name: tensor_of(self.network, name) for name, _ in readers}
         gates = self.gates()
-        extended = torch.cat((gates, gates.new_ones(1)))
-        computed: dict[str, dict[int, Tensor]] = {}
-        for place, path in self._computed.items():
-            computed.setdefault(path, {})[place[1]] = extended[ids[place]]
-        scaled_weights = gated_weights(weights, gates, readers)
-        for name, branch in self._branches:
-            weight = scaled_weights.get(name, tensor_of(self.network, name))
-            scaled_weights[name] = weight * gates[branch].to(weight.dtype)
-        return call_with(self.network, scaled_weights, self._slots, args, kwargs, computed)
+        # One gather of all gates: on a GPU an index of its own for every layer, and its gradient, is a kernel each.
+        read = torch.cat((gates, gates.new_ones(1))).index_select(0, self._ids).split(self._sizes)
+        at_layers = self._computed | self._smaller_inputs(args, kwargs)
+        factors: dict[str, list[Tensor]] = {}
+        layers: dict[str, dict[int, Tensor]] = {}
+        for (name, dim), gate in zip(self._places, read[: len(self._places)], strict=True):
+            if (name, dim) in at_layers:
+                layers.setdefault(at_layers[name, dim], {})[dim] = gate
+            else:
+                factors.setdefault(name, []).append(along(gate, tensor_of(self.network, name), dim))
+        for (name, _), gate in zip(self._branches, read[len(self._places) :], strict=True):
+            factors.setdefault(name, []).append(gate.to(tensor_of(self.network, name).dtype))
+        products = Products()
+        weights = {name: _product(tensor_of(self.network, name), own, products) for name, own in factors.items()}
+        return call_with(self.network, weights, self._slots, args, kwargs, layers, products)
+
+    def _smaller_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[tuple[str, int], str]:
+        """The places that are gated at the input of their layer in this call. Only in training: without gradients
+        torch may take a fast path past the layers. Under autocast inputs have fewer digits than weights, which the
+        gradient of a gate would lose; what is compiled multiplies weights without a pass of its own."""
+        device = self.s.device.type
+        mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if not self._at_inputs or not self.training or not torch.is_grad_enabled() or mixed:
+            return {}
+        if torch.compiler.is_compiling():
+            return {}
+        size = sum(tensor.numel() for tensor in tensors_of((args, kwargs)))
+        return {place: path for place, (path, most) in self._at_inputs.items() if size < most}
+
+
+def _product(weight: Tensor, factors: Sequence[Tensor], products: Products) -> Tensor:
+    product = weight
+    for factor in factors:
+        product = product * factor
+    products.add(product, weight, factors)
+    return product

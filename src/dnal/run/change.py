@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from dnal.architecture.architecture import LARGEST_FILE
-from dnal.base.atomic import write_bytes, write_text
+from dnal.base.atomic import write_text, write_through
 from dnal.base.errors import UserError
 from dnal.base.reading import REMEDY, content, ordinary, plain_json
-from dnal.base.tensors import apart, serialized
+from dnal.base.tensors import stream
 from dnal.changes import CHANGES, Change
 from dnal.run.files import ARCHITECTURE, MODEL, OF_CHANGES
 from dnal.run.limits import SPARE_CHANGE, TIMES_CHANGE
@@ -37,7 +37,7 @@ def write_change(run: Path, change: Change) -> None:
         write_text(run / change.file, json.dumps(change.document(), separators=(",", ":")) + "\n")
     else:
         text = json.dumps(document, separators=(",", ":"))
-        write_bytes(run / change.file, serialized(apart(tensors), {_KEY: text}))
+        write_through(run / change.file, lambda file: stream(file, tensors, {_KEY: text}))
 
 
 def change_file(run: Path) -> str:

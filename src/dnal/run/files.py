@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dnal.base.atomic import write_bytes
+from dnal.base.atomic import write_through
 from dnal.base.claim import LOCK as LOCK
-from dnal.base.tensors import apart, serialized
+from dnal.base.tensors import stream
 from dnal.changes import CHANGES
 from dnal.loggers.names import BOARD, LOGGERS
 from dnal.train.resume.checkpoint import BEFORE as BEFORE
@@ -47,4 +47,4 @@ def runs_in(path: Path) -> list[Path]:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A file of tensors, atomically."""
-    write_bytes(path, serialized(apart(tensors)))
+    write_through(path, lambda file: stream(file, tensors))

@@ -14,6 +14,7 @@ from dnal.train.batch import split
 from dnal.train.evaluate import check_finite
 from dnal.train.listener import Listener
 from dnal.train.loader import Loader
+from dnal.train.losses import Losses
 from dnal.train.resume.checkpointer import Checkpointer, Position, Stateful
 from dnal.train.resume.data_position import DataPosition
 from dnal.train.resume.tree import all_finite
@@ -76,17 +77,27 @@ def run_epochs(
         checkpointer.resumed = False
         listener.resumed(list(history), at.epoch * total + at.step)
 
-    def diverged(loss: float) -> Diverged:
+    losses = Losses()
+
+    def diverged(loss: float, step: int) -> Diverged:
         return Diverged(
-            f"the loss became {loss} in phase '{name}', epoch {at.epoch + 1}, step {at.step}; "
+            f"the loss became {loss} in phase '{name}', epoch {at.epoch + 1}, step {step}; "
             "a lower learning rate usually helps."
         )
+
+    def take(*, wait: bool) -> None:
+        for read in losses.read(wait=wait):
+            if not math.isfinite(read.loss):
+                check_finite(read.batch[0], read.step, "training")
+                raise diverged(read.loss, read.step)
+            at.losses += read.loss
+            listener.step(read.loss)
 
     def check() -> None:
         for module, names in zip(modules, finite, strict=True):
             state = module.state_dict()  # what was infinite before, such as a causal mask, is so on purpose
             if not all(all_finite(state.get(name)) for name in names):  # the last step's update overflowed
-                raise diverged(math.nan)
+                raise diverged(math.nan, at.step)
 
     while at.epoch < epochs:
         begun, before = time.perf_counter(), at.seconds
@@ -94,19 +105,18 @@ def run_epochs(
         for batch in position:
             batch = fabric.to_device(split(batch))
             at.step += 1
-            own = float(step(batch, (at.epoch + at.step / total) / epochs))
+            own = step(batch, (at.epoch + at.step / total) / epochs)
             loss, stop = together(fabric, own, checkpointer.stop())
-            if not math.isfinite(loss):
-                check_finite(batch[0], at.step, "training")
-                raise diverged(loss)
-            at.losses += loss
+            losses.put(at.step, loss, batch)
+            take(wait=False)
             at.seconds = before + time.perf_counter() - begun
-            listener.step(loss)
             if (checkpointer.due() or stop) and at.step < total:
+                take(wait=True)
                 check()
                 checkpointer.keep(at, parts, history)
             if stop and at.step < total:
                 raise Stopped(f"in phase '{name}', epoch {at.epoch + 1}, step {at.step}")
+        take(wait=True)
         check()
         agree(fabric, modules)
         record = {"phase": name, "epoch": at.epoch + 1, "epochs": epochs, "loss": at.losses / max(at.step, 1)}

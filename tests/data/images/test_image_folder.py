@@ -10,7 +10,8 @@ from PIL import Image
 
 from dnal import data
 from dnal.base.errors import UserError
-from dnal.data.images.folder import FolderPart
+from dnal.data.images.folder import FolderPart, _files
+from dnal.data.images.image_file import ENDINGS
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def files(part: object) -> set[Path]:
     assert isinstance(part, FolderPart)
-    return set(part.files)
+    return {part.root / file for file in part.files}
 
 
 def test_without_a_test_folder_val_is_the_test_set(folder: Path) -> None:
@@ -163,6 +164,31 @@ def test_grey_images_of_16_bits_are_as_those_of_8(tmp_path: Path) -> None:
                 assert x.shape == (len(y), *shape)
                 assert torch.equal(y, v)
                 torch.testing.assert_close(x, u, rtol=0, atol=0.05)  # what resizing rounds
+
+
+def test_the_files_are_those_that_a_walk_finds_in_the_order_of_their_paths(tmp_path: Path) -> None:
+    make(tmp_path / "elsewhere", 2, ("far",))
+    root = tmp_path / "root"
+    make(root / "val", 1, ("red",))
+    red = root / "train" / "red"
+    for place in ("", "a", "a-b", "a.png", "a/deep/er", ".hidden"):
+        (red / place).mkdir(parents=True, exist_ok=True)
+        for name in ("b.PNG", "a.png.jpeg", "..png", ".png", "png", "c.txt", "é.webp"):
+            if not (red / place / name).exists():
+                (red / place / name).write_bytes(b"x")
+    (red / "linked.png").symlink_to(tmp_path / "elsewhere" / "far" / "0.png")
+    (red / "folder.png").symlink_to(tmp_path / "elsewhere" / "far")
+    (red / "loop.png").symlink_to("loop.png")
+    (red / "gone.png").symlink_to("nowhere.png")
+    (root / "train" / "blue").symlink_to(tmp_path / "elsewhere" / "far")
+    found, labels = _files(root, "train", ("blue", "red"))
+    expected = [
+        sorted(file for file in (root / "train" / name).rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+        for name in ("blue", "red")
+    ]
+    assert [root / file for file in found] == expected[0] + expected[1]
+    assert labels.tolist() == [0] * 2 + [1] * len(expected[1])
+    assert len(expected[1]) > 20
 
 
 def test_an_empty_class_folder_is_asked_about(folder: Path) -> None:

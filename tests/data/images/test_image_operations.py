@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from dnal.base.errors import UserError
-from dnal.data.images.arrays import mean_and_std
+from dnal.data.images.arrays import ArrayPart, mean_and_std
 from dnal.data.images.augmentation import Augmentation, augment, shift_and_flip
 from dnal.data.images.resize import match_channels, resize
 from dnal.data.splits import stratified_sample, validation_split, without
@@ -23,6 +23,29 @@ def test_shift_and_flip_equals_a_loop(dtype: torch.dtype) -> None:
         crop = F.pad(image, (2, 2, 2, 2))[:, d : d + 7, r : r + 5]
         expected.append(crop.flip(-1) if f else crop)
     assert torch.equal(shift_and_flip(x, down, right, flip, 2), torch.stack(expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("augmentation", [None, Augmentation(3, True), Augmentation(0, True), Augmentation(2, False)])
+def test_a_batch_is_the_plain_formula_bit_for_bit(dtype: torch.dtype, augmentation: Augmentation | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (40, 3, 9, 11), generator=generator).to(dtype)
+    part, before = ArrayPart(x, torch.arange(40), *mean_and_std(x), augmentation), x.clone()
+    indices = torch.randperm(40, generator=generator)[:17]
+    got, y = part.batch(indices, seed=5)
+    expected = []
+    own = torch.Generator().manual_seed(5)
+    pad = augmentation.pad if augmentation else 0
+    downs, rights = (torch.randint(2 * pad + 1, (17,), generator=own).tolist() for _ in range(2))
+    flips = (torch.rand(17, generator=own) < (0.5 if augmentation and augmentation.flip else 0)).tolist()
+    for index, down, right, flip in zip(indices.tolist(), downs, rights, flips, strict=True):
+        image = F.pad(x[index], (pad,) * 4)[:, down : down + 9, right : right + 11]
+        image = image.flip(-1) if flip else image
+        image = image.float() / 255 if dtype == torch.uint8 else image
+        expected.append((image - part.mean[0]) / part.std[0])
+    assert torch.equal(got, torch.stack(expected))
+    assert torch.equal(y, indices)
+    assert torch.equal(part.x, before)  # what is done in place is done to the batch
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -54,10 +54,10 @@ class ArrayPart:
         return len(self.y)
 
     def batch(self, indices: Tensor, seed: int) -> Batch:
-        x = self.x[indices]
+        x = self.x.index_select(0, indices)
         if self.augmentation is not None:
             x = augment(x, self.augmentation, torch.Generator().manual_seed(seed))
-        x = (_as_floats(x) - self.mean) / self.std
+        x = _as_floats(x).sub_(self.mean).div_(self.std)  # in place: x is this batch's own
         if self.size is not None:
             x = F.interpolate(x, size=self.size, mode="bilinear", align_corners=False)
         return x.contiguous(), self.y[indices]

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: random shifts and horizontal flips, in one gather."""
+"""Augmentation of whole batches: random shifts and horizontal flips, all images at once."""
 
 from __future__ import annotations
 
@@ -31,16 +31,15 @@ def shift_and_flip(x: Tensor, down: Tensor, right: Tensor, flip: Tensor, pad: in
         flip: bool (B,), which images are mirrored left to right.
         pad: pixels on each side.
     """
-    n, _, height, width = x.shape
-    rows = down[:, None] + torch.arange(height)
-    columns = torch.arange(width).expand(n, width)
-    columns = torch.where(flip[:, None], width - 1 - columns, columns) + right[:, None]
+    n, channels, height, width = x.shape
     padded = F.pad(x, (pad, pad, pad, pad))
-    image = torch.arange(n)[:, None, None]
-    # Indices on both sides of the ":" put the channels last. A single channel is contiguous even so, but convolutions
-    # would go by its strides and answer in channels_last; clone makes new ones, where contiguous() does not.
-    images = padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return images.clone(memory_format=torch.contiguous_format)
+    tall, wide = padded.shape[2:]
+    # A row of a crop is a run of pixels in the padded batch, so one selection of runs makes all crops at once.
+    runs = padded.flatten().unfold(0, width, 1)
+    images = torch.arange(n * channels).view(n, channels, 1) * tall
+    rows = images + down[:, None, None] + torch.arange(height)
+    crops = runs.index_select(0, (rows * wide + right[:, None, None]).flatten()).view(n, channels, height, width)
+    return torch.cat((crops, crops.flip(-1))).index_select(0, torch.arange(n) + n * flip)
 
 
 def augment(x: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:

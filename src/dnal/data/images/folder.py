@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ RESIZE_RATIO = 256 / 224
 
 @dataclass(frozen=True, eq=False)
 class FolderPart:
-    """Image files below ``root`` and their labels; every image is read, transformed to (C, H, W) in 0 to 1, and
-    normalised."""
+    """Image files and their labels; every image is read, transformed to (C, H, W) in 0 to 1, and normalised.
+
+    ``files`` are paths below ``root``, as texts: a million of :class:`Path` take seconds and half a gigabyte.
+    """
 
     root: Path
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     y: Tensor
     transform: Callable[[Image.Image], Tensor]
     mode: str
@@ -47,7 +50,8 @@ class FolderPart:
         # Only the CPU's: torch.manual_seed would reset the accelerators' too, and fork_rng would not restore those.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            images = [_pixels(self.files[index], self.mode, self.transform) for index in indices.tolist()]
+            files = [self.root / self.files[index] for index in indices.tolist()]
+            images = [_pixels(file, self.mode, self.transform) for file in files]
         return ((torch.stack(images) - self.mean) / self.std), self.y[indices]
 
 
@@ -87,13 +91,13 @@ def load_folder(
             f"{str(path / 'train')!r} has {len(names)} class folders, more than {classes} classes; "
             f"say at least {len(names)}"
         )
-    files, y = _files(path / "train", names)
+    files, y = _files(path, "train", names)
     if classes is None:
         _check_none_is_empty(path / "train", names, y)
     classes = classes or len(names)
-    others = _files(path / "val", names)
+    others = _files(path, "val", names)
     if (path / "test").is_dir():
-        train, val, test = torch.arange(len(files)), others, _files(path / "test", names)
+        train, val, test = torch.arange(len(files)), others, _files(path, "test", names)
     else:
         if len(files) < 2:
             raise UserError(f"{str(path / 'train')!r} holds a single image; at least two are needed")
@@ -105,7 +109,7 @@ def load_folder(
     plain = _plain_transform((shape[1], shape[2]))
     enough = max(1, min(STATISTICS_IMAGES, len(train), STATISTICS_VALUES // math.prod(shape)))
     few = train[stratified_sample(y[train], enough, seed=0)]
-    mean, std = mean_and_std(torch.stack([_pixels(file, mode, plain) for file in _pick(files, few)]))
+    mean, std = mean_and_std(torch.stack([_pixels(path / file, mode, plain) for file in _pick(files, few)]))
     training = _training_transform((shape[1], shape[2])) if augment else plain
     return Dataset(
         name=str(path),
@@ -159,29 +163,59 @@ def _check_none_is_empty(folder: Path, names: tuple[str, ...], y: Tensor) -> Non
         )
 
 
-def _files(folder: Path, names: tuple[str, ...]) -> tuple[tuple[Path, ...], Tensor]:
-    """All images below the class folders and their labels, by the class order of train/."""
-    unknown = [name for name in _class_names(folder) if name not in names]
+def _files(root: Path, part: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], Tensor]:
+    """All images below the class folders of a part, by their paths below ``root``, and their labels, by the class
+    order of train/."""
+    unknown = [name for name in _class_names(root / part) if name not in names]
     if unknown:
         raise UserError(
-            f"{str(folder)!r} has a class {unknown[0]!r} that train/ has not; add it there or remove it here"
+            f"{str(root / part)!r} has a class {unknown[0]!r} that train/ has not; add it there or remove it here"
         )
-    files: list[Path] = []
+    files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+        found = _images(root, part + os.sep + name)
         files += found
         labels += [label] * len(found)
+    what = str(root / part)
     if not files:
-        raise UserError(f"{str(folder)!r} holds no images; put files ending in {_endings()} into its class folders")
-    return tuple(files), check_labels(torch.tensor(labels), images=len(files), classes=len(names), what=str(folder))
+        raise UserError(f"{what!r} holds no images; put files ending in {_endings()} into its class folders")
+    return tuple(files), check_labels(torch.tensor(labels), images=len(files), classes=len(names), what=what)
+
+
+def _images(root: Path, folder: str) -> list[str]:
+    """The images below a folder, if there is one, by their paths below ``root``, in the order of the parts of these.
+
+    Links to files count, those to folders are not followed. The system says with each name what it is, so that only
+    links are asked about one by one; a :class:`Path` for each of a million files would take seconds.
+    """
+    found: list[str] = []
+    folders = [folder] if (root / folder).is_dir() else []
+    for below in folders:  # which grows meanwhile
+        try:
+            with os.scandir(root / below) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(below + os.sep + name)
+                    elif (dot := name.rfind(".")) > 0 and name[dot:].lower() in ENDINGS and _is_file(entry):
+                        found.append(below + os.sep + name)
+        except OSError as error:
+            raise UserError(
+                f"'{printable(str(root / below))}' cannot be read ({error.strerror}); let its files be read"
+            ) from None
+    return sorted(found) if len(folders) == 1 else sorted(found, key=lambda name: name.split(os.sep))  # noqa: PTH206 - as above
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or Path(entry.path).is_file()
 
 
 def _endings() -> str:
     return ", ".join(sorted(ENDINGS))
 
 
-def _pick(files: tuple[Path, ...], indices: Tensor) -> tuple[Path, ...]:
+def _pick(files: tuple[str, ...], indices: Tensor) -> tuple[str, ...]:
     return tuple(files[index] for index in indices.tolist())
 
 

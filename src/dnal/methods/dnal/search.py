@@ -178,7 +178,8 @@ class BudgetSearch:
         if scaler is not None and scaler.is_enabled() and overflowed(scaler, self.optimizer):
             s.grad = None
             return False
-        if not bool(torch.isfinite(s.grad).all()):
+        on_host = self._on_host(s, s.grad)
+        if not bool(torch.isfinite(on_host[1]).all()):
             warnings.warn(
                 "the gradient of s is not finite, and this step of the search was left out; with a gradient scaler "
                 "say search.step(scaler), between scaler.step(weight_optimizer) and scaler.update().",
@@ -186,7 +187,7 @@ class BudgetSearch:
             )
             s.grad = None
             return False
-        s.grad.add_(self._cost_gradient(s.grad))
+        s.grad.add_(self._cost_gradient(*on_host).to(s.device))
         late = max(0.0, (self.progress - self._met) / (1 - self._met))
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * (1 - 0.9 * late)
@@ -234,8 +235,16 @@ class BudgetSearch:
         closed = self.gated.closed
         return self.space.full_cost if closed is None else self.space.cost_of(~closed.cpu())
 
-    def _cost_gradient(self, task: Tensor) -> Tensor:
-        s = self.gated.s.detach().cpu().requires_grad_()
+    def _on_host(self, s: Tensor, task: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """s, the task's gradient and Adam's second moment in one transfer: each of their own would wait for the
+        device."""
+        second = self.optimizer.state.get(s, {}).get("exp_avg_sq")
+        held = torch.stack([s.detach(), task] if second is None else [s.detach(), task, second]).cpu()
+        return held[0], held[1], None if second is None else held[2]
+
+    def _cost_gradient(self, s: Tensor, task: Tensor, second: Tensor | None) -> Tensor:
+        """What is added to the task's gradient; ``second``: Adam's second moment, all of shape (num_gates,)."""
+        s.requires_grad_()
         now = self.limits_now()
         with torch.enable_grad():
             gates = hard_gates(s, self.gated.delta)
@@ -247,14 +256,12 @@ class BudgetSearch:
             slopes = torch.stack(
                 [torch.autograd.grad(costs[name] / self.limits[name], s, retain_graph=True)[0] for name in binding]
             )
-        moments: Any = self.optimizer.state.get(self.gated.s, {})
-        second = moments.get("exp_avg_sq")
-        preconditioner = torch.ones_like(s) if second is None else 1 / (second.cpu().sqrt() + 1e-12)
-        neutral = dict(zip(binding, neutral_multipliers(task.cpu(), slopes, preconditioner).tolist(), strict=True))
+        preconditioner = torch.ones_like(s) if second is None else 1 / (second.sqrt() + 1e-12)
+        neutral = dict(zip(binding, neutral_multipliers(task, slopes, preconditioner).tolist(), strict=True))
         for name, before in self.multipliers.items():
             self.multipliers[name] = 0.9 * before + 0.1 * neutral[name] if name in neutral else 0.0
         weighted = [self.multipliers[name] * slope for name, slope in zip(binding, slopes, strict=True)]
-        return torch.stack(weighted).sum(0).to(task)
+        return torch.stack(weighted).sum(0).to(task.dtype)
 
     @torch.no_grad()
     def _project(self) -> None:

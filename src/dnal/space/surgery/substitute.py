@@ -7,9 +7,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from dnal.space.lasting import lasting
+from dnal.space.surgery.products import Products
 
 
 def slots(network: nn.Module, names: Iterable[str]) -> dict[str, list[str]]:
@@ -38,31 +40,37 @@ def call_with(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     gates: Mapping[str, Mapping[int, Tensor]] | None = None,
+    products: Products | None = None,
 ) -> Any:
     """network(*args, **kwargs) with ``substitutes`` (by name) in all their ``places`` (of :func:`slots`).
 
     ``gates``: by layer and dimension of its weight, what a layer that computes its weight has its inputs (1) or
-    outputs (0) multiplied with instead. Parts of the network that torch.utils.checkpoint computes again for the
+    outputs (0) multiplied with instead. ``products``: those among the substitutes that the backward pass shall compute
+    again; inputs times gates join them. Parts of the network that torch.utils.checkpoint computes again for the
     backward pass find all of these there too.
 
     Raises:
         UserError: where something else than torch.utils.checkpoint would run a part of it again.
     """
     spread = {place: tensor for name, tensor in substitutes.items() for place in places[name]}
-    with lasting(lambda: _substituted(network, spread, gates or {})):
+    made = products or Products()
+    with made.not_kept(), lasting(lambda: _substituted(network, spread, gates or {}, made)):
         return network(*args, **kwargs)
 
 
 @contextmanager
 def _substituted(
-    network: nn.Module, spread: Mapping[str, Tensor], gates: Mapping[str, Mapping[int, Tensor]]
+    network: nn.Module,
+    spread: Mapping[str, Tensor],
+    gates: Mapping[str, Mapping[int, Tensor]],
+    products: Products,
 ) -> Iterator[None]:
     with ExitStack() as stack:
         for path, of_layer in gates.items():
             layer = network.get_submodule(path)
             for dim, gate in of_layer.items():
-                handle = _multiplied(layer, gate, inputs=dim == 1)
-                stack.callback(handle.remove)
+                for handle in _multiplied(layer, gate, products, inputs=dim == 1):
+                    stack.callback(handle.remove)
         held, found = [], {"": network}
         for place, tensor in spread.items():
             path, _, name = place.rpartition(".")
@@ -87,14 +95,26 @@ def _module(found: dict[str, nn.Module], path: str) -> nn.Module:
     return found[path]
 
 
-def _multiplied(layer: nn.Module, gate: Tensor, inputs: bool) -> RemovableHandle:
-    """Multiplies a layer's input or output channels by a gate, (channels of one group,), until the handle goes."""
+def _multiplied(layer: nn.Module, gate: Tensor, products: Products, inputs: bool) -> list[RemovableHandle]:
+    """Multiplies a layer's input or output channels by a gate, (channels of one group,), until the handles go."""
 
-    def scaled(x: Tensor) -> Tensor:
-        dim = x.dim() - 1 if isinstance(layer, nn.Linear) else 1
-        whole = gate.to(x.dtype).repeat(x.size(dim) // gate.numel())
-        return x * whole.view([-1 if d == dim else 1 for d in range(x.dim())])
+    def factor(x: Tensor) -> Tensor:
+        behind = len(layer.kernel_size) if isinstance(layer, _ConvNd) else 0  # a batch may be there or not
+        dim = x.dim() - 1 - behind
+        whole = gate.to(x.dtype)
+        if gate.numel() != x.size(dim):
+            whole = whole.repeat(x.size(dim) // gate.numel())
+        return whole.view([-1 if d == dim else 1 for d in range(x.dim())])
+
+    def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        by = factor(args[0])
+        product = args[0] * by
+        products.add(product, args[0], [by])
+        return (product, *args[1:])
+
+    def after(_: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+        products.forget(args[0])  # from here on its place in memory may be another tensor's
 
     if inputs:
-        return layer.register_forward_pre_hook(lambda _, args: (scaled(args[0]), *args[1:]))
-    return layer.register_forward_hook(lambda _, args, out: scaled(out))
+        return [layer.register_forward_pre_hook(before), layer.register_forward_hook(after, always_call=True)]
+    return [layer.register_forward_hook(lambda _, args, out: out * factor(out))]

@@ -8,15 +8,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dnal.base.atomic import temporary_files, write_bytes
+from dnal.base.atomic import temporary_files, write_through
 from dnal.base.claim import check_still_held, held, holds
 from dnal.base.errors import UserError
-from dnal.base.tensors import apart, raw, serialized
+from dnal.base.tensors import SHA256, described, raw, stream
 from dnal.train.resume.tree import packed, unpacked
 
 LAST = "checkpoint.safetensors"
@@ -70,11 +70,13 @@ class Checkpoints:
         check_still_held(self.folder)
         self._make()
         tensors, document = packed(tree)
-        copies = apart(tensors)
         text = json.dumps(document, separators=(",", ":"))
-        metadata = {"state": text, "sha256": _digest(copies, text)}
+
+        def write(file: BinaryIO) -> None:
+            stream(file, tensors, {"state": text}, hashlib.sha256(text.encode()))
+
         # Not save_file: its own temporary file would stay where a kill leaves it, under a name that is not known.
-        write_bytes(self.folder / LAST, serialized(copies, metadata), before=self.folder / BEFORE)
+        write_through(self.folder / LAST, write, before=self.folder / BEFORE)
 
     def load(self, check: Callable[[Tree], None] = lambda tree: None) -> Tree | None:
         """The newest intact checkpoint, or None where there is none.
@@ -138,7 +140,7 @@ def _read(path: Path) -> Tree:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata["sha256"] != _digest(tensors, metadata["state"]):
+    if metadata[SHA256] != _digest(tensors, metadata["state"]):
         raise ValueError("the checksum differs")
     tree = unpacked(tensors, json.loads(metadata["state"]))
     if not isinstance(tree, dict):
@@ -150,6 +152,6 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(described(name, tensor))
         digest.update(raw(tensor))
     return digest.hexdigest()

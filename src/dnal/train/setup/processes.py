@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.space.surgery.inputs import batch_size
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
-def together(fabric: Fabric, loss: float, stop: bool) -> tuple[float, bool]:
-    """The mean loss of all processes, and whether any of them was asked to stop."""
+def together(fabric: Fabric, loss: Tensor | float, stop: bool) -> tuple[Tensor | float, bool]:
+    """The mean loss of all processes, and whether any of them was asked to stop: all must know it at the same step, so
+    that several processes wait for the loss here. One alone keeps what it was given."""
     if fabric.world_size == 1:
         return loss, stop
-    both = torch.tensor([loss, float(stop)], dtype=torch.float64, device=fabric.device)
+    both = torch.tensor([float(loss), float(stop)], dtype=torch.float64, device=fabric.device)
     both = fabric.all_reduce(both, reduce_op="mean")  # type: ignore[assignment]
     mean, asked = both.tolist()
     return mean, asked > 0

@@ -1,0 +1,69 @@
+"""Layers whose gates may stand at their inputs instead of at their weights.
+
+A convolution or linear layer computes the same of x g and W as of x and W g, for a gate g of every input channel. The
+side with fewer entries is the cheaper one to multiply: that also is what the backward pass keeps, and what it computes
+a gradient of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from dnal.space.space import Space
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+PRODUCTS = ("convolution", "addmm", "mm", "linear", "matmul", "bmm")
+
+
+def input_gated(
+    network: nn.Module, space: Space, places: Iterable[tuple[str, int]], slots: Mapping[str, Sequence[str]]
+) -> dict[tuple[str, int], tuple[str, float]]:
+    """The places that may be gated at a layer's input, with the layer and the size of a call from which on its weight
+    is the smaller one.
+
+    They are those of plain layers, of torch's own code, that are the only ones to read their weight in a forward pass,
+    and read it in one group. The size of a call is the number of entries in the tensors that the network is given: a
+    layer's input is taken to grow with it.
+
+    Args:
+        places: (parameter, dimension). slots: by parameter, the places that hold it.
+    """
+    size = _entries(space.example)
+    if not size:  # the example is not known
+        return {}
+    readers: dict[str, set[str]] = {}
+    read: dict[str, int] = {}
+    for operation in space.operations:
+        for operand in operation.inputs:
+            if operand.parameter is not None:
+                readers.setdefault(operand.parameter, set()).add(operation.path)
+        if operation.name in PRODUCTS:
+            layer = network.get_submodule(operation.path)
+            if isinstance(layer, nn.Linear):
+                rows = math.prod(operation.outputs[0].shape) // layer.out_features
+                entries = rows * layer.in_features
+            else:
+                entries = math.prod(operation.inputs[0].shape)
+            read[operation.path] = read.get(operation.path, 0) + entries
+    found = {}
+    for name, dim in places:
+        path = name.removesuffix(".weight")
+        if dim != 1 or path == name or readers.get(name) != {path} or not read.get(path) or len(slots[name]) > 1:
+            continue
+        layer = network.get_submodule(path)
+        # A subclass may do something else with its weight, and so may a forward of this one object.
+        if type(layer) in LAYERS and "forward" not in vars(layer) and getattr(layer, "groups", 1) == 1:
+            found[name, dim] = (path, size * math.prod(space.shapes[name]) / read[path])
+    return found
+
+
+def _entries(example: Any) -> int:
+    """Entries of all tensors in described inputs; 0 where there is no description."""
+    if isinstance(example, Mapping) and "shape" in example:
+        return math.prod(example["shape"])
+    held = example.values() if isinstance(example, Mapping) else example if isinstance(example, list) else ()
+    return sum(map(_entries, held))

@@ -1,0 +1,80 @@
+"""Products that are computed again for the backward pass instead of being kept for it.
+
+A weight or an input times a gate is one multiplication away from what is there anyway. Kept by every layer, such
+products would be as large as the weights or more than a tenth of the activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+
+class _Again(NamedTuple):
+    """What a product, or a view of it, is computed of."""
+
+    base: Tensor
+    version: int
+    factors: tuple[Tensor, ...]
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+
+class Products:
+    """The products that are in use at the moment, by where they lie in memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Tensor, int, tuple[Tensor, ...]]] = {}
+
+    def add(self, product: Tensor, base: Tensor, factors: Sequence[Tensor]) -> None:
+        """Notes that ``product`` is ``base`` times ``factors`` in their order. As long as it is known here somebody
+        must hold it: another tensor could come to lie in its place."""
+        if product.numel() and product.device.type != "meta":
+            known = (base.detach(), base._version, tuple(each.detach() for each in factors))
+            self._known[product.untyped_storage().data_ptr()] = known
+
+    def forget(self, product: Tensor) -> None:
+        """The opposite of :meth:`add`."""
+        self._known.pop(product.untyped_storage().data_ptr(), None)
+
+    @contextmanager
+    def not_kept(self) -> Iterator[None]:
+        """What runs within keeps no known product for its backward pass. Where somebody else decides what is kept,
+        as torch.utils.checkpoint does, or nothing may, as in a transformation of torch.func, all is as ever."""
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not _nobody_else():
+            yield
+            return
+        with saved_tensors_hooks(self._packed, _unpacked):
+            yield
+
+    def _packed(self, tensor: Tensor) -> Any:
+        known = self._known.get(tensor.untyped_storage().data_ptr())
+        if known is None or tensor.dtype != known[0].dtype:
+            return tensor
+        return _Again(*known, tensor.size(), tensor.stride(), int(tensor.storage_offset()))
+
+
+def _unpacked(kept: Any) -> Tensor:
+    if not isinstance(kept, _Again):
+        return kept  # type: ignore[no-any-return]
+    if kept.base._version != kept.version:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: a weight "
+            "or an input that is multiplied by its gates, between the forward and the backward pass"
+        )
+    with torch.no_grad():
+        product = kept.base
+        for factor in kept.factors:
+            product = product * factor
+    return product.as_strided(kept.size, kept.stride, kept.offset)
+
+
+def _nobody_else() -> bool:
+    graph: Any = torch._C._autograd
+    return graph._saved_tensors_hooks_is_enabled() and graph._top_saved_tensors_default_hooks(True) is None
