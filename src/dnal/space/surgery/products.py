@@ -77,4 +77,7 @@ def _unpacked(kept: Any) -> Tensor:
 
 def _nobody_else() -> bool:
     graph: Any = torch._C._autograd
-    return graph._saved_tensors_hooks_is_enabled() and graph._top_saved_tensors_default_hooks(True) is None
+    try:
+        return graph._saved_tensors_hooks_is_enabled() and graph._top_saved_tensors_default_hooks(True) is None
+    except (AttributeError, TypeError):  # torch has no public way to ask, and another version may have another one
+        return False
