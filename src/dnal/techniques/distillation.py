@@ -17,6 +17,9 @@ from dnal.train.outputs import logits_of
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 
+MEMORY = 0.9
+"""Of the mean of the losses by which it is told who is ahead: about the last ten batches."""
+
 
 @dataclass
 class Distillation(Technique):
@@ -32,10 +35,10 @@ class Distillation(Technique):
 
     temperature: float = option(4.0, "T.", above=0)
     weight: float = option(0.9, "a, the share of the teacher's word in the loss.", least=0, most=1)
-    heard: Literal["always", "right", "better"] = option(
+    heard: Literal["always", "right", "better", "ahead"] = option(
         "always",
-        "Of which examples the teacher's word counts: all, those that it has right, or those whose class it finds "
-        "likelier than the network does.",
+        "When the teacher's word counts: always, for examples that it has right, for those whose class it finds "
+        "likelier than the network does, or as long as its loss on the last batches is below the network's.",
     )
     fades: bool = option(False, "Whether a falls on a line to 0 over each phase.")
 
@@ -45,14 +48,29 @@ class Distillation(Technique):
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         assert scene.base is not None
         self._teacher = scene.base
+        self._behind = torch.zeros(())
 
     def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
         with torch.no_grad():
-            word = logits_of(call(self._teacher, batch[0]))
+            said = call(self._teacher, batch[0])
+            word = logits_of(said)
         logits = logits_of(outputs)
-        heard = None if self.heard == "always" else HEARD[self.heard](logits.detach(), word, batch[1])
-        weight = self.weight * (1 - step.progress) if self.fades else self.weight
+        weight: Tensor | float = self.weight * (1 - step.progress) if self.fades else self.weight
+        heard = None
+        if self.heard == "ahead":
+            with torch.no_grad():
+                gap = step.task_loss(outputs, batch[1]) - step.task_loss(said, batch[1])
+            self._behind = MEMORY * self._behind.to(gap.device) + (1 - MEMORY) * gap.float()
+            weight = weight * (self._behind > 0)
+        elif self.heard != "always":
+            heard = HEARD[self.heard](logits.detach(), word, batch[1])
         return distillation_loss(logits, word, value, temperature=self.temperature, weight=weight, heard=heard)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"behind": float(self._behind)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._behind = torch.tensor(state["behind"])
 
 
 def teacher_is_right(logits: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
@@ -98,7 +116,7 @@ def distillation_loss(
     task: Tensor,
     *,
     temperature: float = 4.0,
-    weight: float = 0.9,
+    weight: Tensor | float = 0.9,
     heard: Tensor | None = None,
 ) -> Tensor:
     """(1 - a) task + a T^2 KL(softmax(teacher / T) || softmax(logits / T)), averaged over the batch and, for dense
