@@ -121,11 +121,12 @@ def test_a_teacher_that_is_behind_on_the_last_batches_is_not_heard() -> None:
     step: Any = SimpleNamespace(progress=0.0, task_loss=F.cross_entropy)
     task = F.cross_entropy(bad, targets)
     taught = distillation_loss(bad, good, task)
-    assert torch.equal(technique.loss(task, (good, targets), bad, step), taught)
+    for _ in range(3):
+        assert torch.equal(technique.loss(task, (good, targets), bad, step), taught)
     state = technique.state_dict()
     assert technique.loss(task, (bad, targets), good, step) != task, "one batch does not make it worse than the network"
     for _ in range(20):
         last = technique.loss(task, (bad, targets), good, step)
     assert torch.equal(last, task)
     technique.load_state_dict(state)
-    assert torch.equal(technique.loss(task, (good, targets), bad, step), taught), "as it was after the first batch"
+    assert torch.equal(technique.loss(task, (good, targets), bad, step), taught), "as it was then"
