@@ -171,6 +171,11 @@ def test_what_cannot_be_compared_is_a_sentence(against: list[Any], options: dict
         job(against=against, **options)
 
 
+def test_a_trade_off_compares_nothing_and_says_so() -> None:
+    with pytest.raises(UserError, match="give it to learn"):
+        dnal.trade_off(network(), *loaders(), ["macs<=40%"], epochs=EPOCHS, against=["uniform"])  # type: ignore[call-arg]
+
+
 def test_a_method_that_takes_no_budget_is_left_out() -> None:
     with pytest.warns(
         UserWarning, match="'net2wider' takes no budget, so that it cannot reach macs<=40%: it is left out"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dnal.base.rows import Row
-from dnal.base.statistics import Estimate, estimate, interval
+from dnal.base.statistics import Estimate, ahead_or_behind, estimate, interval
 from dnal.bench.comparison import paired, pooled, spread
 from dnal.bench.jobs import Run
 from dnal.bench.results import metric_of
@@ -73,8 +73,7 @@ def pooled_differences(rows: Mapping[Run, Row], taught: bool, network: str | Non
 
 def told(difference: Estimate) -> str:
     """What an interval of dnal minus another tells."""
-    low, high = interval(difference)
-    return "ahead" if low > 0 else "behind" if high < 0 else "cannot be told"
+    return ahead_or_behind(*interval(difference))
 
 
 def search_cost(rows: Iterable[Row]) -> Estimate:

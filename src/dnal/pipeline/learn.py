@@ -199,6 +199,8 @@ def trade_off(
     if not budgets:
         raise UserError("a trade-off needs at least one budget.")
     asked = asked_of(**_training(shared))
+    if asked.comparison.against:
+        raise UserError("against compares methods under one budget; give it to learn, once for each budget.")
     found = several(
         network, train, val, test, [Wanted(budget, asked) for budget in budgets], checkpoints=checkpoints,
         listeners=listeners, shared=shared,
