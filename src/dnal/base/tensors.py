@@ -41,8 +41,8 @@ def described(name: str, tensor: Tensor) -> bytes:
 def stream(
     file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, digest: Any = None
 ) -> None:
-    """Writes a safetensors file of tensors on any device, which may share memory: only the one
-    that is being written is there twice.
+    """Writes a safetensors file of tensors on any device, which may share memory: only the one that is being
+    written is there twice.
 
     Args:
         file: open for writing and at its beginning.
