@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from dnal.space.surgery.running import evaluating
 from dnal.techniques.guidance import Guide, layer_map, linear_cka
 from dnal.techniques.guidance.activations import Activations
 from dnal.train.optimizers import sgd
+from paired import medians
 
 NETWORKS = (("cifar/vgg16_bn_quarter", (3, 16, 16)), ("cifar/resnet20", (3, 16, 16)), ("cifar/resnet20", (3, 32, 32)))
 
@@ -75,14 +74,7 @@ def measure(name: str, shape: tuple[int, int, int], batch: int, repeats: int) ->
         "forward": forward,
         "distances": distances_of(copy.deepcopy(network), x),
     }
-    times: dict[str, list[float]] = {kind: [] for kind in parts}
-    for turn in range(repeats + 2):
-        for kind, part in parts.items():
-            begun = time.perf_counter()
-            part()
-            if turn >= 2:
-                times[kind].append(time.perf_counter() - begun)
-    median = {kind: statistics.median(own) for kind, own in times.items()}
+    median = medians(parts, repeats, 2)
     return {
         "network": name, "input": "x".join(map(str, shape)), "batch": batch, "threads": torch.get_num_threads(),
         "repeats": repeats, "plain_ms": f"{1e3 * median['plain']:.1f}",

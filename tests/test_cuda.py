@@ -16,6 +16,7 @@ import dnal
 from dnal.gates.gated import Gated
 from dnal.latency import LatencyModel, measured_ms, profile
 from dnal.latency.sample import open_at, random_shares
+from dnal.train.losses import Losses
 from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
 
@@ -37,6 +38,16 @@ def test_learn() -> None:
     assert learned.settings["precision"] == "bf16-mixed"
     assert learned.figures.compact.macs <= 0.3 * learned.figures.base.macs
     assert learned.figures.compact.metric > 0.5
+
+
+def test_a_loss_is_on_its_way_while_the_device_computes() -> None:
+    losses, loss = Losses(), torch.tensor(0.5, device="cuda")
+    losses.put(0, loss, None)  # takes the pinned memory
+    list(losses.read(wait=True))
+    torch.cuda._sleep(2_000_000_000)  # cycles: about a second
+    losses.put(1, loss, None)
+    assert list(losses.read()) == []
+    assert [read.loss for read in losses.read(wait=True)] == [0.5]
 
 
 class Pair(nn.Module):

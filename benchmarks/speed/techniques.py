@@ -7,7 +7,7 @@ Two tables, each measured in turns within one run, one thread by default:
 * `techniques_scores.csv`: EL2N of all images over a plain evaluation pass over them, GraNd by torch.func over a plain
   training pass. The images are noise of CIFAR-10's shape: their content changes no time.
 
-OMP_NUM_THREADS=1 python benchmarks/speed/techniques.py
+OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/speed/techniques.py
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
-import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -34,6 +32,7 @@ from dnal.train.optimizers import sgd
 from dnal.train.outputs import task_loss
 from dnal.train.step import Step
 from dnal.train.technique import Scene
+from paired import medians
 
 NETWORKS = (("cifar/resnet20", (3, 32, 32)), ("vgg_small", (3, 16, 16)))
 SHAPE = (3, 32, 32)
@@ -51,7 +50,7 @@ class Images(list[tuple[Tensor, Tensor]]):
 
 def stepping(network: nn.Module, technique: str, loader: Loader) -> tuple[Callable[[], object], float]:
     """A step with a technique, or a plain one where it is empty; the seconds of what the technique does before."""
-    base, used = copy.deepcopy(network).eval(), [replace(TECHNIQUES.read(technique))] if technique else []
+    base, used = copy.deepcopy(network).eval(), [TECHNIQUES.read(technique)] if technique else []
     scene = Scene("retrain", 1, 1000, base, task_loss)
     begun = time.perf_counter()
     for one in used:
@@ -70,24 +69,12 @@ def stepping(network: nn.Module, technique: str, loader: Loader) -> tuple[Callab
     return lambda: step(batch, 0.5), once
 
 
-def in_turns(parts: Mapping[str, Callable[[], object]], repeats: int, warm: int) -> dict[str, float]:
-    """The median seconds of each."""
-    times: dict[str, list[float]] = {name: [] for name in parts}
-    for turn in range(repeats + warm):
-        for name, part in parts.items():
-            begun = time.perf_counter()
-            part()
-            if turn >= warm:
-                times[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(own) for name, own in times.items()}
-
-
 def steps(name: str, shape: tuple[int, int, int], repeats: int) -> list[dict[str, object]]:
     torch.manual_seed(0)
     loader = Images([(torch.randn(BATCH, *shape), torch.randint(0, 10, (BATCH,))) for _ in range(2)])
     network = models.create(name, classes=10, input_shape=shape)
     made = {each: stepping(copy.deepcopy(network), each, loader) for each in ("", *STEPS)}
-    median = in_turns({each: step for each, (step, _) in made.items()}, repeats, 3)
+    median = medians({each: step for each, (step, _) in made.items()}, repeats, 3)
     return [
         {
             "network": name, "technique": each, "batch": BATCH, "repeats": repeats,
@@ -118,7 +105,7 @@ def scores(name: str, shape: tuple[int, int, int], images: int, repeats: int) ->
             optimizer.step()
         network.eval()
 
-    median = in_turns(
+    median = medians(
         {
             "evaluation": lambda: evaluated(lambda logits, targets: (logits.argmax(1) == targets).sum()),
             "el2n": lambda: evaluated(el2n),

@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from dnal.base.statistics import (
+    ahead_or_behind,
     auroc,
     differences,
     equivalence,
@@ -19,7 +20,6 @@ from dnal.base.statistics import (
     paired_examples,
     share,
     spearman,
-    standing,
 )
 
 GENERATOR = np.random.default_rng(3)
@@ -132,7 +132,7 @@ def test_examples_that_are_graded_have_the_interval_of_the_paired_test() -> None
     found, test = paired_examples(list(X), list(Y)), stats.ttest_rel(X, Y)
     ends = test.confidence_interval(0.95)
     assert (found.value, found.low, found.high) == pytest.approx(((X - Y).mean(), ends.low, ends.high))
-    assert (found.number, standing(found)) == (40, "ahead" if ends.low > 0 else "cannot be told")
+    assert (found.number, ahead_or_behind(found.low, found.high)) == (40, "ahead" if ends.low > 0 else "cannot be told")
     swapped = paired_examples(list(Y), list(X))
     assert (swapped.low, swapped.high) == pytest.approx((-found.high, -found.low))
 
@@ -161,7 +161,7 @@ def test_examples_without_an_interval() -> None:
     assert math.isnan(paired_examples([1], [0]).low)
     assert math.isnan(paired_examples([0.5], [0.1]).low)
     assert math.isnan(paired_examples([], []).value)
-    assert standing(paired_examples([1], [0])) == "cannot be told"
-    assert standing(paired_examples([0] * 90, [1] * 90)) == "behind"
+    assert ahead_or_behind(*paired_examples([1], [0])[1:3]) == "cannot be told"
+    assert ahead_or_behind(*paired_examples([0] * 90, [1] * 90)[1:3]) == "behind"
     with pytest.raises(ValueError, match="no pairs"):
         paired_examples([1], [1, 0])

@@ -122,6 +122,14 @@ def test_an_interval_on_one_side_of_nothing_tells_who_is_ahead() -> None:
     assert stats.ttest_1samp(list(ours.values()), 0).pvalue < 0.2  # what cells taken for independent would near
 
 
+def test_the_technique_by_which_the_base_teaches_is_named() -> None:
+    guided = {run: {**row, "suite": "guided"} for run, row in rows().items()}
+    text = document(guided, "dnal bench", 0, {})
+    assert "With guidance: `dnal` is first." in text
+    assert "| without guidance | `dnal` is | with guidance | `dnal` is |" in text
+    assert "distillation" not in text
+
+
 def test_what_is_no_accuracy_is_named() -> None:
     made = rows()
     assert "Test accuracy in %" in document(made, "dnal bench", 0, {})

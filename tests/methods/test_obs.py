@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import dnal
 from dnal.gates.gated import Gated
 from dnal.methods.dnal.search import BudgetSearch
-from dnal.methods.obs import OBS, curve_scores, removed_by_curves
+from dnal.methods.obs import OBS, curve_scores, kept_by_curves
 from dnal.repair.curves import Curve
 from dnal.repair.order import leaving
 from dnal.train.resume.checkpoint import Checkpoints
@@ -75,7 +75,7 @@ def test_the_task_network_is_rebuilt_and_the_loader_is_where_it_was() -> None:
     limits = {"macs": 0.3 * space.full_cost["macs"]}
     before, state, numbers = copy.deepcopy(network), train.state_dict(), torch.get_rng_state()
     task = task_of(network, space, train, limits)
-    stays = removed_by_curves(task, OBS(samples=100), limits)
+    stays = kept_by_curves(task, OBS(samples=100), limits)
     assert train.state_dict() == state
     assert torch.equal(torch.get_rng_state(), numbers)
     assert float(space.costs["macs"](stays)) <= limits["macs"]
@@ -84,7 +84,7 @@ def test_the_task_network_is_rebuilt_and_the_loader_is_where_it_was() -> None:
     for name, value in expected.state_dict().items():
         assert torch.allclose(network.state_dict()[name], value, atol=1e-5), name
     unrepaired = copy.deepcopy(before)
-    again = removed_by_curves(task_of(unrepaired, space, train, limits), OBS(samples=100, repair=False), limits)
+    again = kept_by_curves(task_of(unrepaired, space, train, limits), OBS(samples=100, repair=False), limits)
     assert torch.equal(again, stays)
     assert all(torch.equal(v, before.state_dict()[k]) for k, v in unrepaired.state_dict().items())
 
@@ -129,9 +129,7 @@ def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None
     gates[saved["down"].variable] = 0
     limit = float(space.costs["macs"](gates))
     before = copy.deepcopy(network).eval()
-    stays = removed_by_curves(
-        task_of(network, space, given.train, {"macs": limit}), OBS(), {"macs": limit}, branches=True
-    )
+    stays = kept_by_curves(task_of(network, space, given.train, {"macs": limit}), OBS(), {"macs": limit}, branches=True)
     assert stays.tolist() == gates.bool().tolist()
     x = next(iter(given.val))[0]
     small = dnal.compact(network, dnal.Architecture.of(space, stays)).eval()
@@ -189,7 +187,7 @@ def test_the_search_begins_at_what_the_curves_left_and_opens_nothing_of_the_rest
     space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8))
     limits = {"macs": 0.2 * space.full_cost["macs"]}
     task = task_of(network, space, given.train, limits)
-    closed = ~removed_by_curves(task, OBS(), {"macs": 1.5 * limits["macs"]})
+    closed = ~kept_by_curves(task, OBS(), {"macs": 1.5 * limits["macs"]})
     assert 0 < int(closed.sum()) < space.num_gates
     gated = Gated(network, space, start=1.0, closed=closed)
     search = BudgetSearch(gated, space, limits, steps=60)
@@ -218,6 +216,6 @@ def test_a_budget_near_the_whole_network_leaves_nothing_to_the_curves() -> None:
     network, given = chain(), digits()
     space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8))
     limits = {"macs": 0.9 * space.full_cost["macs"]}
-    stays = removed_by_curves(task_of(network, space, given.train, limits), OBS(), {"macs": 1.5 * limits["macs"]})
+    stays = kept_by_curves(task_of(network, space, given.train, limits), OBS(), {"macs": 1.5 * limits["macs"]})
     assert bool(stays.all())
     assert all(torch.equal(v, chain().state_dict()[k]) for k, v in network.state_dict().items())

@@ -171,6 +171,11 @@ def test_what_cannot_be_compared_is_a_sentence(against: list[Any], options: dict
         job(against=against, **options)
 
 
+def test_a_trade_off_compares_nothing_and_says_so() -> None:
+    with pytest.raises(UserError, match="give it to learn"):
+        dnal.trade_off(network(), *loaders(), ["macs<=40%"], epochs=EPOCHS, against=["uniform"])  # type: ignore[call-arg]
+
+
 def test_a_method_that_takes_no_budget_is_left_out() -> None:
     with pytest.warns(
         UserWarning, match="'net2wider' takes no budget, so that it cannot reach macs<=40%: it is left out"
@@ -207,6 +212,17 @@ def test_one_that_fails_is_left_out_and_the_others_stay(
     same(found.against["scratch"], learned.against["scratch"])
     with pytest.raises(UserError, match=said):  # the method itself is not left out
         job(method="fails", against=["uniform"])
+
+
+def test_a_warning_points_at_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS._ours, "fails", f"{__name__}:Failing")
+    train, val, _ = loaders()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        dnal.learn(network(), train, val, budget="macs<=40%", epochs=(0, 1, 0), against=["fails"])
+    for said in ("there are no test data", "'fails' is left out"):
+        (own,) = (each for each in seen if said in str(each.message))
+        assert own.filename == __file__
 
 
 def test_every_listener_hears_of_the_method_alone() -> None:

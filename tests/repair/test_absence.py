@@ -231,7 +231,7 @@ def test_a_branch_leaves_when_its_absence_loses_least_for_what_it_saves() -> Non
     assert order(1e9, 0.0)[0] == two.variable
     late = order(1e9, 1e9)
     assert min(late.index(one.variable), late.index(two.variable)) > late.index(int(stream.order[0]))
-    # As dear as all but the last of its channels together, it costs nothing more once they have left.
+    # As dear as all of its channels together except for the last, it costs nothing more once they have left.
     together = order(float(inner.losses[-1]), 1e9)
     left = together[: together.index(one.variable)]
     assert len(set(left) & set(inner.group.variables.tolist())) <= inner.group.width - 1

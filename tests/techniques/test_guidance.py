@@ -21,8 +21,9 @@ from dnal.techniques.guidance import Guidance, Guide, layer_map, linear_cka, rsa
 from dnal.techniques.guidance.activations import Said, each_example
 from dnal.train.phase import Context, Phase, run_phase
 from dnal.train.resume.checkpoint import Checkpoints
+from dnal.train.resume.tree import packed, unpacked
 from dnal.train.step import Step
-from dnal.train.technique import Technique
+from dnal.train.technique import Scene, Technique
 from killer import Killed, Killer
 
 
@@ -380,6 +381,22 @@ def test_learn_takes_a_model_a_run_and_a_module_and_leaves_an_ordinary_network(f
 def cnn_of_digits() -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+
+def test_what_is_kept_of_the_distance_has_all_of_its_digits() -> None:
+    of, again = Guidance(network=cnn().double()), Guidance(network=cnn().double())
+    for one in (of, again):
+        one.data([(IMAGES.double(), torch.zeros(16, dtype=torch.long))], None)  # type: ignore[arg-type]
+        network = mlp().double()
+        one.prepare(network, Scene("base", 1, 8, None, F.cross_entropy))
+    network = mlp().double()
+    of._guide = Guide(network, cnn().double())
+    network(IMAGES.double())
+    of.loss(torch.zeros(()), (IMAGES.double(), None), None, None)  # type: ignore[arg-type]
+    again.load_state_dict(unpacked(*packed(of.state_dict())))
+    mean = of.record()["distance_to_guide"]
+    assert again.record()["distance_to_guide"] == mean
+    assert float(torch.tensor(mean)) != mean  # more digits than float32 holds
 
 
 def test_a_job_with_a_guide_by_name_goes_on_to_the_same_bits(tmp_path: Path) -> None:

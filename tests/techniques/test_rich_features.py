@@ -91,10 +91,10 @@ def test_the_second_round_finds_the_other_feature_and_the_synthesis_holds_both(o
     found = rich_features(lambda: Flow(outputs), (x, y), lr=5e-3, first=60, steps=200, synthesis=300, l2=1e-4)
     assert torch.equal(torch.get_rng_state(), before)
     signs = [(x.flatten(1)[:, n] > 0).long() for n in (0, 1)]
-    agrees = [[float((word == sign).double().mean()) for sign in signs] for word in found.words]
+    agrees = [[float((word == sign).double().mean()) for sign in signs] for word in found.predictions]
     assert agrees[0][0] > 0.95, "the easy one"
     assert agrees[1][1] > agrees[1][0] + 0.1, "the other one"
-    assert torch.equal(found.right, found.words == y)
+    assert torch.equal(found.right, found.predictions == y)
 
     features: list[Tensor] = []
     hook = found.network.get_submodule(found.path).register_forward_pre_hook(lambda _, args: features.append(args[0]))
@@ -102,7 +102,7 @@ def test_the_second_round_finds_the_other_feature_and_the_synthesis_holds_both(o
         logits = found.network(x)
         hook.remove()
         said = [head(features[0]) for head in found.heads]
-    for own, word in zip(said, found.words, strict=True):
+    for own, word in zip(said, found.predictions, strict=True):
         answer = (own.squeeze(1) > 0).long() if outputs == 1 else own.argmax(1)
         assert float((answer == word).double().mean()) > 0.9, "each head says what its round said"
     assert torch.allclose(torch.stack(said).mean(0).squeeze(1), logits, atol=1e-5), "the mean of the heads"
@@ -135,7 +135,7 @@ def test_batches_and_seeds() -> None:
     assert torch.equal(first.network.says.weight, again.network.says.weight)
     assert not torch.equal(first.network.says.weight, other.network.says.weight)
     assert len(first.rounds) == len(first.heads) == len(first.worst) == 3
-    assert torch.equal(predicted(first.rounds[2], data[0]), first.words[2])
+    assert torch.equal(predicted(first.rounds[2], data[0]), first.predictions[2])
 
 
 def test_where_all_is_right_the_rounds_end_and_say_so() -> None:

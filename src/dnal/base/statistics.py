@@ -91,6 +91,16 @@ def paired_examples(ours: Sequence[float], theirs: Sequence[float], confidence: 
     Otherwise it is that of the paired t-test. It speaks of other examples of this kind, and of nothing else that is
     random, such as the seed of a training.
 
+    Args:
+        ours, theirs: of each example a number.
+        confidence: of the interval.
+
+    Returns:
+        the interval; its ends are NaN for fewer than two examples.
+
+    Raises:
+        ValueError: not equally many of both.
+
     Examples:
         >>> found = paired_examples([1, 1, 1, 1, 0, 1, 1, 1], [1, 0, 1, 0, 0, 1, 1, 0])
         >>> f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {found.number} pairs"
@@ -114,14 +124,14 @@ def paired_examples(ours: Sequence[float], theirs: Sequence[float], confidence: 
     return Interval(value, low, high, number, confidence, how)
 
 
-def standing(found: Interval) -> Literal["ahead", "behind", "cannot be told"]:
-    """Which side of zero a whole interval of ours minus theirs lies on.
+def ahead_or_behind(low: float, high: float) -> Literal["ahead", "behind", "cannot be told"]:
+    """Which side of zero a whole interval of ours minus theirs lies on; neither where its ends are NaN.
 
     Examples:
-        >>> standing(paired_examples([1] * 30, [0] * 30)), standing(paired_examples([1, 0], [0, 1]))
+        >>> ahead_or_behind(0.1, 0.3), ahead_or_behind(-0.1, 0.3)
         ('ahead', 'cannot be told')
     """
-    return "ahead" if found.low > 0 else "behind" if found.high < 0 else "cannot be told"
+    return "ahead" if low > 0 else "behind" if high < 0 else "cannot be told"
 
 
 def equivalence(values: Collection[float], margin: float) -> float:

@@ -41,11 +41,13 @@ def described(name: str, tensor: Tensor) -> bytes:
 def stream(
     file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, digest: Any = None
 ) -> None:
-    """Writes a safetensors file of tensors on any device, which may share memory: none is there twice but the one that
-    is being written.
+    """Writes a safetensors file of tensors on any device, which may share memory: only the one that is being
+    written is there twice.
 
     Args:
         file: open for writing and at its beginning.
+        tensors: by name.
+        metadata: texts by name, for the file's header.
         digest: of hashlib; takes in every tensor, sorted by name, as :func:`described` and its bytes. What it has come
             to joins the metadata, under :data:`SHA256`.
 

@@ -14,22 +14,22 @@ from dnal.base.statistics import estimate
 from dnal.bench.jobs import Run
 from dnal.bench.results import metric_of
 from dnal.bench.suite import OURS
-from dnal.bench.table import TEACHING, accuracies
+from dnal.bench.table import accuracies, teaching_of
 
 
 def draw(rows: Mapping[Run, Row], path: Path) -> None:
     """A panel per network and table; bars are standard errors over seeds, the dashed line is the base. Writes a PNG."""
     from matplotlib.figure import Figure
 
-    networks = list(dict.fromkeys(run.network for run in rows))
+    networks, teaching = list(dict.fromkeys(run.network for run in rows)), teaching_of(rows.values())
     figure = Figure(figsize=(11, 4.2 * len(networks)), layout="constrained")
-    panels = figure.subplots(len(networks), len(TEACHING), squeeze=False, sharey="row")
+    panels = figure.subplots(len(networks), len(teaching), squeeze=False, sharey="row")
     entries = list(dict.fromkeys(run.entry for run in rows))
     for row_of_panels, network in zip(panels, networks, strict=True):
         base = [100 * float(row["base_accuracy"]) for run, row in rows.items() if run.network == network]
         metric = next(metric_of(row) for run, row in rows.items() if run.network == network)
         shares = sorted({run.share for run in rows if run.network == network})
-        for panel, (taught, title) in zip(row_of_panels, TEACHING, strict=True):
+        for panel, (taught, title) in zip(row_of_panels, teaching, strict=True):
             cells = {share: accuracies(rows, network, share, taught) for share in shares}
             for number, entry in enumerate(entries):
                 found = {share: estimate(cell[entry].values()) for share, cell in cells.items() if entry in cell}

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dnal.base.rows import Row
-from dnal.base.statistics import Estimate, estimate, interval
+from dnal.base.statistics import Estimate, ahead_or_behind, estimate, interval
 from dnal.bench.comparison import paired, pooled, spread
 from dnal.bench.jobs import Run
 from dnal.bench.results import metric_of
-from dnal.bench.suite import OURS
+from dnal.bench.suite import OURS, SUITES, Suite
 
-TEACHING = ((False, "without distillation"), (True, "with distillation"))
 LEAST, MOST = 0.97, 1.0
 """What a row must use of its budget."""
 SHORTEST = 0.01
@@ -71,10 +70,16 @@ def pooled_differences(rows: Mapping[Run, Row], taught: bool, network: str | Non
     return {entry: pooled(ours, own) for entry, own in values.items() if entry != OURS}
 
 
+def teaching_of(rows: Iterable[Row]) -> tuple[tuple[bool, str], tuple[bool, str]]:
+    """Whether the base teaches, and what that is called: after the technique by which it does in the rows' suites."""
+    suites = [SUITES.get(row.get("suite", "")) for row in rows]
+    by = " or ".join(dict.fromkeys(Suite.teacher if suite is None else suite.teacher for suite in suites))
+    return (False, f"without {by}"), (True, f"with {by}")
+
+
 def told(difference: Estimate) -> str:
     """What an interval of dnal minus another tells."""
-    low, high = interval(difference)
-    return "ahead" if low > 0 else "behind" if high < 0 else "cannot be told"
+    return ahead_or_behind(*interval(difference))
 
 
 def search_cost(rows: Iterable[Row]) -> Estimate:
@@ -126,15 +131,16 @@ def _provenance(rows: Iterable[Row]) -> str:
 
 
 def _cell(rows: Mapping[Run, Row], network: str, share: float) -> list[str]:
-    cells = [accuracies(rows, network, share, taught) for taught, _ in TEACHING]
     own = [row for run, row in rows.items() if (run.network, run.share) == (network, share)]
+    teaching = teaching_of(own)
+    cells = [accuracies(rows, network, share, taught) for taught, _ in teaching]
     base = {run.seed: 100 * float(row["base_accuracy"]) for run, row in rows.items() if run.network == network}
     lines = [
         f"## {network}, {share:g} % of the MACs",
         "",
         f"The base, {own[0]['base_macs'].partition('.')[0]} MACs: {_mean(base)}; {_metrics(own)} in %.",
         "",
-        f"| | {' | '.join(f'{title} | dnal minus it' for _, title in TEACHING)} | budget used, % | rates |",
+        f"| | {' | '.join(f'{title} | dnal minus it' for _, title in teaching)} | budget used, % | rates |",
         "|---|---|---|---|---|---|---|",
     ]
     names = dict.fromkeys(entry for cell in cells for entry in cell)
@@ -147,14 +153,14 @@ def _cell(rows: Mapping[Run, Row], network: str, share: float) -> list[str]:
         columns += [_used(mine), ", ".join(sorted({row["rate"] for row in mine}, key=float))]
         lines.append(f"| {' | '.join(columns)} |")
     lines.append("")
-    for cell, (_, title) in zip(cells, TEACHING, strict=True):
+    for cell, (_, title) in zip(cells, teaching, strict=True):
         if (stands := standing(cell)) is not None:
             lines += [f"{title.capitalize()}: {_verdict(stands)}", ""]
     return lines
 
 
 def _pooled(rows: Mapping[Run, Row]) -> list[str]:
-    networks = list(dict.fromkeys(run.network for run in rows))
+    networks, teaching = list(dict.fromkeys(run.network for run in rows)), teaching_of(rows.values())
     lines = [
         "## All cells together",
         "",
@@ -163,9 +169,9 @@ def _pooled(rows: Mapping[Run, Row]) -> list[str]:
         "",
     ]
     for network in [None, *networks] if len(networks) > 1 else [None]:
-        found = [pooled_differences(rows, taught, network) for taught, _ in TEACHING]
+        found = [pooled_differences(rows, taught, network) for taught, _ in teaching]
         lines += [
-            f"| {network or ''} | {' | '.join(f'{title} | `dnal` is' for _, title in TEACHING)} |",
+            f"| {network or ''} | {' | '.join(f'{title} | `dnal` is' for _, title in teaching)} |",
             "|---|---|---|---|---|",
         ]
         for entry in dict.fromkeys(entry for each in found for entry in each):

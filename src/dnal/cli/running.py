@@ -68,9 +68,8 @@ def run(
     from dnal.train.resume.checkpoint import Checkpoints
 
     job = jobs[0]
-    trust = trusting(
-        name for each in jobs for name in each.code()
-    )  # where memory or the disk is full it is too late to ask
+    # Asked now: where memory or the disk is full it is too late.
+    trust = trusting(name for each in jobs for name in each.code())
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     leads = fabric is None or fabric.is_global_zero

@@ -45,10 +45,10 @@ class OBS(Method):
     repair: bool = option(True, "Whether the layers that read are rebuilt.")
 
     def choose(self, task: Task) -> Removal:
-        return Removal.among(task.space, removed_by_curves(task, self, task.limits, branches=True))
+        return Removal.among(task.space, kept_by_curves(task, self, task.limits, branches=True))
 
 
-def removed_by_curves(task: Task, how: OBS, limits: Mapping[str, float], *, branches: bool = False) -> Tensor:
+def kept_by_curves(task: Task, how: OBS, limits: Mapping[str, float], *, branches: bool = False) -> Tensor:
     """The variables that stay within the limits, bool (num_gates,); the network of the task has been rebuilt, so that
     nothing in it reads the others.
 

@@ -199,6 +199,8 @@ def trade_off(
     if not budgets:
         raise UserError("a trade-off needs at least one budget.")
     asked = asked_of(**_training(shared))
+    if asked.comparison.against:
+        raise UserError("against compares methods under one budget; give it to learn, once for each budget.")
     found = several(
         network, train, val, test, [Wanted(budget, asked) for budget in budgets], checkpoints=checkpoints,
         listeners=listeners, shared=shared,
@@ -236,7 +238,7 @@ def several(
         warnings.warn(
             "there are no test data: the figures of base and compact network are of the validation data; give test, "
             "which decides nothing.",
-            stacklevel=4,
+            stacklevel=3,
         )
     asked, given = plans[0].asked, shared.get("fabric")
     precision = asked.numerics.precision
@@ -262,7 +264,7 @@ def several(
             except (Unchosen, Diverged) as error:
                 if one.rival is None:
                     raise
-                warnings.warn(f"'{one.rival}' is left out of the comparison: {error}", stacklevel=4)
+                warnings.warn(f"'{one.rival}' is left out of the comparison: {error}", stacklevel=3)
                 results.append(None)
                 continue
             learned.network.to(home)

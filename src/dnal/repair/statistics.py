@@ -154,8 +154,7 @@ def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Los
                 _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in space.readers})
         watch.forget()
         watch.follow = False
-    if not examples:
-        raise UserError("there is no batch to measure what the layers read; give one or more.")
+    _check_any(examples)
     for product, reader in collected.readers.items():
         reader.constant = watch.constants.get(product)
     seen = {product.place for product in collected.readers}
@@ -245,9 +244,13 @@ def minds_of_products(
         watch.follow = False
         if graded >= GRADED:
             break
-    if not graded:
-        raise UserError("there is no batch to measure what the layers read; give one or more.")
+    _check_any(graded)
     return {product: own / graded for product, own in squares.items()}
+
+
+def _check_any(examples: int) -> None:
+    if not examples:
+        raise UserError("there is no batch to measure what the layers read; give one or more.")
 
 
 class _Collected:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnal.base.statistics import Interval, standing
+from dnal.base.statistics import Interval, ahead_or_behind
 from dnal.costs.cost import COSTS
 from dnal.data.objective import Objective
 from dnal.pipeline.against import SCRATCH
@@ -22,6 +22,7 @@ from dnal.train.technique import PHASES
 
 CLOSE = 1e-4
 """How near the mean over single examples must come to what a result says of all."""
+STANDINGS = ("ahead", "behind", "cannot be told")
 CAVEAT = (
     "An interval (95 %, paired) is about the test examples: in how far others of their kind would say the same of "
     "these very networks. It says nothing of another seed, with which all of them would be other networks; --seed 1, "
@@ -122,7 +123,7 @@ def _row(name: str, source: Source, number: int, ours: Source, apart: Interval |
         "" if apart_by is None else _signed(aim, apart_by),
         "" if apart is None else f"{_signed(aim, apart.low)} to {_signed(aim, apart.high)}",
         f"{sum(told):.1f}" if told else "–",
-        "" if apart is None else standing(apart),
+        "" if apart is None else ahead_or_behind(apart.low, apart.high),
     )
 
 
@@ -136,7 +137,10 @@ def _verdict(own: str, ours: Source, others: dict[str, Source], apart: dict[str,
     waiting = [name for name, source in others.items() if not source.finished]
     told = {name: found for name, found in apart.items() if found is not None}
     unknown = [name for name in others if name not in told and name not in waiting]
-    by = {which: [name for name, found in told.items() if standing(found) == which] for which in STANDINGS}
+    by = {
+        which: [name for name, found in told.items() if ahead_or_behind(found.low, found.high) == which]
+        for which in STANDINGS
+    }
     parts = []
     if by["behind"]:
         parts.append(f"{_listed(by['behind'])} {_are(by['behind'])} ahead of it")
@@ -163,12 +167,10 @@ def _verdict(own: str, ours: Source, others: dict[str, Source], apart: dict[str,
     return f"{start}: {'; '.join(parts)}."
 
 
-STANDINGS = ("ahead", "behind", "cannot be told")
-
-
 def _advice(others: dict[str, Source], apart: dict[str, Interval | None]) -> list[str]:
     """Which network to take instead."""
-    behind = {name: found for name, found in apart.items() if found is not None and standing(found) == "behind"}
+    told = {name: found for name, found in apart.items() if found is not None}
+    behind = {name: found for name, found in told.items() if ahead_or_behind(found.low, found.high) == "behind"}
     if not behind:
         return []
     best = min(behind, key=lambda name: behind[name].value)

@@ -12,10 +12,8 @@ MARK = "recipe"
 """A key that every older document has, and none of today's."""
 TODAY = {"optimizer": "sgd", "schedule": "cosine", "schedule_over": "phase"}
 """Options that there were not: what they do by default is what was done."""
-
-
-LATER: dict[str, tuple[Any, ...]] = {"against": ()}
-"""Options that came when runs had today's names already."""
+LATER = ("against",)
+"""Lists that came when runs had today's names already; they were empty."""
 
 
 def config_of(document: Any) -> Any:
@@ -23,7 +21,7 @@ def config_of(document: Any) -> Any:
     if not isinstance(document, Mapping):
         return document
     if MARK not in document:
-        later = {name: list(value) for name, value in LATER.items() if name not in document}
+        later: dict[str, Any] = {name: [] for name in LATER if name not in document}
         return {**document, **later} if later else document
     found = {NAMES.get(str(key), str(key)): value for key, value in document.items()}
     recipe, steps, penalty = found.pop(MARK), found.pop("steps", "joint"), found.pop("lambda", None)
@@ -35,7 +33,7 @@ def config_of(document: Any) -> Any:
     found["method"] = method
     found["techniques"] = [{"name": "distillation"}] if found.pop("distil", False) is True else []
     found["reinitialize"] = found.pop("init", "trained") == "fresh"
-    return {**TODAY, **{name: list(value) for name, value in LATER.items()}, **found}
+    return {**TODAY, **{name: [] for name in LATER}, **found}
 
 
 def result_of(document: Any) -> Any:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 
 from dnal import data
-from dnal.data import Loaders
+from dnal.data import Dataset, Loaders
 
 BATCH = 64
 
 
+def image_loaders(name: str, images: int, side: int, seed: int, batch: int = BATCH) -> Loaders:
+    """Loaders at their first epoch of ``images`` training images of side x side, whose order follows from ``seed``: a
+    row does not depend on the rows made before it. The part is the same for every seed. The digits are grey, all
+    others in colour."""
+    return data.loaders(_loaded(name, images, side), batch, seed=seed, eval_batch_size=500)
+
+
 @lru_cache(maxsize=2)
-def image_loaders(name: str, images: int, side: int, seed: int) -> Loaders:
-    """Loaders of ``images`` training images of side x side, whose order follows from ``seed``; the part is the same for
-    every seed. The digits are grey, all others in colour."""
+def _loaded(name: str, images: int, side: int) -> Dataset:
     channels = 1 if name == "digits" else 3
-    found = data.load(name, input_shape=(channels, side, side), limit_train=images)
-    return data.loaders(found, BATCH, seed=seed, eval_batch_size=500)
+    return data.load(name, input_shape=(channels, side, side), limit_train=images)

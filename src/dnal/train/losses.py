@@ -36,9 +36,11 @@ class Losses:
 
     def put(self, step: int, loss: Tensor | float, batch: Any) -> None:
         """Sends the loss of a step, a scalar on any device, on its way."""
-        own = torch.as_tensor(loss).detach().reshape(())
+        own = loss if isinstance(loss, Tensor) else torch.tensor(loss, dtype=torch.float64)
+        own = own.detach().reshape(())
         on_gpu = own.device.type == "cuda"
-        host = torch.empty((), dtype=torch.float64, pin_memory=on_gpu)
+        # Of the loss's own type: to change it on the way, torch takes memory that is not pinned, and waits.
+        host = torch.empty((), dtype=own.dtype, pin_memory=on_gpu)
         host.copy_(own, non_blocking=on_gpu)
         arrived = None
         if on_gpu:
@@ -55,4 +57,4 @@ class Losses:
                     return
                 arrived.synchronize()
             self._pending.popleft()
-            yield Read(step, float(host.numpy()), batch)
+            yield Read(step, float(host.double().numpy()), batch)

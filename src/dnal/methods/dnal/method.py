@@ -14,7 +14,7 @@ from dnal.gates.gated import Gated
 from dnal.methods.dnal.record import gate_record
 from dnal.methods.dnal.search import MET, START, WAIT, BudgetSearch
 from dnal.methods.method import Method
-from dnal.methods.obs import OBS, removed_by_curves
+from dnal.methods.obs import OBS, kept_by_curves
 from dnal.methods.task import Task
 from dnal.train.enough import enough
 from dnal.train.evaluate import Validate
@@ -74,7 +74,7 @@ class DNAL(Method):
             return torch.zeros(task.space.num_gates, dtype=torch.bool)
         around.checkpointer.resume(task.phase.name, {"place": DataPosition(around.loader)}, around.history)
         limits = {name: times * limit for name, limit in task.limits.items()}
-        return ~removed_by_curves(task, OBS(), limits, branches=False)  # the gates decide about those
+        return ~kept_by_curves(task, OBS(), limits, branches=False)  # the gates decide about those
 
     def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
         """What moves the gates, in so many steps."""

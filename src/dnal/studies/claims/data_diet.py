@@ -210,7 +210,7 @@ def _network(images: Images, seed: int) -> nn.Module:
 
 
 def _trained(network: nn.Module, x: Tensor, y: Tensor, steps: int, seed: int) -> nn.Module:
-    """The network after so many steps of SGD with one cosine, on images that are flipped by lot, but for digits."""
+    """The network after so many steps of SGD with one cosine, on images that are flipped by lot, except for digits."""
     optimizer = sgd(network, 0.1)
     draw = torch.Generator().manual_seed(seed)
     batch = min(BATCH, len(x))

@@ -12,18 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal import data, models
+from dnal import models
 from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.base.statistics import paired
-from dnal.data import Loaders
 from dnal.studies.check import Check
 from dnal.studies.figures import dots
+from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
 from dnal.techniques.guidance import Guide
 from dnal.train.loader import endless
 
 if TYPE_CHECKING:
+    from dnal.data import Loaders
     from dnal.report.figure import Figure
 
 TASKS = ("fcn", "cnn", "copy")
@@ -166,8 +167,12 @@ class Trained(NamedTuple):
 def _ground(study: GuidesMakeNetworksTrain, task: str, seed: int) -> Ground:
     if task == "copy":
         return Ground(Copier, Reader, _sequences, lambda: [next(iter(_sequences(10_000 + seed, EVALUATED)))])
-    loaders = _images(study.data, study.images, study.side, seed)
-    channels = int(next(iter(loaders.val))[0].shape[1])
+
+    def loaders(seed: int) -> Loaders:
+        return image_loaders(study.data, study.images, study.side, seed, BATCH)
+
+    held_out = loaders(seed)
+    channels = int(next(iter(held_out.val))[0].shape[1])
 
     def network() -> nn.Module:
         if task == "fcn":
@@ -177,16 +182,9 @@ def _ground(study: GuidesMakeNetworksTrain, task: str, seed: int) -> Ground:
     return Ground(
         network,
         lambda: models.create("cifar/resnet20", classes=10, input_shape=(channels, study.side, study.side)),
-        lambda seed: endless(_images(study.data, study.images, study.side, seed).train),
-        lambda: loaders.test,
+        lambda order: endless(loaders(order).train),
+        lambda: held_out.test,
     )
-
-
-@lru_cache(maxsize=2)
-def _images(name: str, images: int, side: int, seed: int) -> Loaders:
-    channels = 1 if name == "digits" else 3
-    found = data.load(name, input_shape=(channels, side, side), limit_train=images)
-    return data.loaders(found, BATCH, seed=seed, eval_batch_size=500)
 
 
 @lru_cache(maxsize=2)

@@ -51,8 +51,8 @@ class Activations:
             self._said.append(Said(output, output.dim() == 3 and getattr(module, "batch_first", True) is False))
 
     def hidden(self, size: int) -> list[Tensor]:
-        """What all layers but the last one said, whose output are mostly the logits, each (size, features); it is
-        forgotten here.
+        """What all layers said except for the last one, whose output is mostly the logits, each (size, features);
+        it is forgotten here.
 
         Args:
             size: of the batch. What has no such dimension is left out.

@@ -97,7 +97,7 @@ class Guide:
             hooked.close()
         if not its:
             raise UserError(
-                "no layer of the guide but the last one says anything of each example; choose another guide."
+                "no layer of the guide before the last one says anything of each example; choose another guide."
             )
         pairs = layer_map(len(its), len(mine))
         return {layer: 1 - self._similarity(mine[layer], its[other]) for layer, other in pairs.items()}

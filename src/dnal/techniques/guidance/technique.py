@@ -38,11 +38,11 @@ class Guidance(Technique):
     distillation or instead of it; with one, it acts in the base's training too. Costs one forward pass of the guide per
     step, and for each pair N^2 (p + 3 q) multiplications of a batch of N and layers of p and q numbers. Helps networks
     that train badly without it (deep ones without shortcuts, fully connected ones on images), by the paper; the study
-    of the same name asks again. The biased CKA wants batches of 128 or more; small ones want `distance=unbiased-cka`.
-    With several processes each compares its own part of a batch. Not as in the paper: the network runs once for both
-    losses, not twice, and layers of every kind that have weights are compared, except for batch norms and embeddings.
-    Source: Subramaniam et al., arXiv 2410.20035, with the layers and their map
-    from the published code; its tables were not read.
+    of the same name asks again. The biased CKA finds all layers alike in a small batch, where `distance=unbiased-cka`
+    does not. With several processes each compares its own part of a batch. Not as in the paper: the network runs once
+    for both losses, not twice, and layers of every kind that have weights are compared, except for batch norms and
+    embeddings. Source: Subramaniam et al., arXiv 2410.20035, with the layers and their map from the published code; its
+    tables were not read.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base", "retrain")
@@ -93,9 +93,8 @@ class Guidance(Technique):
             return value
         distance = self._guide.distance(batch[0])
         self._steps, self._count = self._steps + 1, self._count + 1
-        self._sum = (
-            self._sum.to(distance.device) + distance.detach()
-        )  # read once an epoch: reading waits for the device
+        # A tensor until the epoch's end: to read it waits for the device.
+        self._sum = self._sum.to(distance.device) + distance.detach()
         if self.steps is not None and self._steps >= self.steps:
             self._leave()
         return value + self.weight * distance.to(value.device)
@@ -110,10 +109,10 @@ class Guidance(Technique):
         self._leave()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self._steps, "sum": float(self._sum), "count": self._count}
+        return {"steps": self._steps, "sum": self._sum, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._steps, self._sum, self._count = state["steps"], torch.tensor(state["sum"]), state["count"]
+        self._steps, self._sum, self._count = state["steps"], state["sum"], state["count"]
         if self.steps is not None and self._steps >= self.steps:
             self._leave()
 

@@ -17,11 +17,11 @@ from dnal.space.surgery.inputs import batch_size as number_of
 from dnal.space.surgery.running import call, in_eval
 from dnal.techniques.rich.groups import balanced, groups_of, worst_group
 from dnal.techniques.rich.head import last_linear, reading
-from dnal.techniques.rich.penalties import nll, said
+from dnal.techniques.rich.penalties import likeliest, nll
 from dnal.train.rows import to_device
 
 AT_ONCE = 1024
-"""Examples that are asked at once what a network says of them."""
+"""Examples of which a network predicts the classes at once."""
 
 
 @dataclass
@@ -32,7 +32,8 @@ class RichFeatures:
         network: the synthesised one, with the mean of the heads as its head: initial weights for what comes.
         path: of its head. heads: of the synthesis, one a round.
         rounds: the networks of the discovery.
-        right: whether each had each example right, bool (rounds, N). words: the class that it said, (rounds, N).
+        right: whether each had each example right, bool (rounds, N).
+        predictions: the class that each predicted, (rounds, N).
         worst: of each round the accuracy in the worst of the groups that it was trained on; a round whose worst group
             stays low found no new feature.
     """
@@ -42,7 +43,7 @@ class RichFeatures:
     heads: list[nn.Module]
     rounds: list[nn.Module]
     right: Tensor
-    words: Tensor
+    predictions: Tensor
     worst: list[float]
 
 
@@ -72,13 +73,14 @@ def rich_features(
 
     Round 0 is plain training, on purpose short. Round k trains a new network on the worst of 2 k groups: what each
     earlier network had right, and what it had wrong; a feature that was found already cannot help with both. Then one
-    network with a head per round learns to say what each of them says, on a balanced draw of examples on which they
-    agree and on which they do not. Its weights, with the mean of the heads, are where training for other environments
-    starts (:func:`irmv1`, :func:`vrex`, :func:`spectral_decoupling`, :func:`fishr`), also with all but the head frozen.
+    network with a head per round learns to predict what each of them predicts, on a balanced draw of examples on which
+    they agree and on which they do not. Its weights, with the mean of the heads, are where training for other
+    environments starts (:func:`irmv1`, :func:`vrex`, :func:`spectral_decoupling`, :func:`fishr`), also frozen except
+    for the head.
 
     Helps where an easy feature hides another one that holds more widely. Costs ``first + (rounds - 1) steps +
-    synthesis`` steps on all of the data. Trained for too long, round 0 learns noisy labels by heart, and nothing but
-    noise is left to find.
+    synthesis`` steps on all of the data. Trained for too long, round 0 learns noisy labels by heart, and only noise
+    is left to find.
 
     Args:
         make_network: returns a network with new weights: (N, ...) -> one logit, (N,) or (N, 1), or (N, classes). Its
@@ -114,7 +116,7 @@ def rich_features(
     recipe = _Recipe(lr, l2, batch_size, seed)
     found: list[nn.Module] = []
     right = torch.empty(0, len(targets), dtype=torch.bool)
-    words, worst = torch.empty(0, len(targets), dtype=torch.long), []
+    predictions, worst = torch.empty(0, len(targets), dtype=torch.long), []
     with torch.random.fork_rng():
         for number in range(rounds):
             if number and bool(right.all()):
@@ -128,17 +130,18 @@ def rich_features(
             network = make_network()
             groups = groups_of(right) if number else torch.ones(1, len(targets), dtype=torch.bool)
             _discover(network, inputs, targets, groups, steps if number else first, recipe)
-            word = predicted(network, inputs)
-            hit = word == targets.cpu()
+            prediction = predicted(network, inputs)
+            hit = prediction == targets.cpu()
             found.append(network)
-            right, words = torch.cat([right, hit[None]]), torch.cat([words, word[None]])
+            right, predictions = torch.cat([right, hit[None]]), torch.cat([predictions, prediction[None]])
             worst.append(min(float(hit[group].double().mean()) for group in groups if bool(group.any())))
         torch.manual_seed(seed + rounds)
         network = make_network()
         path = last_linear(network, to_device(picked(inputs, torch.arange(min(2, len(targets)))), _device(network)))
         heads = [make_network().get_submodule(path) for _ in found]
-        _synthesise(network, path, heads, inputs, words, balanced(right, len(targets), _draw(seed)), synthesis, recipe)
-    return RichFeatures(network, path, heads, found, right, words, worst)
+        chosen = balanced(right, len(targets), _draw(seed))
+        _synthesise(network, path, heads, inputs, predictions, chosen, synthesis, recipe)
+    return RichFeatures(network, path, heads, found, right, predictions, worst)
 
 
 def _discover(network: nn.Module, inputs: Inputs, targets: Tensor, groups: Tensor, steps: int, recipe: _Recipe) -> None:
@@ -157,19 +160,21 @@ def _synthesise(
     path: str,
     heads: list[nn.Module],
     inputs: Inputs,
-    words: Tensor,
+    predictions: Tensor,
     chosen: Tensor,
     steps: int,
     recipe: _Recipe,
 ) -> None:
-    """Trains the network with a head per round to say what the rounds said, in place; then its head is their mean."""
+    """Trains the network, in place, with a head per round to predict what that round predicted; then its head is their
+    mean."""
     device, last = _device(network), network.get_submodule(path)
     shared = [p for p in network.parameters() if all(p is not other for other in last.parameters())]
     own = [*shared, *(p for head in heads for p in head.to(device).parameters())]
 
     def loss(rows: Tensor, batch: Any) -> Tensor:
         call(network, batch)
-        losses = [nll(head(read[0]), word[rows].to(device)).mean() for head, word in zip(heads, words, strict=True)]
+        wanted = [prediction[rows].to(device) for prediction in predictions]
+        losses = [nll(head(read[0]), own).mean() for head, own in zip(heads, wanted, strict=True)]
         return torch.stack(losses).mean()
 
     with reading(network, path) as read:
@@ -210,11 +215,11 @@ def picked(inputs: Inputs, rows: Tensor) -> Any:
 
 
 def predicted(network: nn.Module, inputs: Inputs) -> Tensor:
-    """The class that a network says of each example, (N,), in eval mode, on the CPU."""
+    """The class that a network predicts of each example, (N,), in eval mode, on the CPU."""
     device, numbers = _device(network), torch.arange(number_of(inputs))
     with in_eval(network), torch.no_grad():
-        words = [said(call(network, to_device(picked(inputs, rows), device))) for rows in numbers.split(AT_ONCE)]
-    return torch.cat(words).cpu()
+        found = [likeliest(call(network, to_device(picked(inputs, rows), device))) for rows in numbers.split(AT_ONCE)]
+    return torch.cat(found).cpu()
 
 
 def _device(network: nn.Module) -> torch.device:

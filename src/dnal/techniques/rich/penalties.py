@@ -19,7 +19,7 @@ def nll(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits, targets, reduction="none")
 
 
-def said(logits: Tensor) -> Tensor:
+def likeliest(logits: Tensor) -> Tensor:
     """The class that logits find likeliest, (N,): 0 or 1 of a single one."""
     return (_flat(logits) > 0).long() if _is_single(logits) else logits.argmax(1)
 
@@ -32,6 +32,9 @@ def irmv1(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
 
     Returns:
         a scalar, to be added to the loss times lambda.
+
+    Raises:
+        UserError: no environment, or other numbers of logits and targets.
 
     Example:
         >>> import torch
@@ -58,6 +61,12 @@ def vrex(losses: Sequence[Tensor]) -> Tensor:
     Args:
         losses: a scalar of each environment.
 
+    Returns:
+        a scalar, to be added to the loss times lambda.
+
+    Raises:
+        UserError: no environment.
+
     Source: Krueger et al., arXiv 2003.00688 (recalled).
     """
     _check(losses, losses)
@@ -69,6 +78,12 @@ def spectral_decoupling(logits: Sequence[Tensor]) -> Tensor:
 
     Args:
         logits: of each environment.
+
+    Returns:
+        a scalar, to be added to the loss times lambda.
+
+    Raises:
+        UserError: no environment.
 
     Source: Pezeshki et al., arXiv 2011.09468 (recalled).
     """
@@ -82,6 +97,12 @@ def fishr(gradients: Sequence[Tensor]) -> Tensor:
 
     Args:
         gradients: of each environment, (N_e, P), those of the last layer (:func:`head_gradients`).
+
+    Returns:
+        a scalar, to be added to the loss times lambda.
+
+    Raises:
+        UserError: no environment.
 
     Source: Rame et al., arXiv 2109.02934 (recalled: without the moving average over steps of the published code).
     """
