@@ -29,7 +29,7 @@ EVERY: dict[str, Any] = {
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[JobRequest]:
     """The jobs that `dnal learn` would do."""
     jobs: list[JobRequest] = []
-    monkeypatch.setattr("dnal.cli.running.run", lambda job, *others, **named: jobs.append(job))
+    monkeypatch.setattr("dnal.cli.running.run", lambda wanted, *others, **named: jobs.extend(wanted))
     return jobs
 
 
