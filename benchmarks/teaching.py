@@ -34,9 +34,9 @@ NETWORKS = ("cifar/vgg16_bn_quarter", "cifar/resnet20")
 LENGTHS = {8: (8, 0.05), 30: (3, 0.03)}
 """Epochs of the base, and the epochs and the rate of the retraining: half as many samples, or a tenth."""
 TEACHERS = (
-    "", "distillation:heard=always", "distillation:weight=0.5,heard=always", "distillation:heard=always,fades=true",
-    "distillation:heard=right,fades=true", "distillation:heard=better", "distillation:heard=better,fades=true",
-    "distillation:heard=ahead", "distillation:heard=ahead,weight=0.5", "distillation:heard=ahead,fades=true",
+    "", "distillation:heard=always", "distillation:heard=known", "distillation:heard=known,fades=true",
+    "distillation:heard=always,fades=true", "distillation:heard=right,fades=true", "distillation:heard=better",
+    "distillation:heard=better,fades=true", "distillation:weight=0.5,heard=always",
 )  # fmt: skip
 SHAPE, IMAGES, HELD, TESTED, SHARE = (3, 16, 16), 6000, 10_000, 4000, 0.25
 

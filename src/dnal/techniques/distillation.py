@@ -17,9 +17,6 @@ from dnal.train.outputs import logits_of
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 
-MEMORY = 0.9
-"""Of the mean of the losses by which it is told who is ahead: about the last ten batches."""
-
 
 @dataclass
 class Distillation(Technique):
@@ -35,10 +32,10 @@ class Distillation(Technique):
 
     temperature: float = option(4.0, "T.", above=0)
     weight: float = option(0.9, "a, the share of the teacher's word in the loss.", least=0, most=1)
-    heard: Literal["always", "right", "better", "ahead"] = option(
+    heard: Literal["always", "known", "right", "better"] = option(
         "always",
-        "When the teacher's word counts: always, for examples that it has right, for those whose class it finds "
-        "likelier than the network does, or as long as its loss on the last batches is below the network's.",
+        "When the teacher's word counts: always; as much as it knows, a exp(-2 L) with its loss L on the batch; for "
+        "examples that it has right; or for those whose class it finds likelier than the network does.",
     )
     fades: bool = option(False, "Whether a falls on a line to 0 over each phase.")
 
@@ -48,7 +45,6 @@ class Distillation(Technique):
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         assert scene.base is not None
         self._teacher = scene.base
-        self._behind = torch.zeros(())
 
     def loss(self, value: Tensor, batch: Any, outputs: Any, step: Step) -> Tensor:
         with torch.no_grad():
@@ -57,20 +53,12 @@ class Distillation(Technique):
         logits = logits_of(outputs)
         weight: Tensor | float = self.weight * (1 - step.progress) if self.fades else self.weight
         heard = None
-        if self.heard == "ahead":
+        if self.heard == "known":
             with torch.no_grad():
-                gap = step.task_loss(outputs, batch[1]) - step.task_loss(said, batch[1])
-            self._behind = MEMORY * self._behind.to(gap.device) + (1 - MEMORY) * gap.float()
-            weight = weight * (self._behind > 0)
+                weight = weight * torch.exp(-2 * step.task_loss(said, batch[1]))
         elif self.heard != "always":
             heard = HEARD[self.heard](logits.detach(), word, batch[1])
         return distillation_loss(logits, word, value, temperature=self.temperature, weight=weight, heard=heard)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"behind": float(self._behind)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._behind = torch.tensor(state["behind"])
 
 
 def teacher_is_right(logits: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
