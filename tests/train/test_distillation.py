@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,8 +118,9 @@ def test_a_teacher_is_heard_as_much_as_it_knows() -> None:
     technique.prepare(nn.Identity(), Scene("retrain", 1, 10, nn.Identity().eval()))
     step: Any = SimpleNamespace(progress=0.0, task_loss=F.cross_entropy)
     outputs, task = torch.randn(8, 2), torch.tensor(0.5)
-    for size, likelihood in ((9.0, 1.0), (0.0, 0.5), (-9.0, 0.0)):  # of the right class: sure, undecided, wrong
+    undecided = float((1 - F.cross_entropy(torch.tensor([[1.0, 0.0]]), torch.tensor([0])) / math.log(2)) ** 3)
+    for size, known in ((9.0, 1.0), (0.5, undecided), (0.0, 0.0), (-9.0, 0.0)):  # of the right class: sure, ..., wrong
         teacher = F.one_hot(targets, 2) * 2 * size
         found = technique.loss(task, (teacher, targets), outputs, step)
-        expected = distillation_loss(outputs, teacher, task, weight=0.8 * likelihood**2)
+        expected = distillation_loss(outputs, teacher, task, weight=0.8 * known)
         assert torch.allclose(found, expected, atol=1e-5)

@@ -34,8 +34,8 @@ class Distillation(Technique):
     weight: float = option(0.9, "a, the share of the teacher's word in the loss.", least=0, most=1)
     heard: Literal["always", "known", "right", "better"] = option(
         "always",
-        "When the teacher's word counts: always; as much as it knows, a exp(-2 L) with its loss L on the batch; for "
-        "examples that it has right; or for those whose class it finds likelier than the network does.",
+        "When the teacher's word counts: always; as much as it knows, a (1 - L / log classes)^3 with its loss L on the "
+        "batch; for examples that it has right; or for those whose class it finds likelier than the network does.",
     )
     fades: bool = option(False, "Whether a falls on a line to 0 over each phase.")
 
@@ -55,10 +55,19 @@ class Distillation(Technique):
         heard = None
         if self.heard == "known":
             with torch.no_grad():
-                weight = weight * torch.exp(-2 * step.task_loss(said, batch[1]))
+                weight = weight * knowledge(step.task_loss(said, batch[1]), word.shape[1])
         elif self.heard != "always":
             heard = HEARD[self.heard](logits.detach(), word, batch[1])
         return distillation_loss(logits, word, value, temperature=self.temperature, weight=weight, heard=heard)
+
+
+def knowledge(loss: Tensor, classes: int) -> Tensor:
+    """How much a teacher knows, from 0, no more than chance, to 1: (1 - L / log C)^3.
+
+    Args:
+        loss: L, its mean negative log likelihood of the targets, a scalar. classes: C.
+    """
+    return (1 - loss / math.log(classes)).clamp(min=0) ** 3
 
 
 def teacher_is_right(logits: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:
