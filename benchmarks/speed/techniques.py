@@ -1,6 +1,6 @@
 """What does a technique add to a training step, and what do the scores of the data diet cost?
 
-Two tables, each measured in turns within one run, one thread by default:
+Two tables, in CPU seconds of one thread, each measured in turns within one run:
 
 * `techniques_step.csv`: the median time of a step with a technique over that of a plain one, and what the technique
   does once before the first step, in plain steps.
@@ -52,11 +52,11 @@ def stepping(network: nn.Module, technique: str, loader: Loader) -> tuple[Callab
     """A step with a technique, or a plain one where it is empty; the seconds of what the technique does before."""
     base, used = copy.deepcopy(network).eval(), [TECHNIQUES.read(technique)] if technique else []
     scene = Scene("retrain", 1, 1000, base, task_loss)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for one in used:
         loader = one.data(loader, scene)
         one.prepare(network, scene)
-    once = time.perf_counter() - begun
+    once = time.process_time() - begun
     optimizer = sgd(network, LR)
     added = [parameter for one in used for parameter in one.parameters()]
     if added:
@@ -74,7 +74,7 @@ def steps(name: str, shape: tuple[int, int, int], repeats: int) -> list[dict[str
     loader = Images([(torch.randn(BATCH, *shape), torch.randint(0, 10, (BATCH,))) for _ in range(2)])
     network = models.create(name, classes=10, input_shape=shape)
     made = {each: stepping(copy.deepcopy(network), each, loader) for each in ("", *STEPS)}
-    median = medians({each: step for each, (step, _) in made.items()}, repeats, 3)
+    median = medians({each: step for each, (step, _) in made.items()}, repeats, 3, time.process_time)
     return [
         {
             "network": name, "technique": each, "batch": BATCH, "repeats": repeats,
@@ -112,7 +112,7 @@ def scores(name: str, shape: tuple[int, int, int], images: int, repeats: int) ->
             "training": trained,
             "grand": lambda: grand(network, x, y),
         },
-        repeats, 1,
+        repeats, 1, time.process_time,
     )  # fmt: skip
     return [
         {
