@@ -71,14 +71,12 @@ def _yielding(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     """What a run recorded, without the techniques that are left out now, and without leaving out those that are asked
     for now: of two options that contradict each other the newer one holds."""
     out, asked = set(given.get("without", ())), {_name(technique) for technique in given.get("techniques", ())}
-    refused = {
-        "techniques": lambda technique: _name(technique) in out,
-        "without": lambda name: name in asked,
-    }
-    return {
-        name: tuple(one for one in value if not refused[name](one)) if name in refused else value
-        for name, value in kept.items()
-    }
+    left = dict(kept)
+    if "techniques" in left:
+        left["techniques"] = tuple(technique for technique in left["techniques"] if _name(technique) not in out)
+    if "without" in left:
+        left["without"] = tuple(name for name in left["without"] if name not in asked)
+    return left
 
 
 def _name(technique: str | Mapping[str, Any]) -> str:
