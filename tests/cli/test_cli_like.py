@@ -80,6 +80,18 @@ def test_with_everything_that_was_decided_by_timing(here: Path, dnal: Program, m
     assert dnal("eval", "run", "--trust", "tiny_network").status == 0
 
 
+def test_a_technique_is_left_out_or_taken_up_again(run: Path, dnal: Program) -> None:
+    def acting(name: str) -> list[tuple[str, float | None]]:
+        config = yaml.safe_load((Path(name) / CONFIG).read_text())
+        return [(one["name"], one.get("weight")) for one in config["techniques"]]
+
+    assert [name for name, _ in acting("run")] == ["distillation"]
+    assert dnal("learn", "--like", "run", "--without", "distillation", "--out", "out").status == 0
+    assert acting("out") == []
+    assert dnal("learn", "--like", "out", "--with", "distillation:weight=0.5", "--out", "again").status == 0
+    assert acting("again") == [("distillation", 0.5)]
+
+
 def test_what_is_given_takes_precedence(run: Path, dnal: Program) -> None:
     assert dnal("learn", "--like", "run", "--seed", 1, "--budget", "macs<=50%", "--out", "other").status == 0
     before, after = (yaml.safe_load((Path(name) / CONFIG).read_text()) for name in ("run", "other"))

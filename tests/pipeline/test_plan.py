@@ -70,6 +70,7 @@ def test_options_of_a_methods_own_technique_replace_it() -> None:
         ({"techniques": ["ema", "ema:decay=0.9"]}, "given twice"),
         ({"techniques": ["ema:decay=2"]}, "decay is 0 or more and less than 1"),
         ({"techniques": "ema"}, "techniques are a list"),
+        ({"techniques": ["distillation:weight=0.5"], "without": ["distillation"]}, "both asked for and left out"),
         ({"without": ["ema"]}, "'ema' cannot be left out"),
         ({"without": ["distilation"]}, "did you mean 'distillation'"),
     ],

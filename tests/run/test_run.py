@@ -371,3 +371,15 @@ def test_no_pickle_in_the_package() -> None:
         if forbidden.search(line)
     ]
     assert found == []
+
+
+def test_a_folder_of_several_runs_names_them(tmp_path: Path) -> None:
+    for name in ("dnal", "uniform"):
+        (tmp_path / "both" / name).mkdir(parents=True)
+        (tmp_path / "both" / name / CONFIG).write_text("format: 1\n")
+    with pytest.raises(UserError, match=r"give one of them: '.*both/dnal', '.*both/uniform'\."):
+        load(tmp_path / "both")
+    shutil.rmtree(tmp_path / "both")
+    (tmp_path / "both").mkdir()
+    with pytest.raises(UserError, match=r"is no run: it has no config\.yaml"):
+        load(tmp_path / "both")

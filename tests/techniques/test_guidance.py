@@ -348,6 +348,21 @@ def test_guides_that_do_not_fit_are_refused() -> None:
         trained(Guidance(network=nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))))
 
 
+@pytest.mark.parametrize(
+    ("guide", "said"),
+    [
+        (nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), "cannot be called with the training data"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "the guide has 1 in all"),
+    ],
+)
+def test_a_guide_that_does_not_fit_is_refused_before_there_is_anything_to_go_on_with(
+    guide: nn.Module, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        learned(guide, checkpoints=tmp_path / "kept")
+    assert not list(tmp_path.glob("kept/*"))
+
+
 def learned(guide: str | nn.Module | None, **more: Any) -> dnal.Learned:
     data = dnal.data.loaders(dnal.data.load("digits", limit_train=192), 48)
     torch.manual_seed(0)

@@ -153,3 +153,40 @@ def test_what_has_no_class_per_example_is_refused() -> None:
             rich_features(Flow, wrong)
     with pytest.raises(UserError, match="1 round or more"):
         rich_features(Flow, (x, y), 0)
+
+
+def test_a_network_that_is_not_new_each_time_is_refused() -> None:
+    data, one = two_features(8), Flow()
+    with pytest.raises(UserError, match="new ones: let it build the network anew"):
+        rich_features(lambda: one, data, first=1, steps=1, synthesis=1)
+    with pytest.raises(UserError, match="a function that returns a new network"):
+        rich_features(one, data)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="returns a network with weights"):
+        rich_features(nn.ReLU, data)
+
+
+def test_targets_that_the_network_has_no_output_for_are_refused_and_whole_floats_are_classes() -> None:
+    x = torch.randn(8, 4)
+    y = torch.arange(8) % 3
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+
+    short = {"first": 2, "steps": 2, "synthesis": 2}
+    for wrong in (y + 1, y - 1, y + 0.5):
+        with pytest.raises(UserError, match="classes from 0 to 2"):
+            rich_features(make, (x, wrong), **short)  # type: ignore[arg-type]
+    floats, whole = (rich_features(make, (x, targets), **short) for targets in (y.double(), y))  # type: ignore[arg-type]
+    assert torch.equal(floats.predictions, whole.predictions)
+    assert torch.equal(floats.network[0].weight, whole.network[0].weight)  # type: ignore[index]
+
+
+def test_what_ends_in_no_number_is_refused() -> None:
+    x, y = two_features(8)
+    with pytest.raises(UserError, match="infinite or NaN; take a smaller lr"):
+        rich_features(Flow, (x * float("nan"), y), first=1)
+    for wrong in ({"lr": -1.0}, {"lr": float("nan")}, {"batch_size": 0}):
+        with pytest.raises(UserError, match="lr is a number above 0"):
+            rich_features(Flow, (x, y), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="a pair of inputs and targets"):
+        rich_features(Flow, [(x, y)])  # type: ignore[arg-type]

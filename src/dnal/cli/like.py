@@ -62,9 +62,27 @@ def repeated(given: Mapping[str, Any], run: Path, trust: Sequence[str] = ()) -> 
         check_believed(config, [run], trust, remedy)
     values = _values(document, run)
     stale = {name for name, others in CHANGES_WITH.items() if given.keys() & set(others)}
-    kept = {name: value for name, value in values.items() if name not in stale}
+    kept = _yielding({name: value for name, value in values.items() if name not in stale}, given)
     job = _unasked(JobRequest.of({**kept, **given}), trust, given)
     return job, Differences(run, document, everything=not given.keys() & values.keys())
+
+
+def _yielding(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run recorded, without the techniques that are left out now, and without leaving out those that are asked
+    for now: of two options that contradict each other the newer one holds."""
+    out, asked = set(given.get("without", ())), {_name(technique) for technique in given.get("techniques", ())}
+    left = dict(kept)
+    if "techniques" in left:
+        left["techniques"] = tuple(technique for technique in left["techniques"] if _name(technique) not in out)
+    if "without" in left:
+        left["without"] = tuple(name for name in left["without"] if name not in asked)
+    return left
+
+
+def _name(technique: str | Mapping[str, Any]) -> str:
+    from dnal.techniques import TECHNIQUES
+
+    return TECHNIQUES.name_in(technique) if isinstance(technique, str) else str(technique.get("name"))
 
 
 def job_of(document: Recorded, run: Path, trust: Sequence[str] = ()) -> JobRequest:

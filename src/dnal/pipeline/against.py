@@ -82,7 +82,8 @@ def compared(wanted: Wanted) -> list[Wanted]:
         return [wanted]
     own = METHODS.name_of(asked.method)
     if plan.budget is None:
-        remedy = "give one" if asked.method.takes_budget else f"the method '{own}' takes none"
+        none = f"the method '{own}' takes none; choose another method, or leave the comparison (against) out"
+        remedy = "give one" if asked.method.takes_budget else none
         raise UserError(f"methods are compared under one budget; {remedy}.")
     kept = {name: other for name in names if (other := _rival(name, asked, plan)) is not None}
     leading = replace(asked, comparison=Comparison(tuple(kept)))

@@ -176,7 +176,7 @@ def techniques_of(asked: Asked) -> tuple[Technique, ...]:
     asked for, then the others.
 
     Raises:
-        UserError: one is left out that the method does not have.
+        UserError: one is left out that the method does not have, or that is asked for besides.
     """
     own = () if asked.own_loss else asked.method.techniques
     for name in asked.without:
@@ -189,6 +189,9 @@ def techniques_of(asked: Asked) -> tuple[Technique, ...]:
     given = {TECHNIQUES.name_of(technique): technique for technique in asked.techniques}
     if len(given) < len(asked.techniques):
         raise UserError("a technique was given twice.")
+    both = next((name for name in asked.without if name in given), None)
+    if both is not None:
+        raise UserError(f"the technique '{both}' is both asked for and left out; say one of the two.")
     kept = [name for name in own if name not in asked.without]
     first = [given.get(name) or TECHNIQUES.read(name) for name in kept]
     return (*first, *(technique for name, technique in given.items() if name not in kept))

@@ -22,6 +22,8 @@ from dnal.run.older import config_of
 
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's, where PyYAML brings it, is ten times as fast
 GIVE = "give the folder that `dnal learn` wrote."
+NAMED = 4
+"""How many runs of a folder a sentence names."""
 
 Size = Annotated[int, Field(ge=1, le=2**62)]
 Text = Annotated[str, Field(max_length=LONGEST)]
@@ -127,6 +129,12 @@ def read_yaml(run: str | Path) -> object:
         known = [str(run) for run in runs_in(path.parent)]
         raise UserError(f"there is no run '{path}'; {suggestion(str(path), known, GIVE)}")
     if not os.path.lexists(path / CONFIG):
+        held = sorted(map(str, runs_in(path)))
+        if held:
+            some = ", ".join(f"'{run}'" for run in held[:NAMED]) + (
+                f" and {len(held) - NAMED} more" if len(held) > NAMED else ""
+            )
+            raise UserError(f"'{path}' is no run, and holds the runs of several results; give one of them: {some}.")
         raise UserError(f"'{path}' is no run: it has no {CONFIG}; {GIVE}")
     try:
         return config_of(plain_yaml(text_of(path / CONFIG, LARGEST[CONFIG])))

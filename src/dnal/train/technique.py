@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dnal.base.options import Options
+from dnal.space.surgery.inputs import Inputs
 from dnal.train.loader import Loader
 from dnal.train.outputs import task_loss
 
@@ -65,6 +66,16 @@ class Technique(Options):
 
     def check(self, outputs: Any) -> None:
         """Before anything is trained: refuses outputs of the network that it cannot work with.
+
+        Raises:
+            UserError: saying what to do instead.
+        """
+
+    def check_network(self, network: nn.Module, inputs: Inputs) -> None:
+        """Before anything is trained: refuses a network, or inputs of it, that it cannot work with.
+
+        Args:
+            network: to be left as it is. inputs: of a few training examples, on the network's device.
 
         Raises:
             UserError: saying what to do instead.

@@ -68,9 +68,9 @@ class Guidance(Technique):
         if self.network is not None:
             self.guide = MODULE
 
-    def check(self, outputs: Any) -> None:
+    def check_network(self, network: nn.Module, inputs: Inputs) -> None:
         if self.guide is not None:
-            self._made(None)
+            Guide(network, self._fitting(network, inputs), self.distance).close()
 
     def data(self, loader: Loader, scene: Scene) -> Loader:
         self._loader = loader
@@ -82,9 +82,7 @@ class Guidance(Technique):
         guide = scene.base if self.guide is None and scene.phase == self.phases[-1] else None
         if self.guide is not None:
             device = next(network.parameters()).device
-            inputs = to_device(split(first_batch(self._loader, "training"))[0], device)
-            guide = self._made(inputs).to(device)
-            _check_runs(guide, inputs)
+            guide = self._fitting(network, to_device(split(first_batch(self._loader, "training"))[0], device))
         if guide is not None:
             self._guide = Guide(network, guide, self.distance)
 
@@ -121,11 +119,21 @@ class Guidance(Technique):
             self._guide.close()
         self._guide = None
 
-    def _made(self, inputs: Inputs | None) -> nn.Module:
+    def _fitting(self, network: nn.Module, inputs: Inputs) -> nn.Module:
+        """The guide, on the network's device, where the inputs are.
+
+        Raises:
+            UserError: there is none, or it cannot be called with them.
+        """
+        guide = self._made(inputs).to(next(network.parameters()).device)
+        _check_runs(guide, inputs)
+        return guide
+
+    def _made(self, inputs: Inputs) -> nn.Module:
         """The guide, on whatever device, a network of its own.
 
         Args:
-            inputs: for which a model is made; None: as it is by default.
+            inputs: for which a model is made.
 
         Raises:
             UserError: there is none.

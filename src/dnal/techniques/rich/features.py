@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,8 @@ def rich_features(
         seed: of weights and draws; the global random state stays as it is.
 
     Raises:
-        UserError: no round, targets that are no classes, or a network without a last linear layer.
+        UserError: no round, targets that are no classes of the network, a ``make_network`` that returns no new network
+            each time, one without a last linear layer, or weights that became infinite or NaN.
 
     Example:
         >>> import torch
@@ -108,9 +110,13 @@ def rich_features(
     Source: Zhang, Lopez-Paz and Bottou, arXiv 2203.15516, with the numbers of its published code for ColoredMNIST; its
     tables were not read. That the balanced draw is made once, and not at each step, is ours.
     """
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise UserError(f"the data of rich_features are a pair of inputs and targets, not {described(data)}.")
     inputs, targets = data
     if rounds < 1 or min(first, steps, synthesis) < 0:
         raise UserError(f"features are found in 1 round or more, of 0 steps or more, not in {rounds}.")
+    if not (lr > 0 and math.isfinite(lr)) or (batch_size is not None and batch_size < 1):
+        raise UserError(f"lr is a number above 0, and batch_size 1 or more or None, not {lr} and {batch_size}.")
     if not isinstance(targets, Tensor) or targets.dim() != 1 or number_of(inputs) != len(targets):
         raise UserError(f"rich features need one class per example, (N,), not {described(targets)}.")
     recipe = _Recipe(lr, l2, batch_size, seed)
@@ -127,7 +133,9 @@ def rich_features(
                 )
                 break
             torch.manual_seed(seed + number)
-            network = make_network()
+            network = _new(make_network, found)
+            if not number:
+                targets = _as_classes(targets, _classes(network, inputs))
             groups = groups_of(right) if number else torch.ones(1, len(targets), dtype=torch.bool)
             _discover(network, inputs, targets, groups, steps if number else first, recipe)
             prediction = predicted(network, inputs)
@@ -136,12 +144,49 @@ def rich_features(
             right, predictions = torch.cat([right, hit[None]]), torch.cat([predictions, prediction[None]])
             worst.append(min(float(hit[group].double().mean()) for group in groups if bool(group.any())))
         torch.manual_seed(seed + rounds)
-        network = make_network()
+        network = _new(make_network, found)
         path = last_linear(network, to_device(picked(inputs, torch.arange(min(2, len(targets)))), _device(network)))
-        heads = [make_network().get_submodule(path) for _ in found]
+        heads = [_new(make_network, [*found, network]).get_submodule(path) for _ in found]
         chosen = balanced(right, len(targets), _draw(seed))
         _synthesise(network, path, heads, inputs, predictions, chosen, synthesis, recipe)
     return RichFeatures(network, path, heads, found, right, predictions, worst)
+
+
+def _new(make_network: Callable[[], nn.Module], before: Sequence[nn.Module]) -> nn.Module:
+    """A network that has no weights in common with those before: of one that is trained again nothing is new."""
+    if isinstance(make_network, nn.Module) or not callable(make_network):
+        raise UserError(
+            f"make_network is a function that returns a new network, not {described(make_network)}; write "
+            "rich_features(lambda: MyNetwork(), ...)."
+        )
+    network = make_network()
+    if not isinstance(network, nn.Module) or next(network.parameters(), None) is None:
+        raise UserError(f"make_network returns a network with weights, not {described(network)}; let it return one.")
+    held = {id(parameter) for other in before for parameter in other.parameters()}
+    if any(id(parameter) in held for parameter in network.parameters()):
+        raise UserError(
+            "make_network returned the same network, or the same weights, twice; each round needs new ones: let it "
+            "build the network anew each time."
+        )
+    return network
+
+
+def _classes(network: nn.Module, inputs: Inputs) -> int:
+    """How many classes a network tells apart: two by a single logit."""
+    few = to_device(picked(inputs, torch.arange(min(2, number_of(inputs)))), _device(network))
+    with in_eval(network), torch.no_grad():
+        logits = call(network, few)
+    return 2 if logits.dim() == 1 or logits.shape[1] == 1 else int(logits.shape[1])
+
+
+def _as_classes(targets: Tensor, classes: int) -> Tensor:
+    """The targets as whole numbers, of whatever type they are."""
+    whole = targets.long()
+    wrong = (whole < 0) | (whole >= classes) | (whole != targets)
+    if bool(wrong.any()):
+        one = targets[wrong][0].item()
+        raise UserError(f"the targets are classes from 0 to {classes - 1}, as the network has outputs, not {one:g}.")
+    return whole
 
 
 def _discover(network: nn.Module, inputs: Inputs, targets: Tensor, groups: Tensor, steps: int, recipe: _Recipe) -> None:
@@ -207,6 +252,8 @@ def _descend(
         squares = torch.stack([parameter.square().sum() for parameter in parameters]).sum()
         (loss(rows, batch) + recipe.l2 * squares).backward()
         optimizer.step()
+    if not all(bool(parameter.isfinite().all()) for parameter in parameters):
+        raise UserError("the weights became infinite or NaN; take a smaller lr, and look for NaN in the inputs.")
 
 
 def picked(inputs: Inputs, rows: Tensor) -> Any:

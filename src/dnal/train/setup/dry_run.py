@@ -105,6 +105,7 @@ def check(
     for technique in techniques:
         for found in (*trained, *answered):
             technique.check(found)
+        technique.check_network(network, examples(batch)[0])
 
 
 def check_accuracy(outputs: Any, targets: Any) -> None:
