@@ -6,13 +6,14 @@ python benchmarks/digits.py --out benchmarks/digits.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from result_file import write_rows
 
 
 def main() -> None:
@@ -43,10 +44,7 @@ def main() -> None:
             }
         )
         print(rows[-1], flush=True)
-    with options.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(options.out, rows)
     for column in ("base_accuracy", "compact_accuracy"):
         print(f"{column}: mean {100 * statistics.mean(float(row[column]) for row in rows):.2f} %")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from dnal.techniques.guidance import Guide, layer_map, linear_cka
 from dnal.techniques.guidance.activations import Activations
 from dnal.train.optimizers import sgd
 from paired import medians
+from result_file import write_rows
 
 NETWORKS = (("cifar/vgg16_bn_quarter", (3, 16, 16)), ("cifar/resnet20", (3, 16, 16)), ("cifar/resnet20", (3, 32, 32)))
 
@@ -96,10 +96,7 @@ def main() -> None:
         rows.append(measure(name, shape, options.batch, options.repeats))
         print(rows[-1], flush=True)
     if options.out is not None:
-        with options.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

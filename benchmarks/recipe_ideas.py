@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dnal.base.statistics import interval
@@ -30,11 +29,11 @@ from dnal.bench.jobs import Base, Run
 from dnal.bench.run import row_file, run_row
 from dnal.bench.suite import RESNET, VGG, Entry, Network, Suite
 from dnal.methods.method import LONG_SEARCH
+from held_out import held_out
 from result_file import append_rows, read_rows
 
 FIELDS = ("network", "share", "seed", "idea", "rates", "rate", "epochs", "accuracy", "base_accuracy", "macs",
           "choosing_seconds", "base_seconds", "retrain_seconds", "widths")  # fmt: skip
-HELD = 10_000
 AS_IS = "as it is"
 LONG = replace(VGG, name="vgg16-quarter-long", epochs=LONG_SEARCH)
 """As long as `dnal learn` trains by default."""
@@ -113,17 +112,6 @@ IDEAS: dict[str, tuple[Callable[[Network], Network], Entry]] = {
 }
 """Each is another length of the phases, or another method. Without a base the network's weights are new when the
 search begins, and what is left trains for the longer."""
-
-
-def held_out(cifar: Path, work: Path) -> Path:
-    """CIFAR-10 without its test data."""
-    path = work / "held_out.npz"
-    if not path.is_file():
-        work.mkdir(parents=True, exist_ok=True)
-        with np.load(cifar) as file:
-            images, labels = file["x_train"], file["y_train"]
-        np.savez(path, x_train=images[:-HELD], y_train=labels[:-HELD], x_test=images[-HELD:], y_test=labels[-HELD:])
-    return path
 
 
 def row(

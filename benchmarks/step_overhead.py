@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +25,8 @@ from dnal import models
 from dnal.gates.gated import Gated
 from dnal.methods.dnal.search import START, BudgetSearch
 from dnal.train.optimizers import sgd
+from paired import medians
+from result_file import write_rows
 
 NETWORKS = (
     ("cifar/resnet20", (3, 32, 32)),
@@ -113,20 +112,12 @@ def measure(name: str, shape: tuple[int, int, int], batch: int, repeats: int) ->
     network = models.create(name, classes=10, input_shape=shape).to(memory_format=torch.channels_last).train()
     x = torch.randn(batch, *shape).to(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,))
-    warm = 5
     steps = {
         "plain": plain_step(copy.deepcopy(network), x, y),
         "dnal": joint_step(copy.deepcopy(network), x, y),
         "scale layer": scale_layer_step(copy.deepcopy(network), x, y),
     }
-    times: dict[str, list[float]] = {kind: [] for kind in steps}
-    for turn in range(repeats + warm):
-        for kind, step in steps.items():
-            begun = time.perf_counter()
-            step()
-            if turn >= warm:
-                times[kind].append(time.perf_counter() - begun)
-    median = {kind: statistics.median(own) for kind, own in times.items()}
+    median = medians(steps, repeats, warm=5)
     return {
         "network": name,
         "input": "x".join(map(str, shape)),
@@ -153,10 +144,7 @@ def main() -> None:
         rows.append(measure(name, shape, options.batch, options.repeats))
         print(rows[-1], flush=True)
     if options.out is not None:
-        with options.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import argparse
 import copy
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
@@ -27,6 +26,7 @@ from dnal.methods.uniform import uniform_scores
 from dnal.techniques import TECHNIQUES
 from dnal.train.evaluate import accuracy
 from dnal.train.phase import Context, Phase, run_phase
+from held_out import held_out
 from result_file import append_rows, read_rows
 
 FIELDS = ("network", "base_epochs", "epochs", "seed", "teacher", "accuracy", "base_accuracy", "torch")
@@ -38,21 +38,7 @@ TEACHERS = (
     "distillation:heard=always,fades=true", "distillation:heard=right,fades=true", "distillation:heard=better",
     "distillation:heard=better,fades=true", "distillation:weight=0.5,heard=always",
 )  # fmt: skip
-SHAPE, IMAGES, HELD, TESTED, SHARE = (3, 16, 16), 6000, 10_000, 4000, 0.25
-
-
-def held_out(cifar: Path, work: Path) -> Path:
-    """CIFAR-10 whose test data are the last training images."""
-    path = work / "held_out.npz"
-    if not path.is_file():
-        work.mkdir(parents=True, exist_ok=True)
-        with np.load(cifar) as file:
-            images, labels = file["x_train"], file["y_train"]
-        np.savez(
-            path, x_train=images[:-HELD], y_train=labels[:-HELD],
-            x_test=images[-HELD:][:TESTED], y_test=labels[-HELD:][:TESTED],
-        )  # fmt: skip
-    return path
+SHAPE, IMAGES, TESTED, SHARE = (3, 16, 16), 6000, 4000, 0.25
 
 
 def rows_of(
@@ -111,7 +97,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
     options = parser.parse_args()
     rows = read_rows(options.out)
-    source = str(held_out(options.data, options.work))
+    source = str(held_out(options.data, options.work, TESTED))
     dataset = data.load(source, input_shape=SHAPE, limit_train=IMAGES, seed=0)
     for seed in options.seeds:
         for epochs in LENGTHS:

@@ -9,7 +9,6 @@ the command line with a budget of 50 % of the MACs, and reports both accuracies 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 
 from dnal import data, models
 from dnal.studies.phases import train
+from result_file import write_rows
 
 MODEL = "cifar/resnet20"
 
@@ -64,10 +64,7 @@ def main() -> None:
         "latency_ratio": f"{compact['latency_ms'] / base['latency_ms']:.3f}",
     }
     print(row)
-    with options.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        writer.writeheader()
-        writer.writerow(row)
+    write_rows(options.out, [row])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from dnal.train.loop import Stopped
 from dnal.train.resume.checkpoint import Checkpoints
 from holder import holder
 from killer import Killed, Killer
+from learned import check_same
 
 EPOCHS = (2, 2, 2)
 STEPS = 3  # an epoch
@@ -61,14 +62,6 @@ def whole(kind: str, method: str) -> dnal.Learned:
     return job(kind, method=method)
 
 
-def same(one: dnal.Learned, other: dnal.Learned) -> None:
-    assert one.architecture == other.architecture
-    for name, tensor in one.network.state_dict().items():
-        assert torch.equal(tensor, other.network.state_dict()[name]), name
-    assert [{**r, "seconds": 0} for r in one.history] == [{**r, "seconds": 0} for r in other.history]
-    assert one.figures.base.metric == other.figures.base.metric
-
-
 @pytest.mark.parametrize(
     ("kind", "method", "at"),
     [
@@ -86,7 +79,7 @@ def test_killed_after_any_step(kind: str, method: str, at: int, tmp_path: Path) 
         job(kind, method=method, checkpoints=every, listener=Killer(at))
     lost = Checkpoints(tmp_path).load()
     assert lost is not None
-    same(job(kind, method=method, checkpoints=tmp_path), whole(kind, method))
+    check_same(job(kind, method=method, checkpoints=tmp_path), whole(kind, method))
 
 
 def test_stopped_again_and_again(tmp_path: Path) -> None:
@@ -101,13 +94,13 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
             continue
         break
     assert stops >= ALL // 3 - 1
-    same(learned, whole("digits", "dnal"))
+    check_same(learned, whole("digits", "dnal"))
 
 
 def test_a_finished_job_only_measures_again(tmp_path: Path) -> None:
     job(checkpoints=tmp_path)
     again = job(checkpoints=tmp_path, listener=Killer(0))
-    same(again, whole("digits", "dnal"))
+    check_same(again, whole("digits", "dnal"))
 
 
 def test_another_jobs_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -138,7 +131,7 @@ def test_a_trade_off_goes_on_with_what_is_left(at: int, tmp_path: Path) -> None:
     for one, other in zip(
         trade_off(lambda number: tmp_path / str(number), [Listener(), Listener()]), expected, strict=True
     ):
-        same(one, other)
+        check_same(one, other)
 
 
 def test_a_run_of_a_trade_off_goes_on_alone(tmp_path: Path) -> None:
@@ -151,7 +144,7 @@ def test_a_run_of_a_trade_off_goes_on_alone(tmp_path: Path) -> None:
         network(), train, val, budget="macs<=30%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path / "1",
         listener=Killer(12),
     )  # fmt: skip
-    same(alone, expected)
+    check_same(alone, expected)
 
 
 def test_the_network_of_another_seed_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
@@ -159,7 +152,7 @@ def test_the_network_of_another_seed_goes_on_from_the_checkpoint(tmp_path: Path)
         job(checkpoints=Checkpoints(tmp_path, 2), listener=Killer(4))
     train, val = data("digits")
     found = dnal.learn(network(seed=5), train, val, budget="macs<=40%", epochs=EPOCHS, lr=0.05, checkpoints=tmp_path)
-    same(found, whole("digits", "dnal"))
+    check_same(found, whole("digits", "dnal"))
 
 
 class Other(Listener):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from dnal.train.outputs import task_loss
 from dnal.train.step import Step
 from dnal.train.technique import Scene
 from paired import medians
+from result_file import write_rows
 
 NETWORKS = (("cifar/resnet20", (3, 32, 32)), ("vgg_small", (3, 16, 16)))
 SHAPE = (3, 32, 32)
@@ -124,13 +124,6 @@ def scores(name: str, shape: tuple[int, int, int], images: int, repeats: int) ->
     ]  # fmt: skip
 
 
-def write(path: Path, rows: list[dict[str, object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="the folder of both tables")
@@ -139,8 +132,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    write(options.out / "techniques_step.csv", [row for each in NETWORKS for row in steps(*each, options.repeats)])
-    write(
+    write_rows(options.out / "techniques_step.csv", [row for each in NETWORKS for row in steps(*each, options.repeats)])
+    write_rows(
         options.out / "techniques_scores.csv",
         [row for each in NETWORKS for row in scores(*each, options.images, 3)],
     )

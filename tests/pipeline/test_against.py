@@ -22,6 +22,7 @@ from dnal.pipeline.plan import Plan
 from dnal.train.listener import Listener
 from dnal.train.loop import Diverged
 from killer import Killed, Killer
+from learned import check_same
 
 EPOCHS = (2, 1, 2)
 STEPS = 3
@@ -52,15 +53,6 @@ def job(**options: Any) -> dnal.Learned:
     return dnal.learn(network(), *loaders(), **{"budget": "macs<=40%", "epochs": EPOCHS, "lr": 0.05, **options})
 
 
-def same(one: dnal.Learned, other: dnal.Learned) -> None:
-    assert one.architecture == other.architecture
-    for name, tensor in one.network.state_dict().items():
-        assert torch.equal(tensor, other.network.state_dict()[name]), name
-    assert [{**r, "seconds": 0} for r in one.history] == [{**r, "seconds": 0} for r in other.history]
-    assert one.figures.base.metric == other.figures.base.metric
-    assert one.outcomes == other.outcomes
-
-
 @pytest.fixture(scope="module")
 def learned() -> dnal.Learned:
     return job(against=SPECS)
@@ -68,14 +60,14 @@ def learned() -> dnal.Learned:
 
 def test_each_is_the_job_that_it_is_alone(learned: dnal.Learned) -> None:
     assert tuple(learned.against) == NAMES
-    same(learned, job())
+    check_same(learned, job())
     alone = {
         "uniform": {}, "taylor:batches=1": {}, "slimming": {},
         "scratch": {"method": "uniform", "reinitialize": True, "epochs": (2, 0, 5)},
     }  # fmt: skip
     for name, other in learned.against.items():
         single = job(**{"method": name, **alone[name]})
-        same(other, single)
+        check_same(other, single)
         assert {**other.settings, "prune_blocks": None} == {**single.settings, "prune_blocks": None}
         assert all(row["holds"] for row in other.constraints)
 
@@ -115,9 +107,9 @@ def test_killed_in_the_middle_of_any_of_them(at: int, learned: dnal.Learned, tmp
         with pytest.raises(Killed):
             job(against=SPECS, checkpoints=tmp_path, listener=killer)
     again = job(against=SPECS, checkpoints=tmp_path)
-    same(again, learned)
+    check_same(again, learned)
     for name, other in again.against.items():
-        same(other, learned.against[name])
+        check_same(other, learned.against[name])
 
 
 def test_the_epochs_of_a_method_that_trains_are_those_it_is_made_for_unless_they_were_given() -> None:
@@ -209,7 +201,7 @@ def test_one_that_fails_is_left_out_and_the_others_stay(
     with pytest.warns(UserWarning, match=f"'fails' is left out of the comparison: {said}"):
         found = job(against=["fails", "scratch"])
     assert tuple(found.against) == ("scratch",)
-    same(found.against["scratch"], learned.against["scratch"])
+    check_same(found.against["scratch"], learned.against["scratch"])
     with pytest.raises(UserError, match=said):  # the method itself is not left out
         job(method="fails", against=["uniform"])
 

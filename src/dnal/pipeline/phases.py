@@ -26,7 +26,7 @@ from dnal.train.evaluate import Metric, accuracy, accuracy_and_confusion, measur
 from dnal.train.listener import Listener
 from dnal.train.loader import Loader
 from dnal.train.loop import Diverged
-from dnal.train.outcomes import Outcomes, outcomes_of
+from dnal.train.outcomes import Collected, Outcomes, outcomes_of
 from dnal.train.phase import Context, Loss, Phase, run_phase
 from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.resume.data_position import DataPosition
@@ -168,17 +168,17 @@ def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompa
     if job.fabric.is_global_zero:
         costs = job.deployment.figures([base, small], job.example, job.space.costs)
     costs = job.fabric.broadcast(costs)
-    said = []
+    said, collected = [], Collected(accuracy)
     for name, network in networks.items():
         if job.metric is not accuracy:
             said.append(measured(job.metric, network, job.test, data))
             continue
-        value, matrix = accuracy_and_confusion(network, job.test, data)
+        value, matrix = accuracy_and_confusion(network, job.test, data, collected.add if name == "compact" else None)
         said.append(value)
         if matrix is not None:
             confusion[name] = matrix
     before, after = (Figures(own, value) for own, value in zip(costs, said, strict=True))
-    outcomes = outcomes_of(job.metric, small, job.test, data)
+    outcomes = collected.outcomes() if job.metric is accuracy else outcomes_of(job.metric, small, job.test, data)
     return BaseAndCompact(before, after, name_of(job.metric), data), confusion, outcomes
 
 

@@ -80,10 +80,13 @@ def accuracy(network: nn.Module, loader: Loader, data: str = "given") -> float:
     return _classified(network, loader, data, most=0)[0]
 
 
-def accuracy_and_confusion(network: nn.Module, loader: Loader, data: str = "given") -> tuple[float, Tensor | None]:
+def accuracy_and_confusion(
+    network: nn.Module, loader: Loader, data: str = "given", also: Callable[[Any, Any], None] | None = None
+) -> tuple[float, Tensor | None]:
     """:func:`accuracy`, and from the same pass how often each class (row) was taken for each (column), int64 (classes,
-    classes) on the CPU; None for more than ``MOST_CLASSES`` classes, or without data."""
-    return _classified(network, loader, data, most=MOST_CLASSES)
+    classes) on the CPU; None for more than ``MOST_CLASSES`` classes, or without data. ``also``: gets the outputs and
+    targets of every batch."""
+    return _classified(network, loader, data, MOST_CLASSES, also)
 
 
 def check_classified(outputs: Any, targets: Any) -> None:
@@ -125,7 +128,9 @@ def _logits(outputs: Any) -> bool:
     return isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() > 1 and outputs.shape[1] > 1
 
 
-def _classified(network: nn.Module, loader: Loader, data: str, most: int) -> tuple[float, Tensor | None]:
+def _classified(
+    network: nn.Module, loader: Loader, data: str, most: int, also: Callable[[Any, Any], None] | None = None
+) -> tuple[float, Tensor | None]:
     # Imported here: it takes seconds, and a run is read without it.
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
@@ -136,6 +141,8 @@ def _classified(network: nn.Module, loader: Loader, data: str, most: int) -> tup
         nonlocal meter, matrix
         output = logits_of(output)
         check_classified(output, target)
+        if also is not None:
+            also(output, target)
         classes, target = output.shape[1], target.long()
         how: dict[str, Any] = {"ignore_index": IGNORED, "sync_on_compute": False, "validate_args": False}
         if meter is None:

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,31 +84,47 @@ KINDS: dict[Metric, _Kind] = {
 """The metrics that say something of single examples."""
 
 
-def outcomes_of(metric: Metric, network: nn.Module, loader: Loader, data: str = "given") -> Outcomes | None:
-    """What a network makes of each example; None where the metric says nothing of single ones, where no example counts,
-    for more than ``MOST`` of them, and for values beyond ``LARGEST``."""
-    kind = next((kind for known, kind in KINDS.items() if known is metric), None)  # a user's need have no hash
-    if kind is None:
-        return None
-    digest, parts, single = hashlib.sha256(), list[Tensor](), list[Tensor]()
+class Collected:
+    """What a metric says of single examples, batch by batch.
 
-    def update(outputs: Tensor, targets: Tensor) -> None:
-        digest.update(raw(targets.cpu()))
+    Args:
+        metric: one of :data:`KINDS`.
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        self._kind, self._classes = KINDS[metric], metric is accuracy
+        self._digest, self._parts, self._single = hashlib.sha256(), list[Tensor](), list[Tensor]()
+
+    def add(self, outputs: Any, targets: Tensor) -> None:
+        """The outputs and targets of a batch."""
+        self._digest.update(raw(targets.cpu()))
         outputs = logits_of(outputs)
-        parts.append(kind.of(outputs, targets).cpu())
-        if metric is accuracy and len(parts) == len(targets) == 1:
-            single.append(kind.of(*_of_one(outputs, targets)).cpu())
+        self._parts.append(self._kind.of(outputs, targets).cpu())
+        if self._classes and len(self._parts) == len(targets) == 1:
+            self._single.append(self._kind.of(*_of_one(outputs, targets)).cpu())
 
-    over_batches(network, loader, update, data)
-    kept = torch.cat(parts) if parts else torch.zeros(0, 1)
-    kept = single[0] if single and len(kept) == 1 else kept
-    kept = kept[~kept.isnan().any(1)]
-    if not 0 < len(kept) <= MOST:
+    def outcomes(self) -> Outcomes | None:
+        """Of all examples; None where none counts, for more than ``MOST`` of them, and for values beyond
+        ``LARGEST``."""
+        kept = torch.cat(self._parts) if self._parts else torch.zeros(0, 1)
+        kept = self._single[0] if self._single and len(kept) == 1 else kept
+        kept = kept[~kept.isnan().any(1)]
+        if not 0 < len(kept) <= MOST:
+            return None
+        values = self._kind.values(kept)
+        if not bool((values.abs() <= LARGEST).all()):
+            return None
+        return Outcomes(tuple(float(f"{value:.{DIGITS}g}") for value in values.tolist()), self._digest.hexdigest())
+
+
+def outcomes_of(metric: Metric, network: nn.Module, loader: Loader, data: str = "given") -> Outcomes | None:
+    """What a network makes of each example, in a pass of its own; None where the metric says nothing of single ones,
+    and as :meth:`Collected.outcomes`."""
+    if not any(known is metric for known in KINDS):  # a user's need have no hash
         return None
-    values = kind.values(kept)
-    if not bool((values.abs() <= LARGEST).all()):
-        return None
-    return Outcomes(tuple(float(f"{value:.{DIGITS}g}") for value in values.tolist()), digest.hexdigest())
+    collected = Collected(metric)
+    over_batches(network, loader, collected.add, data)
+    return collected.outcomes()
 
 
 def difference(ours: Outcomes | None, theirs: Outcomes | None) -> Interval | None:
