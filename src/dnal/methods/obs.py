@@ -19,7 +19,7 @@ from dnal.repair.absence import Absence, absences
 from dnal.repair.curves import RIDGE, curves_of
 from dnal.repair.order import leaving
 from dnal.repair.rebuild import rebuild_all
-from dnal.repair.statistics import SAMPLES, Ahead, measured
+from dnal.repair.statistics import GRADED, SAMPLES, Ahead, measured
 from dnal.space.space import Space
 from dnal.train.setup.processes import agree
 
@@ -28,8 +28,8 @@ from dnal.train.setup.processes import agree
 class OBS(Method):
     """Removes the channels that others can best stand in for, and rebuilds the layers that read them.
 
-    Of some training examples it measures what each layer reads and how much the loss minds an error of what it makes;
-    of that follow, for every group of channels, the order in which they leave and what each width costs after the best
+    Of some training examples it measures what each layer reads, and of some validation examples how much the loss minds
+    an error of what it makes: of those that the base knows by heart it minds hardly anything. Of that follow, for every group of channels, the order in which they leave and what each width costs after the best
     rebuilding (Optimal Brain Surgeon). The channel leaves that loses least for what it saves, until the budget holds;
     the readers then take over, by least squares, what it said. Trains nothing; costs a forward and a backward pass of
     the samples. Branches stay by default; where they may go, each leaves by what its absence loses for what it saves,
@@ -43,6 +43,7 @@ class OBS(Method):
     samples: int = option(SAMPLES, "Of the training data, on which it is measured what layers read.", least=1)
     ridge: float = option(RIDGE, "Share of the mean variance of what a layer reads, added to each channel's.", above=0)
     repair: bool = option(True, "Whether the layers that read are rebuilt.")
+    held_out: bool = option(True, "Whether the gradients are those of validation data, instead of the training data.")
 
     def choose(self, task: Task) -> Removal:
         return Removal.among(task.space, kept_by_curves(task, self, task.limits, branches=True))
@@ -59,8 +60,9 @@ def kept_by_curves(task: Task, how: OBS, limits: Mapping[str, float], *, branche
     """
     network, space, around = task.network, task.space, task.context
     examples = Ahead(around.loader, how.samples)
-    statistics = measured(network, space, examples, around.loss)
-    lost = absences(network, space, examples, around.loss, ridge=how.ridge) if branches else []
+    graded = Ahead(task.val if how.held_out else around.loader, GRADED)
+    statistics = measured(network, space, examples, around.loss, graded)
+    lost = absences(network, space, examples, around.loss, graded=graded, ridge=how.ridge) if branches else []
     _tell_of_the_others(space, lost, asked=branches)
     turn = leaving(space, curves_of(network, space, statistics, how.ridge), limits, lost)
     stays: Tensor = task.select(around.fabric.broadcast(curve_scores(network, space, turn)), limits)

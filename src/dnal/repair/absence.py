@@ -52,7 +52,13 @@ class Absence:
 
 
 def absences(
-    network: nn.Module, space: Space, batches: Iterable[Any], loss: Loss, *, ridge: float = RIDGE
+    network: nn.Module,
+    space: Space,
+    batches: Iterable[Any],
+    loss: Loss,
+    *,
+    graded: Iterable[Any] | None = None,
+    ridge: float = RIDGE,
 ) -> list[Absence]:
     """What the absence of every branch of a network costs, each by itself, where that can be told.
 
@@ -66,6 +72,7 @@ def absences(
         batches: some hundred training examples: (inputs, targets) each, or mappings with ``labels``. They are gone
             through once more for each branch: a list, or a loader that gives the same ones again.
         loss: (outputs, targets) -> a scalar, the mean over the batch.
+        graded: batches for the gradients, as for :func:`dnal.repair.curves`; otherwise the first of ``batches``.
         ridge: the share of the mean variance that is added to the variance of each channel.
 
     Returns:
@@ -91,7 +98,7 @@ def absences(
     """
     if not space.branches:
         return []
-    minded = minds_of_products(network, _places(network), batches, loss)
+    minded = minds_of_products(network, _places(network), batches if graded is None else graded, loss)
     found = []
     for branch in space.branches:
         gaps = _measured(network, [branch], batches)

@@ -48,12 +48,18 @@ class Curve:
 
 
 def curves(
-    network: nn.Module, space: Space, batches: Iterable[Any], loss: Loss, *, ridge: float = RIDGE
+    network: nn.Module,
+    space: Space,
+    batches: Iterable[Any],
+    loss: Loss,
+    *,
+    graded: Iterable[Any] | None = None,
+    ridge: float = RIDGE,
 ) -> list[Curve]:
     """The curve of every group of a network whose readers can be rebuilt.
 
-    The network is run in eval mode, once forward a batch, and backward for the first hundred or so examples; it, its
-    buffers and everything random stay as they are. Memory does not grow with the number of batches: of each reader a
+    The network is run in eval mode, once forward a batch, and forward and backward for a hundred or so examples; it,
+    its buffers and everything random stay as they are. Memory does not grow with the number of batches: of each reader a
     matrix of what it reads is kept.
 
     Args:
@@ -61,6 +67,8 @@ def curves(
         space: of this network.
         batches: some hundred training examples: (inputs, targets) each, or mappings with ``labels``.
         loss: (outputs, targets) -> a scalar, the mean over the batch.
+        graded: batches for the gradients, best of examples on which the network was not trained: of those that it knows
+            by heart the loss minds hardly anything. Otherwise the first of ``batches``.
         ridge: the share of the mean variance that is added to the variance of each channel.
 
     Returns:
@@ -79,7 +87,7 @@ def curves(
         >>> [(curve.group.name, len(curve.losses)) for curve in found]
         [('0.weight', 8), ('2.weight', 4)]
     """
-    return curves_of(network, space, measured(network, space, batches, loss), ridge)
+    return curves_of(network, space, measured(network, space, batches, loss, graded), ridge)
 
 
 def curves_of(network: nn.Module, space: Space, statistics: Statistics, ridge: float) -> list[Curve]:
@@ -91,7 +99,7 @@ def curves_of(network: nn.Module, space: Space, statistics: Statistics, ridge: f
             continue
         by_size: dict[int, list[tuple[Tensor, Tensor]]] = {}
         for reader in reading:
-            for each, inverse, weights in _matrices(network, space, group, reader, statistics, ridge):
+            for each, inverse, weights in _matrices(network, space, group, reader, ridge):
                 by_size.setdefault(each, []).append((inverse, weights))
         stacks = [
             _Stack(torch.stack([inverse for inverse, _ in pairs]), torch.stack([cost for _, cost in pairs]), each)
@@ -113,7 +121,7 @@ def _reading(space: Space, group: Group, statistics: Statistics) -> list[Reader]
 
 
 def _matrices(
-    network: nn.Module, space: Space, group: Group, reader: Reader, statistics: Statistics, ridge: float
+    network: nn.Module, space: Space, group: Group, reader: Reader, ridge: float
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """For each group of a reader's outputs M and H of a group of channels, both (width times each, ...) float64, and
     before them ``each``, how many columns a variable has there."""
@@ -125,9 +133,8 @@ def _matrices(
     known = columns[there]
     covariances = ridge_of(reader.second()[:, known][:, :, known], ridge)
     weights = reader.weights(tensor_of(network, reader.product.place[0]).detach())[:, :, known].double()
-    minded = statistics.minds(reader)
-    assert minded is not None
-    scaled = weights * minded.view(weights.size(0), -1, 1, 1).sqrt()
+    assert reader.minded is not None
+    scaled = weights * reader.minded.view(weights.size(0), -1, 1, 1).sqrt()
     for covariance, rows in zip(covariances, scaled, strict=True):
         inverse, cost = (
             torch.zeros(len(columns), len(columns), dtype=torch.float64, device=known.device) for _ in "12"

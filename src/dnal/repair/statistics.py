@@ -1,7 +1,8 @@
 """Statistics of readers: the covariance of the channels that each reads, and how much the loss minds its outputs.
 
-One forward pass over some batches, and one backward pass for the gradients of what the readers make. What is kept are
-sums: memory does not grow with the number of batches.
+One forward pass over some batches, and for the gradients of what the readers make a forward and a backward pass over a
+few: best of examples on which the network was not trained, since those that it knows by heart say little. What is kept
+are sums: memory does not grow with the number of batches.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class Reader:
         ids: the variable of each column, -1 = fixed, (columns,); the same in all groups of a convolution.
         folded: columns of the weight in the order (variables, positions), where all positions share a covariance.
         constant: where the mean of what it makes is corrected, if anywhere.
-        minded: the squared gradients of the loss of an example by its outputs, (outputs,), summed over examples and
-            positions; None where no gradient came.
+        minded: G, how much the loss of an example minds an error of each output, the mean of the squared gradient times
+            the number of positions, (outputs,); None where no gradient came.
     """
 
     product: Product
@@ -111,54 +112,57 @@ class Statistics:
     """Of all readers of a network.
 
     Attributes:
-        readers: those that were seen. graded: of how many examples gradients were taken.
+        readers: those that were seen.
         unseen: the places of the Space that read, and where no product was seen: of a weight that is computed, or in an
             operation of its own.
     """
 
     readers: list[Reader]
-    graded: int
     unseen: set[tuple[str, int]]
 
-    def minds(self, reader: Reader) -> Tensor | None:
-        """G: how much the loss of an example minds an error of each output, the mean of the squared gradient times the
-        number of positions, (outputs,)."""
-        return None if reader.minded is None else reader.minded / max(self.graded, 1)
 
-
-def measured(network: nn.Module, space: Space, batches: Iterable[Any], loss: Loss | None = None) -> Statistics:
+def measured(
+    network: nn.Module,
+    space: Space,
+    batches: Iterable[Any],
+    loss: Loss | None = None,
+    graded: Iterable[Any] | None = None,
+) -> Statistics:
     """The statistics of a network's readers, in eval mode; the network, its buffers and everything random stay as they
     are.
 
     Args:
-        batches: of inputs and targets. loss: (outputs, targets) -> a scalar, the mean over the batch, of which the
-            gradients of the first examples are taken; without it there are none.
+        batches: of inputs and targets. loss: (outputs, targets) -> a scalar, the mean over the batch, of which
+            gradients are taken; without it there are none. graded: batches for the gradients; otherwise the first ones.
 
     Raises:
         UserError: there is no batch.
     """
-    collected = _Collected(space)
-    watch = Watch(network, space.readers, collected.read, collected.written)
-    examples = graded = 0
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    collected, first = _Collected(space), list[Any]()
+    watch = Watch(network, space.readers, collected.read, lambda product, gradients: None)
+    examples = 0
     for batch in batches:
-        inputs, targets = to_device(split(batch), device)
+        if examples < GRADED:
+            first.append(batch)
+        inputs, _ = to_device(split(batch), _device(network))
         watch.examples = collected.examples = batch_size(inputs)
         examples += watch.examples
-        with undisturbed(inputs), evaluating(network), kept_buffers(network):
-            if loss is None or graded >= GRADED:
-                with watch:
-                    call(network, cloned(inputs))
-            else:
-                graded += watch.examples
-                _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in space.readers})
+        with undisturbed(inputs), evaluating(network), kept_buffers(network), watch:
+            call(network, cloned(inputs))
         watch.forget()
         watch.follow = False
     _check_any(examples)
+    minded = (
+        {} if loss is None else minds_of_products(network, space.readers, first if graded is None else graded, loss)
+    )
     for product, reader in collected.readers.items():
-        reader.constant = watch.constants.get(product)
+        reader.constant, reader.minded = watch.constants.get(product), minded.get(product)
     seen = {product.place for product in collected.readers}
-    return Statistics(list(collected.readers.values()), graded, set(space.readers) - seen)
+    return Statistics(list(collected.readers.values()), set(space.readers) - seen)
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -233,15 +237,13 @@ def minds_of_products(
         squares[product] = squares[product] + own if product in squares else own
 
     watch = Watch(network, places, lambda product, channels: None, written)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    watch.follow = False
     for batch in batches:
-        inputs, targets = to_device(split(batch), device)
+        inputs, targets = to_device(split(batch), _device(network))
         watch.examples = batch_size(inputs)
         graded += watch.examples
         with undisturbed(inputs), evaluating(network), kept_buffers(network):
             _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in places})
-        watch.forget()
-        watch.follow = False
         if graded >= GRADED:
             break
     _check_any(graded)
@@ -270,13 +272,6 @@ class _Collected:
         if reader.folded is not None:
             rows = rows[:, :, reader.folded].transpose(2, 3).flatten(1, 2)
         reader.moments.add(rows)
-
-    def written(self, product: Product, gradients: Tensor) -> None:
-        """``gradients``: (..., outputs), of the mean loss of the batch."""
-        reader = self.readers.get(product)
-        if reader is not None:
-            squares = gradients.detach().flatten(0, -2).double().square().sum(0) * self.examples**2
-            reader.minded = squares if reader.minded is None else reader.minded + squares
 
     def _new(self, product: Product, channels: Tensor) -> Reader | None:
         reader = None if product in self._unfit else _reader(self._space, product, channels.size(-1), channels.device)
