@@ -89,7 +89,7 @@ def test_a_teacher_that_is_always_wrong_changes_nothing_where_it_is_heard_when_r
         teacher.weight.zero_(), teacher.bias.zero_()
         teacher.weight[0, 0], teacher.weight[1, 0] = 50.0, -50.0
     pupils = []
-    for techniques in [(), (Distillation(heard=heard),), (Distillation(),)]:
+    for techniques in [(), (Distillation(heard=heard),), (Distillation(heard="always"),)]:
         torch.manual_seed(0)
         pupil = nn.Linear(4, 2)
         context = Context(Fabric(accelerator="cpu", devices=1), batches, F.cross_entropy, base=teacher)
@@ -101,7 +101,7 @@ def test_a_teacher_that_is_always_wrong_changes_nothing_where_it_is_heard_when_r
 
 def test_a_teacher_that_fades_is_gone_at_the_end() -> None:
     teacher = nn.Linear(4, 2).eval()
-    technique = Distillation(fades=True)
+    technique = Distillation(heard="always", fades=True)
     technique.prepare(teacher, Scene("retrain", 1, 10, teacher))
     x, task = torch.randn(8, 4), torch.tensor(0.5)
     outputs = torch.randn(8, 2)

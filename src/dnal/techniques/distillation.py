@@ -23,8 +23,8 @@ class Distillation(Technique):
     """Knowledge distillation: the network before removal teaches.
 
     The loss is (1 - a) task + a T^2 KL(softmax(teacher / T) || softmax(logits / T)). On by default with the default
-    loss. Costs a forward pass of the base per step. Helps where the base is good; a weak base teaches its mistakes,
-    against which there are `heard` and `fades`. Sources: Hinton et al., arXiv 1503.02531; a = .9 and T = 4 are those of
+    loss. Costs a forward pass of the base per step. Helps where the base is good; a weak base teaches its mistakes, so
+    that a teacher is heard as much as it knows. Sources: Hinton et al., arXiv 1503.02531; a = .9 and T = 4 are those of
     TAS, arXiv 1905.09717, knowledge transfer; `heard` and `fades` are ours.
     """
 
@@ -33,7 +33,7 @@ class Distillation(Technique):
     temperature: float = option(4.0, "T.", above=0)
     weight: float = option(0.9, "a, the share of the teacher's word in the loss.", least=0, most=1)
     heard: Literal["always", "known", "right", "better"] = option(
-        "always",
+        "known",
         "When the teacher's word counts: always; as much as it knows, a (1 - L / log classes)^3 with its loss L on the "
         "batch; for examples that it has right; or for those whose class it finds likelier than the network does.",
     )
@@ -65,9 +65,10 @@ def knowledge(loss: Tensor, classes: int) -> Tensor:
     """How much a teacher knows, from 0, no more than chance, to 1: (1 - L / log C)^3.
 
     Args:
-        loss: L, its mean negative log likelihood of the targets, a scalar. classes: C.
+        loss: L, its mean negative log likelihood of the targets, a scalar. classes: C; of a single one nothing is to be
+            known.
     """
-    return (1 - loss / math.log(classes)).clamp(min=0) ** 3
+    return (1 - loss / math.log(classes)).clamp(0, 1) ** 3 if classes > 1 else torch.zeros_like(loss)
 
 
 def teacher_is_right(logits: Tensor, teacher: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,179 @@
+"""What choice of widths, choice of channels and repair are worth, each by itself and together.
+
+Widths: what gates learn in one epoch (the method dnal), what curves say (obs), and the geometric mean of both, scaled
+until the budget holds. Channels within those widths: by s of the gates, by the L1 norms of the weights, by the curves.
+Repaired or not. All cut the same trained base, and three epochs follow; the epoch of the gates is paid for by none.
+Accuracy is that of the test data, straight after the cut and after the retraining.
+
+    OMP_NUM_THREADS=1 python benchmarks/ablation.py --data cifar10.npz --bases DIR
+
+Bases are those of `dnal bench --suite trained` in the folder DIR, and trained where they are missing. Rows that are
+there are kept; without --data the tables of those are printed alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import dnal
+from dnal.base.statistics import paired
+from dnal.bench.base import Trained, base_of, train_base, trained
+from dnal.bench.ground import DataFolders, Ground
+from dnal.bench.jobs import Base
+from dnal.bench.suite import SUITES
+from dnal.gates.gated import Gated
+from dnal.methods.dnal.method import learn_gates
+from dnal.methods.dnal.search import START, BudgetSearch
+from dnal.methods.magnitude import l1_scores
+from dnal.methods.obs import curve_scores
+from dnal.repair.curves import RIDGE, curves_of
+from dnal.repair.order import leaving
+from dnal.repair.rebuild import rebuild
+from dnal.repair.statistics import GRADED, SAMPLES, Ahead, Statistics, measured
+from dnal.space.space import Space
+from dnal.train.phase import Context, Phase, run_phase
+from result_file import append_rows, read_rows
+
+FIELDS = (
+    "network", "share", "seed", "widths", "channels", "repaired", "after the cut", "accuracy", "base accuracy",
+    "used", "torch",
+)  # fmt: skip
+NETWORKS = ("vgg16-quarter", "resnet20")
+WIDTHS, CHANNELS = ("gates", "curves", "mean"), ("s", "L1", "curves")
+EPOCHS, RATE = 3, 0.03
+BEST = ("curves", "curves", "1")
+COMPARED = (
+    ("repaired minus not, widths and channels by curves", BEST, ("curves", "curves", "0")),
+    ("repaired minus not, widths by gates, channels by s", ("gates", "s", "1"), ("gates", "s", "0")),
+    ("curves minus gates, both repaired", BEST, ("gates", "s", "1")),
+    ("widths by curves minus by gates, channels by curves, repaired", BEST, ("gates", "curves", "1")),
+    ("widths by curves minus the mean of both, channels by curves, repaired", BEST, ("mean", "curves", "1")),
+    ("channels by curves minus by L1, widths by curves, repaired", BEST, ("curves", "L1", "1")),
+)
+"""What is compared, and the two ways: widths, channels, repaired."""
+
+
+def widths_of(space: Space, stays: Tensor) -> Tensor:
+    """How many channels of each group stay, (groups,)."""
+    return torch.stack([stays[group.variables].sum() for group in space.groups]).double()
+
+
+def scores_of(space: Space, widths: Tensor, order: Tensor) -> Tensor:
+    """Scores that, ranked over the network, keep these proportions of the groups' widths; ``order``: the best of a
+    group first, (num_gates,)."""
+    scores = torch.zeros(space.num_gates, dtype=torch.float64)
+    for group, width in zip(space.groups, widths.tolist(), strict=True):
+        place = order[group.variables].argsort(descending=True).argsort()
+        scores[group.variables] = -(place + 1) / width
+    return scores
+
+
+def gates(ground: Ground, base: Trained, share: float) -> Tensor:
+    """s after an epoch of the method dnal, (num_gates,); the base stays as it is."""
+    train, network = ground.loaders.train, copy.deepcopy(base.network)
+    train.load_state_dict(dict(base.loader))
+    torch.manual_seed(ground.seed)
+    gated = Gated(network, ground.channels, start=START)
+    search = BudgetSearch(gated, ground.channels, ground.limits(share), len(train))
+    context = Context(ground.fabric, train, ground.loss, base.network)
+    return learn_gates(search, Phase("architecture", 1, 0.3 * ground.rate), context)
+
+
+def rows_of(ground: Ground, base: Trained, share: float, known: set[tuple[str, ...]], out: Path) -> None:
+    space, limits, network = ground.channels, ground.limits(share), base.network
+    s = gates(ground, base, share)
+    ground.loaders.train.load_state_dict(dict(base.loader))
+    place = ground.loaders.train.state_dict()
+    examples = Ahead(ground.loaders.train, SAMPLES)
+    statistics = measured(network, space, examples, ground.loss, Ahead(ground.held_out, GRADED))
+    curve = curve_scores(network, space, leaving(space, curves_of(network, space, statistics, RIDGE), limits))
+    by_gates, by_curves = (widths_of(space, dnal.select(space, each, limits)) for each in (s, curve))
+    widths = {"gates": by_gates, "curves": by_curves, "mean": (by_gates * by_curves).sqrt()}
+    orders = {"s": s, "L1": l1_scores(network, space), "curves": curve}
+    for wide, order, repaired in itertools.product(WIDTHS, CHANNELS, (0, 1)):
+        key = (ground.network.name, f"{share:g}", str(ground.seed), wide, order, str(repaired))
+        if key in known:
+            continue
+        stays = dnal.select(space, scores_of(space, widths[wide], orders[order]), limits)
+        ground.loaders.train.load_state_dict(place)
+        row = dict(zip(FIELDS, key, strict=False)) | cut(ground, base, statistics, stays, bool(repaired))
+        append_rows(out, FIELDS, [row])
+        print(row, flush=True)
+
+
+def cut(ground: Ground, base: Trained, statistics: Statistics, stays: Tensor, repaired: bool) -> dict[str, object]:
+    """What is measured of the base cut so."""
+    network = copy.deepcopy(base.network)
+    if repaired:
+        rebuild(network, statistics, stays, RIDGE)
+    torch.manual_seed(ground.seed)
+    small = ground.placed(dnal.compact(network, dnal.Architecture.of(ground.channels, stays)).eval())
+    before = ground.metric(small, ground.loaders.test)
+    run_phase(
+        Phase("retrain", EPOCHS, RATE), small, Context(ground.fabric, ground.loaders.train, ground.loss, base.network)
+    )
+    after = ground.metric(small.eval(), ground.loaders.test)
+    return {
+        "after the cut": f"{100 * before:.2f}", "accuracy": f"{100 * after:.2f}",
+        "base accuracy": f"{100 * base.metric:.2f}", "torch": torch.__version__.split("+")[0],
+        "used": f"{ground.channels.cost_of(stays)['macs'] / ground.channels.full_cost['macs']:.4f}",
+    }  # fmt: skip
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Means over networks, shares and seeds, and what each choice is worth with its interval over pairs."""
+    lines = ["| widths | channels | not repaired: after the cut | retrained | repaired: after the cut | retrained |"]
+    lines.append("|---|---|---|---|---|---|")
+    for wide, order in itertools.product(WIDTHS, CHANNELS):
+        cells = [
+            f"{sum(float(row[what]) for row in own) / len(own):.1f}" if own else ""
+            for repaired in "01"
+            for what in ("after the cut", "accuracy")
+            for own in [[r for r in rows if (r["widths"], r["channels"], r["repaired"]) == (wide, order, repaired)]]
+        ]
+        lines.append(f"| {wide} | {order} | {' | '.join(cells)} |")
+    lines += ["", "| against | points, retrained |", "|---|---|"]
+    for name, one, other in COMPARED:
+        first, second = (
+            {
+                (row["network"], row["share"], row["seed"]): float(row["accuracy"])
+                for row in rows if (row["widths"], row["channels"], row["repaired"]) == each
+            }
+            for each in (one, other)
+        )  # fmt: skip
+        if len(first) > 1 and len(second) > 1:
+            found = paired(first, second)
+            lines.append(f"| {name} | {found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}] |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="CIFAR-10 as an .npz file")
+    parser.add_argument("--bases", type=Path, default=Path("runs/bench/trained"), help="folder of the bases")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--shares", type=float, nargs="+", default=[25.0, 10.0])
+    options = parser.parse_args()
+    suite = SUITES["trained"]
+    for seed, name in itertools.product(options.seeds, NETWORKS) if options.data else ():
+        ground = Ground(suite, suite.network(name), seed, DataFolders(data=(("cifar10", options.data),)))
+        if not trained(options.bases, Base(name, seed)):
+            train_base(ground, options.bases, lambda: False)
+        base = base_of(ground, options.bases)
+        for share in options.shares:
+            rows_of(
+                ground, base, share, {tuple(row[f] for f in FIELDS[:6]) for row in read_rows(options.out)}, options.out
+            )
+    for share in dict.fromkeys(row["share"] for row in read_rows(options.out)):
+        print(f"\n{share} % of the MACs\n\n{table([row for row in read_rows(options.out) if row['share'] == share])}")
+
+
+if __name__ == "__main__":
+    main()
