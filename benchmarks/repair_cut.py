@@ -5,8 +5,8 @@
 
 The first: ResNet-20 on CIFAR-10 and a small vision transformer on Fashion-MNIST, both at 16x16, trained once a seed;
 then cut to shares of their MACs by the weights' norms (uniform widths, the whole network) or by curves. Nothing is
-retrained; batch norm keeps its statistics. Curves and repair look at 512 training images, the accuracy is that of 2,000
-test images.
+retrained; batch norm keeps its statistics. Curves and repair look at 512 training images, curves at a batch of the
+validation data too, for its gradients; the accuracy is that of 2,000 test images.
 
 The second: networks for images of 224x224, from 512 images in batches of 16. Seconds are of the statistics, the curves,
 the order and the rebuilding; those of the Space, which every method needs, are not in them. The training step whose
@@ -106,7 +106,7 @@ def cut(name: str, options: argparse.Namespace, seed: int) -> list[dict[str, obj
     batches, test = few(again.train, SAMPLES), few(loaders.test, TESTED)
     example = batches[0][0][:2]
     space = dnal.Space.of(network, example)
-    curves = dnal.repair.curves(network, space, batches, F.cross_entropy)
+    curves = dnal.repair.curves(network, space, batches, F.cross_entropy, graded=again.val)
     before, rows = accuracy(network, test), []
     for share in SHARES:
         limits = {"macs": space.full_cost["macs"] * share / 100}

@@ -59,8 +59,8 @@ def curves(
     """The curve of every group of a network whose readers can be rebuilt.
 
     The network is run in eval mode, once forward a batch, and forward and backward for a hundred or so examples; it,
-    its buffers and everything random stay as they are. Memory does not grow with the number of batches: of each reader a
-    matrix of what it reads is kept.
+    its buffers and everything random stay as they are. Memory does not grow with the number of batches: of each reader
+    a matrix of what it reads is kept.
 
     Args:
         network: a trained network.

@@ -183,32 +183,40 @@ class Ahead:
                     return
 
 
-def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, watch: Watch, reading: set[str]) -> None:
-    """A forward and a backward pass. Gradients by what readers make are on the way to those by the inputs and by what
-    writes first; those by the readers' own weights, which cost as much again, are not asked for."""
-    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, watch: Watch, asked: set[str]) -> None:
+    """A forward and a backward pass to the inputs and to the parameters ``asked`` for, on whose way are the gradients
+    by what readers make. Every parameter takes part, as in training: products with those that do not run otherwise, and
+    in some layers slower."""
     inputs = cloned(inputs)
     leaves = [tensor for tensor in held_tensors(inputs) if tensor.is_floating_point()]
-    asked = list(leaves)
-    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    own = dict(network.named_parameters())
+    before = [(parameter, parameter.requires_grad) for parameter in own.values()]
     try:
-        for name, parameter in network.named_parameters():
-            if parameter.is_floating_point():
-                parameter.requires_grad_(name not in reading or id(parameter) in embeddings)
-                asked += [parameter] if parameter.requires_grad else []
-        for tensor in leaves:
-            tensor.requires_grad_()
+        for tensor in (*own.values(), *leaves):
+            if tensor.is_floating_point():
+                tensor.requires_grad_()
         with torch.enable_grad(), watch:
             value = loss(
                 call(network, tree_map_only(Tensor, torch.clone, inputs)), targets
             )  # which it may change in place
             watch.forget()
             watch.backward = True
-            torch.autograd.grad(value, asked, allow_unused=True)
+            torch.autograd.grad(value, [*leaves, *(own[name] for name in sorted(asked))], allow_unused=True)
     finally:
         watch.backward = False
-        for parameter, own in before:
-            parameter.requires_grad_(own)
+        for parameter, required in before:
+            parameter.requires_grad_(required)
+
+
+def _asked(network: nn.Module, places: Sequence[Place]) -> tuple[set[str], set[str]]:
+    """The parameters whose gradients are asked for so that those by what readers make come along. First those that cost
+    little: biases, norms and embeddings. Then, where these do not lead to all readers, what does not read; the readers'
+    own weights, which cost as much again, never are."""
+    embeddings = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
+    reading = {name for name, _ in places}
+    own = {name: p for name, p in network.named_parameters() if p.is_floating_point()}
+    cheap = {name for name, p in own.items() if p.dim() < 2 or id(p) in embeddings}
+    return cheap, cheap | {name for name in own if name not in reading}
 
 
 def picked_rows(channels: Tensor, examples: int) -> Tensor:
@@ -229,21 +237,26 @@ def minds_of_products(
     Raises:
         UserError: there is no batch.
     """
-    squares: dict[Product, Tensor] = {}
+    squares, read = dict[Product, Tensor](), set[Product]()
+    few, more = _asked(network, places)
     graded = 0
 
     def written(product: Product, gradients: Tensor) -> None:
         own = gradients.detach().flatten(0, -2).double().square().sum(0) * watch.examples**2
         squares[product] = squares[product] + own if product in squares else own
 
-    watch = Watch(network, places, lambda product, channels: None, written)
+    watch = Watch(network, places, lambda product, channels: read.add(product), written)
     watch.follow = False
     for batch in batches:
         inputs, targets = to_device(split(batch), _device(network))
         watch.examples = batch_size(inputs)
-        graded += watch.examples
         with undisturbed(inputs), evaluating(network), kept_buffers(network):
-            _with_gradients(network, inputs, targets, loss, watch, {name for name, _ in places})
+            _with_gradients(network, inputs, targets, loss, watch, few)
+            if not graded and read - set(squares):
+                squares.clear()
+                few = more
+                _with_gradients(network, inputs, targets, loss, watch, few)
+        graded += watch.examples
         if graded >= GRADED:
             break
     _check_any(graded)
