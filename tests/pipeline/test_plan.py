@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -85,6 +86,15 @@ def test_a_technique_that_acts_in_no_phase_that_runs_is_told() -> None:
         UserWarning, match="'distillation' acts in architecture and retrain, where this job trains nothing"
     ):
         plan(method="uniform", epochs=(3, 0, 0))
+
+
+@pytest.mark.parametrize("method", ["uniform", "random", "slimming"])
+def test_blocks_that_a_method_cannot_rank_are_not_asked_for_in_silence(method: str) -> None:
+    with pytest.warns(UserWarning, match=f"'{method}' does not tell which blocks may go"):
+        plan(method=method, widths={"prune_blocks": True})
+    with warnings.catch_warnings(action="error"):
+        assert plan(method=method).asked.widths.prune_blocks is False
+        assert plan(method="magnitude", widths={"prune_blocks": True}).asked.widths.prune_blocks is True
 
 
 def test_what_is_measured_is_what_is_learnt_by_default() -> None:

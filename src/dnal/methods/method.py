@@ -28,7 +28,8 @@ class Method(Options):
         reinitializes: whether what it chose is trained from new weights by default.
         needs_budget: whether the default budget stands in where none is given. takes_budget: whether one may be given.
         adapts: whether the weights that it leaves have learnt without what leaves, so that nothing is lost with it.
-        prunes_blocks: whether residual branches may go too by default.
+        prunes_blocks: whether residual branches may go too by default. ranks_blocks: whether it tells which; otherwise
+            all of them stay, whatever is asked for.
         epochs: of base, search and retraining, in this proportion by default.
         techniques: names of those that act by default, where the loss is the default one.
     """
@@ -40,6 +41,7 @@ class Method(Options):
     takes_budget: ClassVar[bool] = True
     adapts: ClassVar[bool] = False
     prunes_blocks: ClassVar[bool] = True
+    ranks_blocks: ClassVar[bool] = True
     epochs: ClassVar[tuple[int, int, int]] = LONG_SEARCH
     techniques: ClassVar[tuple[str, ...]] = ("distillation",)
 

@@ -29,13 +29,13 @@ class OBS(Method):
     """Removes the channels that others can best stand in for, and rebuilds the layers that read them.
 
     Of some training examples it measures what each layer reads, and of some validation examples how much the loss minds
-    an error of what it makes: of those that the base knows by heart it minds hardly anything. Of that follow, for every group of channels, the order in which they leave and what each width costs after the best
-    rebuilding (Optimal Brain Surgeon). The channel leaves that loses least for what it saves, until the budget holds;
-    the readers then take over, by least squares, what it said. Trains nothing; costs a forward and a backward pass of
-    the samples. Branches stay by default; where they may go, each leaves by what its absence loses for what it saves,
-    which costs two forward passes more for each. Where nothing reads a group with weights of its own, its channels
-    leave last, by magnitude. Sources: Hassibi and Stork, 1993; He et al., arXiv 1707.06168; Frantar and Alistarh, arXiv
-    2208.11580.
+    an error of what it makes: of those that the base knows by heart it minds hardly anything. Of that follow, for every
+    group of channels, the order in which they leave and what each width costs after the best rebuilding (Optimal Brain
+    Surgeon). The channel leaves that loses least for what it saves, until the budget holds; the readers then take over,
+    by least squares, what it said. Trains nothing; costs a forward pass of the samples and a backward pass of some.
+    Branches stay by default; where they may go, each leaves by what its absence loses for what it saves, which costs
+    two forward passes more for each. Where nothing reads a group with weights of its own, its channels leave last, by
+    magnitude. Sources: Hassibi and Stork, 1993; He et al., arXiv 1707.06168; Frantar and Alistarh, arXiv 2208.11580.
     """
 
     prunes_blocks: ClassVar[bool] = False

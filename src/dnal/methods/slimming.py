@@ -54,6 +54,8 @@ class Slimming(Method):
     """
 
     trains: ClassVar[bool] = True
+    prunes_blocks: ClassVar[bool] = False
+    ranks_blocks: ClassVar[bool] = False
 
     penalty: float = option(PENALTY, "lambda, the weight of the penalty.", least=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,9 @@ class Uniform(Method):
     The simplest way to keep a budget, and a strong one: whatever learns widths must beat it. Trains nothing.
     """
 
+    prunes_blocks: ClassVar[bool] = False
+    ranks_blocks: ClassVar[bool] = False
+
     def choose(self, task: Task) -> Removal:
         return task.removal(uniform_scores(task.space, l1_scores(task.network, task.space)))
 
@@ -46,6 +50,9 @@ class Random(Method):
 
     The control of what any choice of channels is worth. Trains nothing.
     """
+
+    prunes_blocks: ClassVar[bool] = False
+    ranks_blocks: ClassVar[bool] = False
 
     def choose(self, task: Task) -> Removal:
         return task.removal(uniform_scores(task.space, random_scores(task.space, task.seed)))

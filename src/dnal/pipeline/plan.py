@@ -93,6 +93,12 @@ class Plan:
             widths = replace(widths, divisor="auto" if bounded else 1)
         if widths.prune_blocks is None:
             widths = replace(widths, prune_blocks=method.prunes_blocks)
+        elif widths.prune_blocks and not method.ranks_blocks:
+            warnings.warn(
+                f"the method '{METHODS.name_of(method)}' does not tell which blocks may go: --prune-blocks changes "
+                "nothing.",
+                stacklevel=3,
+            )
         if training.schedule_over == "job" and reinitialize:
             raise OptionError(
                 "schedule_over",
