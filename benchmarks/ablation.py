@@ -23,28 +23,24 @@ from torch import Tensor
 
 import dnal
 from dnal.base.statistics import paired
-from dnal.bench.base import Trained, base_of, train_base, trained
-from dnal.bench.ground import DataFolders, Ground
-from dnal.bench.jobs import Base
-from dnal.bench.suite import SUITES
+from dnal.bench.base import Trained
+from dnal.bench.ground import Ground
 from dnal.gates.gated import Gated
 from dnal.methods.dnal.method import learn_gates
 from dnal.methods.dnal.search import START, BudgetSearch
 from dnal.methods.magnitude import l1_scores
-from dnal.methods.obs import curve_scores
-from dnal.repair.curves import RIDGE, curves_of
-from dnal.repair.order import leaving
+from dnal.repair.curves import RIDGE
 from dnal.repair.rebuild import rebuild
-from dnal.repair.statistics import GRADED, SAMPLES, Ahead, Statistics, measured
+from dnal.repair.statistics import Statistics
 from dnal.space.space import Space
 from dnal.train.phase import Context, Phase, run_phase
 from result_file import append_rows, read_rows
+from trained_bases import by_curves, grounds
 
 FIELDS = (
     "network", "share", "seed", "widths", "channels", "repaired", "after the cut", "accuracy", "base accuracy",
     "used", "torch",
 )  # fmt: skip
-NETWORKS = ("vgg16-quarter", "resnet20")
 WIDTHS, CHANNELS = ("gates", "curves", "mean"), ("s", "L1", "curves")
 EPOCHS, RATE = 3, 0.03
 BEST = ("curves", "curves", "1")
@@ -88,13 +84,10 @@ def gates(ground: Ground, base: Trained, share: float) -> Tensor:
 def rows_of(ground: Ground, base: Trained, share: float, known: set[tuple[str, ...]], out: Path) -> None:
     space, limits, network = ground.channels, ground.limits(share), base.network
     s = gates(ground, base, share)
-    ground.loaders.train.load_state_dict(dict(base.loader))
+    statistics, curve = by_curves(ground, base, share)
     place = ground.loaders.train.state_dict()
-    examples = Ahead(ground.loaders.train, SAMPLES)
-    statistics = measured(network, space, examples, ground.loss, Ahead(ground.held_out, GRADED))
-    curve = curve_scores(network, space, leaving(space, curves_of(network, space, statistics, RIDGE), limits))
-    by_gates, by_curves = (widths_of(space, dnal.select(space, each, limits)) for each in (s, curve))
-    widths = {"gates": by_gates, "curves": by_curves, "mean": (by_gates * by_curves).sqrt()}
+    of_gates, of_curves = (widths_of(space, dnal.select(space, each, limits)) for each in (s, curve))
+    widths = {"gates": of_gates, "curves": of_curves, "mean": (of_gates * of_curves).sqrt()}
     orders = {"s": s, "L1": l1_scores(network, space), "curves": curve}
     for wide, order, repaired in itertools.product(WIDTHS, CHANNELS, (0, 1)):
         key = (ground.network.name, f"{share:g}", str(ground.seed), wide, order, str(repaired))
@@ -161,12 +154,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--shares", type=float, nargs="+", default=[25.0, 10.0])
     options = parser.parse_args()
-    suite = SUITES["trained"]
-    for seed, name in itertools.product(options.seeds, NETWORKS) if options.data else ():
-        ground = Ground(suite, suite.network(name), seed, DataFolders(data=(("cifar10", options.data),)))
-        if not trained(options.bases, Base(name, seed)):
-            train_base(ground, options.bases, lambda: False)
-        base = base_of(ground, options.bases)
+    for ground, base in grounds(options.data, options.bases, options.seeds) if options.data else ():
         for share in options.shares:
             rows_of(
                 ground, base, share, {tuple(row[f] for f in FIELDS[:6]) for row in read_rows(options.out)}, options.out
