@@ -66,7 +66,7 @@ def scores_of(space: Space, widths: Tensor, order: Tensor) -> Tensor:
     scores = torch.zeros(space.num_gates, dtype=torch.float64)
     for group, width in zip(space.groups, widths.tolist(), strict=True):
         place = order[group.variables].argsort(descending=True).argsort()
-        scores[group.variables] = -(place + 1) / width
+        scores[group.variables] = -(place.double() + 1) / width
     return scores
 
 
