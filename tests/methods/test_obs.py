@@ -89,6 +89,24 @@ def test_the_task_network_is_rebuilt_and_the_loader_is_where_it_was() -> None:
     assert all(torch.equal(v, before.state_dict()[k]) for k, v in unrepaired.state_dict().items())
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_the_gradients_are_those_of_validation_data(held_out: bool) -> None:
+    network, given = chain(), digits()
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8))
+    limits = {"macs": 0.6 * space.full_cost["macs"]}
+    val = [(images, torch.full_like(classes, 3)) for images, classes in given.val]  # that mind other outputs
+    task = task_of(network, space, given.train, limits, val=val)
+    looked = [batch for _, batch in zip(range(4), digits().train, strict=False)]
+    expected = {}
+    for name, graded in (("val", val), ("train", looked)):
+        found = dnal.repair.curves(network, space, looked, F.cross_entropy, graded=graded)
+        scores = curve_scores(network, space, leaving(space, found, limits))
+        expected[name] = dnal.select(space, scores, limits)
+    assert not torch.equal(expected["val"], expected["train"]), "or it would not matter whose they are"
+    stays = kept_by_curves(task, OBS(samples=100, held_out=held_out), limits)
+    assert torch.equal(stays, expected["val" if held_out else "train"])
+
+
 def test_channels_that_nothing_reads_with_weights_stay_longest() -> None:
     def single_head(n: Net, x: Tensor) -> Tensor:
         q, k, v = n.q(x), n.k(x), n.v(x)

@@ -339,6 +339,26 @@ def test_the_statistics_are_the_same_for_one_or_many_batches(name: str) -> None:
     assert not whole.unseen
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_may_be_of_other_examples(name: str) -> None:
+    build, given, _ = NETWORKS[name]
+    network, x, other = made(build), given(), given()
+    other = other.flip(0) if other.dtype == torch.long else other.flip(0) * 1.5
+    y, others = labels(len(x)), labels(len(other)).flip(0)
+    space = dnal.Space.of(network, x[:2])
+    mixed = measured(network, space, [(x, y)], F.cross_entropy, graded=[(other, others)])
+    here, there = (measured(network, space, [each], F.cross_entropy) for each in ((x, y), (other, others)))
+    differ = False
+    for one, read, minded in zip(mixed.readers, here.readers, there.readers, strict=True):
+        assert torch.equal(one.second(), read.second())
+        assert one.minded is not None
+        assert minded.minded is not None
+        assert read.minded is not None
+        assert torch.equal(one.minded, minded.minded)
+        differ |= not torch.allclose(read.minded, minded.minded)
+    assert differ, "or it would not matter whose they are"
+
+
 class Counting(nn.Module):
     """Changes its buffer in eval mode too."""
 

@@ -121,7 +121,7 @@ def learn(
         reinitialize: whether what is left is retrained from new weights, the control of what the weights were worth; by
             default what the method is made for.
         seed: of torch's global random state.
-        base_is_trained: skip the first phase and train gently.
+        base_is_trained: skip the first phase, and take 0.6 of the learning rates of the others.
         example_inputs: inputs to trace the network with, and to state its costs for; by default the first of ``val``,
             without the labels of a mapping.
         batch: (batch) -> (inputs, targets), for batches of another kind; it is called with every batch of the loaders.
