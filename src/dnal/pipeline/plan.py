@@ -24,7 +24,7 @@ RETRAIN_RATE = 0.5
 WARMUP = 0.1
 """The share of a phase in which the learning rate of new weights rises."""
 GENTLE = 0.6
-"""Factor on both when the base is trained already: a third of this takes a point, twice it two (benchmarks/rates.py)."""
+"""Factor on both when the base is trained already; a third of it takes a point (benchmarks/rates.py)."""
 
 BASE, SEARCH, RETRAIN = PHASES
 
