@@ -1,8 +1,8 @@
 """What choice of widths, choice of channels and repair are worth, each by itself and together.
 
-Widths: what gates learn in one epoch (the method dnal), what curves say (obs), and the geometric mean of both, scaled
-until the budget holds. Channels within those widths: by s of the gates, by the L1 norms of the weights, by the curves.
-Repaired or not. All cut the same trained base, and three epochs follow; the epoch of the gates is paid for by none.
+Widths: what gates learn in one epoch (the method dnal), what curves say (obs), the same share of every group, and
+geometric means of two of these, scaled until the budget holds. Channels within those widths: by s of the gates, by the
+L1 norms of the weights, by the curves. Repaired or not. All cut the same trained base, and three epochs follow; the epoch of the gates is paid for by none.
 Accuracy is that of the test data, straight after the cut and after the retraining.
 
     OMP_NUM_THREADS=1 python benchmarks/ablation.py --data cifar10.npz --bases DIR
@@ -29,6 +29,7 @@ from dnal.gates.gated import Gated
 from dnal.methods.dnal.method import learn_gates
 from dnal.methods.dnal.search import START, BudgetSearch
 from dnal.methods.magnitude import l1_scores
+from dnal.methods.uniform import uniform_scores
 from dnal.repair.curves import RIDGE
 from dnal.repair.rebuild import rebuild
 from dnal.repair.statistics import Statistics
@@ -41,18 +42,25 @@ FIELDS = (
     "network", "share", "seed", "widths", "channels", "repaired", "after the cut", "accuracy", "base accuracy",
     "used", "torch",
 )  # fmt: skip
-WIDTHS, CHANNELS = ("gates", "curves", "mean"), ("s", "L1", "curves")
+GATES, CURVES, UNIFORM, BOTH, EVENED = "gates", "curves", "uniform", "curves and gates", "curves and uniform"
+ROWS = (
+    *itertools.product((GATES, CURVES, BOTH), ("s", "L1", CURVES), "01"),
+    (UNIFORM, "L1", "1"), (UNIFORM, CURVES, "1"), (EVENED, CURVES, "1"),
+)  # fmt: skip
+"""Widths, channels, repaired."""
 EPOCHS, RATE = 3, 0.03
-BEST = ("curves", "curves", "1")
+BEST = (CURVES, CURVES, "1")
 COMPARED = (
-    ("repaired minus not, widths and channels by curves", BEST, ("curves", "curves", "0")),
-    ("repaired minus not, widths by gates, channels by s", ("gates", "s", "1"), ("gates", "s", "0")),
-    ("curves minus gates, both repaired", BEST, ("gates", "s", "1")),
-    ("widths by curves minus by gates, channels by curves, repaired", BEST, ("gates", "curves", "1")),
-    ("widths by curves minus the mean of both, channels by curves, repaired", BEST, ("mean", "curves", "1")),
-    ("channels by curves minus by L1, widths by curves, repaired", BEST, ("curves", "L1", "1")),
+    ("repaired minus not, widths and channels by curves", BEST, (CURVES, CURVES, "0")),
+    ("repaired minus not, widths by gates, channels by s", (GATES, "s", "1"), (GATES, "s", "0")),
+    ("curves minus gates, both repaired", BEST, (GATES, "s", "1")),
+    ("widths by curves minus by gates, channels by curves, repaired", BEST, (GATES, CURVES, "1")),
+    ("widths by curves minus uniform, channels by curves, repaired", BEST, (UNIFORM, CURVES, "1")),
+    ("widths by curves minus those and the gates', channels by curves, repaired", BEST, (BOTH, CURVES, "1")),
+    ("widths by curves minus those and uniform, channels by curves, repaired", BEST, (EVENED, CURVES, "1")),
+    ("channels by curves minus by L1, widths by curves, repaired", BEST, (CURVES, "L1", "1")),
 )
-"""What is compared, and the two ways: widths, channels, repaired."""
+"""What is compared, and the two ways."""
 
 
 def widths_of(space: Space, stays: Tensor) -> Tensor:
@@ -87,15 +95,19 @@ def rows_of(ground: Ground, base: Trained, share: float, known: set[tuple[str, .
     statistics, curve = by_curves(ground, base, share)
     place = ground.loaders.train.state_dict()
     of_gates, of_curves = (widths_of(space, dnal.select(space, each, limits)) for each in (s, curve))
-    widths = {"gates": of_gates, "curves": of_curves, "mean": (of_gates * of_curves).sqrt()}
-    orders = {"s": s, "L1": l1_scores(network, space), "curves": curve}
-    for wide, order, repaired in itertools.product(WIDTHS, CHANNELS, (0, 1)):
-        key = (ground.network.name, f"{share:g}", str(ground.seed), wide, order, str(repaired))
+    uniform = widths_of(space, dnal.select(space, uniform_scores(space, curve), limits))
+    widths = {
+        GATES: of_gates, CURVES: of_curves, UNIFORM: uniform, BOTH: (of_gates * of_curves).sqrt(),
+        EVENED: (uniform * of_curves).sqrt(),
+    }  # fmt: skip
+    orders = {"s": s, "L1": l1_scores(network, space), CURVES: curve}
+    for wide, order, repaired in ROWS:
+        key = (ground.network.name, f"{share:g}", str(ground.seed), wide, order, repaired)
         if key in known:
             continue
         stays = dnal.select(space, scores_of(space, widths[wide], orders[order]), limits)
         ground.loaders.train.load_state_dict(place)
-        row = dict(zip(FIELDS, key, strict=False)) | cut(ground, base, statistics, stays, bool(repaired))
+        row = dict(zip(FIELDS, key, strict=False)) | cut(ground, base, statistics, stays, repaired == "1")
         append_rows(out, FIELDS, [row])
         print(row, flush=True)
 
@@ -123,7 +135,7 @@ def table(rows: list[dict[str, str]]) -> str:
     """Means over networks, shares and seeds, and what each choice is worth with its interval over pairs."""
     lines = ["| widths | channels | not repaired: after the cut | retrained | repaired: after the cut | retrained |"]
     lines.append("|---|---|---|---|---|---|")
-    for wide, order in itertools.product(WIDTHS, CHANNELS):
+    for wide, order in dict.fromkeys(row[:2] for row in ROWS):
         cells = [
             f"{sum(float(row[what]) for row in own) / len(own):.1f}" if own else ""
             for repaired in "01"
