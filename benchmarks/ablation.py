@@ -2,8 +2,8 @@
 
 Widths: what gates learn in one epoch (the method dnal), what curves say (obs), the same share of every group, and
 geometric means of two of these, scaled until the budget holds. Channels within those widths: by s of the gates, by the
-L1 norms of the weights, by the curves. Repaired or not. All cut the same trained base, and three epochs follow; the epoch of the gates is paid for by none.
-Accuracy is that of the test data, straight after the cut and after the retraining.
+L1 norms of the weights, by the curves. Repaired or not. All cut the same trained base, and three epochs follow; the
+epoch of the gates is paid for by none. Accuracy is that of the test data, straight after the cut and retrained.
 
     OMP_NUM_THREADS=1 python benchmarks/ablation.py --data cifar10.npz --bases DIR
 
