@@ -133,14 +133,21 @@ def test_paper_recipe_with_a_budget_keeps_it_and_says_so(network: nn.Module, loa
     assert learned.figures.compact.macs <= 0.2 * learned.figures.base.macs
 
 
-def test_a_trained_base_skips_the_first_phase_and_is_left_alone(network: nn.Module, loaders: data.Loaders) -> None:
+@pytest.mark.parametrize(
+    ("method", "phases"), [("dnal", [("architecture", 2), ("retrain", 1)]), (None, [("retrain", 3)])]
+)
+def test_a_trained_base_skips_the_first_phase_and_is_left_alone(
+    network: nn.Module, loaders: data.Loaders, method: str | None, phases: list[tuple[str, int]]
+) -> None:
     diary = Diary()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    dnal.learn(network, loaders.train, loaders.val, base_is_trained=True, epochs=(9, 2, 1), listener=diary)
-    assert diary.phases == [("architecture", 2), ("retrain", 1)]
+    dnal.learn(
+        network, loaders.train, loaders.val, base_is_trained=True, epochs=(9, 2, 1), method=method, listener=diary
+    )
+    assert [phase for phase in diary.phases if phase[1]] == phases
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert diary.settings is not None
-    assert diary.settings["rates"][1] < 0.1 * diary.settings["lr"]
+    assert diary.settings["rates"][2] == pytest.approx(0.3 * diary.settings["lr"])
 
 
 def test_own_loss_metric_and_alternating_steps(loaders: data.Loaders) -> None:

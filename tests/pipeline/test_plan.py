@@ -26,7 +26,8 @@ def plan(**asked: Any) -> Plan:
         ({"epochs": 50}, (20, 2, 28)),
         ({"epochs": 3}, (1, 1, 1)),
         ({"epochs": (3, 2, 1)}, (3, 2, 1)),
-        ({"base_is_trained": True}, (0, 4, 56)),
+        ({"base_is_trained": True}, (0, 0, 60)),
+        ({"base_is_trained": True, "method": "dnal"}, (0, 4, 56)),
         ({"method": "paper"}, (40, 20, 40)),
         ({"method": "slimming", "epochs": 10}, (4, 2, 4)),
         ({"method": "uniform"}, (40, 0, 60)),
@@ -48,6 +49,12 @@ def test_epochs_that_are_none(epochs: object, sentence: str) -> None:
 
 def names(**asked: Any) -> list[list[str]]:
     return [[type(technique).__name__ for technique in phase.techniques] for phase in plan(**asked).phases]
+
+
+def test_the_default_method_is_by_whether_the_base_is_trained() -> None:
+    names = [METHODS.name_of(plan(base_is_trained=trained).asked.method) for trained in (False, True)]
+    assert names == ["dnal", "obs"]
+    assert METHODS.name_of(plan(base_is_trained=True, method="tas").asked.method) == "tas"
 
 
 def test_the_methods_own_techniques_act_where_nobody_leaves_them_out() -> None:

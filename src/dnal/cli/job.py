@@ -27,7 +27,7 @@ class JobRequest:
     """The options of the command.
 
     Attributes:
-        budgets: one per run; none stands for the method's default.
+        budgets: one per run; none stands for the method's default. method: None for the default one.
         techniques: beside the method's own. without: names of the method's own to leave out.
         threads: of torch; None leaves them as they are. latency: the file of a latency model to reuse.
         checkpoint_every: steps between checkpoints.
@@ -41,7 +41,7 @@ class JobRequest:
     numerics: Numerics = field(default_factory=Numerics)
     comparison: Comparison = field(default_factory=Comparison)
     budgets: tuple[str, ...] = ()
-    method: Named = "dnal"
+    method: Named | None = None
     techniques: tuple[Named, ...] = ()
     without: tuple[str, ...] = ()
     threads: int | None = None
@@ -137,7 +137,7 @@ class JobRequest:
         return {
             "method": self.method, "techniques": self.techniques, "without": self.without, **training,
             "widths": self.widths, "deployment": self.deployment, "numerics": self.numerics,
-            "against": self.comparison.against,
+            "against": self.comparison.against, "base_is_trained": self.source.weights is not None,
         }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def learn(
         str | None,
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
-            help="What chooses, with its options; `dnal methods` lists all. Default: dnal.",
+            help="What chooses, with its options; `dnal methods` lists all. Default: dnal, and obs with --weights.",
             rich_help_panel=LEARNING,
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar
@@ -10,7 +11,7 @@ from dnal.base.errors import UserError
 from dnal.base.options import Options, from_text, from_values
 from dnal.methods import METHODS, Method
 from dnal.pipeline.against import names_of
-from dnal.pipeline.plan import Asked
+from dnal.pipeline.plan import METHOD, METHOD_OF_TRAINED, Asked
 from dnal.settings import Comparison, Deployment, Numerics, Training, Widths
 from dnal.space.surgery.inputs import Inputs
 from dnal.techniques import TECHNIQUES
@@ -37,7 +38,7 @@ APART = ("metric", "example_inputs", "batch", "latency", "fabric", "stop")
 class Shared(TypedDict, total=False):
     """The arguments of :func:`learn` that :func:`trade_off` takes too."""
 
-    method: str | Method
+    method: str | Method | None
     techniques: Sequence[str | Technique]
     without: Sequence[str]
     loss: Loss | None
@@ -79,7 +80,7 @@ def group_of(kind: type[T], given: Group[T]) -> T:
 
 def asked_of(
     *,
-    method: str | Method = "dnal",
+    method: str | Method | None = None,
     techniques: Sequence[str | Technique] = (),
     without: Sequence[str] = (),
     loss: object = None,
@@ -99,10 +100,12 @@ def asked_of(
     """
     if isinstance(techniques, str) or isinstance(without, str):
         raise UserError("techniques are a list, such as techniques=['ema'].")
+    if method is None:
+        method = METHOD_OF_TRAINED if base_is_trained else METHOD
     for name, value in (("optimizer", optimizer), ("schedule", schedule)):
         if isinstance(value, str):
             training[name] = value
-    return Asked(
+    asked = Asked(
         method=METHODS.read(method),
         techniques=tuple(map(TECHNIQUES.read, techniques)),
         without=tuple(without),
@@ -116,3 +119,10 @@ def asked_of(
         schedule=None if isinstance(schedule, str) else schedule,
         comparison=Comparison(names_of(against)),
     )
+    if asked.widths.prune_blocks and not asked.method.ranks_blocks:
+        warnings.warn(
+            f"the method '{METHODS.name_of(asked.method)}' does not tell which blocks may go: --prune-blocks changes "
+            "nothing.",
+            stacklevel=3,
+        )
+    return asked

@@ -54,7 +54,7 @@ def learn(
     test: Loader | None = None,
     budget: str | Budget | None = None,
     *,
-    method: str | Method = "dnal",
+    method: str | Method | None = None,
     against: Sequence[str | Method] = (),
     techniques: Sequence[str | Technique] = (),
     without: Sequence[str] = (),
@@ -94,8 +94,8 @@ def learn(
         budget: for example "macs<=30%", "params<=1.2M,latency<=3ms" or "memory<=2MB"; "macs<=30%" by default, except
             for methods that need none.
         method: what chooses: an object such as ``TAS(tau_start=4)``, a text such as "tas:tau_start=4", or the name of
-            one; `dnal methods` lists them. One that does not train leaves the epochs of the second phase to the third,
-            so that all see equally many images.
+            one; `dnal methods` lists them. By default "dnal", and "obs" with ``base_is_trained``. One that does not
+            train leaves the epochs of the second phase to the third, so that all see equally many images.
         against: methods that reach the same budget too, to tell whether this one paid: as for ``method``, and
             "scratch", uniform widths that are trained from new weights for as long as all phases of the others
             together. They share the base, the seed, the order of the data, the techniques with the teacher and the

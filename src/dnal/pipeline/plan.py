@@ -26,6 +26,10 @@ WARMUP = 0.1
 GENTLE = 0.6
 """Factor on both when the base is trained already; a third of it takes a point (benchmarks/rates.py)."""
 
+METHOD, METHOD_OF_TRAINED = "dnal", "obs"
+"""The methods by default: gates are learnt; where the base comes trained, curves say what its weights can do without
+(benchmarks/results/trained.md)."""
+
 BASE, SEARCH, RETRAIN = PHASES
 
 
@@ -93,12 +97,6 @@ class Plan:
             widths = replace(widths, divisor="auto" if bounded else 1)
         if widths.prune_blocks is None:
             widths = replace(widths, prune_blocks=method.prunes_blocks)
-        elif widths.prune_blocks and not method.ranks_blocks:
-            warnings.warn(
-                f"the method '{METHODS.name_of(method)}' does not tell which blocks may go: --prune-blocks changes "
-                "nothing.",
-                stacklevel=3,
-            )
         if training.schedule_over == "job" and reinitialize:
             raise OptionError(
                 "schedule_over",
