@@ -109,7 +109,7 @@ RESNET = Network("resnet20", "cifar/resnet20", "cifar10", (3, 32, 32), 5_000, (2
 FASHION = Network("vgg-fashion", "vgg_small", "fashion-mnist", (1, 14, 14), 10_000, (25.0, 10.0), (12, 6, 12), 128)
 
 SIMPLE = (
-    Entry(OURS, "dnal", choosing=0.1),  # as by default in dnal.pipeline.plan
+    Entry(OURS, "dnal", choosing=0.1, looks=1),  # as by default in dnal.pipeline.plan
     Entry("uniform", "uniform"),
     Entry("random", "random"),
     Entry("magnitude", "magnitude"),
@@ -130,16 +130,16 @@ BY_CURVES = (
 )
 """Each that looks at examples pays an epoch for it."""
 MORE = (
-    Entry("dnal-fresh", "dnal", reinitialize=True, choosing=0.1),
+    Entry("dnal-fresh", "dnal", reinitialize=True, choosing=0.1, looks=1),
     Entry("tas-kept", "tas", held_out=True),
     Entry("magnitude-l2", "magnitude-l2"),
     *BY_CURVES,
-    Entry("curves-then-gates", "dnal:curves_to=1.5", choosing=0.1, looks=1),
+    Entry("gates", "dnal:curves_to=none", choosing=0.1),
     Entry("random-search", "random-search", without_base=True),
 )
 REPAIRED = (
-    Entry(OURS, "dnal"),
-    Entry("curves-then-gates", "dnal:curves_to=1.5", looks=1),
+    Entry(OURS, "dnal", looks=1),
+    Entry("gates", "dnal:curves_to=none"),
     *BY_CURVES,
     Entry("uniform", "uniform"),
     Entry("magnitude", "magnitude"),

@@ -56,7 +56,8 @@ def kept_by_curves(task: Task, how: OBS, limits: Mapping[str, float], *, branche
     The loader's position and everything random are as they were.
 
     Args:
-        branches: whether those of the Space leave by their absences; otherwise they stay longest.
+        branches: whether those of the Space leave by their absences, and channels of which no curve tells by magnitude;
+            otherwise both stay, whatever the limits.
     """
     network, space, around = task.network, task.space, task.context
     examples = Ahead(around.loader, how.samples)
@@ -65,7 +66,10 @@ def kept_by_curves(task: Task, how: OBS, limits: Mapping[str, float], *, branche
     lost = absences(network, space, examples, around.loss, graded=graded, ridge=how.ridge) if branches else []
     _tell_of_the_others(space, lost, asked=branches)
     turn = leaving(space, curves_of(network, space, statistics, how.ridge), limits, lost)
-    stays: Tensor = task.select(around.fabric.broadcast(curve_scores(network, space, turn)), limits)
+    turn = around.fabric.broadcast(turn)
+    stays: Tensor = task.select(curve_scores(network, space, turn), limits)
+    if not branches:
+        stays = stays | turn.isinf()
     if how.repair:
         rebuild_all(network, space, stays, examples, how.ridge, statistics)
         agree(around.fabric, [network], weights=True)

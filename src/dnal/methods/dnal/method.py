@@ -35,9 +35,9 @@ class DNAL(Method):
 
     Every channel and branch v has an architecture parameter s_v and the scaled sigmoid gate sigmoid(delta s_v) of arXiv
     2103.02126, rounded in the forward pass; projected gradient descent on s keeps the budget, which tightens from the
-    whole network (:mod:`dnal.methods.dnal.search` has the formulas). With ``curves_to`` channels leave first as by the
-    method obs, which rebuilds the layers that read them, and the search begins at what is left. A step costs 1.01 to
-    1.09 plain ones.
+    whole network (:mod:`dnal.methods.dnal.search` has the formulas). Before that, channels leave down to ``curves_to``
+    times the budget as by the method obs, which rebuilds the layers that read them; gates learn the rest. A step costs
+    1.01 to 1.09 plain ones.
     """
 
     trains: ClassVar[bool] = True
@@ -53,8 +53,9 @@ class DNAL(Method):
     met: float = option(MET, "Share of the search at which the budget is met.", above=0, below=1)
     soft: bool = option(False, "Whether gates are soft in the forward pass too.")
     curves_to: float | None = option(
-        None,
-        "So many times the budget are left by the method obs, with repair, before gates are learnt from there down.",
+        1.5,
+        "So many times the budget are left by the method obs, with repair, before gates are learnt from there down; "
+        "none: gates alone.",
         above=1,
     )
 
@@ -70,10 +71,11 @@ class DNAL(Method):
     def _removed_before(self, task: Task, times: float) -> Tensor:
         """The channels that leave before the search, bool (num_gates,); the network has been rebuilt without them."""
         around = task.context
-        if around.checkpointer.begun(task.phase.name):  # the weights and closed gates that were kept come back
+        limits = {name: times * limit for name, limit in task.limits.items()}
+        within = all(task.space.full_cost[name] <= limit for name, limit in limits.items())
+        if within or around.checkpointer.begun(task.phase.name):  # weights and closed gates that were kept come back
             return torch.zeros(task.space.num_gates, dtype=torch.bool)
         around.checkpointer.resume(task.phase.name, {"place": DataPosition(around.loader)}, around.history)
-        limits = {name: times * limit for name, limit in task.limits.items()}
         return ~kept_by_curves(task, OBS(), limits, branches=False)  # the gates decide about those
 
     def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
