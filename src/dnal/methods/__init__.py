@@ -18,7 +18,9 @@ METHODS = Registry(
         "slimming": "dnal.methods.slimming:Slimming",
         "tas": "dnal.methods.tas.tas:TAS",
         "random-search": "dnal.methods.random_search:RandomSearch",
-        "magnitude-masks": "dnal.methods.magnitude_masks:MagnitudeMasks",
+        "magnitude-masks": "dnal.methods.sparsity.rounds:MagnitudeMasks",
+        "layer-magnitude-masks": "dnal.methods.sparsity.rounds:LayerMagnitudeMasks",
+        "random-masks": "dnal.methods.sparsity.rounds:RandomMasks",
         "net2wider": "dnal.methods.net2wider:Net2Wider",
     },
 )

@@ -29,6 +29,8 @@ class Method(Options):
         needs_budget: whether the default budget stands in where none is given. takes_budget: whether one may be given.
         adapts: whether the weights that it leaves have learnt without what leaves, so that nothing is lost with it.
         prunes_blocks: whether residual branches may go too by default.
+        retrains: whether its training in the architecture phase is retraining, in ``stages`` one after the other, each
+            of at least an epoch: with the learning rates and the techniques of the last phase.
         epochs: of base, search and retraining, in this proportion by default.
         techniques: names of those that act by default, where the loss is the default one.
     """
@@ -40,6 +42,8 @@ class Method(Options):
     takes_budget: ClassVar[bool] = True
     adapts: ClassVar[bool] = False
     prunes_blocks: ClassVar[bool] = True
+    retrains: ClassVar[bool] = False
+    stages: ClassVar[int] = 1
     epochs: ClassVar[tuple[int, int, int]] = LONG_SEARCH
     techniques: ClassVar[tuple[str, ...]] = ("distillation",)
 
@@ -49,6 +53,16 @@ class Method(Options):
         Raises:
             UserError: the method cannot work with them.
         """
+
+    def rewind(self, base_is_trained: bool) -> float | None:
+        """After which share of the base's steps it wants to know the weights, 0 for those before the first, since it
+        trains again from there; None where it does not. They are its task's ``early``, and what it chose is retrained
+        as new weights are.
+
+        Raises:
+            UserError: they are asked for, and the base comes trained.
+        """
+        return None
 
     def choose(self, task: Task) -> Change:
         """What becomes of the task's network, within its limits. The network may be trained on the way."""

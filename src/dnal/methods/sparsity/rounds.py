@@ -1,0 +1,181 @@
+"""Iterative pruning: rounds of masking and training, with the weights of the start (tickets) or those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dnal.base.errors import OptionError
+from dnal.base.options import option
+from dnal.changes.masks import HeldMasks, Masks, apply_masks
+from dnal.methods.sparsity.masks import (
+    all_of,
+    counts_of,
+    kept,
+    largest,
+    largest_of_each,
+    maskable,
+    of_round,
+    random_masks,
+)
+from dnal.methods.sparsity.sparsifier import Sparsifier, masked
+from dnal.methods.task import Task
+from dnal.train.phase import Phase, run_phase
+from dnal.train.resume.data_position import DataPosition
+
+ROUND = 40
+"""Epochs of the base and of each round by default."""
+
+
+class Pruning(NamedTuple):
+    """What a round decides from.
+
+    Attributes:
+        weights: those of the trained network that may be masked. keep: the share of all of them that is to stay.
+        within: the masks of the round before. draw: of the round's own, on the CPU.
+    """
+
+    weights: dict[str, Tensor]
+    keep: float
+    within: Mapping[str, Tensor]
+    draw: torch.Generator
+
+
+@dataclass(frozen=True)
+class Rounds(Sparsifier):
+    """Masks a share of what is left, trains, and does so again. A subclass says which weights go.
+
+    The base is trained densely. Each of the ``rounds`` then masks the same share of what is left, so that ``keep`` stays
+    after the last, puts the weights back that ``reset`` says, and trains with the masks held. The last round's training
+    is that of the phase "retrain", those before make the phase "architecture".
+    """
+
+    trains: ClassVar[bool] = True
+    stages: ClassVar[int] = 2
+    epochs: ClassVar[tuple[int, int, int]] = (ROUND, 2 * ROUND, ROUND)
+
+    rounds: int = option(3, "Rounds of masking and training.", least=1, most=1000)
+    reset: Literal["auto", "early", "init", "none"] = option(
+        "auto",
+        "From which weights a round is trained: early: those of an early step of the base; init: those before its first "
+        "step; none: those that are there. auto: early, and none where the base comes trained.",
+    )
+    early: float = option(
+        0.03, "The early step, as a share of the base's.", above=0, most=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        between = self.rounds - 1  # the last one's training is that of the last phase
+        own = {"trains": between > 0, "stages": max(1, between), "epochs": (ROUND, max(1, ROUND * between), ROUND)}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
+
+    def rewind(self, base_is_trained: bool) -> float | None:
+        if self.reset == "none" or (self.reset == "auto" and base_is_trained):
+            return None
+        if base_is_trained:
+            raise OptionError(
+                "reset", f"is 'none' where the base comes trained: of its start nothing is known, so not {self.reset}."
+            )
+        return 0.0 if self.reset == "init" else self.early
+
+    def chosen(self, pruning: Pruning) -> dict[str, Tensor]:
+        """Which weights stay after a round: bool masks within those of the round before."""
+        raise NotImplementedError
+
+    def choose(self, task: Task) -> Masks:
+        context, kept_state = task.context, task.context.checkpointer
+        stage = kept_state.stage
+        if stage is None:
+            number, masks = 0, all_of(maskable(task.network, task.space))
+            if self.trains:  # no loop has put back yet what was kept of the phase's start
+                kept_state.resume(task.phase.name, {"place": DataPosition(context.loader)}, context.history)
+        else:
+            with kept_state.believed():
+                number, masks = int(stage["round"]), dict(stage["masks"])
+            self._train(task, number, masks)
+        while True:
+            number += 1
+            share = of_round(self.keep, number, self.rounds)
+            weights = maskable(task.network, task.space)
+            masks = self.chosen(Pruning(weights, share, masks, _draw(task.seed, number)))
+            if task.early is not None:
+                task.network.load_state_dict(task.early)
+            apply_masks(task.network, masks)
+            if number >= self.rounds:
+                return masked(task.space, masks, self.keep)
+            parts = {"network": task.network, "place": DataPosition(context.loader)}
+            kept_state.begin_stage({"round": number, "masks": masks}, parts, context.history)
+            self._train(task, number, masks)
+
+    def _train(self, task: Task, number: int, masks: Mapping[str, Tensor]) -> None:
+        """The training of a round before the last, or what is left of it."""
+        hooks = [HeldMasks(masks, kept(masks))]
+        phase = part_of(task.phase, number, self.rounds - 1)
+        run_phase(phase, task.network, task.context, hooks=hooks, validate=task.validate)
+
+
+@dataclass(frozen=True)
+class MagnitudeMasks(Rounds):
+    """Keeps the largest weights of the whole network, in rounds, and holds the others at zero.
+
+    Weights are those of two or more dimensions; biases and norms stay. Each round masks the smallest of what is left,
+    with one threshold for the whole network, and trains again from the weights of an early step (`reset`: lottery
+    tickets). A channel that nothing but zeros read is removed, which changes nothing that the network computes; the
+    other tensors keep their shapes. Takes no budget: zeros are no fewer MACs, and `keep` says how much stays. One round
+    with `reset=none` is magnitude pruning and fine-tuning. With --reinitialize the weights that stay are drawn again:
+    the control of what the start was worth. Sources: Han et al., arXiv 1506.02626; Frankle and Carbin, arXiv 1803.03635;
+    early weights: Frankle et al., arXiv 1912.05671.
+    """
+
+    def chosen(self, pruning: Pruning) -> dict[str, Tensor]:
+        return largest(pruning.weights, pruning.keep, pruning.within)
+
+
+@dataclass(frozen=True)
+class LayerMagnitudeMasks(Rounds):
+    """Keeps the same share of the weights of every layer, the largest, in rounds.
+
+    As ``magnitude-masks``, with a threshold for each tensor, so that no layer becomes empty; at small shares usually
+    behind it, since narrow layers lose what wide ones could spare. Source: Han et al., arXiv 1506.02626.
+    """
+
+    def chosen(self, pruning: Pruning) -> dict[str, Tensor]:
+        return largest_of_each(pruning.weights, pruning.keep, pruning.within)
+
+
+@dataclass(frozen=True)
+class RandomMasks(Rounds):
+    """Keeps random weights, of each layer as many as ``magnitude-masks`` would at each round: the control.
+
+    What is ahead of it by no more than noise owes what it reaches to how many weights each layer has, and not to which
+    ones. Source: Frankle and Carbin, arXiv 1803.03635; counts of each layer: Su et al., arXiv 2009.11094.
+    """
+
+    def chosen(self, pruning: Pruning) -> dict[str, Tensor]:
+        counts = counts_of(largest(pruning.weights, pruning.keep, pruning.within))
+        return random_masks(counts, pruning.within, pruning.draw)
+
+
+def part_of(phase: Phase, number: int, count: int) -> Phase:
+    """The part ``number``, from 1, of the ``count`` in which the epochs of a phase are spent. Each has the whole
+    schedule, except for the part of it that the phase has of one of the whole job."""
+    begin, end = ((phase.epochs * done) // count for done in (number - 1, number))
+    own = replace(phase, epochs=end - begin)
+    if phase.alone:
+        return own
+    start, stop = phase.part
+    width = (stop - start) / max(1, phase.epochs)
+    return replace(own, part=(start + begin * width, start + end * width))
+
+
+def _draw(seed: int, number: int) -> torch.Generator:
+    """The random numbers of a round."""
+    draw = torch.Generator().manual_seed(seed)
+    seeds = torch.randint(2**62, (number,), generator=draw)
+    return draw.manual_seed(int(seeds[-1]))
