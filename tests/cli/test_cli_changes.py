@@ -30,7 +30,7 @@ from dnal.run.loading import load, read_result
 from dnal.run.manifest import manifest_of
 from independent import counted_macs
 
-METHODS = {"masks": "magnitude-masks:keep=2%,rounds=1,reset=none", "growth": "net2wider:factor=1.5"}
+METHODS = {"masks": "magnitude-masks:keep=2%,rounds=2", "growth": "net2wider:factor=1.5"}
 JOB = ["--epochs", "1,1,1", "--limit-train", "200", "--checkpoint-every", "2"]  # 4 steps an epoch
 EXACT = ("config.yaml", MODEL, MANIFEST)
 

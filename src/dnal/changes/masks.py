@@ -35,6 +35,7 @@ class Masks(Change):
     file: ClassVar[str] = "masks.safetensors"
     noun: ClassVar[str] = "a set of masks"
     word: ClassVar[str] = "masked"
+    figures: ClassVar[tuple[str, ...]] = ("nonzero_macs", "compressed")
 
     masks: Mapping[str, Tensor]
     shapes: Mapping[str, tuple[int, ...]]
@@ -93,6 +94,11 @@ class Masks(Change):
         """The share of the maskable weights that is there in the changed network and not masked."""
         total = sum(mask.numel() for mask in self.masks.values())
         return sum(int(mask.sum()) for mask in self._left().values()) / total if total else 1.0
+
+    def check_applied(self, network: nn.Module) -> None:
+        for name, mask in self._left().items():
+            if bool(network.get_parameter(name).detach()[~mask].any()):
+                raise UserError(f"the weights of '{name}' are not 0 where the masks hold them at zero.")
 
     def restore(self, network: nn.Module) -> None:
         apply_masks(network, self._left())

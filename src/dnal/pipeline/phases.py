@@ -138,7 +138,7 @@ def shrunk(
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         placed(module, job.fabric, job.example, torch.contiguous_format)
     begun = time.perf_counter()
-    figures, confusion, outcomes = _measured(job, base, small)
+    figures, confusion, outcomes = _measured(job, base, small, change)
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
         for phase in (phase.name for phase in plan.phases)
@@ -168,14 +168,16 @@ def shrunk(
     )  # fmt: skip
 
 
-def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
+def _measured(
+    job: Job, base: nn.Module, small: nn.Module, change: Change
+) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
     """The figures of both networks, whose costs are measured by one process while the others wait, their confusion
     matrices, where the metric has one, and what the compact one makes of each example."""
     networks, data = {"base": base, "compact": small}, "validation" if job.test is job.val else "test"
     costs: list[dict[str, float]] = []
     confusion: dict[str, Tensor] = {}
     if job.fabric.is_global_zero:
-        costs = job.deployment.figures([base, small], job.example, job.space.costs)
+        costs = job.deployment.figures([base, small], job.example, {*job.space.costs, *change.figures})
     costs = job.fabric.broadcast(costs)
     said, collected = [], Collected(accuracy)
     for name, network in networks.items():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dnal.base.errors import OptionError
-from dnal.base.options import option
 from dnal.changes.masks import HeldMasks, Masks, apply_masks
 from dnal.methods.sparsity.masks import (
     all_of,
@@ -24,6 +23,7 @@ from dnal.methods.sparsity.masks import (
 )
 from dnal.methods.sparsity.sparsifier import Sparsifier, masked
 from dnal.methods.task import Task
+from dnal.settings import Tickets
 from dnal.train.phase import Phase, run_phase
 from dnal.train.resume.data_position import DataPosition
 
@@ -46,7 +46,7 @@ class Pruning(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rounds(Sparsifier):
+class Rounds(Sparsifier, Tickets):
     """Masks a share of what is left, trains, and does so again. A subclass says which weights go.
 
     The base is trained densely. Each of the ``rounds`` then masks the same share of what is left, so that ``keep`` stays
@@ -57,16 +57,6 @@ class Rounds(Sparsifier):
     trains: ClassVar[bool] = True
     stages: ClassVar[int] = 2
     epochs: ClassVar[tuple[int, int, int]] = (ROUND, 2 * ROUND, ROUND)
-
-    rounds: int = option(3, "Rounds of masking and training.", least=1, most=1000)
-    reset: Literal["auto", "early", "init", "none"] = option(
-        "auto",
-        "From which weights a round is trained: early: those of an early step of the base; init: those before its first "
-        "step; none: those that are there. auto: early, and none where the base comes trained.",
-    )
-    early: float = option(
-        0.03, "The early step, as a share of the base's.", above=0, most=1
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,10 +10,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
-from dnal.base.options import option
 from dnal.changes.masks import Masks
 from dnal.methods.method import Method
 from dnal.methods.sparsity.masks import maskable
+from dnal.settings import Share
 from dnal.space.space import Space
 
 NAMED = 3
@@ -21,7 +21,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Sparsifier(Method):
+class Sparsifier(Method, Share):
     """Keeps a share of the weights and holds the others at zero."""
 
     needs_budget: ClassVar[bool] = False
@@ -29,8 +29,6 @@ class Sparsifier(Method):
     prunes_blocks: ClassVar[bool] = False
     retrains: ClassVar[bool] = True
     techniques: ClassVar[tuple[str, ...]] = ()
-
-    keep: float = option(0.1, "Share of the weights that stays, such as 10%.", above=0, below=1)
 
     def check(self, network: nn.Module, space: Space) -> None:
         if not maskable(network, space):
