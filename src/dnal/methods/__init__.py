@@ -21,6 +21,8 @@ METHODS = Registry(
         "magnitude-masks": "dnal.methods.sparsity.rounds:MagnitudeMasks",
         "layer-magnitude-masks": "dnal.methods.sparsity.rounds:LayerMagnitudeMasks",
         "random-masks": "dnal.methods.sparsity.rounds:RandomMasks",
+        "gradual-masks": "dnal.methods.sparsity.gradual:GradualMasks",
+        "edge-popup": "dnal.methods.sparsity.edge_popup:EdgePopup",
         "net2wider": "dnal.methods.net2wider:Net2Wider",
     },
 )

@@ -14,6 +14,8 @@ SPARSIFIERS = {
     "magnitude": "magnitude-masks",
     "layer-magnitude": "layer-magnitude-masks",
     "random": "random-masks",
+    "gradual": "gradual-masks",
+    "edge-popup": "edge-popup",
 }
 """The names of `dnal sparsify`, and those that the same methods have among all."""
 
