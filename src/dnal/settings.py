@@ -149,8 +149,8 @@ class Tickets(Share):
     rounds: int = option(3, "Rounds of masking and training.", least=1, most=1000)
     reset: Literal["auto", "early", "init", "none"] = option(
         "auto",
-        "From which weights a round is trained: early: those of an early step of the base; init: those before its first "
-        "step; none: those that are there. auto: early, and none where the base comes trained.",
+        "From which weights a round is trained: early: those of an early step of the base; init: those before its "
+        "first step; none: those that are there. auto: early, and none where the base comes trained.",
     )
     early: float = option(0.03, "Where the early step is, as a share of the base's.", above=0, most=1)
 

@@ -218,7 +218,8 @@ def _masked(network: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[Tenso
     Raises:
         UserError: the network has no parameter of such a name and shape.
     """
-    parameters, found = dict(network.named_parameters(remove_duplicate=False)), []
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    found: list[tuple[Tensor, Tensor]] = []
     for name, mask in masks.items():
         path, _, last = name.rpartition(".")
         computed = f"{path}.parametrizations.{last}.original".lstrip(".")

@@ -26,9 +26,13 @@ BUDGET = "Budget and widths"
 
 @taking(
     {
-        Source: NETWORK, Widths: BUDGET, Deployment: BUDGET, Training: LEARNING, Numerics: LEARNING,
+        Source: NETWORK,
+        Widths: BUDGET,
+        Deployment: BUDGET,
+        Training: LEARNING,
+        Numerics: LEARNING,
         Comparison: LEARNING,
-    }  # fmt: skip
+    }
 )
 @errors_as_sentences
 def learn(

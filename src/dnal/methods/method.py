@@ -55,14 +55,17 @@ class Method(Options):
         """
 
     def rewind(self, base_is_trained: bool) -> float | None:
-        """After which share of the base's steps it wants to know the weights, 0 for those before the first, since it
-        trains again from there; None where it does not. They are its task's ``early``, and what it chose is retrained
-        as new weights are.
+        """After which share of the base's steps it wants to know the weights, 0 for those before the first; None where
+        it does not. They are its task's ``early``.
 
         Raises:
             UserError: they are asked for, and the base comes trained.
         """
         return None
+
+    def restarts(self, base_is_trained: bool) -> bool:
+        """Whether what it chose is trained again from the weights that it wanted to know (:meth:`rewind`)."""
+        return self.rewind(base_is_trained) is not None
 
     def choose(self, task: Task) -> Change:
         """What becomes of the task's network, within its limits. The network may be trained on the way."""

@@ -93,7 +93,7 @@ class Plan:
             widths = replace(widths, divisor="auto" if bounded else 1)
         if widths.prune_blocks is None:
             widths = replace(widths, prune_blocks=method.prunes_blocks)
-        rewinds = method.rewind(asked.base_is_trained) is not None
+        rewinds = method.restarts(asked.base_is_trained)
         if training.schedule_over == "job" and (reinitialize or rewinds):
             raise OptionError(
                 "schedule_over",
@@ -129,7 +129,7 @@ class Plan:
         """The techniques that act between the choice and the removal, where weights of before are retrained that do not
         know the removal yet."""
         asked = self.asked
-        if asked.method.adapts or asked.training.reinitialize or asked.method.rewind(asked.base_is_trained) is not None:
+        if asked.method.adapts or asked.training.reinitialize or asked.method.restarts(asked.base_is_trained):
             return ()
         return tuple(technique for technique in asked.techniques if technique.prepares_removal)
 
@@ -254,8 +254,8 @@ def _check_early(asked: Asked, techniques: Sequence[Technique]) -> None:
     if holding and asked.method.rewind(asked.base_is_trained):
         raise OptionError(
             "reset",
-            f"is not 'early' beside the technique '{TECHNIQUES.name_of(holding[0])}', which holds the weights in another "
-            "way while the base is trained; give 'init' or 'none'.",
+            f"is not 'early' beside the technique '{TECHNIQUES.name_of(holding[0])}', which holds the weights in "
+            "another way while the base is trained; give 'init' or 'none'.",
         )
 
 

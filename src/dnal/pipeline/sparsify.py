@@ -9,7 +9,7 @@ from torch import nn
 
 from dnal.methods import Method
 from dnal.methods.sparsity import sparsifier
-from dnal.pipeline.asked import Shared
+from dnal.pipeline.asked import Further
 from dnal.pipeline.learn import learn
 from dnal.pipeline.result import Learned
 from dnal.train.listener import Listener
@@ -29,7 +29,7 @@ def sparsify(
     reset: str | None = None,
     checkpoints: Checkpoints | str | Path | None = None,
     listener: Listener | None = None,
-    **shared: Unpack[Shared],
+    **shared: Unpack[Further],
 ) -> Learned:
     """Keeps few weights of ``network``, holds the others at zero, and returns it as an ordinary network.
 
@@ -60,5 +60,4 @@ def sparsify(
         UserError: as :func:`dnal.learn`; or a method that keeps channels, or that has no rounds or reset.
     """
     chosen = sparsifier(method, keep=keep, rounds=rounds, reset=reset)
-    options = {**shared, "method": chosen}
-    return learn(network, train, val, test, checkpoints=checkpoints, listener=listener, **options)  # type: ignore[arg-type]
+    return learn(network, train, val, test, method=chosen, checkpoints=checkpoints, listener=listener, **shared)

@@ -124,7 +124,8 @@ def test_masked_weights_are_zero_at_the_end(options: dict[str, object], techniqu
     if settings["epochs"] == (1, 1, 0):  # the search's epoch is the retraining's then
         settings["epochs"] = (1, 0, 0)
     learned = dnal.learn(
-        network, data.train, data.val, method="magnitude-masks:keep=20%,rounds=1,reset=none", techniques=techniques, **settings
+        network, data.train, data.val, method="magnitude-masks:keep=20%,rounds=1,reset=none", techniques=techniques,
+        **settings,
     )  # fmt: skip
     assert isinstance(learned.change, Masks)
     count = sum(int((p != 0).sum()) for p in learned.network.parameters() if p.dim() > 1)

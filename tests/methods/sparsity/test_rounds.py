@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def test_the_parts_of_a_phase_are_all_of_it() -> None:
     shares = [part_of(whole, number, 3).part for number in (1, 2, 3)]
     assert math.isclose(shares[0][0], 0.2)
     assert math.isclose(shares[-1][1], 0.9)
-    assert all(math.isclose(a[1], b[0]) for a, b in zip(shares, shares[1:], strict=False))
+    assert all(math.isclose(a[1], b[0]) for a, b in itertools.pairwise(shares))
 
 
 def test_names_and_options_are_read_as_they_are_typed() -> None:

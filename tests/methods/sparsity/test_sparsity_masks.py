@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -103,5 +105,5 @@ def test_schedules_begin_and_end_where_they_should() -> None:
     assert np.allclose(np.diff(np.log(shares)), np.log(0.1) / 5), "each round takes the same share of what is left"
     course = [cubic(0.1, t) for t in np.linspace(0, 1, 50)]
     assert (course[0], course[-1]) == (1.0, pytest.approx(0.1))
-    assert all(a > b for a, b in zip(course, course[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(course))
     assert cubic(0.1, 0.5) == pytest.approx(1 - 0.9 * (1 - 0.125))

@@ -114,7 +114,8 @@ class Scored(nn.Module):
         self.scores = nn.Parameter(drawn.to(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight * _Highest.apply(self.scores, self._count)  # type: ignore[no-untyped-call]
+        mask: Tensor = _Highest.apply(self.scores, self._count)
+        return weight * mask
 
 
 class _Highest(torch.autograd.Function):

@@ -23,9 +23,10 @@ from dnal.train.technique import Scene, Technique
 class GradualMasks(Sparsifier):
     """Masks the smallest weights of the whole network little by little, while it trains on from the base.
 
-    In the phase "architecture" the share that stays falls from 1 to `keep` on a cubic curve, fast at first, in `updates`
-    steps; what is masked stays masked. The phase "retrain" trains what is left. Nothing is reset. Costs hardly more than
-    training. Source: Zhu and Gupta, arXiv 1710.01878, equation 1, with one threshold for the whole network.
+    In the phase "architecture" the share that stays falls from 1 to `keep` on a cubic curve, fast at first, in
+    `updates` steps; what is masked stays masked. The phase "retrain" trains what is left. Nothing is reset. Costs
+    hardly more than training. Source: Zhu and Gupta, arXiv 1710.01878, equation 1, with one threshold for the whole
+    network.
     """
 
     trains: ClassVar[bool] = True

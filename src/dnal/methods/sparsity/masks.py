@@ -94,6 +94,31 @@ def random_masks(counts: Mapping[str, int], within: MaskDict, draw: torch.Genera
     return found
 
 
+def activated(
+    weights: MaskDict, start: MaskDict | None, within: MaskDict, count: int, sign: str = "negative"
+) -> dict[str, Tensor]:
+    """Masks that let go of ``count`` more weights: negative ones that moved least.
+
+    A negative weight on an input that is never negative, such as a ReLU's, keeps its unit from firing; without it the
+    unit fires more often. Where there are fewer negative weights, the smallest others go too, so that as many leave as
+    were asked for.
+
+    Args:
+        weights: after training. start: the same before it; None where they are not known: then the smallest go.
+        within: bool masks of what is there. count: how many leave, at most all that are there.
+        sign: "negative", or "positive", the ablation.
+
+    Source: Liu et al., arXiv 2212.06145 (AP), in the form of its published code, which scores by movement.
+    """
+    flat, there = _flat(weights), _flat(within).bool()
+    moved = flat.abs() if start is None else (flat - _flat({name: start[name] for name in weights})).abs()
+    asked = there & ((flat < 0) if sign == "negative" else (flat > 0))
+    goes = _highest(-moved, count, asked)
+    goes |= _highest(-flat.abs(), count - int(goes.sum()), there & ~asked)
+    pieces = (there & ~goes).split([weight.numel() for weight in weights.values()])
+    return {name: piece.view(weight.shape) for (name, weight), piece in zip(weights.items(), pieces, strict=True)}
+
+
 def two_of_four(weights: MaskDict) -> dict[str, Tensor]:
     """Masks of the pattern 2:4: of every four weights in a row along the inputs, the two largest absolute values.
 
