@@ -54,9 +54,9 @@ class Rounds(Sparsifier, Tickets):
     """Masks a share of what is left, trains, and does so again. A subclass says which weights go.
 
     The base is trained densely. Each of the ``rounds`` then masks the same share of what is left, so that ``keep``
-    stays after the last, puts the weights back that ``reset`` says, and trains with the masks held. The last round's training
-    is that of the phase "retrain", those before make the phase "architecture". With ``activating`` a part of what a
-    round masks are negative weights (AP, Liu et al., arXiv 2212.06145), and as many leave in all.
+    stays after the last, puts the weights back that ``reset`` says, and trains with the masks held. The last round's
+    training is that of the phase "retrain", those before make the phase "architecture". With ``activating`` a part of
+    what a round masks are negative weights (AP, Liu et al., arXiv 2212.06145), and as many leave in all.
     """
 
     trains: ClassVar[bool] = True
