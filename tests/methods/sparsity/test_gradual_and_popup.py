@@ -67,6 +67,7 @@ def test_scores_learn() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "at"), [("gradual:updates=3", 5), ("edge-popup", 3), ("edge-popup", 5)])
 def test_killed_they_go_on_to_the_same_bytes(method: str, at: int, tmp_path: Path) -> None:
     whole = job(method, epochs=(1, 2, 1))

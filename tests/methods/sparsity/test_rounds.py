@@ -99,7 +99,10 @@ def whole(method: str) -> dnal.Learned:
     return job(method, epochs=(1, 2, 1))
 
 
-@pytest.mark.parametrize(("reset", "at"), [("early", 0), ("early", 4), ("none", 7), ("early", 10)])
+@pytest.mark.parametrize(
+    ("reset", "at"), [("early", 4), *(pytest.param(*each, marks=pytest.mark.slow) for each in
+                                      (("early", 0), ("none", 7), ("early", 10)))],
+)  # fmt: skip
 def test_killed_anywhere_rounds_go_on_to_the_same_bytes(reset: str, at: int, tmp_path: Path) -> None:
     method, options = f"random:rounds=3,keep=8%,reset={reset}", {"epochs": (1, 2, 1)}  # 3 steps an epoch
     with pytest.raises(Killed):
