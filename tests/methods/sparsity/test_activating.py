@@ -56,6 +56,18 @@ def test_it_removes_exactly_as_many_and_the_negative_ones_that_moved_least(kind:
         assert set(np.flatnonzero(flat["m"] & ~flat["both"])) == set(gone)
 
 
+@pytest.mark.parametrize("kind", [MagnitudeMasks, LayerMagnitudeMasks, RandomMasks])
+def test_a_pattern_of_two_in_four_is_kept_by_every_method_of_rounds(kind: Any) -> None:
+    own = weights(mlp())  # 20, 30 and 25 inputs
+    masks = all_of(own)
+    for keep in (0.5, 0.3):
+        masks = kind(pattern="2:4").pruned(Pruning(own, keep, masks, torch.Generator().manual_seed(0)))
+        fours = masks["0.weight"].reshape(-1, 4).sum(1)
+        assert int(fours.max()) == 2
+        assert kept(masks) == pytest.approx(keep, abs=0.002) or kind is LayerMagnitudeMasks
+    assert int(masks["2.weight"][:, :28].reshape(-1, 4).sum(1).max()) > 2, "30 inputs are no multiple of four"
+
+
 def test_where_negative_weights_run_out_others_leave() -> None:
     own = {"a": torch.tensor([[3.0, 1.0, -2.0, 4.0]])}
     assert activated(own, None, all_of(own), 3)["a"].tolist() == [[False, False, False, True]]

@@ -22,6 +22,7 @@ from dnal.methods.sparsity.masks import (
     maskable,
     of_round,
     random_masks,
+    two_of_four,
 )
 from dnal.methods.sparsity.sparsifier import Sparsifier, masked
 from dnal.methods.task import Task
@@ -68,6 +69,10 @@ class Rounds(Sparsifier, Tickets):
     )
     sign: Literal["negative", "positive"] = option("negative", "Of those; positive is the ablation.")
 
+    pattern: Literal["free", "2:4"] = option(
+        "free", "2:4: of every four inputs in a row at most two stay, where the inputs are a multiple of four."
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         between = self.rounds - 1  # the last one's training is that of the last phase
@@ -98,6 +103,10 @@ class Rounds(Sparsifier, Tickets):
 
     def pruned(self, pruning: Pruning) -> dict[str, Tensor]:
         """What :meth:`chosen` says; a share ``activating`` of what it would mask are negative weights instead."""
+        if self.pattern == "2:4":
+            held = {name: weight * pruning.within[name].to(weight) for name, weight in pruning.weights.items()}
+            pairs = two_of_four(held)
+            pruning = pruning._replace(within={name: mask & pairs[name] for name, mask in pruning.within.items()})
         masks = self.chosen(pruning)
         total, before, after = (sum(m.numel() for m in masks.values()), _count(pruning.within), _count(masks))
         spared = int(self.activating * (before - after))

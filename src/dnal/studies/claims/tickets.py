@@ -37,7 +37,7 @@ MARGIN = 1.0
 
 
 class Trained(NamedTuple):
-    """A trained network. early: its state at the step that tickets go back to. masks: those that it was trained with."""
+    """A trained network. early: its state at the step that tickets go back to. masks: those of its training."""
 
     network: nn.Module
     early: dict[str, Tensor]
