@@ -43,10 +43,13 @@ def test_scores_get_the_gradient_of_all_weights() -> None:
     scored = Scored(layer.weight.detach(), 0.25, torch.Generator().manual_seed(1))
     used = scored(layer.weight.detach())
     assert int((used != 0).sum()) == 6
-    assert float(scored.scores.abs()[used != 0].min()) >= float(scored.scores.abs()[used == 0].max())
+    scores = scored.scores.detach().abs()
+    assert float(scores[used != 0].min()) >= float(scores[used == 0].max())
     (nn.functional.linear(x, used) ** 2).sum().backward()
     of_effective = 2 * (x @ used.detach().T).T @ x
-    assert torch.allclose(scored.scores.grad, of_effective * layer.weight.detach(), atol=1e-5)
+    of_scores = of_effective * layer.weight.detach() * scored.scores.detach().sign()  # scores count by absolute value
+    assert scored.scores.grad is not None
+    assert torch.allclose(scored.scores.grad, of_scores, atol=1e-5)
 
 
 def test_edge_popup_trains_no_weight() -> None:
@@ -60,11 +63,11 @@ def test_edge_popup_trains_no_weight() -> None:
         assert int(mask.sum()) == round(0.5 * mask.numel())
 
 
-def test_scores_learn() -> None:
-    """On something that can be learnt by leaving weights out alone: the sub-network fits better than a random one."""
-    learned = job("edge-popup:keep=50%", epochs=(0, 8, 0))
-    losses = [record["loss"] for record in learned.history]
-    assert losses[-1] < 0.9 * losses[0]
+def test_scores_learn_without_any_weight_moving() -> None:
+    torch.manual_seed(0)
+    mlp = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+    learned = job("edge-popup:keep=50%", own=mlp, epochs=(0, 20, 0), optimizer="adamw", lr=0.02)
+    assert learned.figures.compact.metric > 0.5, "10 % is chance"
 
 
 @pytest.mark.slow

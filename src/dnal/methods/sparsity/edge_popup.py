@@ -114,16 +114,16 @@ class Scored(nn.Module):
         self.scores = nn.Parameter(drawn.to(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
-        mask: Tensor = _Highest.apply(self.scores, self._count)
+        mask: Tensor = _Highest.apply(self.scores.abs(), self._count)
         return weight * mask
 
 
 class _Highest(torch.autograd.Function):
-    """The mask of the ``count`` highest absolute scores as numbers; its gradient goes to all scores as it is."""
+    """The mask of the ``count`` highest scores as numbers; its gradient goes to all scores as it is."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, count: int) -> Tensor:
-        flat = scores.abs().flatten()
+        flat = scores.flatten()
         places = flat.argsort(descending=True, stable=True)[:count]
         return torch.zeros_like(flat).index_fill_(0, places, 1.0).view_as(scores)
 
