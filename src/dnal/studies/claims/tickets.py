@@ -89,7 +89,8 @@ class TicketsBeatControls(Study):
 
     def settings(self) -> Sequence[Setting]:
         dense: list[Setting] = [{"kind": "dense", "keep": 1.0}]
-        return [*dense, *({"kind": kind, "keep": share} for share in self.shares() for kind in KINDS)]
+        masked: list[Setting] = [{"kind": kind, "keep": share} for share in self.shares() for kind in KINDS]
+        return [*dense, *masked]
 
     def together(self, setting: Setting, seed: int) -> Any:
         return seed
