@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dnal.pipeline.learn import learn as learn
     from dnal.pipeline.learn import trade_off as trade_off
     from dnal.pipeline.result import Learned as Learned
+    from dnal.pipeline.sparsify import sparsify as sparsify
     from dnal.run.loading import load as load
     from dnal.selection.select import select as select
     from dnal.space.space import Space as Space
@@ -75,6 +76,7 @@ _HOMES = {
     "macs": "dnal.space.space",
     "option": "dnal.base.options",
     "select": "dnal.selection.select",
+    "sparsify": "dnal.pipeline.sparsify",
     "trade_off": "dnal.pipeline.learn",
 }
 _ROOMS = (

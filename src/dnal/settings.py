@@ -135,5 +135,25 @@ class Comparison(Options):
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Share(Options):
+    """How many weights stay: an option of every method that keeps weights."""
+
+    keep: float = option(0.1, "Share of the weights that stays, such as 10%.", above=0, below=1)
+
+
+@dataclass(frozen=True)
+class Tickets(Share):
+    """Which weights stay in rounds, and from what they are trained: options of `dnal sparsify` and its methods."""
+
+    rounds: int = option(3, "Rounds of masking and training.", least=1, most=1000)
+    reset: Literal["auto", "early", "init", "none"] = option(
+        "auto",
+        "From which weights a round is trained: early: those of an early step of the base; init: those before its "
+        "first step; none: those that are there. auto: early, and none where the base comes trained.",
+    )
+    early: float = option(0.03, "Where the early step is, as a share of the base's.", above=0, most=1)
+
+
 GROUPS: tuple[type[Options], ...] = (Source, Widths, Deployment, Training, Numerics, Comparison)
 """All options of a job that are those of no method or technique."""

@@ -110,7 +110,7 @@ def test_a_grown_network_computes_the_same(seed: int, space: dnal.Space) -> None
     ],
 )  # fmt: skip
 def test_masks_of_nothing_are_a_sentence(document: Any) -> None:
-    with pytest.raises(UserError, match="no boolean tensors"):
+    with pytest.raises(UserError, match="no bits"):
         Masks.of_document(document)
 
 

@@ -30,7 +30,7 @@ from dnal.run.loading import load, read_result
 from dnal.run.manifest import manifest_of
 from independent import counted_macs
 
-METHODS = {"masks": "magnitude-masks:density=0.02", "growth": "net2wider:factor=1.5"}
+METHODS = {"masks": "magnitude-masks:keep=2%,rounds=2", "growth": "net2wider:factor=1.5"}
 JOB = ["--epochs", "1,1,1", "--limit-train", "200", "--checkpoint-every", "2"]  # 4 steps an epoch
 EXACT = ("config.yaml", MODEL, MANIFEST)
 
@@ -238,7 +238,7 @@ def test_a_file_too_large_for_its_tensors_is_not_read(run: Path, monkeypatch: py
 
 def test_learned_has_no_architecture_where_no_channel_left(whole: Path) -> None:
     data = library.data.loaders(library.data.load("digits", limit_train=96), 48)
-    method = "net2wider" if whole.name == "growth" else "magnitude-masks:density=0.9"
+    method = "net2wider" if whole.name == "growth" else "magnitude-masks:keep=90%,rounds=1,reset=none"
     network = create("vgg_small", classes=10, input_shape=(1, 8, 8))
     learned = library.learn(network, data.train, data.val, method=method, epochs=(0, 0, 1))
     with pytest.raises(UserError, match="removed no channels"):

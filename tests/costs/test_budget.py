@@ -9,7 +9,7 @@ import pytest
 
 from dnal import Budget, UserError
 from dnal.costs.budget import Bound, amount
-from dnal.costs.cost import COSTS
+from dnal.costs.cost import BOUNDED, COSTS
 
 FULL = {"macs": 2_000_000.0, "params": 10_000.0, "memory": 2_345_678.0, "latency": 12.3456}
 LEAST = {"macs": 20_000.0, "params": 500.0, "memory": 654_321.0, "latency": 1.23456}
@@ -89,7 +89,7 @@ def test_printing_loses_nothing(text: str) -> None:
     assert Budget.parse(str(Budget.parse(text))) == Budget.parse(text)
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", BOUNDED)
 def test_printing_loses_nothing_of_any_number(cost: str) -> None:
     draw = random.Random(cost)
     for _ in range(300):
@@ -204,7 +204,7 @@ def test_below_the_least_possible_names_the_least(text: str) -> None:
     assert least[text.split(",")[-1].partition("<")[0]] in str(error.value)
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", BOUNDED)
 def test_the_range_that_is_named_can_be_asked_for(cost: str) -> None:
     draw = random.Random(cost)
     for _ in range(100):
@@ -276,7 +276,7 @@ def test_amounts_have_as_many_digits_as_asked_for() -> None:
     ]
 
 
-@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cost", BOUNDED)
 def test_an_amount_is_a_bound_that_parses(cost: str) -> None:
     for exponent in range(-2, 12):
         value = 1.234 * 10.0**exponent
@@ -289,3 +289,9 @@ def test_budgets_need_no_torch() -> None:
         "import sys; from dnal.costs.budget import Budget; Budget.parse('macs<=3%'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("cost", [name for name in COSTS if name not in BOUNDED])
+def test_what_tells_of_zeros_is_no_bound(cost: str) -> None:
+    with pytest.raises(UserError, match=f"unknown cost '{cost}'"):
+        Budget.parse(f"{cost}<=30%")

@@ -23,6 +23,8 @@ class Change(ABC):
         file: what a run folder calls it; a name that ends in .json holds no tensors.
         noun: what the file holds, in a sentence, such as "an architecture".
         word: what the changed network is called beside its base, such as "compact".
+        figures: names of costs (``dnal.costs.cost``) that are told of base and changed network beside those of every
+            job.
         architecture: which channels of the network stay, where any leave; else None.
         shapes: of the network given, parameters and buffers by name, so that another one is refused.
     """
@@ -30,6 +32,7 @@ class Change(ABC):
     file: ClassVar[str]
     noun: ClassVar[str]
     word: ClassVar[str] = "compact"
+    figures: ClassVar[tuple[str, ...]] = ()
     architecture: Architecture | None = None
     shapes: Mapping[str, tuple[int, ...]]
 
@@ -69,6 +72,13 @@ class Change(ABC):
 
         Raises:
             UserError: it tells of none.
+        """
+
+    def check_applied(self, network: nn.Module) -> None:  # noqa: B027  # most have nothing to check beyond shapes
+        """Refuses a network that has the shapes of the changed one, and weights that it cannot have.
+
+        Raises:
+            UserError: naming the first tensor.
         """
 
     def left(self, name: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,7 @@ class Masks(Change):
     file: ClassVar[str] = "masks.safetensors"
     noun: ClassVar[str] = "a set of masks"
     word: ClassVar[str] = "masked"
+    figures: ClassVar[tuple[str, ...]] = ("nonzero_macs", "compressed")
 
     masks: Mapping[str, Tensor]
     shapes: Mapping[str, tuple[int, ...]]
@@ -59,7 +61,7 @@ class Masks(Change):
     def document(self) -> dict[str, Any]:
         return {
             "format": 1,
-            "masks": dict(self.masks),
+            "masks": {name: as_bits(mask) for name, mask in self.masks.items()},
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "architecture": None if self.architecture is None else self.architecture.document(),
         }
@@ -68,11 +70,9 @@ class Masks(Change):
     def of_document(cls, document: Any) -> Self:
         masks = document.get("masks") if isinstance(document, dict) and document.get("format") == 1 else None
         shapes = shapes_of_document(document)
-        if shapes is None or not isinstance(masks, dict) or not all(
-            isinstance(mask, Tensor) and mask.dtype == torch.bool and shapes.get(name) == tuple(mask.shape)
-            for name, mask in masks.items()
-        ):  # fmt: skip
-            raise UserError("the masks are no boolean tensors by name.")
+        if shapes is None or not isinstance(masks, dict) or not masks.keys() <= shapes.keys():
+            raise UserError("the masks are no bits by the names of tensors.")
+        masks = {name: of_bits(bits, shapes[name]) for name, bits in masks.items()}
         removed = document.get("architecture")
         architecture = None if removed is None else Architecture.of_document(removed)
         if architecture is not None and architecture.shapes != shapes:
@@ -89,11 +89,22 @@ class Masks(Change):
             found.append(f"{gone:,} channels that nothing but zeros read are removed")
         return found
 
+    @property
+    def kept(self) -> float:
+        """The share of the maskable weights that is there in the changed network and not masked."""
+        total = sum(mask.numel() for mask in self.masks.values())
+        return sum(int(mask.sum()) for mask in self._left().values()) / total if total else 1.0
+
+    def check_applied(self, network: nn.Module) -> None:
+        for name, mask in self._left().items():
+            if bool(network.get_parameter(name).detach()[~mask].any()):
+                raise UserError(f"the weights of '{name}' are not 0 where the masks hold them at zero.")
+
     def restore(self, network: nn.Module) -> None:
         apply_masks(network, self._left())
 
     def hooks(self, network: nn.Module) -> Sequence[Technique]:
-        return [HeldMasks(self._left())]
+        return [HeldMasks(self._left(), self.kept)]
 
     def _left(self) -> dict[str, Tensor]:
         """The masks of the changed network, without what is removed."""
@@ -143,26 +154,77 @@ def apply_masks(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
     Raises:
         UserError: the network has no parameter of this name and shape.
     """
-    parameters = dict(network.named_parameters())
-    for name, mask in masks.items():
-        if name not in parameters or parameters[name].shape != mask.shape:
-            raise UserError(f"the masks belong to another network: this one has no '{name}' of {tuple(mask.shape)}.")
-        parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
+    for parameter, mask in _masked(network, masks):
+        parameter.masked_fill_(~mask.to(parameter.device), 0)
 
 
 class HeldMasks(Technique):
     """Sets the masked weights to zero again after every step, which momentum and weight decay move too, and at the end,
-    where a technique may have put averages in their place."""
+    where a technique may have put averages in their place.
 
-    def __init__(self, masks: Mapping[str, Tensor]) -> None:
-        self._masks = masks
+    Args:
+        masks: bool, by the names of the network's parameters.
+        kept: the share of the weights that stays, for the record of each epoch.
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor], kept: float) -> None:
+        self._masks, self._kept = masks, kept
+        self._held: list[tuple[Tensor, Tensor]] | None = None
 
     def prepare(self, network: nn.Module, scene: Scene) -> None:
-        device = next(network.parameters()).device
-        self._masks = {name: mask.to(device) for name, mask in self._masks.items()}
+        apply_masks(network, self._masks)
 
     def after_step(self, step: Step) -> None:
-        apply_masks(step.network, self._masks)
+        if self._held is None:  # now they are where they are trained
+            self._held = [(own, ~mask.to(own.device)) for own, mask in _masked(step.network, self._masks)]
+        with torch.no_grad():
+            for parameter, gone in self._held:
+                parameter.masked_fill_(gone, 0)
 
     def finish(self, network: nn.Module) -> None:
         apply_masks(network, self._masks)
+
+    def record(self) -> dict[str, Any]:
+        return {"kept": round(self._kept, 6)}
+
+
+def as_bits(mask: Tensor) -> Tensor:
+    """A bool mask as bits, eight in a byte, the first one the lowest: uint8, (ceil(n / 8),)."""
+    return torch.from_numpy(np.packbits(mask.detach().cpu().numpy().reshape(-1), bitorder="little"))
+
+
+def of_bits(bits: Any, shape: tuple[int, ...]) -> Tensor:
+    """The bool mask of this shape whose :func:`as_bits` these are.
+
+    Raises:
+        UserError: they are none.
+    """
+    count = 1
+    for size in shape:
+        count *= size
+    wrong = UserError("the masks are no bits by the names of tensors.")
+    if not isinstance(bits, Tensor) or bits.dtype != torch.uint8 or tuple(bits.shape) != (-(-count // 8),):
+        raise wrong
+    every = np.unpackbits(bits.numpy(), bitorder="little")
+    if every[count:].any():
+        raise wrong
+    return torch.from_numpy(every[:count].astype(bool)).view(shape)
+
+
+def _masked(network: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The parameters that masks are of, each with its mask. Of a layer whose weight is computed while it is trained it
+    is the parameter of which it is computed.
+
+    Raises:
+        UserError: the network has no parameter of such a name and shape.
+    """
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    found: list[tuple[Tensor, Tensor]] = []
+    for name, mask in masks.items():
+        path, _, last = name.rpartition(".")
+        computed = f"{path}.parametrizations.{last}.original".lstrip(".")
+        parameter = parameters.get(name, parameters.get(computed))
+        if parameter is None or parameter.shape != mask.shape:
+            raise UserError(f"the masks belong to another network: this one has no '{name}' of {tuple(mask.shape)}.")
+        found.append((parameter, mask))
+    return found

@@ -21,12 +21,14 @@ from dnal.cli.profile import profile
 from dnal.cli.report import report
 from dnal.cli.resume import resume
 from dnal.cli.space import space
+from dnal.cli.sparsify import sparsify
 from dnal.cli.study import study
 from dnal.cli.sweep import sweep
 from dnal.cli.usage import Program
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "learn": learn,
+    "sparsify": sparsify,
     "resume": resume,
     "sweep": sweep,
     "bench": bench,

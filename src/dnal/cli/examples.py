@@ -8,6 +8,11 @@ EXAMPLES = {
         "dnal learn --against uniform,scratch,magnitude,obs --out compared",
         "dnal learn --method tas:tau_start=4 --with ema:decay=0.99 --with clipping",
     ),
+    "sparsify": (
+        "dnal sparsify --model cifar/resnet20 --data cifar10 --keep 10% --rounds 5 --reset early",
+        "dnal sparsify --method random --keep 5% --out control",
+        "dnal sparsify --weights trained.safetensors --keep 20% --rounds 1",
+    ),
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
     "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),
     "bench": ("dnal bench --suite smoke", "dnal bench --suite cpu --data cifar10=cifar10.npz --jobs 2"),

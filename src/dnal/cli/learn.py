@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,24 +9,30 @@ import typer
 
 from dnal.base.errors import UserError
 from dnal.cli import options
+from dnal.cli.beginning import begin, check_numbers
 from dnal.cli.errors import errors_as_sentences
 from dnal.cli.from_options import taking
 from dnal.cli.job import JobRequest, given_options
-from dnal.costs.budget import Budget
+from dnal.cli.options import LEARNING, NETWORK, RUN
 from dnal.loggers import check
 from dnal.settings import DEFAULT_BUDGET, Comparison, Deployment, Numerics, Source, Training, Widths
 
 if TYPE_CHECKING:
     from dnal.train.listener import Listener
 
-LONGEST_PART = 80
-"""Of the name of a run: three of them are a name that every file system takes."""
-NETWORK, BUDGET, LEARNING, PLACE, RUN = "Network and data", "Budget and widths", "Learning", "Processes", "The run"
-"""Headings of the options in the help."""
+BUDGET = "Budget and widths"
+"""A heading of the options in the help."""
 
 
 @taking(
-    {Source: NETWORK, Widths: BUDGET, Deployment: BUDGET, Training: LEARNING, Numerics: LEARNING, Comparison: LEARNING}
+    {
+        Source: NETWORK,
+        Widths: BUDGET,
+        Deployment: BUDGET,
+        Training: LEARNING,
+        Numerics: LEARNING,
+        Comparison: LEARNING,
+    }
 )
 @errors_as_sentences
 def learn(
@@ -50,26 +55,11 @@ def learn(
             rich_help_panel=LEARNING,
         ),
     ] = None,
-    with_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="NAME[:KEY=VALUE,...]",
-            help="A technique to train with, beside the method's own; `dnal techniques` lists all; repeatable.",
-            rich_help_panel=LEARNING,
-        ),
-    ] = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A technique of the method's own to leave out, such as distillation; repeatable.",
-            rich_help_panel=LEARNING,
-        ),
-    ] = None,
-    devices: Annotated[int | None, typer.Option(metavar="N", help=options.DEVICES, rich_help_panel=PLACE)] = None,
-    nodes: Annotated[int | None, typer.Option(metavar="N", help=options.NODES, rich_help_panel=PLACE)] = None,
-    strategy: Annotated[str, typer.Option(metavar="S", help=options.STRATEGY, rich_help_panel=PLACE)] = "auto",
+    with_: options.With = None,
+    without: options.Without = None,
+    devices: options.Devices = None,
+    nodes: options.Nodes = None,
+    strategy: options.Strategy = "auto",
     like: Annotated[
         Path | None,
         typer.Option(
@@ -82,31 +72,18 @@ def learn(
         list[str] | None,
         typer.Option(metavar="NAME", help=f"Of --like, you trust {options.TRUST}", rich_help_panel=RUN),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="RUN",
-            help="Folder of the run, or of the runs of several budgets or methods; default: in runs/.",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run at --out.", rich_help_panel=RUN)
-    ] = False,
-    checkpoint_every: Annotated[
-        int, typer.Option(metavar="N", help=options.CHECKPOINT_EVERY, rich_help_panel=RUN)
-    ] = 200,
-    log_to: Annotated[list[str] | None, typer.Option(metavar="L", help=options.LOG_TO, rich_help_panel=RUN)] = None,
-    report: Annotated[bool, typer.Option("--report/--no-report", help=options.REPORT, rich_help_panel=RUN)] = True,
+    out: options.Out = None,
+    overwrite: options.Overwrite = False,
+    checkpoint_every: options.CheckpointEvery = 200,
+    log_to: options.LogTo = None,
+    report: options.Report = True,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     **own: Any,
 ) -> None:
     """Learn a smaller architecture of a network on data, and train it. Without options: the whole job on digits."""
     values = given_options(ctx.params)
-    options.within(options.COUNT, "--devices", devices)
-    options.within(options.COUNT, "--nodes", nodes)
-    options.within(options.COUNT, "--checkpoint-every", checkpoint_every)
+    check_numbers(devices, nodes, checkpoint_every)
     check(log_to or [])
     watchers: list[Listener] = []
     if like is None:
@@ -118,105 +95,7 @@ def learn(
 
         job, differences = repeated(values, like, trust or ())
         watchers.append(differences)
-    job = job.check()
-    from dnal.cli.network import input_of
-    from dnal.cli.processes import launched
-    from dnal.cli.running import run
-    from dnal.run import check_free
-
-    names = _names(job)
-    input_of(job.source.model, job.source.input)  # an unknown model is an error before anything is started
-    folders = _folders(job, names, out, overwrite=overwrite)
-    for folder in folders:
-        check_free(folder, overwrite=overwrite)
-    fabric = launched(devices, nodes, strategy, job.numerics.precision, job.source.batch_size)
-    if fabric is not None:
-        folders = fabric.broadcast(folders)
-    run(
-        [job],
-        folders,
-        fabric,
-        overwrite=overwrite,
-        watchers=watchers,
-        log_to=log_to or [],
-        report=report,
-        quiet=quiet,
-        as_json=as_json,
-    )
-
-
-def _names(job: JobRequest) -> list[str]:
-    """What the runs of a job differ in: their budgets, or, of those that are compared, their methods."""
-    from dnal.methods import METHODS
-
-    others = job.comparison.against
-    if others:
-        return [METHODS.text(job.asked().method), *others]
-    return [_called(job) if budget is None else str(Budget.parse(budget)) for budget in job.bounds]
-
-
-def _called(job: JobRequest) -> str:
-    """What stands for the budget in the name of a run without one: the default, or the method that needs none."""
-    method = job.asked().method
-    if method.needs_budget:
-        return DEFAULT_BUDGET
-    from dnal.methods import METHODS
-
-    return METHODS.name_of(method)
-
-
-def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
-    """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget or the
-    method."""
-    from dnal.pipeline.against import folder_of
-    from dnal.run.files import CONFIG
-    from dnal.run.trade_off import check_not_begun
-
-    compared = bool(job.comparison.against)
-    slugs = [] if len(names) == 1 else list(map(folder_of if compared else _slug, names))
-    name = f"{job.bounds[0] or DEFAULT_BUDGET} against" if compared else names[0] if len(names) == 1 else "trade_off"
-    place = (job.source.model, job.source.data, name)
-    folder = out or _default_out(place, job.training.seed, slugs, free=not overwrite)
-    if len(names) == 1:
-        return [folder]
-    if (folder / CONFIG).exists():
-        what = "methods" if compared else "budgets"
-        raise UserError(f"'{folder}' is a run, and several {what} make a run each; choose another folder with --out.")
-    if not overwrite:
-        check_not_begun(folder)
-    return [folder / slug for slug in slugs]
-
-
-def _slug(text: str) -> str:
-    """A name for folders."""
-    text = text.replace("<=", "").replace("%", "pct")
-    return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.")
-
-
-def _default_out(parts: tuple[str, str, str], seed: int, slugs: list[str], *, free: bool) -> Path:
-    """runs/MODEL-DATA-BUDGET-sSEED; if it must be free, with -2, -3, ... where that is taken.
-
-    Args:
-        slugs: the folders in it, of a trade-off.
-    """
-    from dnal.run.files import RUNS
-
-    model, data, budget = parts
-    data = Path(data).stem if data.endswith(".npz") else Path(data).name
-    name = "-".join(_slug(part)[:LONGEST_PART] for part in (model, data, budget)) + f"-s{seed}"
-    folder, number = RUNS / name, 1
-    while free and _taken(folder, slugs):
-        number += 1
-        folder = RUNS / f"{name}-{number}"
-    return folder
-
-
-def _taken(folder: Path, slugs: list[str]) -> bool:
-    """Whether more stands there than what starts left that were killed before anything was begun."""
-    from dnal.run.writer import vacant
-
-    if not folder.is_dir() or folder.is_symlink():
-        return folder.exists() or folder.is_symlink()
-    if not slugs:
-        return not vacant(folder)
-    return not all(entry.name in slugs and vacant(entry) for entry in folder.iterdir())
+    begin(
+        job, out, overwrite=overwrite, watchers=watchers, devices=devices, nodes=nodes, strategy=strategy,
+        log_to=log_to, report=report, quiet=quiet, as_json=as_json,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from dnal.base.options import Range, word_of
 from dnal.loggers.names import NAMES
 from dnal.settings import MOST
 
+NETWORK, LEARNING, PLACE, RUN = "Network and data", "Learning", "Processes", "The run"
+"""Headings of the options in the help of the commands that begin a job."""
 DEVICES = "Processes on this machine, one a device; default 1, or what torchrun or SLURM started."
 NODES = "Machines; default 1, or what the launcher says."
 STRATEGY = (
@@ -27,6 +30,40 @@ TRUST = (
     "which may be fetched; repeatable."
 )
 REPORT = "Write report.html at the end; `dnal report` does it later too."
+
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="A technique to train with, beside the method's own; `dnal techniques` lists all; repeatable.",
+        rich_help_panel=LEARNING,
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A technique of the method's own to leave out, such as distillation; repeatable.",
+        rich_help_panel=LEARNING,
+    ),
+]
+Devices = Annotated[int | None, typer.Option(metavar="N", help=DEVICES, rich_help_panel=PLACE)]
+Nodes = Annotated[int | None, typer.Option(metavar="N", help=NODES, rich_help_panel=PLACE)]
+Strategy = Annotated[str, typer.Option(metavar="S", help=STRATEGY, rich_help_panel=PLACE)]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Folder of the run, or of the runs of several budgets or methods; default: in runs/.",
+        rich_help_panel=RUN,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run at --out.", rich_help_panel=RUN)]
+CheckpointEvery = Annotated[int, typer.Option(metavar="N", help=CHECKPOINT_EVERY, rich_help_panel=RUN)]
+LogTo = Annotated[list[str] | None, typer.Option(metavar="L", help=LOG_TO, rich_help_panel=RUN)]
+Report = Annotated[bool, typer.Option("--report/--no-report", help=REPORT, rich_help_panel=RUN)]
+"""Options of the commands that begin a job."""
 
 COUNT = Range(least=1, most=MOST)
 AMOUNT = Range(above=0, most=1e30)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 
 from dnal.base.errors import UserError, suggestion
-from dnal.costs.cost import COSTS
+from dnal.costs.cost import BOUNDED, COSTS
 
 BINARY = {"KiB", "MiB", "GiB"}
 """Units that are understood but not chosen for amounts."""
@@ -147,8 +147,8 @@ def _bound(text: str) -> Bound:
     if not match:
         raise UserError(f"'{text}' is no budget; write for example {_listed(EXAMPLES)}.")
     cost = match["cost"].lower()
-    if cost not in COSTS:
-        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(cost, COSTS)}")
+    if cost not in BOUNDED:
+        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(cost, BOUNDED)}")
     try:
         number = float(match["number"])
     except ValueError:

@@ -26,7 +26,7 @@ MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost that a budget may bound.
+    """What a network costs, which a budget may bound.
 
     Attributes:
         name: in a budget. words: for people.
@@ -39,6 +39,7 @@ class Cost:
         tolerance: by which share of its bound a measurement may miss it.
         always: whether every job reports it; the others are reported where they are bounded.
         per_batch: whether it depends on the batch of the deployment.
+        bounds: whether a budget may bound it; the others tell what a change is worth that is none of channels.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Cost:
     tolerance: float = 0.0
     always: bool = True
     per_batch: bool = False
+    bounds: bool = True
 
     @property
     def measured(self) -> bool:
@@ -82,6 +84,16 @@ COSTS: dict[str, Cost] = {
             counted="dnal.costs.memory:peak_memory", always=False, per_batch=True,
         ),
         Cost("latency", "latency", MILLISECONDS, "latency_ms", tolerance=0.05, per_batch=True),
+        Cost(
+            "nonzero_macs", "MACs without zeros", COUNT, "nonzero_macs", counted="dnal.costs.counted:nonzero_macs",
+            always=False, bounds=False,
+        ),
+        Cost(
+            "compressed", "compressed size", BYTES, "compressed", counted="dnal.costs.counted:compressed",
+            always=False, bounds=False,
+        ),
     )
 }  # fmt: skip
 """By name, in the order of tables."""
+BOUNDED = tuple(name for name, cost in COSTS.items() if cost.bounds)
+"""Those that a budget may bound."""

@@ -18,7 +18,11 @@ METHODS = Registry(
         "slimming": "dnal.methods.slimming:Slimming",
         "tas": "dnal.methods.tas.tas:TAS",
         "random-search": "dnal.methods.random_search:RandomSearch",
-        "magnitude-masks": "dnal.methods.magnitude_masks:MagnitudeMasks",
+        "magnitude-masks": "dnal.methods.sparsity.rounds:MagnitudeMasks",
+        "layer-magnitude-masks": "dnal.methods.sparsity.rounds:LayerMagnitudeMasks",
+        "random-masks": "dnal.methods.sparsity.rounds:RandomMasks",
+        "gradual-masks": "dnal.methods.sparsity.gradual:GradualMasks",
+        "edge-popup": "dnal.methods.sparsity.edge_popup:EdgePopup",
         "net2wider": "dnal.methods.net2wider:Net2Wider",
     },
 )

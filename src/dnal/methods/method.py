@@ -30,6 +30,8 @@ class Method(Options):
         adapts: whether the weights that it leaves have learnt without what leaves, so that nothing is lost with it.
         prunes_blocks: whether residual branches may go too by default. ranks_blocks: whether it tells which; otherwise
             all of them stay, whatever is asked for.
+        retrains: whether its training in the architecture phase is retraining, in ``stages`` one after the other, each
+            of at least an epoch: with the learning rates and the techniques of the last phase.
         epochs: of base, search and retraining, in this proportion by default.
         techniques: names of those that act by default, where the loss is the default one.
     """
@@ -42,6 +44,8 @@ class Method(Options):
     adapts: ClassVar[bool] = False
     prunes_blocks: ClassVar[bool] = True
     ranks_blocks: ClassVar[bool] = True
+    retrains: ClassVar[bool] = False
+    stages: ClassVar[int] = 1
     epochs: ClassVar[tuple[int, int, int]] = LONG_SEARCH
     techniques: ClassVar[tuple[str, ...]] = ("distillation",)
 
@@ -51,6 +55,19 @@ class Method(Options):
         Raises:
             UserError: the method cannot work with them.
         """
+
+    def rewind(self, base_is_trained: bool) -> float | None:
+        """After which share of the base's steps it wants to know the weights, 0 for those before the first; None where
+        it does not. They are its task's ``early``.
+
+        Raises:
+            UserError: they are asked for, and the base comes trained.
+        """
+        return None
+
+    def restarts(self, base_is_trained: bool) -> bool:
+        """Whether what it chose is trained again from the weights that it wanted to know (:meth:`rewind`)."""
+        return self.rewind(base_is_trained) is not None
 
     def choose(self, task: Task) -> Change:
         """What becomes of the task's network, within its limits. The network may be trained on the way."""

@@ -36,6 +36,7 @@ class Task:
         phase, context: for :func:`dnal.train.phase.run_phase`.
         seed: of the method's own draws.
         validate: measures a network, for the log.
+        early: the base's state at the step that the method wanted to know (``Method.rewind``); else None.
     """
 
     network: nn.Module
@@ -49,6 +50,7 @@ class Task:
     context: Context
     seed: int
     validate: Validate
+    early: Mapping[str, Tensor] | None = None
 
     def removal(self, scores: Tensor) -> Removal:
         """The removal of all but the best variables within every limit; scores: (num_gates,), higher kept first."""

@@ -35,10 +35,9 @@ APART = ("metric", "example_inputs", "batch", "latency", "fabric", "stop")
 """Arguments that say nothing of how a job trains."""
 
 
-class Shared(TypedDict, total=False):
-    """The arguments of :func:`learn` that :func:`trade_off` takes too."""
+class Further(TypedDict, total=False):
+    """The arguments of :func:`learn` that every such call takes, whatever chooses."""
 
-    method: str | Method | None
     techniques: Sequence[str | Technique]
     without: Sequence[str]
     loss: Loss | None
@@ -59,6 +58,12 @@ class Shared(TypedDict, total=False):
     latency: LatencyModel | str | Path | None
     fabric: Fabric | None
     stop: Callable[[], bool] | None
+
+
+class Shared(Further, total=False):
+    """The arguments of :func:`learn` that :func:`trade_off` takes too."""
+
+    method: str | Method | None
 
 
 def group_of(kind: type[T], given: Group[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,9 @@ from dnal.train.outcomes import Collected, Outcomes, outcomes_of
 from dnal.train.phase import Context, Loss, Phase, run_phase
 from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.resume.data_position import DataPosition
+from dnal.train.resume.early import EarlyWeights
 from dnal.train.setup.reinitialize import reset
+from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -86,11 +88,16 @@ def train_base(
             carried={"latency": latency},
         )  # fmt: skip
     history: list[dict[str, Any]] = []
-    _train(job, job.network, plan.phase(BASE), listener, history, leader)
+    rewind = plan.asked.method.rewind(plan.asked.base_is_trained)
+    early = None if rewind is None else EarlyWeights(rewind)
+    _train(job, job.network, plan.phase(BASE), listener, history, leader, hooks=[] if early is None else [early])
     for checkpointer, own in waiting:
         checkpointer.begin(
             SEARCH, job=own, history=history, parts={"place": position},
-            carried={"latency": latency, "base": job.network.state_dict()},
+            carried={
+                "latency": latency, "base": job.network.state_dict(),
+                "early": None if early is None else early.state_of(job.network),
+            },
         )  # fmt: skip
 
 
@@ -123,13 +130,15 @@ def shrunk(
             choosing = float(checkpointer.carried("choosing"))
         small = change.apply(working)
         placed(small, job.fabric, job.example, job.order)
-    _train(job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, change=change)
+    _train(
+        job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, hooks=change.hooks(small)
+    )  # fmt: skip
     small.eval()
     base = copy.deepcopy(base)
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         placed(module, job.fabric, job.example, torch.contiguous_format)
     begun = time.perf_counter()
-    figures, confusion, outcomes = _measured(job, base, small)
+    figures, confusion, outcomes = _measured(job, base, small, change)
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
         for phase in (phase.name for phase in plan.phases)
@@ -159,14 +168,16 @@ def shrunk(
     )  # fmt: skip
 
 
-def _measured(job: Job, base: nn.Module, small: nn.Module) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
+def _measured(
+    job: Job, base: nn.Module, small: nn.Module, change: Change
+) -> tuple[BaseAndCompact, dict[str, Tensor], Outcomes | None]:
     """The figures of both networks, whose costs are measured by one process while the others wait, their confusion
     matrices, where the metric has one, and what the compact one makes of each example."""
     networks, data = {"base": base, "compact": small}, "validation" if job.test is job.val else "test"
     costs: list[dict[str, float]] = []
     confusion: dict[str, Tensor] = {}
     if job.fabric.is_global_zero:
-        costs = job.deployment.figures([base, small], job.example, job.space.costs)
+        costs = job.deployment.figures([base, small], job.example, {*job.space.costs, *change.figures})
     costs = job.fabric.broadcast(costs)
     said, collected = [], Collected(accuracy)
     for name, network in networks.items():
@@ -191,10 +202,9 @@ def _train(
     checkpointer: Checkpointer,
     *,
     base: nn.Module | None = None,
-    change: Change | None = None,
+    hooks: Sequence[Technique] = (),
 ) -> None:
     """A phase that trains weights only, in place."""
-    hooks = [] if change is None else change.hooks(network)
     around = Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer)
     run_phase(phase, network, around, hooks=hooks, validate=job.validate)
 
@@ -219,7 +229,7 @@ def _searched(
         network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select, val=job.val,
         phase=plan.phase(SEARCH),
         context=Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer),
-        seed=plan.asked.training.seed, validate=job.validate,
+        seed=plan.asked.training.seed, validate=job.validate, early=checkpointer.carried("early"),
     )  # fmt: skip
     if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn
         checkpointer.resume(SEARCH, {"place": DataPosition(job.train)}, history)

@@ -97,20 +97,22 @@ class Plan:
             widths = replace(widths, divisor="auto" if bounded else 1)
         if widths.prune_blocks is None:
             widths = replace(widths, prune_blocks=method.prunes_blocks)
-        if training.schedule_over == "job" and reinitialize:
+        rewinds = method.restarts(asked.base_is_trained)
+        if training.schedule_over == "job" and (reinitialize or rewinds):
             raise OptionError(
                 "schedule_over",
                 "is 'phase' where what is left is retrained from new weights, which need a schedule of their own; or "
-                "give reinitialize=False.",
+                f"give {'reinitialize=False' if reinitialize else 'reset=none'}.",
             )
         peak = DEFAULT_LR if training.lr is None else training.lr
         epochs = phases_of(training.epochs, method, asked.base_is_trained)
         techniques = techniques_of(asked)
+        _check_early(asked, techniques)
         optimizer = asked.optimizer or optimizer_of(training.optimizer)
         schedule = asked.schedule or schedule_of(training.schedule)
-        courses = _courses(training.schedule_over, peak, epochs, reinitialize, asked.base_is_trained)
+        courses = _courses(asked, peak, epochs, anew=reinitialize or rewinds)
         base, search, retrain = (
-            Phase(name, count, rate, warmup, acting(techniques, name), optimizer, schedule, part)
+            Phase(name, count, rate, warmup, acting(techniques, _trained_as(name, method)), optimizer, schedule, part)
             for name, count, (rate, warmup, part) in zip(PHASES, epochs, courses, strict=True)
         )
         if not method.takes_budget:
@@ -131,7 +133,7 @@ class Plan:
         """The techniques that act between the choice and the removal, where weights of before are retrained that do not
         know the removal yet."""
         asked = self.asked
-        if asked.method.adapts or asked.training.reinitialize:
+        if asked.method.adapts or asked.training.reinitialize or asked.method.restarts(asked.base_is_trained):
             return ()
         return tuple(technique for technique in asked.techniques if technique.prepares_removal)
 
@@ -160,15 +162,22 @@ class Plan:
         }
 
 
+def _trained_as(phase: str, method: Method) -> str:
+    """As which phase one is trained: choosing may be retraining."""
+    return RETRAIN if phase == SEARCH and method.retrains else phase
+
+
 def _courses(
-    over: str, peak: float, epochs: tuple[int, int, int], reinitialize: bool, base_is_trained: bool
+    asked: Asked, peak: float, epochs: tuple[int, int, int], *, anew: bool
 ) -> list[tuple[float, float, tuple[float, float]]]:
-    """Of each phase: the peak learning rate, the share of warm-up, and the part of the schedule that it covers."""
+    """Of each phase: the peak learning rate, the share of warm-up, and the part of the schedule that it covers;
+    ``anew``: what is left is retrained as new weights are."""
+    base_is_trained = asked.base_is_trained
     later = peak * (GENTLE if base_is_trained else 1.0)
-    if over == "phase":
-        rates = (peak, ARCHITECTURE_RATE * later, peak if reinitialize else RETRAIN_RATE * later)
-        warmups = (WARMUP, 0.0, WARMUP if reinitialize else 0.0)
-        return [(rate, warmup, WHOLE) for rate, warmup in zip(rates, warmups, strict=True)]
+    if asked.training.schedule_over == "phase":
+        retrain = (peak, WARMUP) if anew else (RETRAIN_RATE * later, 0.0)
+        search = retrain if asked.method.retrains else (ARCHITECTURE_RATE * later, 0.0)
+        return [(*course, WHOLE) for course in ((peak, WARMUP), search, retrain)]
     total = max(1, sum(epochs))
     ends = [sum(epochs[: count + 1]) / total for count in range(3)]
     rate, warmup = (RETRAIN_RATE * later, 0.0) if base_is_trained else (peak, WARMUP * epochs[0] / total)
@@ -232,10 +241,26 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
     first, second, third = split_of(epochs, method)
     if not method.trains:
         second, third = 0, third + second
-    if min(first, third) < 0 or second < method.trains:
-        needs = "is 0 or more for each phase, and 1 or more for the second"
+    least = method.stages if method.trains else 0
+    if min(first, third) < 0 or second < least:
+        needs = f"is 0 or more for each phase, and {max(1, least)} or more for the second"
         raise OptionError("epochs", f"{needs}, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third
+
+
+def _check_early(asked: Asked, techniques: Sequence[Technique]) -> None:
+    """Refuses to keep weights in the middle of a phase in which they are held in another way.
+
+    Raises:
+        UserError: naming the technique.
+    """
+    holding = [technique for technique in acting(techniques, BASE) if technique.reparametrises]
+    if holding and asked.method.rewind(asked.base_is_trained):
+        raise OptionError(
+            "reset",
+            f"is not 'early' beside the technique '{TECHNIQUES.name_of(holding[0])}', which holds the weights in "
+            "another way while the base is trained; give 'init' or 'none'.",
+        )
 
 
 def _warn_of_unused(asked: Asked) -> None:

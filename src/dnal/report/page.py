@@ -19,6 +19,7 @@ from dnal.report.numbers import changed, percent, quantity, ratio, shown
 from dnal.report.paid import CAVEAT, SECONDS, paid_of
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
+from dnal.report.weights import weight_figures
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
         cards.append((aim.words, aim.shown(compact), beside))
     sections = [
         Section("layers", "The network", layer_figures(source)),
-        Section("learning", "How it was learnt", [*gate_figures(source), *curve_figures(source)]),
+        Section(
+            "learning", "How it was learnt", [*weight_figures(source), *gate_figures(source), *curve_figures(source)]
+        ),
         Section("classes", "The classes", class_figures(source)),
     ]
     costs_chart = costs_figure(source)

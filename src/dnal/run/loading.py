@@ -138,6 +138,7 @@ def _loaded(path: Path, network: nn.Module | None, trust: Sequence[str]) -> nn.M
     check_grown(change, network, models.tensor_shapes(path / MODEL), _allowed(path))
     compact = _changed(network, change, _allowed(path))
     models.load_weights(compact, path / MODEL)
+    change.check_applied(compact)
     return compact.cpu().eval()
 
 

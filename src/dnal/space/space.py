@@ -486,6 +486,12 @@ def known_macs(network: nn.Module, example_inputs: Inputs) -> int:
     return round(counted(_counting(network, example_inputs).multiplications))
 
 
+def macs_of_weights(network: nn.Module, example_inputs: Inputs) -> list[tuple[str, float]]:
+    """The multiply-accumulates of one example, of each product with the name of its weight; products of two values have
+    that of none."""
+    return [(m.name, counted([m])) for m in _counting(network, example_inputs).multiplications]
+
+
 def _counting(network: nn.Module, example_inputs: Inputs) -> Trace:
     trace = traced(network, example_inputs, RULES)
     per_example(trace, network, example_inputs)

@@ -15,6 +15,7 @@ STUDIES = Registry(
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
+        "tickets": "dnal.studies.claims.tickets:TicketsBeatControls",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",

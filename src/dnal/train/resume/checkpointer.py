@@ -137,6 +137,25 @@ class Checkpointer:
         self.tree = {"phase": phase, "job": dict(job), "carried": dict(carried)}
         self._keep(Position(), parts, history)
 
+    def begin_stage(self, stage: Any, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> None:
+        """Keeps the start of a stage of the phase that is under way: what is trained next is trained from here.
+
+        Args:
+            stage: what :attr:`stage` shall be, as plain values and tensors. parts: as of :meth:`begin`.
+        """
+        if self.tree is None:  # nothing is kept of this job
+            return
+        self.tree = {**self.tree, "carried": {**self.tree["carried"], "stage": stage}}
+        self._keep(Position(), parts, history)
+
+    @property
+    def stage(self) -> Any:
+        """What the stage under way of a phase began with; None before the first."""
+        if self.tree is None:
+            return None
+        with self.believed():
+            return self.tree["carried"].get("stage")
+
     def resume_start(self, phase: str, network: nn.Module) -> None:
         """Puts back the network with which a phase began, where no more than that was kept of it: whatever is made of
         the network before the first step is made of these weights."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import dnal
 from dnal.changes.masks import Masks, empty_variables
-from dnal.methods.magnitude_masks import MagnitudeMasks, largest, maskable
+from dnal.methods.sparsity.masks import largest, maskable
+from dnal.methods.sparsity.rounds import MagnitudeMasks
 from dnal.models import create
 from independent import randomise
 from tasks import task_of
@@ -19,20 +20,20 @@ def loaders() -> dnal.data.Loaders:
     return dnal.data.loaders(dnal.data.load("digits", limit_train=200), 48)
 
 
-def chosen(network: nn.Module, space: dnal.Space, density: float) -> Masks:
-    return MagnitudeMasks(density=density).choose(task_of(network, space, [], {}))
+def chosen(network: nn.Module, space: dnal.Space, keep: float) -> Masks:
+    return MagnitudeMasks(keep=keep, rounds=1, reset="none").choose(task_of(network, space, [], {}))
 
 
-@pytest.mark.parametrize("density", [0.5, 0.1, 0.013])
-def test_the_largest_of_all_weights_stay(density: float) -> None:
+@pytest.mark.parametrize("keep", [0.5, 0.1, 0.013])
+def test_the_largest_of_all_weights_stay(keep: float) -> None:
     torch.manual_seed(0)
     network = create("vgg_small", classes=10, input_shape=(1, 8, 8))
     space = dnal.Space.of(network, torch.rand(2, 1, 8, 8))
-    masks = chosen(network, space, density).masks
+    masks = chosen(network, space, keep).masks
     weights = {n: p.detach().numpy() for n, p in network.named_parameters() if p.dim() > 1}
     assert masks.keys() == weights.keys()
     every = np.sort(np.abs(np.concatenate([w.ravel() for w in weights.values()])))[::-1]
-    least = every[round(density * len(every)) - 1]
+    least = every[round(keep * len(every)) - 1]
     for name, weight in weights.items():
         assert np.array_equal(masks[name].numpy(), np.abs(weight) >= least)
 
@@ -123,7 +124,8 @@ def test_masked_weights_are_zero_at_the_end(options: dict[str, object], techniqu
     if settings["epochs"] == (1, 1, 0):  # the search's epoch is the retraining's then
         settings["epochs"] = (1, 0, 0)
     learned = dnal.learn(
-        network, data.train, data.val, method="magnitude-masks:density=0.2", techniques=techniques, **settings
+        network, data.train, data.val, method="magnitude-masks:keep=20%,rounds=1,reset=none", techniques=techniques,
+        **settings,
     )  # fmt: skip
     assert isinstance(learned.change, Masks)
     count = sum(int((p != 0).sum()) for p in learned.network.parameters() if p.dim() > 1)
@@ -139,7 +141,7 @@ def test_a_tensor_that_keeps_nothing_is_told() -> None:
     with torch.no_grad():
         network[0].weight.fill_(0.01)
     space = dnal.Space.of(network, torch.rand(2, 1, 4, 4))
-    with pytest.warns(UserWarning, match=r"a density of 0\.5 leaves no weight of 0\.weight"):
+    with pytest.warns(UserWarning, match=r"keeping 50 % leaves no weight of 0\.weight"):
         chosen(network, space, 0.5)
 
 
