@@ -15,8 +15,8 @@ from dnal.base.errors import UserError
 from dnal.hyper import TradeOff, trade_off, with_weights
 
 SHARES = (0.2, 0.5, 1.0)
-BATCHES = dnal.data.loaders(dnal.data.load("digits", limit_train=256), 64, seed=0).train
-IMAGES, LABELS = next(iter(BATCHES))
+BATCHES = list(dnal.data.loaders(dnal.data.load("digits", limit_train=256), 64, seed=0).train)
+IMAGES, LABELS = BATCHES[0]
 
 
 class Residual(nn.Module):
@@ -165,7 +165,7 @@ def test_training_lowers_the_loss_at_every_share_and_is_repeated_by_its_seed() -
     start = TradeOff(network, space, least=0.2)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    first, again = (trade_off(network, space, list(BATCHES), epochs=15, least=0.2, levels=4) for _ in range(2))
+    first, again = (trade_off(network, space, BATCHES, epochs=15, least=0.2, levels=4) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
@@ -197,7 +197,7 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="epochs and levels"):
         trade_off(network, trade.space, BATCHES, epochs=0)
     with pytest.raises(UserError, match="take a smaller lr"):
-        trade_off(network, trade.space, list(BATCHES), epochs=3, lr=1e8)
+        trade_off(network, trade.space, BATCHES, epochs=3, lr=1e8)
 
 
 def test_layers_that_compute_their_weight_are_refused() -> None:

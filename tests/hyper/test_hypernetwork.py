@@ -1,4 +1,4 @@
-"""Hypernetworks: proportional to the input or not, the scale of the first predictions, subsets, shapes and gradients."""
+"""Hypernetworks: proportional to the input or not, the scale of first predictions, subsets, shapes, gradients."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_many_inputs_at_once_are_as_many_sets_of_weights() -> None:
 
 
 def test_it_learns_weights_that_depend_on_the_input() -> None:
-    """The weights of a linear map are to be (gamma, 1 - gamma); the best that are the same for all leave 1/12 in each."""
+    """A linear map is to have the weights (gamma, 1 - gamma); one set of weights for all leaves a loss of 1/6."""
     torch.manual_seed(0)
     network = nn.Linear(2, 1, bias=False)
     hyper = hypernetwork(network, {"gamma": ()}, hidden=(16, 16))
