@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import StdConv2dSame
 from torch import Tensor, nn
 
 import dnal
@@ -66,7 +67,7 @@ def test_what_it_exports_is_ordinary_keeps_its_share_and_computes_the_same(share
     small = trade.compact(share, BATCHES)
     assert [type(module) for module in small] == [type(module) for module in network]
     assert dnal.macs(small, IMAGES[:1]) <= share * dnal.macs(network, IMAGES[:1])
-    assert dnal.macs(small, IMAGES[:1]) >= 0.8 * share * dnal.macs(network, IMAGES[:1])
+    assert dnal.macs(small, IMAGES[:1]) >= 0.7 * share * dnal.macs(network, IMAGES[:1])
     assert all(parameter.requires_grad for parameter in small.parameters())
     assert torch.allclose(small.train()(IMAGES), trade.train()(share, IMAGES), atol=1e-5)
 
@@ -197,17 +198,21 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="epochs and levels"):
         trade_off(network, trade.space, BATCHES, epochs=0)
     with pytest.raises(UserError, match="take a smaller lr"):
-        trade_off(network, trade.space, BATCHES, epochs=3, lr=1e8)
+        trade_off(network, trade.space, BATCHES, epochs=3, lr=1e20)
 
 
 def test_layers_that_compute_their_weight_are_refused() -> None:
+    network = nn.Sequential(StdConv2dSame(1, 8, 3), nn.ReLU(), StdConv2dSame(8, 4, 3))
+    space = dnal.Space.of(network, IMAGES[:2])
+    with pytest.raises(UserError, match="'0' computes its weight"):
+        TradeOff(network, space)
+
+
+def test_a_weight_that_torch_parametrizes_is_one_of_the_predicted() -> None:
     network = convolutions()
     nn.utils.parametrizations.weight_norm(network[3])
-    space = dnal.Space.of(network, IMAGES[:2])
-    if space.baked:
-        with pytest.raises(UserError, match="computes its weight"):
-            TradeOff(network, space)
-    else:  # weight norm is removed as it is
-        assert torch.allclose(
-            TradeOff(network, space, least=0.3).train()(1.0, IMAGES), network.train()(IMAGES), atol=1e-5
-        )
+    trade = TradeOff(network, dnal.Space.of(network, IMAGES[:2]), least=0.3)
+    assert trade.hyper is not None
+    assert "3.parametrizations.weight.original1" in trade.hyper.names
+    assert torch.allclose(trade.train()(1.0, IMAGES), network.train()(IMAGES), atol=1e-5)
+    trade(0.4, IMAGES).sum().backward()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class Hypernetwork(nn.Module):
         self._shapes = [value.shape for value in values.values()]
         self._dtypes = [value.dtype for value in values.values()]
         first = next(iter(values.values()))
-        made = {"dtype": first.dtype, "device": first.device}
+        made: dict[str, Any] = {"dtype": first.dtype, "device": first.device}
         count = sum(shape.numel() for shape in self._inputs.values())
         middle = torch.full((count,), 0.5, **made)
         widths = [ENCODINGS[encoding](middle).numel(), *hidden]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnal.architecture.architecture import Architecture, check_shapes
 from dnal.architecture.compact import compact
 from dnal.base.errors import UserError
-from dnal.hyper.hypernetwork import hypernetwork, with_weights
+from dnal.hyper.hypernetwork import Hypernetwork, hypernetwork, with_weights
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.uniform import uniform_scores
 from dnal.selection.select import select
@@ -99,7 +99,7 @@ class TradeOff(nn.Module):
             self._scores[space.num_variables :] = math.inf
         self.least = _share(least)
         self.architecture(least)
-        self.hyper = None
+        self.hyper: Hypernetwork | None = None
         if patterns(predicted):
             self.hyper = hypernetwork(network, {"share": ()}, predicted=predicted, hidden=hidden, spread=0.0)
             for name in self.hyper.names:
@@ -131,6 +131,7 @@ class TradeOff(nn.Module):
         Args:
             share: from ``least`` to 1. args, kwargs: the network's inputs.
         """
+        share = _share(share)
         smaller = self._at(share)
         smaller.network.train(self.training)
         weights = self.weights(share)
