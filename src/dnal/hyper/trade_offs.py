@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnal.architecture.architecture import Architecture, check_shapes
 from dnal.architecture.compact import compact
 from dnal.base.errors import UserError
-from dnal.hyper.hypernetwork import Hypernetwork, hypernetwork, with_weights
+from dnal.hyper.network import Hypernetwork, hypernetwork, with_weights
 from dnal.methods.magnitude import l1_scores
 from dnal.methods.uniform import uniform_scores
 from dnal.selection.select import select
