@@ -100,7 +100,8 @@ class Hypernetwork(nn.Module):
                 f"this hypernetwork is conditioned on {', '.join(self._inputs)}, by name, not on "
                 f"{', '.join(inputs) or 'nothing'}."
             )
-        given = {name: torch.as_tensor(inputs[name]).to(self.output.weight) for name in self._inputs}
+        like = self.output.weight
+        given = {name: torch.as_tensor(inputs[name], dtype=like.dtype, device=like.device) for name in self._inputs}
         leading = {given[name].shape[: given[name].dim() - len(shape)] for name, shape in self._inputs.items()}
         fit = all(given[name].shape[given[name].dim() - len(shape) :] == shape for name, shape in self._inputs.items())
         if not fit or len(leading) > 1 or len(next(iter(leading))) > 1:
