@@ -166,7 +166,7 @@ def test_training_lowers_the_loss_at_every_share_and_is_repeated_by_its_seed() -
     start = TradeOff(network, space, least=0.2)
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    first, again = (trade_off(network, space, BATCHES, epochs=15, least=0.2, levels=4) for _ in range(2))
+    first, again = (trade_off(network, space, BATCHES, epochs=25, least=0.2, levels=4, lr=0.1) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])

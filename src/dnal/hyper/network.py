@@ -120,7 +120,7 @@ class Hypernetwork(nn.Module):
                 warnings.warn(
                     "an input of the hypernetwork is below 0 or above 1, where others are encoded alike; scale it to "
                     "that range first.",
-                    stacklevel=3,
+                    stacklevel=5,
                 )
         return joined
 

@@ -145,11 +145,11 @@ class TradeOff(nn.Module):
             share: of the MACs, from ``least`` to 1. batches: for new statistics of its batch norms, as a loader gives
                 them; targets are not read.
         """
+        architecture = self.architecture(share)
         with torch.no_grad():
             whole = with_weights(self.network, self.weights(share))
         for name, parameter in whole.named_parameters():
             parameter.requires_grad_(name in self._trained)
-        architecture = self.architecture(share)
         result = whole if bool(architecture.open.all()) else compact(whole, architecture)
         renew_statistics(result, batches)
         return result
