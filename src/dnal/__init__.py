@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dnal import changes as changes
     from dnal import data as data
     from dnal import export as export
+    from dnal import hyper as hyper
     from dnal import latency as latency
     from dnal import loggers as loggers
     from dnal import methods as methods
@@ -83,6 +84,7 @@ _ROOMS = (
     "changes",
     "data",
     "export",
+    "hyper",
     "latency",
     "loggers",
     "methods",

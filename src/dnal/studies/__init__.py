@@ -10,6 +10,8 @@ STUDIES = Registry(
     {
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
+        "hypernetwork-trade-off": "dnal.studies.claims.hypernetwork_trade_off:OneHypernetworkGivesTheTradeOff",
+        "hypernetworks": "dnal.studies.claims.hypernetworks:HypernetworksTrainStably",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",

@@ -7,13 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from dnal.base.options import option
-from dnal.space.surgery.running import call
-from dnal.train.batch import split
 from dnal.train.loader import Loader
-from dnal.train.rows import to_device
+from dnal.train.norm_statistics import renew_statistics
 from dnal.train.step import Step
 from dnal.train.technique import Scene, Technique
 
@@ -52,9 +50,7 @@ class SWA(Technique):
         with torch.no_grad():
             for value, mean in zip(network.parameters(), self._average.module.parameters(), strict=True):
                 value.copy_(mean)
-        device = next(network.parameters()).device
-        # torch takes the first of a list for the inputs, and moves tensors only
-        update_bn(([to_device(split(batch)[0], device)] for batch in self._loader), _Called(network))
+        renew_statistics(network, self._loader)
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": self._average.state_dict(), "steps": self._steps}
@@ -62,15 +58,3 @@ class SWA(Technique):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._average.load_state_dict(state["average"])
         self._steps = state["steps"]
-
-
-class _Called(nn.Module):
-    """A network that takes its inputs as one argument, whatever they are."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.training = network.training
-
-    def forward(self, inputs: Any) -> Any:
-        return call(self.network, inputs)
