@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dnal
 from dnal.gates.gated import KEPT
+from dnal.gates.inputs import kept_for
 from dnal.methods.dnal.search import START
 from dnal.train.listener import Listener
 from dnal.train.loop import run_epochs
@@ -230,6 +231,13 @@ def test_products_are_hardly_kept_for_the_backward_pass(batch: int, monkeypatch:
     monkeypatch.setattr("dnal.gates.gated.KEPT", 1e9)
     gated._ways.clear()
     assert kept(gated, x) > plain + slack  # so that products would show
+
+
+def test_weights_are_nothing_that_a_step_keeps_anyway() -> None:
+    """A linear layer reads its weight as a transposed view, with or without a bias."""
+    network = nn.Sequential(nn.Linear(6, 400), nn.ReLU(), nn.Linear(400, 500, bias=False), nn.Tanh(), nn.Linear(500, 3))
+    x = torch.randn(2, 6)
+    assert kept_for(dnal.Space.of(network, x, probe=False)) == (6 + 400 + 500) / 6
 
 
 def test_only_layers_that_read_products_are_watched() -> None:

@@ -76,12 +76,16 @@ def input_gated(
 
 def kept_for(space: Space) -> float:
     """Entries that the layers of a network at least keep for their backward pass, for each entry of a call: what
-    operations with parameters read. 0 where the example is not known."""
-    size, seen = entries_of(space.example), {}
+    operations read together with parameters, or with what is made of parameters alone. 0 where the example is not
+    known."""
+    size, kept, weights = entries_of(space.example), dict[int, int](), set[int]()
     for operation in space.operations:
-        if operation.inputs and any(operand.parameter is not None for operand in operation.inputs):
-            seen |= {one.number: math.prod(one.shape) for one in operation.inputs if one.parameter is None}
-    return sum(seen.values()) / size if size else 0.0
+        read = [one for one in operation.inputs if one.parameter is None and one.number not in weights]
+        if not read:
+            weights |= {one.number for one in operation.outputs if operation.inputs}
+        elif len(read) < len(operation.inputs):
+            kept |= {one.number: math.prod(one.shape) for one in read}
+    return sum(kept.values()) / size if size else 0.0
 
 
 def entries_of(example: Any) -> int:
