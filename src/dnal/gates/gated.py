@@ -187,6 +187,7 @@ class Gated(nn.Module):
                 at_inputs[name, dim] = path
                 entries[path] = size * of_input
         at_layers = self._computed | at_inputs
+        read: dict[tuple[bool, str], float]
         read = {(False, name): weights[name] for name, dim in self._places if (name, dim) not in at_layers}
         read |= {(False, name): weights[name] for name, _ in self._branches}
         read |= {(True, path): entries.get(path, math.inf) for path in at_layers.values()}

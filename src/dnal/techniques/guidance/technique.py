@@ -90,17 +90,12 @@ class Guidance(Technique):
         if self._guide is None:
             return value
         distance = self._guide.distance(batch[0])
-        self._count += 1
+        self._steps, self._count = self._steps + 1, self._count + 1
         # A tensor until the epoch's end: to read it waits for the device.
         self._sum = self._sum.to(distance.device) + distance.detach()
-        return value + self.weight * distance.to(value.device)
-
-    def after_step(self, step: Step) -> None:
-        if self._guide is None:
-            return
-        self._steps += 1
         if self.steps is not None and self._steps >= self.steps:
             self._leave()
+        return value + self.weight * distance.to(value.device)
 
     def record(self) -> dict[str, Any]:
         if not self._count:
