@@ -88,6 +88,17 @@ def weights_of_twenty_steps(fabric: Fabric) -> dict[str, Tensor]:
     return {**network.state_dict(), "loss": torch.tensor([record["loss"] for record in history], dtype=F64)}
 
 
+def steps_of_several_batches(fabric: Fabric) -> dict[str, Tensor]:
+    """Ten batches in steps of four, four and two."""
+    from dnal.train.phase import Context, Phase, run_phase
+    from dnal.train.setup.processes import shared_out
+
+    network = plain()
+    context = Context(fabric, shared_out(batches(), fabric), nn.functional.cross_entropy, accumulate=4)
+    run_phase(Phase("base", 2, 0.05), network, context)
+    return network.state_dict()
+
+
 class OwnLoss(nn.Module):
     """Takes its arguments by name, and computes its loss, as networks of Hugging Face do."""
 
@@ -148,7 +159,15 @@ def whole_job(fabric: Fabric, method: str = "dnal") -> dict[str, Tensor]:
     }
 
 
-WORKS = {work.__name__: work for work in (weights_of_twenty_steps, twenty_steps_of_mappings, search_of_twenty_steps)}
+WORKS = {
+    work.__name__: work
+    for work in (
+        weights_of_twenty_steps,
+        twenty_steps_of_mappings,
+        search_of_twenty_steps,
+        steps_of_several_batches,
+    )
+}
 
 
 def all_works(fabric: Fabric) -> dict[str, Tensor]:

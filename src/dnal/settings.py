@@ -64,6 +64,12 @@ class Training(Options):
         None, "In all, or of base, search and retraining. Default: what the method is made for.", least=0, most=MOST
     )
     lr: float | None = option(None, f"Peak learning rate of the weights; default {DEFAULT_LR:g}.", above=0, most=1e30)
+    accumulate: int = option(
+        1,
+        "Batches per step: their gradients are added up, in the memory of one batch; --lr is that of the larger step.",
+        least=1,
+        most=MOST,
+    )
     optimizer: str = option("sgd", "sgd, or a name of timm's optimizers such as adamw or lamb.")
     schedule: str = option("cosine", "Of the learning rate.", known=tuple(SCHEDULES))
     schedule_over: Literal["phase", "job"] = option(

@@ -18,7 +18,7 @@ EVERY: dict[str, Any] = {
     "budget": "macs<=50%,params<=60%", "min_width": 0.1, "divisor": "auto", "prune_blocks": False,
     "deploy_batch_size": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "optimizer": "adamw",
     "schedule": "step", "schedule_over": "phase",
-    "batch_size": 32, "workers": 0, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2",
+    "batch_size": 32, "workers": 0, "accumulate": 4, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2",
     "seed": 7, "limit_train": 300, "precision": "32-true", "memory_format": "contiguous", "checkpoint_every": 3,
     "method": "random-search:candidates=5", "with": ["ema:decay=0.9", "clipping"], "without": "distillation",
     "reinitialize": True, "log_to": ["tensorboard"],

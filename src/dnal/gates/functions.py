@@ -33,8 +33,14 @@ def hard_gates(s: Tensor, delta: float) -> Tensor:
 
 
 def along(gate: Tensor, weight: Tensor, dim: int) -> Tensor:
-    """A gate (size of that dimension,) as what a weight is multiplied with: one for each slice along ``dim``."""
-    return gate.to(weight.dtype).view([-1 if d == dim else 1 for d in range(weight.dim())])
+    """A gate as what a weight is multiplied with: one for each slice along ``dim``, (size of that dimension,), or one
+    for each of that and all later dimensions, the same many entries one behind the other."""
+    alike = (
+        [*[1] * dim, *weight.shape[dim:]]
+        if gate.numel() > weight.size(dim)
+        else [-1 if d == dim else 1 for d in range(weight.dim())]
+    )
+    return gate.to(weight.dtype).view(alike)
 
 
 def scaled(weight: Tensor, gate: Tensor, dim: int) -> Tensor:

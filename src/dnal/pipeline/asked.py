@@ -47,6 +47,7 @@ class Further(TypedDict, total=False):
     optimizer: str | MakeOptimizer
     schedule: str | Schedule
     schedule_over: str
+    accumulate: int
     reinitialize: bool | None
     seed: int
     base_is_trained: bool

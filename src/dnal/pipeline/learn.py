@@ -65,6 +65,7 @@ def learn(
     optimizer: str | MakeOptimizer = "sgd",
     schedule: str | Schedule = "cosine",
     schedule_over: str = "phase",
+    accumulate: int = 1,
     reinitialize: bool | None = None,
     seed: int = 0,
     base_is_trained: bool = False,
@@ -118,6 +119,9 @@ def learn(
             from 0 to 1, peak, share in which it rises) -> rate.
         schedule_over: "phase": base and retraining each have the schedule; "job": it runs once, through all three
             phases, so that the base never settles. That base is what the result is compared with, and what teaches.
+        accumulate: batches per step, whose gradients are added up in the memory of one: a step is that of one batch of
+            all their examples, except for what a network computes over a batch, as batch norm does. The schedule, the
+            search and checkpoints count steps.
         reinitialize: whether what is left is retrained from new weights, the control of what the weights were worth; by
             default what the method is made for.
         seed: of torch's global random state.
@@ -154,7 +158,7 @@ def learn(
     shared: Shared = {
         "method": method, "techniques": techniques, "without": without, "loss": loss, "metric": metric,
         "epochs": epochs, "lr": lr, "optimizer": optimizer, "schedule": schedule, "schedule_over": schedule_over,
-        "reinitialize": reinitialize, "seed": seed, "base_is_trained": base_is_trained,
+        "accumulate": accumulate, "reinitialize": reinitialize, "seed": seed, "base_is_trained": base_is_trained,
         "example_inputs": example_inputs, "batch": batch, "widths": widths, "deployment": deployment,
         "numerics": numerics, "latency": latency, "fabric": fabric, "stop": stop,
     }  # fmt: skip

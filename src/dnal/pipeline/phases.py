@@ -60,6 +60,15 @@ class Job:
     test: Loader
     loss: Loss
     metric: Metric
+    accumulate: int = 1
+
+    def around(
+        self, base: nn.Module | None, listener: Listener, history: list[dict[str, Any]], checkpointer: Checkpointer
+    ) -> Context:
+        """Where a phase of this job runs."""
+        return Context(
+            self.fabric, self.train, self.loss, base, listener, history, checkpointer, accumulate=self.accumulate
+        )
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """What the metric says of a network on the validation data, for the log."""
@@ -205,7 +214,7 @@ def _train(
     hooks: Sequence[Technique] = (),
 ) -> None:
     """A phase that trains weights only, in place."""
-    around = Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer)
+    around = job.around(base, listener, history, checkpointer)
     run_phase(phase, network, around, hooks=hooks, validate=job.validate)
 
 
@@ -228,7 +237,7 @@ def _searched(
     task = Task(
         network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select, val=job.val,
         phase=plan.phase(SEARCH),
-        context=Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer),
+        context=job.around(base, listener, history, checkpointer),
         seed=plan.asked.training.seed, validate=job.validate, early=checkpointer.carried("early"),
     )  # fmt: skip
     if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn

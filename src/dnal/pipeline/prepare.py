@@ -130,6 +130,7 @@ def prepared(
     held = tried.data
     job = Job(
         fabric, order, network, space, model, example, deployment, shares, held.val, held.test, loss, metric,
+        asked.training.accumulate,
     )  # fmt: skip
     return job, plans, settings
 

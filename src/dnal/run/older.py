@@ -12,8 +12,8 @@ MARK = "recipe"
 """A key that every older document has, and none of today's."""
 TODAY = {"optimizer": "sgd", "schedule": "cosine", "schedule_over": "phase"}
 """Options that there were not: what they do by default is what was done."""
-LATER = ("against",)
-"""Lists that came when runs had today's names already; they were empty."""
+LATER: dict[str, Any] = {"against": [], "accumulate": 1}
+"""Options that came when runs had today's names already, with what was done before."""
 
 
 def config_of(document: Any) -> Any:
@@ -21,8 +21,7 @@ def config_of(document: Any) -> Any:
     if not isinstance(document, Mapping):
         return document
     if MARK not in document:
-        later: dict[str, Any] = {name: [] for name in LATER if name not in document}
-        return {**document, **later} if later else document
+        return {**LATER, **document} if LATER.keys() - document.keys() else document
     found = {NAMES.get(str(key), str(key)): value for key, value in document.items()}
     recipe, steps, penalty = found.pop(MARK), found.pop("steps", "joint"), found.pop("lambda", None)
     method = {"name": "paper" if recipe == "paper" else found.get("method", "dnal")}
@@ -33,7 +32,7 @@ def config_of(document: Any) -> Any:
     found["method"] = method
     found["techniques"] = [{"name": "distillation"}] if found.pop("distil", False) is True else []
     found["reinitialize"] = found.pop("init", "trained") == "fresh"
-    return {**TODAY, **{name: [] for name in LATER}, **found}
+    return {**TODAY, **LATER, **found}
 
 
 def result_of(document: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError
+from dnal.train.accumulation import Group, grouped, steps_of
 from dnal.train.batch import split
 from dnal.train.evaluate import check_finite
 from dnal.train.listener import Listener
@@ -48,6 +49,7 @@ def run_epochs(
     listener: Listener,
     history: list[dict[str, Any]],
     checkpointer: Checkpointer | None = None,
+    accumulate: int = 1,
 ) -> None:
     """Runs ``epochs`` epochs of ``step`` over ``loader``, or what is left of them.
 
@@ -59,12 +61,13 @@ def run_epochs(
         listener: called for every phase, step and epoch.
         history: receives one record per epoch.
         checkpointer: keeps the state, and puts back what it has of this phase before the first step.
+        accumulate: batches of a step. Where it is more than one, ``step`` gets a Group, and moves each to the device.
 
     Raises:
         Diverged: when a loss is NaN or infinite, before it gets into a checkpoint.
         Stopped: when the checkpointer is asked to stop.
     """
-    total = len(loader)
+    total = steps_of(loader, accumulate)
     if epochs and not total:
         raise UserError("the training data give no batch; lower the batch size or add images.")
     checkpointer, position = checkpointer or Checkpointer(), DataPosition(loader)
@@ -88,7 +91,9 @@ def run_epochs(
     def take(*, wait: bool) -> None:
         for read in losses.read(wait=wait):
             if not math.isfinite(read.loss):
-                check_finite(read.batch[0], read.step, "training")
+                batches = read.batch.batches if isinstance(read.batch, Group) else (read.batch,)
+                for number, (inputs, _) in enumerate(batches, (read.step - 1) * accumulate + 1):
+                    check_finite(inputs, number, "training")
                 raise diverged(read.loss, read.step)
             at.losses += read.loss
             listener.step(read.loss)
@@ -102,8 +107,8 @@ def run_epochs(
     while at.epoch < epochs:
         begun, before = time.perf_counter(), at.seconds
         stop = False
-        for batch in position:
-            batch = fabric.to_device(split(batch))
+        for batch in grouped(map(split, position), accumulate):
+            batch = batch if isinstance(batch, Group) else fabric.to_device(batch)
             at.step += 1
             own = step(batch, (at.epoch + at.step / total) / epochs)
             loss, stop = together(fabric, own, checkpointer.stop())

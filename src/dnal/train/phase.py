@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from dnal.train.accumulation import steps_of
 from dnal.train.evaluate import Validate
 from dnal.train.listener import Listener
 from dnal.train.loader import Loader
@@ -71,6 +72,7 @@ class Context:
         loader: training batches. base: the trained network before removal, where there is one.
         history: receives one record per epoch.
         checkpointer: keeps the state, and goes on from what it has.
+        accumulate: batches of a step.
     """
 
     fabric: Fabric
@@ -80,6 +82,11 @@ class Context:
     listener: Listener = field(default_factory=Listener)
     history: list[dict[str, Any]] = field(default_factory=list)
     checkpointer: Checkpointer = field(default_factory=Checkpointer)
+    accumulate: int = 1
+
+    def steps(self, epochs: int) -> int:
+        """Steps of so many epochs."""
+        return epochs * steps_of(self.loader, self.accumulate)
 
 
 def run_phase(
@@ -111,7 +118,7 @@ def run_phase(
     if not phase.epochs:
         checkpointer.resume(phase.name, {"network": network}, context.history)
         return
-    scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base, context.loss)
+    scene = Scene(phase.name, phase.epochs, context.steps(phase.epochs), context.base, context.loss)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
@@ -139,7 +146,7 @@ def run_phase(
     parts: dict[str, Stateful] = {"network": network, "optimizer": own, **others, "techniques": _States(techniques)}
     run_epochs(
         fabric, phase.name, loader, phase.epochs, step, parts=parts, describe=describe, listener=context.listener,
-        history=context.history, checkpointer=checkpointer,
+        history=context.history, checkpointer=checkpointer, accumulate=context.accumulate,
     )  # fmt: skip
     for technique in sorted(techniques, key=lambda one: one.reparametrises):
         technique.finish(network)

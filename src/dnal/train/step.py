@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dnal.space.surgery.running import call
+from dnal.train.accumulation import Group
 from dnal.train.scaling import scaler_of
 from dnal.train.setup.fabric import set_up
 from dnal.train.technique import Technique
@@ -53,14 +55,12 @@ class Step:
         self.task_loss = loss
 
     def __call__(self, batch: Any, progress: float) -> Tensor:
-        """One step on a batch as (inputs, targets); returns its loss."""
+        """One step on a batch as (inputs, targets), which is on the device, or on a group of them, whose gradients add
+        up to those of one batch of all their examples; returns the loss."""
         self.progress = progress
         self._unscaled.clear()
         set_lr(self.optimizer, self.rate(progress))
-        for technique in self.techniques:
-            batch = technique.batch(batch, self)
-        self.module.zero_grad(set_to_none=True)
-        value = self.backward(batch)
+        value = self._of_group(batch) if isinstance(batch, Group) else self._of_batch(batch)
         for technique in self.techniques:
             technique.after_backward(self)
         self.optimizer.step()
@@ -68,14 +68,33 @@ class Step:
             technique.after_step(self)
         return value.detach()
 
-    def backward(self, batch: Any) -> Tensor:
-        """The loss of a batch with everything that techniques make of it, and its gradients."""
+    def _of_batch(self, batch: Any, *, first: bool = True, share: float = 1.0) -> Tensor:
+        """The loss of a batch and its gradients, which replace those that are there, or join them."""
+        for technique in self.techniques:
+            batch = technique.batch(batch, self)
+        if first:
+            self.module.zero_grad(set_to_none=True)
+        return self.backward(batch, share)
+
+    def _of_group(self, group: Group) -> Tensor:
+        """The same of several batches. Processes exchange gradients with the last of them only."""
+        losses = []
+        last = len(group.batches) - 1
+        for number, (batch, share) in enumerate(zip(group.batches, group.shares(), strict=True)):
+            alone = self.fabric.world_size > 1 and number < last
+            with self.fabric.no_backward_sync(self.module) if alone else nullcontext():
+                own = self._of_batch(self.fabric.to_device(batch), first=not number, share=share)
+            losses.append(share * own.detach())
+        return torch.stack(losses).sum()
+
+    def backward(self, batch: Any, share: float = 1.0) -> Tensor:
+        """The loss of a batch with everything that techniques make of it, and the gradients of this share of it."""
         inputs, targets = batch
         outputs = call(self.module, inputs)
         value = self.task_loss(outputs, targets)
         for technique in self.techniques:
             value = technique.loss(value, batch, outputs, self)
-        self.fabric.backward(value)
+        self.fabric.backward(value if share == 1 else value * share)
         return value
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:

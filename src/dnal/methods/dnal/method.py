@@ -63,7 +63,7 @@ class DNAL(Method):
         around = task.context
         closed = None if self.curves_to is None else self._removed_before(task, self.curves_to)
         gated = Gated(task.network, task.space, start=START, closed=closed).to(around.fabric.device)
-        search = self.search(gated, task, task.phase.epochs * len(around.loader))
+        search = self.search(gated, task, around.steps(task.phase.epochs))
         gated.hard = not self.soft
         held_out = task.val if self.held_out else None
         return task.removal(learn_gates(search, task.phase, around, held_out=held_out, validate=task.validate))

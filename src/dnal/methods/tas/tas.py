@@ -380,7 +380,7 @@ def search(
     """
     if not supernet.distributions():
         raise UserError("there is nothing to search: every group may have one width only; allow narrower widths.")
-    steps = max(1, phase.epochs * len(context.loader))
+    steps = max(1, context.steps(phase.epochs))
     own = phase.optimizer(nn.ModuleList([supernet.network, supernet.norms]), phase.lr)
     adam = torch.optim.Adam(supernet.distributions(), lr=rate_at(0, steps), betas=(0.5, 0.999), weight_decay=1e-3)
     run_phase(

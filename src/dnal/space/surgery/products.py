@@ -1,18 +1,19 @@
 """Products that are computed again for the backward pass instead of being kept for it.
 
 A weight or an input times a gate is one multiplication away from what is there anyway. Kept by every layer, such
-products would be as large as the weights or more than a tenth of the activations.
+products would be as large as the weights or more than a tenth of the activations. What a layer keeps is watched only
+where it reads such a product: to watch costs time of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.hooks import RemovableHandle
 
 
 class _Again(NamedTuple):
@@ -27,31 +28,51 @@ class _Again(NamedTuple):
 
 
 class Products:
-    """The products that are in use at the moment, by where they lie in memory."""
+    """The products that are in use at the moment, by where they lie in memory.
 
-    def __init__(self) -> None:
+    Args:
+        layers: paths of those whose gated inputs belong to them; None: of all.
+    """
+
+    def __init__(self, layers: Collection[str] | None = None) -> None:
+        self.layers = layers
         self._known: dict[int, tuple[Tensor, int, tuple[Tensor, ...]]] = {}
+        self.readers: set[str] = set()
 
-    def add(self, product: Tensor, base: Tensor, factors: Sequence[Tensor]) -> None:
+    def add(self, product: Tensor, base: Tensor, factors: Sequence[Tensor], readers: Iterable[str] = ()) -> None:
         """Notes that ``product`` is ``base`` times ``factors`` in their order. As long as it is known here somebody
-        must hold it: another tensor could come to lie in its place."""
+        must hold it: another tensor could come to lie in its place.
+
+        Args:
+            readers: paths of the modules that compute with it.
+        """
         if product.numel() and product.device.type != "meta":
             known = (base.detach(), base._version, tuple(each.detach() for each in factors))
             self._known[product.untyped_storage().data_ptr()] = known
+            self.readers.update(readers)
 
     def forget(self, product: Tensor) -> None:
         """The opposite of :meth:`add`."""
         self._known.pop(product.untyped_storage().data_ptr(), None)
 
-    @contextmanager
-    def not_kept(self) -> Iterator[None]:
-        """What runs within keeps no known product for its backward pass. Where somebody else decides what is kept,
-        as torch.utils.checkpoint does, or nothing may, as in a transformation of torch.func, all is as ever."""
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not _nobody_else():
-            yield
-            return
-        with saved_tensors_hooks(self._packed, _unpacked):
-            yield
+    def not_kept_by(self, layer: nn.Module) -> list[RemovableHandle]:
+        """Until the handles go, what ``layer`` computes keeps no known product for its backward pass. Where somebody
+        else decides what is kept, as torch.utils.checkpoint does, or nothing may, as in a transformation of torch.func,
+        all is as ever."""
+        entered: list[saved_tensors_hooks | None] = []
+
+        def before(_: nn.Module, args: tuple[Any, ...]) -> None:
+            hooks = saved_tensors_hooks(self._packed, _unpacked) if _nobody_else() else None
+            if hooks is not None:
+                hooks.__enter__()
+            entered.append(hooks)
+
+        def after(_: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+            hooks = entered.pop() if entered else None  # none where a hook of another failed before this one
+            if hooks is not None:
+                hooks.__exit__()
+
+        return [layer.register_forward_pre_hook(before), layer.register_forward_hook(after, always_call=True)]
 
     def _packed(self, tensor: Tensor) -> Any:
         known = self._known.get(tensor.untyped_storage().data_ptr())

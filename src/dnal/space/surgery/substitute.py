@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
@@ -44,9 +45,9 @@ def call_with(
 ) -> Any:
     """network(*args, **kwargs) with ``substitutes`` (by name) in all their ``places`` (of :func:`slots`).
 
-    ``gates``: by layer and dimension of its weight, what a layer that computes its weight has its inputs (1) or
-    outputs (0) multiplied with instead. ``products``: those among the substitutes that the backward pass shall compute
-    again; inputs times gates join them. Parts of the network that torch.utils.checkpoint computes again for the
+    ``gates``: by layer and dimension of its weight, what a layer has its inputs (1) or outputs (0) multiplied with
+    instead. ``products``: those among the substitutes that the backward pass shall compute again; inputs times gates
+    join them. Parts of the network that torch.utils.checkpoint computes again for the
     backward pass find all of these there too.
 
     Raises:
@@ -54,7 +55,7 @@ def call_with(
     """
     spread = {place: tensor for name, tensor in substitutes.items() for place in places[name]}
     made = products or Products()
-    with made.not_kept(), lasting(lambda: _substituted(network, spread, gates or {}, made)):
+    with lasting(lambda: _substituted(network, spread, gates or {}, made)):
         return network(*args, **kwargs)
 
 
@@ -66,10 +67,15 @@ def _substituted(
     products: Products,
 ) -> Iterator[None]:
     with ExitStack() as stack:
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            for path in products.readers - (gates.keys() if products.layers is None else set(products.layers)):
+                for handle in products.not_kept_by(network.get_submodule(path)):
+                    stack.callback(handle.remove)
         for path, of_layer in gates.items():
             layer = network.get_submodule(path)
             for dim, gate in of_layer.items():
-                for handle in _multiplied(layer, gate, products, inputs=dim == 1):
+                known = products if products.layers is None or path in products.layers else None
+                for handle in _multiplied(layer, gate, known, inputs=dim == 1):
                     stack.callback(handle.remove)
         held, found = [], {"": network}
         for place, tensor in spread.items():
@@ -95,7 +101,17 @@ def _module(found: dict[str, nn.Module], path: str) -> nn.Module:
     return found[path]
 
 
-def _multiplied(layer: nn.Module, gate: Tensor, products: Products, inputs: bool) -> list[RemovableHandle]:
+SHORT, MANY = 32, 8
+"""Entries behind a channel, and rows of channels, from which on a factor is written out: a CPU multiplies long rows."""
+
+
+def written_out(inner: int, outer: int) -> bool:
+    """Whether a gate for each of some channels is better repeated for the ``inner`` entries behind each, such as those
+    of a small kernel, where there are ``outer`` such rows of channels."""
+    return 1 < inner <= SHORT and outer >= MANY
+
+
+def _multiplied(layer: nn.Module, gate: Tensor, products: Products | None, inputs: bool) -> list[RemovableHandle]:
     """Multiplies a layer's input or output channels by a gate, (channels of one group,), until the handles go."""
 
     def factor(x: Tensor) -> Tensor:
@@ -104,17 +120,26 @@ def _multiplied(layer: nn.Module, gate: Tensor, products: Products, inputs: bool
         whole = gate.to(x.dtype)
         if gate.numel() != x.size(dim):
             whole = whole.repeat(x.size(dim) // gate.numel())
-        return whole.view([-1 if d == dim else 1 for d in range(x.dim())])
+        whole = whole.view([-1 if d == dim else 1 for d in range(x.dim())])
+        inner, outer = x.shape[dim + 1 :].numel(), x.shape[:dim].numel()
+        if x.device.type == "cpu" and written_out(inner, outer) and x.is_contiguous():
+            return whole.expand(whole.shape[: dim + 1] + x.shape[dim + 1 :]).contiguous()
+        return whole
 
     def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         by = factor(args[0])
         product = args[0] * by
-        products.add(product, args[0], [by])
+        if products is not None:
+            products.add(product, args[0], [by])
         return (product, *args[1:])
 
     def after(_: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        products.forget(args[0])  # from here on its place in memory may be another tensor's
+        if products is not None:
+            products.forget(args[0])  # from here on its place in memory may be another tensor's
 
-    if inputs:
-        return [layer.register_forward_pre_hook(before), layer.register_forward_hook(after, always_call=True)]
-    return [layer.register_forward_hook(lambda _, args, out: out * factor(out))]
+    if not inputs:
+        return [layer.register_forward_hook(lambda _, args, out: out * factor(out))]
+    handles = [layer.register_forward_pre_hook(before), layer.register_forward_hook(after, always_call=True)]
+    if products is not None and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        handles += products.not_kept_by(layer)
+    return handles
