@@ -180,9 +180,9 @@ def people_figure(analysis: Analysis) -> Figure | None:
     ]  # fmt: skip
     return Figure(
         "people", "Do people disagree on them too?",
-        "Mean disagreement of people on the examples of each outcome: the entropy of their labels, 0 where all agree,"
-        " 1 where all classes are as likely. AUROC says how often an example that flips has more of it than one that does "
-        "not; 0.5 is chance.",
+        "Mean disagreement of people on the examples of each outcome: the entropy of their labels, 0 where all agree, "
+        "and 1 where all classes are as likely. AUROC says how often an example that flips has more of it than one "
+        "that does not; 0.5 is chance.",
         "Bars of mean disagreement by outcome; AUROC " + ", ".join(f"{row[0]} {row[-2]}" for row in rows) + ".",
         chart(traces, yaxis={"title": "people's disagreement", "rangemode": "tozero"}, barmode="group",
               showlegend=len(told) > 1),
