@@ -28,7 +28,13 @@ PARSED = {
     "dnal learn --data cifar10 --model cifar/resnet20 --budget macs<=50% --out cifar": "downloads, trains for hours",
 }
 """Commands that are only parsed, and why."""
-EXTRAS = {"report.md": ["tensorboard"], "distributed.md": ["ray"], "runs.md": ["onnx"], "start.md": ["onnx"]}
+EXTRAS = {
+    "report.md": ["tensorboard"],
+    "distributed.md": ["ray"],
+    "runs.md": ["onnx"],
+    "start.md": ["onnx"],
+    "analyse.md": ["corrupt_tta"],
+}
 """Packages without which a page's commands refuse to run."""
 
 

@@ -16,7 +16,7 @@ from dnal.train.evaluate import IGNORED, check_classified, over_batches
 from dnal.train.loader import Loader
 from dnal.train.outputs import logits_of
 
-MOST = 2**27
+MOST = 2**26
 """Logits that are kept: of more only the first targets are looked at."""
 CLOSE = 1e-4
 """How near the logits must come, over their largest size, to those of the last layer."""

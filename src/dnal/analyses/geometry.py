@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dnal.base.errors import UserError
 
-AT_ONCE = 4096
-"""Examples whose margins to all classes are in memory at once."""
+AT_ONCE = 2**24
+"""Distances of examples, or classes, to classes that are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +120,16 @@ def margins(logits: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         or 0.
     """
     weight, targets = weight.double(), targets.long()
-    apart = torch.cdist(weight, weight, compute_mode="donot_use_mm_for_euclid_dist")
-    return torch.cat(
-        [_margins(z.double(), apart, y) for z, y in zip(logits.split(AT_ONCE), targets.split(AT_ONCE), strict=True)]
-        or [torch.zeros(0, dtype=torch.float64)]
-    )
+    rows = max(1, AT_ONCE // max(1, len(weight)))
+    found = [_margins(z.double(), weight, y) for z, y in zip(logits.split(rows), targets.split(rows), strict=True)]
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64)
 
 
-def _margins(logits: Tensor, apart: Tensor, targets: Tensor) -> Tensor:
+def _margins(logits: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    classes, place = targets.unique(return_inverse=True)
+    apart = torch.cdist(weight[classes], weight, compute_mode="donot_use_mm_for_euclid_dist")
     ahead = logits.gather(1, targets[:, None]) - logits
-    found: Tensor = (ahead / apart[targets]).where(ahead != 0, 0.0)
+    found: Tensor = (ahead / apart[place]).where(ahead != 0, 0.0)
     return found.scatter(1, targets[:, None], torch.inf).amin(1)
 
 

@@ -9,6 +9,7 @@ STUDIES = Registry(
     Study,
     {
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
+        "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
