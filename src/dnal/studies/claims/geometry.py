@@ -34,6 +34,8 @@ ANGLE = 0.9
 MOST = 0.6
 """Of the flips."""
 
+TINY = {"data": "digits", "model": "vgg_small", "images": 200, "side": 8, "epochs": (2, 1, 1)}
+
 Seens = list[list[tuple[Seen, Geometry]]]
 """Of a network at each severity, from 0, each corruption."""
 
@@ -52,8 +54,8 @@ class GeometryOfRemoval(Study):
         "Z. Li et al., Understanding Robustness Lottery: A Geometric Visual Comparative Analysis of Neural Network "
         "Pruning Approaches (2022)",
         "2206.07918",
-        "The measures are read from the abstract and the authors' page; the formulas follow from them, the bounds of the "
-        "checks are ours.",
+        "The measures are read from the abstract and the authors' page; the formulas follow from them, the bounds of "
+        "the checks are ours.",
     )
     needs = "CIFAR-10: `data=cifar10` downloads it, `data=FILE.npz` is your own copy."
     differs = (
