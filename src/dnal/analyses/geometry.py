@@ -129,8 +129,9 @@ def _margins(logits: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     classes, place = targets.unique(return_inverse=True)
     apart = torch.cdist(weight[classes], weight, compute_mode="donot_use_mm_for_euclid_dist")
     ahead = logits.gather(1, targets[:, None]) - logits
-    found: Tensor = (ahead / apart[place]).where(ahead != 0, 0.0)
-    return found.scatter(1, targets[:, None], torch.inf).amin(1)
+    found = (ahead / apart[place]).where(ahead != 0, 0.0)
+    nearest: Tensor = found.scatter(1, targets[:, None], torch.inf).amin(1)
+    return nearest
 
 
 def _no_zero(lengths: Tensor) -> Tensor:

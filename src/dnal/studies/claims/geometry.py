@@ -34,7 +34,7 @@ ANGLE = 0.9
 MOST = 0.6
 """Of the flips."""
 
-TINY = {"data": "digits", "model": "vgg_small", "images": 200, "side": 8, "epochs": (2, 1, 1)}
+TINY = {"data": "digits", "model": "vgg_small", "images": 100, "side": 8, "epochs": (1, 1, 1)}
 
 Seens = list[list[tuple[Seen, Geometry]]]
 """Of a network at each severity, from 0, each corruption."""
@@ -130,7 +130,8 @@ def corrupted(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
         noise = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(seed))
         return (pixels + 0.06 * severity * noise).clamp(0, 1)
     if name == "blur":
-        return functional.gaussian_blur(pixels, [5, 5], [0.5 * severity, 0.5 * severity])
+        blurred: Tensor = functional.gaussian_blur(pixels, [5, 5], [0.5 * severity, 0.5 * severity])
+        return blurred
     middle = pixels.mean((1, 2, 3), keepdim=True)
     return middle + (pixels - middle) * (0.75, 0.5, 0.25)[severity - 1]
 
