@@ -42,7 +42,7 @@ def rank_correlations(values: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> rank_correlations(torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 9.0], [3.0, 2.0, 1.0]])).tolist()
+        >>> rank_correlations(torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 9.0], [3.0, 2.0, 1.0]])).round().tolist()
         [[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
     """
     ranks = torch.from_numpy(np.atleast_2d(stats.rankdata(values.double().numpy(), axis=1)))

@@ -23,7 +23,7 @@ def redundancy_of(margins: Tensor) -> Tensor:
         >>> import torch
         >>> from dnal.analyses import redundancy_of
         >>> clean = torch.randn(2, 1, 30)
-        >>> redundancy_of(torch.cat([clean, clean / 2], dim=1))[0, 1].item()
+        >>> round(redundancy_of(torch.cat([clean, clean / 2], dim=1))[0, 1].item(), 6)
         1.0
 
     The paper (arXiv 2206.07918) correlates over many networks; we correlate over images, since a comparison has few.
