@@ -104,7 +104,7 @@ def rebuilt(cosines: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor | Non
         >>> torch.allclose(rebuilt(cosines_of(f, w), f.norm(dim=1), w, b), f @ w.T + b)
         True
     """
-    found = cosines * lengths[:, None].to(cosines) * weight.norm(dim=1).to(cosines)
+    found: Tensor = cosines * lengths[:, None].to(cosines) * weight.norm(dim=1).to(cosines)
     return found if bias is None else found + bias.to(cosines)
 
 
