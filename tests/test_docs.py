@@ -29,7 +29,13 @@ PARSED = {
     "dnal sparsify --model cifar/resnet20 --data cifar10 --keep 10% --rounds 5 --reset early": "the same",
 }
 """Commands that are only parsed, and why."""
-EXTRAS = {"report.md": ["tensorboard"], "distributed.md": ["ray"], "runs.md": ["onnx"], "start.md": ["onnx"]}
+EXTRAS = {
+    "report.md": ["tensorboard"],
+    "distributed.md": ["ray"],
+    "runs.md": ["onnx"],
+    "start.md": ["onnx"],
+    "analyse.md": ["corrupt_tta"],
+}
 """Packages without which a page's commands refuse to run."""
 
 

@@ -12,6 +12,7 @@ from dnal.base import telemetry
 from dnal.base.version import VERSION
 
 if TYPE_CHECKING:
+    from dnal import analyses as analyses
     from dnal import changes as changes
     from dnal import data as data
     from dnal import export as export
@@ -81,6 +82,7 @@ _HOMES = {
     "trade_off": "dnal.pipeline.learn",
 }
 _ROOMS = (
+    "analyses",
     "changes",
     "data",
     "export",

@@ -19,7 +19,7 @@ import dnal as package
 from cli_program import SHORT, Program
 from dnal import cli, models
 from dnal.run import read_config
-from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LAST, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
+from dnal.run.files import ARCHITECTURE, BASE, CONFIG, DETAILS, LAST, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
 from dnal.train.resume.checkpoint import Checkpoints
 from dnal.train.resume.tree import all_finite
 
@@ -53,7 +53,7 @@ def at_once():
 
 def test_the_run_holds_everything_and_nothing_more(finished: Path) -> None:
     assert {file.name for file in finished.iterdir()} == {
-        CONFIG, LOG, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT, REPORT,
+        CONFIG, LOG, BASE, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT, REPORT,
     }  # fmt: skip
     config = read_config(finished)
     assert (config.model, config.data, config.input, config.classes) == ("vgg_small", "digits", (1, 8, 8), 10)

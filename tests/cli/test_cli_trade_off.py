@@ -10,7 +10,7 @@ import torch
 
 from cli_program import SHORT, Program
 from dnal import models
-from dnal.run.files import ARCHITECTURE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
+from dnal.run.files import ARCHITECTURE, BASE, CONFIG, DETAILS, LOG, MANIFEST, MODEL, REPORT, RESULT, SHAPE
 from dnal.selection.select import least_costs
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
@@ -32,7 +32,7 @@ def test_every_run_is_the_single_run_byte_for_byte(finished: Path, here: Path, d
         phases = [json.loads(record)["phase"] for record in (run / LOG).read_text().splitlines()]
         assert phases == ["base", "architecture", "retrain"]
         assert {file.name for file in run.iterdir()} == {
-            CONFIG, LOG, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT, REPORT,
+            CONFIG, LOG, BASE, ARCHITECTURE, MODEL, MANIFEST, SHAPE, DETAILS, RESULT, REPORT,
         }  # fmt: skip
         assert dnal("eval", run).status == 0
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dnal.base.version import VERSION
+from dnal.cli.analyse import analyse
 from dnal.cli.bench import bench
 from dnal.cli.data import data
 from dnal.cli.doctor import doctor
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "space": space,
     "profile": profile,
     "report": report,
+    "analyse": analyse,
     "eval": evaluate,
     "export": export,
     "models": models,

@@ -31,6 +31,10 @@ EXAMPLES = {
         "dnal report curve",
         "dnal report runs/* --out all.html",
     ),
+    "analyse": (
+        "dnal analyse runs/vgg_small-digits-macs30pct-s0",
+        "dnal analyse compared --corruptions noise --corruptions fog --severities 1,3",
+    ),
     "eval": ("dnal eval runs/vgg_small-digits-macs30pct-s0",),
     "export": (
         "dnal export runs/vgg_small-digits-macs30pct-s0 --to onnx",

@@ -259,6 +259,7 @@ def several(
         job, plans, settings = prepared(network, data, plans, checkpointers, listeners, fabric, shared)
         train_base(job, plans[0], checkpointers, settings, Listeners(listeners))
         base = copy.deepcopy(network).eval()  # the search trains on; the base is reported, and teaches
+        Listeners(listeners).base(base)
         results: list[Learned | None] = []
         for one, plan, own, checkpointer, listener in zip(
             wanted, plans, settings, checkpointers, listeners, strict=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Sequence
@@ -11,20 +10,18 @@ from typing import NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dnal.base.cells import inert
-from dnal.data.dataset import Dataset, plain
+from dnal.data.dataset import Dataset
 from dnal.report.colours import SERIES
 from dnal.report.figure import Figure, Table, chart
 from dnal.report.figure import plain as without_markup
 from dnal.report.frame import rendered
+from dnal.report.pictures import picture_of
 
 SHOWN = 40
 """Examples at each end."""
-LEAST_SIDE = 64
-"""Pixels of the side of a picture."""
 
 
 class Shown(NamedTuple):
@@ -73,24 +70,9 @@ def scores_page(dataset: Dataset, scores: Tensor, score: str, how: str) -> str:
 def _shown(dataset: Dataset, scores: Tensor, numbers: Sequence[int]) -> list[Shown]:
     return [
         Shown(number, dataset.class_names[int(dataset.train.y[number])], f"{float(scores[number]):.3g}",
-              _picture(dataset, number))
+              picture_of(dataset, dataset.train, number))
         for number in numbers
     ]  # fmt: skip
-
-
-def _picture(dataset: Dataset, number: int) -> str:
-    """An image as a data URI."""
-    if dataset.kind != "images":
-        return ""
-    inputs, _ = plain(dataset.train).batch(torch.tensor([number]), 0)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (dataset.mean, dataset.std))
-    values = inputs[0] * std + mean
-    pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] != 3 else pixels)
-    times = max(1, -(-LEAST_SIDE // max(picture.size)))
-    file = io.BytesIO()
-    picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _by_class(dataset: Dataset, scores: Tensor, score: str) -> Figure:

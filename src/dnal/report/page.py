@@ -31,8 +31,12 @@ class Section:
     figures: list[Figure]
 
 
-def page(sources: Sequence[Source]) -> str:
-    """The HTML of one or several runs. No time, no host, nothing that is loaded."""
+def page(sources: Sequence[Source], *, analysis: str | None = None) -> str:
+    """The HTML of one or several runs. No time, no host, nothing that is loaded.
+
+    Args:
+        analysis: where the page of `dnal analyse` is, from here; None: there is none.
+    """
     several, paid = len(sources) > 1, paid_of(sources)
     compared = len(paid) == 1 and len(paid[0].rows) == len(sources)  # nothing else is on the page
     heading = f"The trade-off of {len(sources)} runs"
@@ -48,6 +52,7 @@ def page(sources: Sequence[Source]) -> str:
         paid=paid,
         compared=compared,
         notes=(CAVEAT, SECONDS),
+        analysis=analysis,
         metric=" or ".join(dict.fromkeys(source.config.aim.words for source in sources)),
         trade_off=trade_off_figures(sources) if several else [],
         rows=[_row(number, source) for number, source in enumerate(sources, start=1)],

@@ -12,8 +12,9 @@ from dnal.base.errors import UserError
 def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None) -> Path:
     """Writes one HTML file about runs, which opens from the disk without a network.
 
-    Of a run that is not finished it shows how far it is and its curves, and no figures. The folders may be anybody's:
-    nothing that they name is imported or run.
+    Of a run that is not finished it shows how far it is and its curves, and no figures. It links to what `dnal analyse`
+    found, where that stands in the folder "analysis" beside it. The folders may be anybody's: nothing that they name is
+    imported or run.
 
     Args:
         runs: the folder of a run, or several.
@@ -28,7 +29,7 @@ def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
     from dnal.report.frame import check_place
     from dnal.report.page import page
     from dnal.report.source import read_source
-    from dnal.run.files import REPORT
+    from dnal.run.files import ANALYSIS, ANALYSIS_PAGE, REPORT
 
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     if not folders:
@@ -36,5 +37,6 @@ def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
     sources = [read_source(folder) for folder in folders]
     file = Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
     check_place(file)
-    write_text(file, page(sources))
+    link = f"{ANALYSIS}/{ANALYSIS_PAGE}"
+    write_text(file, page(sources, analysis=link if (file.parent / link).is_file() else None))
     return file

@@ -5,6 +5,7 @@
     config.yaml              what was asked for and what was decided automatically; it makes a run of the folder
     log.jsonl                one line per epoch
     checkpoint.safetensors   the last good state, until the run is finished, and the one before it
+    base.safetensors         the tensors of the network before removal, as the first phase left it
     architecture.json        which channels stay; or masks.safetensors, which weights are held at zero, or
                              growth.safetensors, which channels are copies: what the method did to the network
     model.safetensors        the compact network's tensors
@@ -14,6 +15,7 @@
     manifest.json            size and SHA-256 of what loading reads: config.yaml, the change, model.safetensors
     result.json              base and compact network in figures; written last, so a run that has it is finished
     report.html              all of it for people to look at
+    analysis/                what `dnal analyse` found out about it, as tables and a page
     loggers.json             which loggers it has, and the ids of its logs there; tensorboard/ is the one of
                              TensorBoard
 
@@ -23,7 +25,7 @@ needs these three and config.yaml, wherever they are.
 
 from dnal.run.config import Config, read_config
 from dnal.run.evaluation import evaluate
-from dnal.run.loading import load, read_result
+from dnal.run.loading import load, load_base, read_result
 from dnal.run.writer import RunWriter, check_free
 
-__all__ = ["Config", "RunWriter", "check_free", "evaluate", "load", "read_config", "read_result"]
+__all__ = ["Config", "RunWriter", "check_free", "evaluate", "load", "load_base", "read_config", "read_result"]

@@ -22,11 +22,16 @@ LATENCY = "latency.json"
 LOG = "log.jsonl"
 ARCHITECTURE = "architecture.json"
 MODEL = "model.safetensors"
+BASE = "base.safetensors"
 MANIFEST = "manifest.json"
 SHAPE = "shape.txt"
 DETAILS = "details.json"
 RESULT = "result.json"
 REPORT = "report.html"
+ANALYSIS = "analysis"
+"""A folder with what `dnal analyse` made of the run, or beside several runs of theirs, and ..."""
+ANALYSIS_PAGE = "analysis.html"
+"""... the page in it."""
 TRADE_OFF = "trade_off.json"
 """In the folder of a trade-off, until all its runs are begun."""
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
@@ -34,10 +39,10 @@ EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 OF_CHANGES = tuple(kind.file for kind in CHANGES)
 """One of them is in a folder: what the method did to the network."""
 FILES = (
-    CONFIG, LATENCY, LOG, LAST, BEFORE, *OF_CHANGES, MODEL, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS, LOGGERS,
-    RESULT, LOCK,
+    CONFIG, LATENCY, LOG, LAST, BEFORE, *OF_CHANGES, MODEL, BASE, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS,
+    LOGGERS, RESULT, LOCK,
 )  # fmt: skip
-FOLDERS = (BOARD,)
+FOLDERS = (BOARD, ANALYSIS)
 
 
 def runs_in(path: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from dnal.base.reading import REMEDY, ordinary, plain_json, text_of
 from dnal.changes import Change
 from dnal.run.change import change_file, check_grown, read_change
 from dnal.run.config import Config, read_config, read_yaml
-from dnal.run.files import ARCHITECTURE, CONFIG, MANIFEST, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, BASE, CONFIG, MANIFEST, MODEL, RESULT
 from dnal.run.limits import LARGEST, SPARE_TEXT, TIMES_TEXT
 from dnal.run.manifest import verify
 from dnal.run.older import result_of
@@ -62,6 +62,34 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
     path = possible(run, "path of the run")
     try:
         return _of_shapes(path, network, trust) if path.is_file() else _loaded(path, network, trust)
+    except UserError as error:
+        raise UserError(one_line(str(error), LONGEST)) from error
+
+
+def load_base(run: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
+    """The network of a run before removal, as the first phase left it, in eval mode, on the CPU.
+
+    The folder needs config.yaml and base.safetensors, and may be anybody's, as for :func:`load`. No manifest seals the
+    base: whoever uses it measures it, and holds what comes out against result.json.
+
+    Args:
+        run: the folder. trust: as for :func:`load`.
+
+    Raises:
+        UserError: as :func:`load`; or the run has no base.safetensors, since an older version wrote it.
+    """
+    path = possible(run, "path of the run")
+    try:
+        config = read_config(path)
+        if not os.path.lexists(path / BASE):
+            raise UserError(
+                f"the run '{path}' has no {BASE}, which older versions did not write; run `dnal learn --like {path}` "
+                "for one that has."
+            )
+        check_trust(config.model, trust, otherwise="")
+        network = _base(config, path, BASE)
+        models.load_weights(network, path / BASE)
+        return network.cpu().eval()
     except UserError as error:
         raise UserError(one_line(str(error), LONGEST)) from error
 
@@ -169,24 +197,28 @@ def _check_told(shape: Shape, model: Model, path: Path) -> None:
         )
 
 
-def _base(config: Config, path: Path) -> nn.Module:
-    """The network before removal: without memory, except for a user's function, which is trusted by now."""
-    largest = max((size for shape in models.tensor_shapes(path / MODEL).values() for size in shape), default=0)
+def _base(config: Config, path: Path, tensors: str = MODEL) -> nn.Module:
+    """The network before removal: without memory, except for a user's function, which is trusted by now; ``tensors``:
+    the file by which it is believed to be that large."""
+    allowed = _allowed(path, tensors)
+    largest = max((size for shape in models.tensor_shapes(path / tensors).values() for size in shape), default=0)
     # Classes, and channels or columns of the input, never leave, so they are dimensions of tensors in the file.
     for what, size in {"classes": config.classes, **config.of_kind.kept(config.input)}.items():
         if size > max(largest, LEAST_DIMENSION):
-            raise UserError(f"'{path / CONFIG}' tells of {size} {what}, but no tensor of {MODEL} is as wide; {REMEDY}.")
+            raise UserError(
+                f"'{path / CONFIG}' tells of {size} {what}, but no tensor of {tensors} is as wide; {REMEDY}."
+            )
     if models.names_code(config.model):
         with torch.random.fork_rng(devices=[]):
             return models.create(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
     return models.skeleton(
-        config.model, classes=config.classes, input_shape=config.input, kind=config.kind, largest=_allowed(path)
+        config.model, classes=config.classes, input_shape=config.input, kind=config.kind, largest=allowed
     )
 
 
-def _allowed(path: Path) -> int:
+def _allowed(path: Path, tensors: str = MODEL) -> int:
     """Bytes that may be taken beside those of the tensors in the file."""
-    return SPARE + TIMES * ordinary(path / MODEL)
+    return SPARE + TIMES * ordinary(path / tensors)
 
 
 def _changed(network: nn.Module, change: Change, allowed: int) -> nn.Module:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch import nn
 
 from dnal.base.atomic import append_text, refusal, target_of, temporary_files, write_text
 from dnal.base.claim import check_nobody_works, check_still_held, held
@@ -30,6 +31,7 @@ from dnal.run.change import write_change
 from dnal.run.config import read_config
 from dnal.run.details import details_of, written
 from dnal.run.files import (
+    BASE,
     CONFIG,
     DETAILS,
     FILES,
@@ -153,6 +155,11 @@ class RunWriter(Listener):
     def epoch(self, record: dict[str, Any]) -> None:
         check_still_held(self.path)
         append_text(self.path / LOG, json.dumps(record) + "\n")
+
+    def base(self, network: nn.Module) -> None:
+        """Writes the base, with which the compact network is compared later."""
+        check_still_held(self.path)
+        write_tensors(self.path / BASE, network.state_dict())
 
     def finish(self, learned: Learned) -> None:
         """Writes change, compact network and result, removes the checkpoints, and lets go of the folder.

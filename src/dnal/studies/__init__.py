@@ -9,6 +9,7 @@ STUDIES = Registry(
     Study,
     {
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
+        "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "hypernetwork-trade-off": "dnal.studies.claims.hypernetwork_trade_off:OneHypernetworkGivesTheTradeOff",
         "hypernetworks": "dnal.studies.claims.hypernetworks:HypernetworksTrainStably",

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from dnal.latency import LatencyModel
     from dnal.space.space import Space
 
@@ -37,6 +39,9 @@ class Listener:
 
     def epoch(self, record: dict[str, Any]) -> None:
         """An epoch ended; ``record`` holds plain values, those that do not apply are absent."""
+
+    def base(self, network: nn.Module) -> None:
+        """The base is trained, and the choice comes next, or goes on; ``network``: it, not to be changed."""
 
     def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
         """The phase that began goes on from a checkpoint: the records so far, and how many of its steps are done."""
@@ -78,6 +83,10 @@ class Listeners(Listener):
     def epoch(self, record: dict[str, Any]) -> None:
         for listener in self.listeners:
             listener.epoch(record)
+
+    def base(self, network: nn.Module) -> None:
+        for listener in self.listeners:
+            listener.base(network)
 
     def resumed(self, history: list[dict[str, Any]], steps: int) -> None:
         for listener in self.listeners:

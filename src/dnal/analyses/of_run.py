@@ -1,0 +1,277 @@
+"""The analysis of finished runs, which may be anybody's: their networks on the same test data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dnal import data as dnal_data
+from dnal.analyses import corruptions
+from dnal.analyses.analysis import Analysis, Corrupted, Looked, Pair
+from dnal.analyses.asked import Asked
+from dnal.analyses.attribution import Side, attributed
+from dnal.analyses.features import Seen, seen_of
+from dnal.analyses.flips import flips_of, in_the_lowest
+from dnal.analyses.geometry import geometry_of
+from dnal.analyses.likeness import agreement, cka_matrix, rank_correlations, spread
+from dnal.analyses.people import disagreement, people_of, read_people
+from dnal.analyses.under_corruption import Running, under_corruptions
+from dnal.base.errors import UserError
+from dnal.base.reading import opened
+from dnal.base.statistics import Interval, paired_examples
+from dnal.data.dataset import Dataset
+from dnal.run.change import read_change
+from dnal.run.config import Config, read_config
+from dnal.run.data import batch_of, data_of
+from dnal.run.files import BASE, RESULT, runs_in
+from dnal.run.loading import load, load_base, read_result
+
+CLOSE = 1e-3
+"""How far an accuracy may be from the recorded one, or one and a half examples where these are fewer."""
+
+
+def analyse(
+    runs: str | Path | Sequence[str | Path],
+    *,
+    data: str | None = None,
+    root: str | Path | None = None,
+    trust: Sequence[str] = (),
+    asked: Asked | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Analysis:
+    """What is inside the networks of finished runs, and what removal did to them, on the runs' test data.
+
+    Args:
+        runs: folders of runs, or of several; all must have the same test data. A base that several share counts once.
+        data: where the data are now, if they moved. root: the same for the folder of downloaded sets.
+        trust: packages whose functions may be called, as for :func:`dnal.load`.
+        asked: corruptions, and what people say of the examples.
+        tell: is called with a line for each thing that takes its time.
+
+    Returns:
+        what was found, with a sentence in ``remarks`` for what could not be looked at.
+
+    Raises:
+        UserError: no finished run, one that classifies nothing, or runs of different test data.
+
+    Example:
+        analysis = dnal.analyses.analyse("runs/small", asked=Asked(corruptions=("noise",)))
+    """
+    asked = asked or Asked()
+    folders = _folders(runs)
+    remarks, taken = list[str](), list[tuple[Looked, Running]]()
+    between: list[tuple[int, int]] = []
+    datasets: dict[tuple[object, ...], Dataset] = {}
+    bases: dict[str, int] = {}
+    for folder in folders:
+        config, result = read_config(folder), read_result(folder)
+        _check_classified(folder, config)
+        dataset = _data(datasets, config, data, root, trust)
+        one = _Run(folder, config, result, dataset, "" if len(folders) == 1 else _name(folder, folders))
+        digest = _digest(folder, remarks)
+        if digest is not None and digest not in bases:
+            tell(f"{one.called('base')} on {dataset.name}")
+            bases[digest] = len(taken)
+            taken.append(one.looked(load_base(folder, trust=trust), "base", remarks))
+        change = read_change(folder)
+        tell(f"{one.called(change.word)} on {dataset.name}")
+        taken.append(one.looked(load(folder, trust=trust), change.word, remarks))
+        if digest is not None:
+            between.append((bases[digest], len(taken) - 1))
+    networks, running = [looked for looked, _ in taken], [own for _, own in taken]
+    _check_alike(networks, [own.data for own in running])
+    people = None
+    if asked.labels_of_people is not None:
+        if not networks[0].seen.single:
+            raise UserError("people's labels are of examples that have one class each, and these have several.")
+        people = disagreement(
+            read_people(asked.labels_of_people, len(networks[0].seen.targets), networks[0].seen.logits.shape[1])
+        )
+    pairs = [_pair(networks, base, compact, people) for base, compact in between]
+    found = _corrupted(networks, running, pairs, asked, remarks, tell)
+    return Analysis(
+        networks, pairs, running[0].data, _likeness(networks), found, people, list(dict.fromkeys(remarks))
+    )  # fmt: skip
+
+
+class _Run:
+    """A run whose networks are looked at; ``name``: in front of theirs, "" where it is the only one."""
+
+    def __init__(self, folder: Path, config: Config, result: dict[str, Any], dataset: Dataset, name: str) -> None:
+        self.folder, self.config, self.result, self.dataset, self.name = folder, config, result, dataset, name
+
+    def called(self, word: str) -> str:
+        return word if not self.name or word == "base" else f"{self.name} {word}"
+
+    def looked(self, network: nn.Module, word: str, remarks: list[str]) -> tuple[Looked, Running]:
+        from dnal.train.rows import to_device
+        from dnal.train.setup.numerics import fabric_of
+
+        device = fabric_of("32-true").device  # where `learn` measured
+        network.to(device)
+        batch = batch_of(self.config)
+        loader = dnal_data.loaders(self.dataset, batch).test
+        example = to_device(self.config.of_kind.example(self.config.input), device)
+        seen = seen_of(network, loader, example)
+        name = self.called(word)
+        if seen.why:
+            remarks.append(f"Of {name} angles, lengths and margins are not shown: {seen.why}")
+        if seen.cut:
+            remarks.append(f"Of {name} the first {len(seen.targets):,} targets are looked at; more are not kept.")
+        figures = self.result["base" if word == "base" else "compact"]
+        macs = figures.get("macs")
+        looked = Looked.of(
+            name, str(self.folder), seen, _geometry(seen), base=word == "base",
+            macs=float(macs) if isinstance(macs, int | float) else None,
+        )  # fmt: skip
+        said = figures.get("accuracy")
+        tolerance = max(CLOSE, 1.5 / len(seen.targets))
+        if not seen.cut and isinstance(said, int | float) and not abs(looked.accuracy - said) <= tolerance:
+            remarks.append(
+                f"The accuracy of {name} is {looked.accuracy:.4f} here, and {RESULT} of '{self.folder}' says "
+                f"{said:.4f}: the data or the files are others than those of the job."
+            )
+        return looked, Running(network, self.dataset, batch, seen.head)
+
+
+def _geometry(seen: Seen) -> Any:
+    if seen.features is None or seen.head is None:
+        return None
+    return geometry_of(seen.features, seen.head.weight, seen.head.bias, seen.targets, seen.logits)
+
+
+def _folders(runs: str | Path | Sequence[str | Path]) -> list[Path]:
+    given = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    found = list(dict.fromkeys(folder for run in given for folder in (runs_in(run) or [run])))
+    if not found:
+        raise UserError("an analysis needs at least one run.")
+    return found
+
+
+def _name(folder: Path, folders: Sequence[Path]) -> str:
+    name = folder.name or folder.absolute().name
+    return name if sum(other.name == folder.name for other in folders) == 1 else str(folder)
+
+
+def _check_classified(folder: Path, config: Config) -> None:
+    if not config.aim.is_share:
+        raise UserError(
+            f"an analysis is of networks that say classes, and the run '{folder}' is one of {config.objective}; "
+            "`dnal report` shows what there is of it."
+        )
+
+
+def _data(
+    known: dict[tuple[object, ...], Dataset],
+    config: Config,
+    data: str | None,
+    root: str | Path | None,
+    trust: Sequence[str],
+) -> Dataset:
+    """The data of a run, loaded once for runs that have the same."""
+    seed = config.seed if config.limit_train is not None else None  # it says which training images normalise
+    key = (data or config.data, config.root, config.input, config.classes, config.limit_train, seed, config.kind)
+    if key not in known:
+        known[key] = data_of(config, data=data, root=root, augment=False, trust=trust)
+    return known[key]
+
+
+def _check_alike(networks: Sequence[Looked], datasets: Sequence[Dataset]) -> None:
+    first = networks[0]
+    for one, dataset in zip(networks[1:], datasets[1:], strict=True):
+        same = one.seen.targets.equal(first.seen.targets) and one.seen.logits.shape == first.seen.logits.shape
+        if not same or dataset.input_shape != datasets[0].input_shape:
+            raise UserError(
+                f"'{one.run}' has other test examples than '{first.run}'; analyse runs of the same data together."
+            )
+
+
+def _digest(folder: Path, remarks: list[str]) -> str | None:
+    """What tells a base from another one; None where the run has none."""
+    if not (folder / BASE).is_file():
+        remarks.append(
+            f"'{folder}' has no {BASE}, which older versions did not write: its base, and what flips, are not shown."
+        )
+        return None
+    with opened(folder / BASE) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pair(networks: Sequence[Looked], base: int, compact: int, disagreements: Tensor | None) -> Pair:
+    before, after = networks[base], networks[compact]
+    found = flips_of(before.seen.predictions, after.seen.predictions, before.seen.targets)
+    a, b = before.geometry, after.geometry
+    whole = a is not None and b is not None
+    attribution = None
+    if a is not None and b is not None and before.seen.head is not None and after.seen.head is not None:
+        attribution = attributed(
+            Side(a, before.seen.head.weight, before.seen.head.bias),
+            Side(b, after.seen.head.weight, after.seen.head.bias),
+            before.seen.targets,
+        )
+    return Pair(
+        base, compact, found, _apart(after.seen.correct, before.seen.correct),
+        _apart(after.margins, before.margins) if whole else None,
+        _apart(b.lengths / b.scale, a.lengths / a.scale) if a is not None and b is not None else None,
+        _apart(b.angles.rad2deg(), a.angles.rad2deg()) if a is not None and b is not None else None,
+        in_the_lowest(before.margins, found.any), attribution,
+        None if disagreements is None else people_of(found, disagreements),
+    )  # fmt: skip
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> Interval:
+    finite = ours.isfinite() & theirs.isfinite()
+    return paired_examples(ours[finite].double().tolist(), theirs[finite].double().tolist())
+
+
+def _likeness(networks: Sequence[Looked]) -> dict[str, Tensor]:
+    found = {}
+    if len(networks) > 1:
+        features = [one.seen.features for one in networks if one.seen.features is not None]
+        if len(features) == len(networks) and len(features[0]) > 1:
+            found["CKA of the last features"] = cka_matrix(features)
+        found["rank correlation of the margins"] = rank_correlations(torch.stack([one.margins for one in networks]))
+        found["share of equal answers"] = agreement(torch.stack([one.seen.predictions for one in networks]))
+    return found
+
+
+def _corrupted(
+    networks: Sequence[Looked],
+    running: Sequence[Running],
+    pairs: Sequence[Pair],
+    asked: Asked,
+    remarks: list[str],
+    tell: Callable[[str], None],
+) -> Corrupted | None:
+    """What corruptions do, where they are asked for and can be made."""
+    names = corruptions.chosen([name.strip() for text in asked.corruptions for name in text.split(",")])
+    first = running[0].data
+    if not names:
+        return None
+    if first.kind != "images" or not networks[0].seen.single:
+        remarks.append("Corruptions are of images that have one class each; these examples are others.")
+        return None
+    if not corruptions.installed():
+        if asked.corruptions != Asked.corruptions:
+            corruptions.library()  # says what to do
+        remarks.append(
+            "Corruptions are not shown: they are made by corrupt-tta; pip install 'dnal[corruptions]' installs it."
+        )
+        return None
+    number = len(networks[0].seen.targets)
+    height, width = first.input_shape[-2:]
+    most = asked.images or corruptions.usual_number(height, width, number)
+    try:
+        found, left = under_corruptions(
+            networks, running, pairs, spread(number, most), names, tuple(sorted(set(asked.severities))), tell
+        )
+    except UserError as error:
+        remarks.append(f"Corruptions are not shown: {error}")
+        return None
+    remarks.extend(left)
+    return found

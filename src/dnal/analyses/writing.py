@@ -1,0 +1,69 @@
+"""Writing an analysis: tables, and a page that opens from the disk without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dnal.analyses.analysis import Analysis
+from dnal.analyses.document import classes_table, corruptions_table, examples_table
+from dnal.base.atomic import refusal, write_text
+from dnal.base.errors import UserError
+from dnal.base.rows import write_table
+from dnal.run.files import ANALYSIS_PAGE
+
+CLASSES, EXAMPLES, CORRUPTIONS = "classes.csv", "examples.csv", "corruptions.csv"
+
+
+class Written(NamedTuple):
+    """The files of an analysis; ``corruptions`` is None where none were looked at."""
+
+    page: Path
+    classes: Path
+    examples: Path
+    corruptions: Path | None
+
+
+def write_analysis(analysis: Analysis, folder: str | Path) -> Written:
+    """Writes analysis.html, classes.csv, examples.csv and, where there are any, corruptions.csv.
+
+    Args:
+        folder: made if it is not there. `dnal report` links to the page in the folder "analysis" of a run.
+
+    Raises:
+        UserError: something else stands at one of these files' places, or the disk refuses.
+    """
+    from dnal.analyses.page import page
+    from dnal.report.frame import check_place
+
+    where = Path(folder)
+    check_folder(where)
+    check_place(where / ANALYSIS_PAGE)
+    write_text(where / ANALYSIS_PAGE, page(analysis))  # first: by it the folder is known as one of an analysis
+    write_table(where / CLASSES, classes_table(analysis))
+    write_table(where / EXAMPLES, examples_table(analysis))
+    rows = corruptions_table(analysis)
+    write_table(where / CORRUPTIONS, rows)
+    if not rows:  # of an earlier analysis
+        (where / CORRUPTIONS).unlink(missing_ok=True)
+    found = where / CORRUPTIONS if rows else None
+    return Written(where / ANALYSIS_PAGE, where / CLASSES, where / EXAMPLES, found)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a folder in which no analysis can be written, before anything is looked at; it is made.
+
+    Raises:
+        UserError: what is there is no folder, or holds something else than an analysis; or the disk refuses.
+    """
+    if folder.is_symlink():  # a run's folder may be anybody's, and so may its links
+        raise UserError(f"'{folder}' is a link; choose the folder itself, or another, with --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        there = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"'{folder}' cannot be a folder for the analysis ({refusal(error)}); choose another with --out."
+        ) from None
+    if there and ANALYSIS_PAGE not in there:
+        raise UserError(f"'{folder}' holds '{there[0]}' and no analysis; choose another folder with --out.")
