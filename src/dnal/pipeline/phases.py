@@ -19,6 +19,7 @@ from dnal.methods.task import Task
 from dnal.pipeline.feasibility import full_costs, selected, widths_of
 from dnal.pipeline.plan import BASE, RETRAIN, SEARCH, Plan
 from dnal.pipeline.result import BaseAndCompact, Figures, Learned
+from dnal.pipeline.unread import without_unread
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import Inputs, of_images
 from dnal.supernet.text import blocks
@@ -125,6 +126,8 @@ def shrunk(
         placed(small, job.fabric, job.example, job.order)
     _train(job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, change=change)
     small.eval()
+    if any(technique.truncates for technique in plan.phase(RETRAIN).techniques):
+        small, change = without_unread(small, change, job.network, job.space, job.example)
     base = copy.deepcopy(base)
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         placed(module, job.fabric, job.example, torch.contiguous_format)
@@ -195,7 +198,7 @@ def _train(
 ) -> None:
     """A phase that trains weights only, in place."""
     hooks = [] if change is None else change.hooks(network)
-    around = Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer)
+    around = Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer, job.val)
     run_phase(phase, network, around, hooks=hooks, validate=job.validate)
 
 
@@ -218,7 +221,7 @@ def _searched(
     task = Task(
         network=network, space=space, budget=str(plan.budget), limits=limits, widths=widths, select=select, val=job.val,
         phase=plan.phase(SEARCH),
-        context=Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer),
+        context=Context(job.fabric, job.train, job.loss, base, listener, history, checkpointer, job.val),
         seed=plan.asked.training.seed, validate=job.validate,
     )  # fmt: skip
     if not method.trains:  # then no loop puts back what was kept of the phase's start, from which the data are drawn

@@ -12,6 +12,7 @@ STUDIES = Registry(
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
+        "noisy-labels": "dnal.studies.claims.noisy_labels:FewFeaturesIgnoreNoise",
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",

@@ -71,6 +71,7 @@ class Context:
         loader: training batches. base: the trained network before removal, where there is one.
         history: receives one record per epoch.
         checkpointer: keeps the state, and goes on from what it has.
+        val: validation data, for techniques that choose something by them; None: there are none.
     """
 
     fabric: Fabric
@@ -80,6 +81,7 @@ class Context:
     listener: Listener = field(default_factory=Listener)
     history: list[dict[str, Any]] = field(default_factory=list)
     checkpointer: Checkpointer = field(default_factory=Checkpointer)
+    val: Loader | None = None
 
 
 def run_phase(
@@ -111,7 +113,7 @@ def run_phase(
     if not phase.epochs:
         checkpointer.resume(phase.name, {"network": network}, context.history)
         return
-    scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base, context.loss)
+    scene = Scene(phase.name, phase.epochs, phase.epochs * len(loader), context.base, context.loss, context.val)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
@@ -141,7 +143,7 @@ def run_phase(
         fabric, phase.name, loader, phase.epochs, step, parts=parts, describe=describe, listener=context.listener,
         history=context.history, checkpointer=checkpointer,
     )  # fmt: skip
-    for technique in sorted(techniques, key=lambda one: one.reparametrises):
+    for technique in sorted(techniques, key=lambda one: (one.truncates, one.reparametrises)):
         technique.finish(network)
 
 
