@@ -75,7 +75,7 @@ class FewFeaturesIgnoreNoise(Study):
         "asymmetric (30 %), by lot. The tiny size takes scikit-learn's digits."
     )
     differs = (
-        "A small VGG, 5,000 images of 16x16 and some thousand steps instead of a ResNet-18, 45,000 and 350 epochs; no "
+        "A small VGG, 4,000 images of 16x16 and some hundred steps instead of a ResNet-18, 45,000 and 350 epochs; no "
         "epoch is chosen by the validation data, and k alone is. They have correct labels, as in the paper. The "
         "classifier has a bias. In co-teaching each network keeps its own k, chosen before and again at the end."
     )
@@ -86,10 +86,10 @@ class FewFeaturesIgnoreNoise(Study):
     )
     data: str = option("cifar10.npz", "An .npz file of CIFAR-10, or digits.")
     labels: str = option("", "The .npz file of CIFAR-10N; empty: noise by lot.")
-    images: int = option(5000, "For training.", least=100)
+    images: int = option(4000, "For training.", least=100)
     held: int = option(500, "For the choice of k, with correct labels.", least=10)
-    steps: int = option(1200, "Of training.", least=1)
-    fine: int = option(300, "Steps of co-teaching.", least=1)
+    steps: int = option(700, "Of training.", least=1)
+    fine: int = option(150, "Steps of co-teaching.", least=1)
     sigma: float = option(10.0, "Of nested dropout; the paper's for CIFAR-10.", above=0)
 
     def settings(self) -> Sequence[Setting]:

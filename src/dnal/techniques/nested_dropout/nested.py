@@ -85,8 +85,9 @@ class Nested:
 
     def __init__(self, network: nn.Module, inputs: Inputs, sigma: float = SIGMA) -> None:
         self.network, self.path = network, last_linear(network, inputs)
-        self._head: Any = network.get_submodule(self.path)
-        self.features: int = self._head.in_features
+        head: Any = network.get_submodule(self.path)
+        self._head = head
+        self.features = int(self._head.in_features)
         self._chances = chances(self.features, sigma)
         self.keep: int | None = None
         self.k: int | None = None

@@ -126,15 +126,15 @@ def truncated(network: nn.Module, space: Space, k: int) -> nn.Module:
         )
     """
     path = last_linear_of(network, space)
-    features = network.get_submodule(path).in_features
+    features = _head(network, path).in_features
     if not 1 <= k <= features:
         raise UserError(f"'{path}' reads {features} features, and k of them is a number from 1 to that, not {k}.")
     small: nn.Module = deep_copy(network)
-    zeroed(small.get_submodule(path), k)
+    zeroed(_head(small, path), k)
     closing = unread(small, space)
     if bool(closing.any()):
         small = compact(small, Architecture.of(space, ~closing))
-    left = int(small.get_submodule(path).in_features) - k  # type: ignore[arg-type]
+    left = _head(small, path).in_features - k
     if left:
         warnings.warn(
             f"{left} of the {features - k} columns of '{path}' that were truncated are 0 and stay: their channels are "
@@ -142,3 +142,9 @@ def truncated(network: nn.Module, space: Space, k: int) -> nn.Module:
             stacklevel=2,
         )
     return small
+
+
+def _head(network: nn.Module, path: str) -> nn.Linear:
+    head = network.get_submodule(path)
+    assert isinstance(head, nn.Linear)
+    return head
