@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dnal.techniques.co_teaching import co_teach as co_teach
     from dnal.techniques.nested_dropout.truncation import truncated as truncated
     from dnal.techniques.rich.features import rich_features as rich_features
+    from dnal.techniques.stn.training import self_tuning as self_tuning
 
 TECHNIQUES = Registry(
     "technique",
@@ -36,6 +37,7 @@ TECHNIQUES = Registry(
 _FUNCTIONS = {
     "co_teach": "dnal.techniques.co_teaching",
     "rich_features": "dnal.techniques.rich.features",
+    "self_tuning": "dnal.techniques.stn.training",
     "truncated": "dnal.techniques.nested_dropout.truncation",
 }
 """For a loop of the user's own: what needs several networks, or none that is trained."""
