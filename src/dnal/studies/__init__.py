@@ -18,6 +18,7 @@ STUDIES = Registry(
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",
+        "self-tuning": "dnal.studies.claims.self_tuning:OneTrainingTunes",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
         "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
     },
