@@ -56,13 +56,8 @@ class SelfTuning:
         >>> tuning, batch = SelfTuning(network, ["dropout"]), (torch.randn(6, 4), torch.arange(6) % 3)
         >>> tuning.training_loss(batch).backward()    # gradients of the weights alone
         >>> tuning.validation_loss(batch).backward()  # of l and rho alone
-        >>> tuning.folded()
-        Sequential(
-          (0): Linear(in_features=4, out_features=8, bias=True)
-          (1): ReLU()
-          (2): Dropout(p=0.05, inplace=False)
-          (3): Linear(in_features=8, out_features=3, bias=True)
-        )
+        >>> tuning.folded()[0], round(tuning.values()["dropout"], 3)
+        (Linear(in_features=4, out_features=8, bias=True), 0.05)
 
     Source: MacKay et al., arXiv 1903.03088, with the published code, which has the factor s; its tables are recalled.
     """
