@@ -108,6 +108,7 @@ class OneTrainingTunes(Study):
 
     def row(self, seed: int, task: str, way: str) -> dict[str, Any]:
         ground = _ground(self, task, seed)
+        values: Mapping[str, float]
         if way in ("tuned", *FIXED):
             torch.manual_seed(seed)
             draw = torch.Generator().manual_seed(seed)
@@ -245,7 +246,10 @@ def _trials(ground: Ground, way: str, seed: int) -> list[Mapping[str, float]]:
         {one.name: float(draw.uniform(one.low, min(one.high, 1.0))) for one in ground.tuned} for _ in range(TRIALS)
     ]
     whole = [one for one in ground.tuned if one.discrete]
-    return [{**each, **{one.name: float(draw.integers(one.low, one.high + 1)) for one in whole}} for each in trials]
+    return [
+        {**each, **{one.name: float(draw.integers(int(one.low), int(one.high) + 1)) for one in whole}}
+        for each in trials
+    ]
 
 
 def _batches(data: Pair, seed: int) -> DataLoader[Any]:

@@ -55,7 +55,7 @@ class HyperLayer(nn.Module):
             gates = gates.repeat_interleave(len(x) // len(gates), 0)
         main, other = self.plain(x), self._without_bias(x)
         weight, *bias = (self._over(part, other) for part in gates.chunk(1 if self.plain.bias is None else 2, -1))
-        answer = self.scale * main + weight * other
+        answer: Tensor = self.scale * main + weight * other
         return answer + bias[0] * self._over(self.response.bias, other) if bias else answer
 
     def _without_bias(self, x: Tensor) -> Tensor:
