@@ -239,6 +239,16 @@ def test_what_is_not_read_is_told_of_the_last_layer_alone() -> None:
     assert sorted(found.nonzero().flatten().tolist()) == sorted(ids[[2, 7]].tolist())
 
 
+def test_a_layer_that_reads_nothing_yet_loses_nothing() -> None:
+    """Some networks begin with a classifier of zeros."""
+    network = flow().eval()
+    nn.init.zeros_(network.says.weight)
+    space = dnal.Space.of(network, torch.randn(2, 6))
+    assert not unread(network, space).any()
+    with pytest.warns(UserWarning, match="7 of the 7 columns"):
+        assert truncated(network, space, 5).says.in_features == 12
+
+
 def phase(network: nn.Module, *techniques: Any, val: Any = None, epochs: int = 2) -> list[dict[str, Any]]:
     x, y = (torch.cat(each) for each in zip(*batches(), strict=True))
     history: list[dict[str, Any]] = []

@@ -232,7 +232,7 @@ def test_it_learns_how_the_best_weights_answer_to_input_noise() -> None:
     for shift in (-0.3, 0.0, 0.3):
         with torch.no_grad():
             tuning.free.fill_(noise.free_start + shift)
-            found = tuning.folded().weight[0]
+            found = tuning.folded().weight[0].detach()
             v = tuning.values()["noise"] ** 2
             best = torch.linalg.solve(x.T @ x / 2048 + v * torch.eye(3), x.T @ y / 2048).flatten()
         assert float((found - best).norm() / best.norm()) < 0.1

@@ -94,7 +94,11 @@ def unread(network: nn.Module, space: Space) -> Tensor:
             read[ids[ids >= 0]] = True
         said = tensors[name].detach().movedim(dim, 0).flatten(1).any(1).cpu()
         needed[ids[said & (ids >= 0)]] = True
-    return read & ~needed
+    found = read & ~needed
+    for group in space.groups:
+        if bool(found[group.variables].all()):  # of a layer that reads nothing at all none is told apart
+            found[group.variables] = False
+    return found
 
 
 def truncated(network: nn.Module, space: Space, k: int) -> nn.Module:
