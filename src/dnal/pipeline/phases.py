@@ -19,6 +19,7 @@ from dnal.methods.task import Task
 from dnal.pipeline.feasibility import full_costs, selected, widths_of
 from dnal.pipeline.plan import BASE, RETRAIN, SEARCH, Plan
 from dnal.pipeline.result import BaseAndCompact, Figures, Learned
+from dnal.pipeline.unread import without_unread
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import Inputs, of_images
 from dnal.supernet.text import blocks
@@ -67,8 +68,9 @@ class Job:
     ) -> Context:
         """Where a phase of this job runs."""
         return Context(
-            self.fabric, self.train, self.loss, base, listener, history, checkpointer, accumulate=self.accumulate
-        )
+            self.fabric, self.train, self.loss, base, listener, history, checkpointer, accumulate=self.accumulate,
+            val=self.val,
+        )  # fmt: skip
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """What the metric says of a network on the validation data, for the log."""
@@ -143,6 +145,8 @@ def shrunk(
         job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, hooks=change.hooks(small)
     )  # fmt: skip
     small.eval()
+    if any(technique.truncates for technique in plan.phase(RETRAIN).techniques):
+        small, change = without_unread(small, change, job.network, job.space, job.example)
     base = copy.deepcopy(base)
     for module in (base, small):  # handed back as torch makes them: files of tensors want them contiguous
         placed(module, job.fabric, job.example, torch.contiguous_format)

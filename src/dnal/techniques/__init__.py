@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.registry import Registry
 from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
+    from dnal.techniques.co_teaching import co_teach as co_teach
+    from dnal.techniques.nested_dropout.truncation import truncated as truncated
     from dnal.techniques.rich.features import rich_features as rich_features
+    from dnal.techniques.stn.training import self_tuning as self_tuning
 
 TECHNIQUES = Registry(
     "technique",
@@ -21,6 +25,7 @@ TECHNIQUES = Registry(
         "guidance": "dnal.techniques.guidance:Guidance",
         "label-smoothing": "dnal.techniques.label_smoothing:LabelSmoothing",
         "mixup": "dnal.techniques.mixup:Mixup",
+        "nested-dropout": "dnal.techniques.nested_dropout:NestedDropout",
         "nio": "dnal.techniques.nio:NIO",
         "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
         "repair": "dnal.techniques.repair:Repair",
@@ -29,12 +34,18 @@ TECHNIQUES = Registry(
     },
 )
 
-__all__ = ["TECHNIQUES", "Technique", "rich_features"]
+_FUNCTIONS = {
+    "co_teach": "dnal.techniques.co_teaching",
+    "rich_features": "dnal.techniques.rich.features",
+    "self_tuning": "dnal.techniques.stn.training",
+    "truncated": "dnal.techniques.nested_dropout.truncation",
+}
+"""For a loop of the user's own: what needs several networks, or none that is trained."""
+
+__all__ = ["TECHNIQUES", "Technique", *_FUNCTIONS]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "rich_features":  # a training of its own, of several networks
-        from dnal.techniques.rich.features import rich_features
-
-        return rich_features
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
     return TECHNIQUES.class_called(name)

@@ -73,6 +73,7 @@ class Context:
         history: receives one record per epoch.
         checkpointer: keeps the state, and goes on from what it has.
         accumulate: batches of a step.
+        val: validation data, for techniques that choose something by them; None: there are none.
     """
 
     fabric: Fabric
@@ -83,6 +84,7 @@ class Context:
     history: list[dict[str, Any]] = field(default_factory=list)
     checkpointer: Checkpointer = field(default_factory=Checkpointer)
     accumulate: int = 1
+    val: Loader | None = None
 
     def steps(self, epochs: int) -> int:
         """Steps of so many epochs."""
@@ -118,7 +120,7 @@ def run_phase(
     if not phase.epochs:
         checkpointer.resume(phase.name, {"network": network}, context.history)
         return
-    scene = Scene(phase.name, phase.epochs, context.steps(phase.epochs), context.base, context.loss)
+    scene = Scene(phase.name, phase.epochs, context.steps(phase.epochs), context.base, context.loss, context.val)
     techniques = [*(replace(technique) for technique in phase.techniques), *hooks]
     for technique in techniques:
         loader = technique.data(loader, scene)
@@ -148,7 +150,7 @@ def run_phase(
         fabric, phase.name, loader, phase.epochs, step, parts=parts, describe=describe, listener=context.listener,
         history=context.history, checkpointer=checkpointer, accumulate=context.accumulate,
     )  # fmt: skip
-    for technique in sorted(techniques, key=lambda one: one.reparametrises):
+    for technique in sorted(techniques, key=lambda one: (one.truncates, one.reparametrises)):
         technique.finish(network)
 
 

@@ -32,6 +32,7 @@ class Scene:
         phase: "base", "architecture" or "retrain". epochs: of this phase. steps: of all its epochs.
         base: the trained network before removal, in eval mode; None in the phase that trains it.
         loss: that of the task, (outputs, targets) -> scalar.
+        val: validation data, by which nothing is trained; None where there are none.
     """
 
     phase: str
@@ -39,6 +40,7 @@ class Scene:
     steps: int
     base: nn.Module | None = None
     loss: Callable[[Any, Any], Tensor] = task_loss
+    val: Loader | None = None
 
 
 @dataclass
@@ -57,12 +59,15 @@ class Technique(Options):
             network; 2, all others.
         reparametrises: whether the network holds its weights in another way while it acts. It is prepared before all
             others of its turn and finished after them, so that these see the same parameters all the time.
+        truncates: whether features may be useless at its end. It is finished after all others, on the weights that
+            leave the phase; and what nothing reads after the retraining is removed.
     """
 
     phases: ClassVar[tuple[str, ...]] = PHASES
     prepares_removal: ClassVar[bool] = False
     turn: ClassVar[int] = 2
     reparametrises: ClassVar[bool] = False
+    truncates: ClassVar[bool] = False
 
     def check(self, outputs: Any) -> None:
         """Before anything is trained: refuses outputs of the network that it cannot work with.

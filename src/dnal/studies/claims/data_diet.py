@@ -5,50 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dnal import data, models
-from dnal.base.errors import UserError
+from dnal import models
 from dnal.base.options import option
 from dnal.base.statistics import mean, paired
-from dnal.data.images.arrays import as_images
-from dnal.data.images.resize import resize
-from dnal.data.npz import read_arrays
 from dnal.studies.check import Check
 from dnal.studies.figures import dots
+from dnal.studies.noisy import PEOPLE, Images, noisy_images
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
-from dnal.studies.training import plain_steps
+from dnal.studies.training import BATCH, fitted
 from dnal.techniques.data_diet import kept, scores_of
 from dnal.train.evaluate import accuracy
-from dnal.train.loader import endless
-from dnal.train.optimizers import sgd
-from dnal.train.schedule import cosine
 
 if TYPE_CHECKING:
     from dnal.report.figure import Figure
 
 SCORES: tuple[Literal["el2n", "forgetting", "random"], ...] = ("el2n", "forgetting", "random")
 KEPT = (0.75, 0.5, 0.3)
-LABELS = ("worse", "aggre")
-"""Of CIFAR-10N: what one careless person said, and what most of three said."""
-BATCH = 64
-
-
-class Images(NamedTuple):
-    """Training and test images, float (N, C, H, W), and labels (N,); the correct labels of the training images."""
-
-    x: Tensor
-    y: Tensor
-    right: Tensor
-    x_test: Tensor
-    y_test: Tensor
 
 
 @dataclass(frozen=True)
@@ -97,7 +76,7 @@ class FewExamplesSuffice(Study):
     def settings(self) -> Sequence[Setting]:
         whole: dict[str, str | float] = {"part": "pruning", "labels": "right", "score": "none", "keep": 1.0}
         pruned = [{**whole, "score": score, "keep": keep} for keep in KEPT for score in SCORES]
-        named: Sequence[str] = () if not self.labels else ("lot",) if self.labels == "by lot" else LABELS
+        named: Sequence[str] = () if not self.labels else ("lot",) if self.labels == "by lot" else PEOPLE
         return [whole, *pruned, *({**whole, "part": "noise", "labels": name, "score": "el2n"} for name in named)]
 
     def together(self, setting: Setting, seed: int) -> Any:
@@ -112,7 +91,7 @@ class FewExamplesSuffice(Study):
         chosen = torch.arange(len(images.y))
         if score != "none":
             chosen = kept(_scores(self, labels, score, seed), round(keep * len(images.y)))
-        network = _trained(_network(images, seed), images.x[chosen], images.y[chosen], self.steps, seed)
+        network = fitted(_network(images, seed), images.x[chosen], images.y[chosen], self.steps, seed)
         test = DataLoader(TensorDataset(images.x_test, images.y_test), 500)
         return {"accuracy": round(accuracy(network, test), 4), "kept": len(chosen)}
 
@@ -159,39 +138,9 @@ class FewExamplesSuffice(Study):
         return row | {"accuracy": 0.7 + noise + (0.0 if holds or row["score"] != "el2n" else -0.1)}
 
 
-@lru_cache(maxsize=2)
 def _images(study: FewExamplesSuffice, labels: str, seed: int) -> Images:
     """A part of the data, drawn by the seed; the labels are the correct ones, or ``labels``."""
-    draw = np.random.default_rng(seed)
-    if study.data == "digits":
-        known = data.load("digits")
-        x, right = known.train.batch(torch.arange(len(known.train)), 0)
-        x_test, y_test = known.test.batch(torch.arange(len(known.test)), 0)
-        chosen = draw.permutation(len(right))[: study.images]
-        x, right = x[chosen], right[chosen]
-        moved = torch.from_numpy(draw.random(len(right)) < 0.1)
-        return Images(
-            x, torch.where(moved, (right + 1) % 10, right) if labels == "lot" else right, right, x_test, y_test
-        )
-    arrays = read_arrays(Path(study.data), ("x_train", "y_train", "x_test", "y_test"))
-    chosen = draw.permutation(len(arrays["y_train"]))[: study.images]
-    right = arrays["y_train"].reshape(-1).astype(np.int64)
-    y = right
-    if labels != "right":
-        file = read_arrays(Path(study.labels), ("clean_label", f"{labels}_label"))
-        if not np.array_equal(file["clean_label"].reshape(-1), right):
-            raise UserError(f"the labels in '{study.labels}' are not of the images in '{study.data}', in their order.")
-        y = file[f"{labels}_label"].reshape(-1).astype(np.int64)
-    x = _floats(arrays["x_train"][chosen])
-    centre, width = x.mean((0, 2, 3), keepdim=True), x.std((0, 2, 3), keepdim=True)
-    return Images(
-        (x - centre) / width, torch.from_numpy(y[chosen]), torch.from_numpy(right[chosen]),
-        (_floats(arrays["x_test"]) - centre) / width, torch.from_numpy(arrays["y_test"].reshape(-1).astype(np.int64)),
-    )  # fmt: skip
-
-
-def _floats(images: np.ndarray[Any, Any]) -> Tensor:
-    return resize(as_images(images, "images"), (16, 16)).float() / 255
+    return noisy_images(study.data, study.labels, labels, study.images, seed)
 
 
 @lru_cache(maxsize=2)
@@ -207,24 +156,6 @@ def _network(images: Images, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     shape = (int(images.x.shape[1]), int(images.x.shape[2]), int(images.x.shape[3]))
     return models.create("vgg_small", classes=10, input_shape=shape)
-
-
-def _trained(network: nn.Module, x: Tensor, y: Tensor, steps: int, seed: int) -> nn.Module:
-    """The network after so many steps of SGD with one cosine, on images that are flipped by lot, except for digits."""
-    optimizer = sgd(network, 0.1)
-    draw = torch.Generator().manual_seed(seed)
-    batch = min(BATCH, len(x))
-    loader = DataLoader(TensorDataset(x, y), batch, shuffle=True, drop_last=True, generator=draw)
-
-    def flipped(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        if inputs.shape[-1] < 16:
-            return inputs, targets
-        return torch.where(torch.rand(len(inputs), 1, 1, 1, generator=draw) < 0.5, inputs.flip(3), inputs), targets
-
-    rates = (cosine(step / steps, 0.1, 0.05) for step in range(steps))
-    for _ in plain_steps(network, optimizer, rates, (flipped(*each) for each in endless(loader))):
-        pass
-    return network.eval()
 
 
 def _auroc(scores: Tensor, positive: Tensor) -> float:

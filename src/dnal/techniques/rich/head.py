@@ -28,7 +28,12 @@ def last_linear(network: nn.Module, inputs: Inputs) -> str:
         >>> last_linear(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2), nn.Flatten(0)), torch.randn(3, 4))
         '2'
     """
-    products = Space.of(network, inputs, probe=False).multiplied
+    return last_linear_of(network, Space.of(network, inputs, probe=False))
+
+
+def last_linear_of(network: nn.Module, space: Space) -> str:
+    """:func:`last_linear` of a network whose Space is known."""
+    products = space.multiplied
     path = products[-1] if products else ""
     found = dict(network.named_modules()).get(path)
     if not isinstance(found, nn.Linear) or products.count(path) > 1:

@@ -1,0 +1,233 @@
+"""A network that answers to its hyperparameters, and the two losses by which both are trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dnal.base.errors import UserError, all_names
+from dnal.space.copying import deep_copy
+from dnal.space.surgery.inputs import Inputs, batch_size
+from dnal.space.surgery.running import call, in_eval
+from dnal.techniques.stn.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from dnal.techniques.stn.layers import HyperDropout, HyperLayer, Now, kind_of, own
+from dnal.train.batch import split
+from dnal.train.outputs import task_loss
+
+SCALE = 0.5
+"""softplus(rho) at the start: how far an example's hyperparameters are from the current ones."""
+ENTROPY = 1e-3
+"""tau."""
+
+
+class SelfTuning:
+    """A copy of a network with layers that answer to hyperparameters, for a training loop of your own.
+
+    Linear layers and convolutions become :class:`HyperLinear` and :class:`HyperConv`, with about twice the weights, and
+    dropouts :class:`HyperDropout`; layers that share their weights, or are of other classes, stay. Each example of a
+    batch has hyperparameters of its own, l + softplus(rho) eps with eps ~ N(0, I), so that the layers learn how the
+    best weights answer to l. You descend with an optimizer of :meth:`weights` on :meth:`training_loss`, some steps
+    alone at first, and in turns with one of :attr:`free` and :attr:`rho` on :meth:`validation_loss`.
+
+    Args:
+        network: stays as it is. It is called with the examples along dimension 0.
+        hyperparameters: names among ``HYPERPARAMETERS`` (dropout, input-noise, jitter, cutout), or such of your own.
+        scale: softplus(rho) at the start. entropy: tau, the weight of the entropy in the validation loss.
+        loss: (outputs, targets) -> scalar; cross entropy by default.
+
+    Attributes:
+        network: the copy. hyperparameters: as objects. free: l, (H,). rho: (H,).
+
+    Raises:
+        UserError: an unknown name, a network without any such layer, dropout of one that has none; an optimizer's
+            hyperparameters, such as the learning rate, cannot be tuned so.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from dnal.techniques.stn import SelfTuning
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 3))
+        >>> tuning, batch = SelfTuning(network, ["dropout"]), (torch.randn(6, 4), torch.arange(6) % 3)
+        >>> tuning.training_loss(batch).backward()    # gradients of the weights alone
+        >>> tuning.validation_loss(batch).backward()  # of l and rho alone
+        >>> tuning.folded()[0], round(tuning.values()["dropout"], 3)
+        (Linear(in_features=4, out_features=8, bias=True), 0.05)
+
+    Source: MacKay et al., arXiv 1903.03088, with the published code, which has the factor s; its tables are recalled.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        hyperparameters: Sequence[str | Hyperparameter],
+        *,
+        scale: float = SCALE,
+        entropy: float = ENTROPY,
+        loss: Callable[[Any, Any], Tensor] = task_loss,
+    ) -> None:
+        self.hyperparameters = [_known(one) for one in hyperparameters]
+        if not self.hyperparameters or len({one.name for one in self.hyperparameters}) < len(self.hyperparameters):
+            raise UserError("self-tuning needs a hyperparameter or more, each once.")
+        if not (scale > 0 and math.isfinite(scale)):
+            raise UserError(f"the scale of the hyperparameters' perturbation is above 0, not {scale}.")
+        self.network, self._loss, self._entropy = deep_copy(network), loss, entropy
+        first = next(self.network.parameters(), torch.zeros(()))
+        start = torch.tensor([one.free_start for one in self.hyperparameters], device=first.device)
+        self.free = nn.Parameter(start)
+        self.rho = nn.Parameter(torch.full_like(start, math.log(math.expm1(scale))))
+        self._now = Now(self.free.detach())
+        self._tunes_dropout = any(one.act is None for one in self.hyperparameters)
+        self.network = self._replaced(self.network)
+
+    def weights(self) -> list[nn.Parameter]:
+        """What is trained on training data: all but l and rho."""
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    def values(self) -> dict[str, float]:
+        """The hyperparameters as they are now."""
+        return {one.name: float(one.value(free)) for one, free in self._pairs(self.free.detach())}
+
+    def scales(self) -> dict[str, float]:
+        """How far those of an example are from them, before the bounds: softplus(rho)."""
+        return {one.name: float(scale) for one, scale in self._pairs(F.softplus(self.rho.detach()))}
+
+    def entropy(self) -> Tensor:
+        """That of the perturbation: sum over h of log(softplus(rho_h) sqrt(2 pi e))."""
+        return (F.softplus(self.rho) * math.sqrt(2 * math.pi * math.e)).log().sum()
+
+    def training_loss(self, batch: Any) -> Tensor:
+        """The loss of a training batch, in the network's mode, each example regularised by hyperparameters of its own,
+        to which the layers answer. No gradient reaches l and rho.
+
+        Args:
+            batch: inputs (N, ...) and targets, or a mapping with ``labels``.
+        """
+        inputs, targets = split(batch)
+        with self._at(self._perturbed(batch_size(inputs)).detach()) as free:
+            outputs = call(self.network, self._regularised(inputs, free))
+        return self._loss(outputs, targets)
+
+    def validation_loss(self, batch: Any) -> Tensor:
+        """The loss of a validation batch in eval mode, without regularisation, minus tau times the entropy. Its
+        gradient reaches l and rho by the layers' answers, and no weight."""
+        inputs, targets = split(batch)
+        with in_eval(self.network), self._frozen(), self._at(self._perturbed(batch_size(inputs))):
+            outputs = call(self.network, inputs)
+        return self._loss(outputs, targets) - self._entropy * self.entropy()
+
+    def __call__(self, inputs: Inputs) -> Any:
+        """What the network answers at the current hyperparameters, in eval mode without gradients."""
+        with in_eval(self.network), torch.no_grad(), self._at(self.free.detach()):
+            return call(self.network, inputs)
+
+    def folded(self) -> nn.Module:
+        """A plain network of the classes of the one that was given, with the weights that it has at the current
+        hyperparameters; its dropouts have the tuned probability."""
+        values = self.values()
+        probability = next((values[one.name] for one in self.hyperparameters if one.act is None), None)
+        found = deep_copy(self.network)
+
+        def fold(module: nn.Module) -> nn.Module | None:
+            if isinstance(module, HyperLayer):
+                return module.folded(self.free.detach())
+            return module.folded(probability) if isinstance(module, HyperDropout) else None
+
+        plain: nn.Module = _exchanged(found, fold)
+        return plain.train(self.network.training)
+
+    def _pairs(self, numbers: Tensor) -> list[tuple[Hyperparameter, Tensor]]:
+        return list(zip(self.hyperparameters, numbers.unbind(-1), strict=True))
+
+    def _perturbed(self, count: int) -> Tensor:
+        """l of each example, (N, H)."""
+        return self.free + F.softplus(self.rho) * torch.randn(count, len(self.free), device=self.free.device)
+
+    def _regularised(self, inputs: Inputs, free: Tensor) -> Inputs:
+        """The inputs after all that acts on them, of which the first tensor is meant."""
+        for one, numbers in self._pairs(free):
+            if one.act is None:
+                self._now.dropout = one.value(numbers)
+            elif isinstance(inputs, Tensor):
+                inputs = one.act(inputs, one.value(numbers))
+            else:
+                raise UserError(
+                    f"'{one.name}' acts on one tensor of inputs, and this batch has several; tune dropout alone."
+                )
+        return inputs
+
+    @contextmanager
+    def _at(self, free: Tensor) -> Iterator[Tensor]:
+        self._now.free = free
+        try:
+            yield free
+        finally:
+            self._now.free, self._now.dropout = self.free.detach(), torch.zeros((), device=self.free.device)
+
+    @contextmanager
+    def _frozen(self) -> Iterator[None]:
+        """No weight takes part in the gradient."""
+        trained = self.weights()
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
+
+    def _replaced(self, network: nn.Module) -> nn.Module:
+        answering, dropouts = 0, 0
+
+        def replace(module: nn.Module) -> nn.Module | None:
+            nonlocal answering, dropouts
+            kind = kind_of(module)
+            if kind is None or (kind is HyperDropout and not self._tunes_dropout) or not own(network, module):
+                return None
+            answering, dropouts = answering + (kind is not HyperDropout), dropouts + (kind is HyperDropout)
+            return kind(module, self._now)
+
+        found = _exchanged(network, replace)
+        if not answering:
+            raise UserError(
+                "no layer of the network can answer to hyperparameters: linear layers and convolutions do whose "
+                "weights are their own."
+            )
+        if self._tunes_dropout and not dropouts:
+            raise UserError("the network has no nn.Dropout whose probability could be tuned; add one, or leave it out.")
+        return found
+
+
+def _exchanged(network: nn.Module, other: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """The network with another module wherever the function returns one, in place; a module that stands in several
+    places is exchanged in all of them."""
+    made: dict[int, nn.Module] = {}
+
+    def at(module: nn.Module) -> nn.Module:
+        if id(module) not in made:
+            found = other(module)
+            if found is None:
+                made[id(module)] = module
+                for name, child in list(module.named_children()):
+                    setattr(module, name, at(child))
+            else:
+                made[id(module)] = found
+        return made[id(module)]
+
+    return at(network)
+
+
+def _known(one: str | Hyperparameter) -> Hyperparameter:
+    if isinstance(one, Hyperparameter):
+        return one
+    if one not in HYPERPARAMETERS:
+        raise UserError(
+            f"unknown hyperparameter '{one}'{all_names(one, list(HYPERPARAMETERS))}; those of an optimizer, such "
+            "as the learning rate, cannot be tuned so."
+        )
+    return HYPERPARAMETERS[one]
