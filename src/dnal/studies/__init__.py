@@ -10,7 +10,9 @@ STUDIES = Registry(
     {
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
+        "more-is-better": "dnal.studies.claims.more_is_better:MoreIsBetter",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
+        "overtraining": "dnal.studies.claims.overtraining:OvertrainingPeaksAtTheThreshold",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
