@@ -16,11 +16,14 @@ STUDIES = Registry(
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
+        "subgm": "dnal.studies.claims.subgm:RankNeedsNotBeKnown",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
+        "tuning": "dnal.studies.claims.tuning:TasksChooseAHyperparameter",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
         "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
+        "xor-grokking": "dnal.studies.claims.xor_grokking:XorIsGrokked",
     },
 )
 """All studies by name."""

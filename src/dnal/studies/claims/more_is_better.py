@@ -48,14 +48,14 @@ class MoreIsBetter(Study):
 
     claim = (
         "In random-feature regression with a tuned ridge more data and more features are always better; where targets "
-        "are clean and have a long tail, fitting the training data to a near-zero error is obligatory, not merely benign."
+        "are clean and have a long tail, fitting the training data to a near-zero error is obligatory, not only benign."
     )
     source = Source(
         "J. Simon, D. Karkada, N. Ghosh and M. Belkin, More is Better in Modern Machine Learning (ICLR 2024)",
         "2311.14646",
         "The eigenframework is verified with the authors' code; the theorems are recalled.",
     )
-    needs = "CIFAR-10, by `dnal data` or as a file (more-is-better:data=cifar10.npz); the tiny size takes scikit-learn's digits."
+    needs = "CIFAR-10, by `dnal data` or as a file (more-is-better:data=cifar10.npz); the tiny size takes the digits."
     differs = (
         "Grey images of 16x16 and plain ReLU features, instead of 32x32 in colour and convolutional kernels; 200 "
         "samples; the spectrum is measured on 1,500 images."
