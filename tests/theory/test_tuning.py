@@ -57,7 +57,7 @@ def test_more_starts_and_warm_ones_are_never_worse() -> None:
     ("curve", "jumps", "turns"),
     [
         ([0, 0.05, 0.09, 0.2], 1, 0), ([0, 0.05, 0.0, 0.05], 0, 2), ([0, 0.005, 0.0, 0.005], 0, 0),
-        ([0.5, 0.5, 0.5], 0, 0), ([0, 0.5, 0.495, 0.6, 0.1], 2, 1), ([0.3], 0, 0),
+        ([0.5, 0.5, 0.5], 0, 0), ([0, 0.5, 0.495, 0.58, 0.1], 2, 1), ([0.3], 0, 0),
         ([0.0, 0.02, 0.015, 0.008, 0.0], 0, 1),
     ],
 )  # fmt: skip
@@ -69,6 +69,8 @@ def test_the_gap_falls_as_one_over_the_root_of_the_tasks() -> None:
     performance = np.random.default_rng(0).random((2000, 5))
     gaps = [tuning.uniform_gap(performance, number) for number in (4, 16, 64)]
     assert np.polyfit(np.log([4, 16, 64]), np.log(gaps), 1)[0] == pytest.approx(-0.5, abs=0.06)
+    spread = [[0.0], [1.0]]
+    assert tuning.uniform_gap(np.array(spread), 1, others=np.full((1, 1), 0.5)) == 0.75
     assert tuning.choose(performance - np.eye(5)[2] * -1).place == 2
 
 

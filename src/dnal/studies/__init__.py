@@ -22,6 +22,7 @@ STUDIES = Registry(
         "tuning": "dnal.studies.claims.tuning:TasksChooseAHyperparameter",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
+        "universality": "dnal.studies.claims.universality:SimpleTargetsStayCheap",
         "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
         "xor-grokking": "dnal.studies.claims.xor_grokking:XorIsGrokked",
     },

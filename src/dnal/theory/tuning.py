@@ -165,11 +165,13 @@ def choose(performance: Array) -> Chosen:
     return Chosen(int(means.argmax()), float(means.max()))
 
 
-def uniform_gap(performance: Array, number: int, *, draws: int = 200, seed: int = 0) -> float:
+def uniform_gap(
+    performance: Array, number: int, *, others: Array | None = None, draws: int = 200, seed: int = 0
+) -> float:
     """The mean over draws of the largest difference, over alphas, of means over ``number`` tasks and over all others.
 
     Args:
-        performance: (tasks, A). number: of tasks, less than there are.
+        performance: (tasks, A). number: of tasks, less than there are. others: (more tasks, A) that are never chosen.
 
     Raises:
         UserError: no task is left.
@@ -185,6 +187,7 @@ def uniform_gap(performance: Array, number: int, *, draws: int = 200, seed: int 
     for _ in range(draws):
         order = rng.permutation(len(performance))
         chosen, rest = performance[order[:number]], performance[order[number:]]
+        rest = rest if others is None else np.concatenate([rest, others])
         found.append(abs(chosen.mean(0) - rest.mean(0)).max())
     return float(np.mean(found))
 
