@@ -62,7 +62,7 @@ class MoreIsBetter(Study):
     )
     sizes = Sizes(
         tiny=Size(2, "seconds", {"data": "digits", "samples": 24, "measured": 200}),
-        small=Size(30, "4 minutes"),
+        small=Size(10, "2 minutes"),
         paper=Size(45, "an hour", {"samples": 256, "measured": 10_000}),
     )
     data: str = option("cifar10", "A name of `dnal data`, or a file.")

@@ -55,10 +55,10 @@ class SimpleTargetsStayCheap(Study):
     differs = "A finite sample of the prior instead of all parameters; two inputs; no Langevin dynamics."
     sizes = Sizes(
         tiny=Size(2, "seconds", {"hypotheses": 100}),
-        small=Size(20, "2 minutes"),
+        small=Size(12, "a minute"),
         paper=Size(100, "an hour", {"hypotheses": 100_000}),
     )
-    hypotheses: int = option(1500, "Networks that are drawn.", least=10)
+    hypotheses: int = option(800, "Networks that are drawn.", least=10)
 
     def settings(self) -> Sequence[Setting]:
         return [{"target": target, "width": width} for target in (TYPICAL, BOARD) for width in WIDTHS]

@@ -49,7 +49,7 @@ class XorIsGrokked(Study):
     differs = "200 samples in 4,000 dimensions, where the theorem is about limits: its conditions hold only in part."
     sizes = Sizes(
         tiny=Size(2, "seconds", {"samples": 40, "dimension": 800, "hidden": 40}),
-        small=Size(30, "4 minutes"),
+        small=Size(10, "2 minutes"),
         paper=Size(100, "an hour", {"dimension": 20_000}),
     )
     samples: int = option(200, "To train on.", least=10)
