@@ -224,7 +224,7 @@ def generalising() -> Figure:
         own = [row for row in _rows("overtraining") if row["student"] == student and row["start"] == "0"]
         at = [float(row["ratio"]) for row in own], [float(row["overtraining"]) for row in own]
         left.plot(*at, "o", color=colour, alpha=0.5, markersize=4, label=name)
-    left.set(xscale="log", yscale="log", ylim=(1e-3, 30), xlabel="parameters per sample", ylabel="overtraining")
+    left.set(xscale="log", yscale="log", ylim=(1e-3, 2e3), xlabel="parameters per sample", ylabel="overtraining")
     ridges = (
         ("tuned ridge", COLOURS[3], "test_by_theory", "expected"),
         ("no ridge", COLOURS[4], "test_no_ridge", "expected_no_ridge"),

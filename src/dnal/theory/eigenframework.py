@@ -184,7 +184,7 @@ def best_fitting_ratio(a: float, b: float, noise: float) -> float:
         raise UserError("a is more than 1, b between 1 and 2 a + 1, and the noise 0 or more.")
 
     def slope(r: float) -> float:
-        return a - b - (a - 1) * b * r + a * (a - 1) * noise * (1 - r) ** b
+        return float(a - b - (a - 1) * b * r + a * (a - 1) * noise * (1 - r) ** b)
 
     return 0.0 if slope(0.0) <= 0 else float(brentq(slope, 0.0, 1.0)) ** 2
 
@@ -193,4 +193,5 @@ def _spectrum(eigenvalues: ArrayLike) -> Array:
     own = np.asarray(eigenvalues, dtype=np.float64)
     if own.ndim != 1 or not (np.isfinite(own) & (own >= 0)).all() or not own.any():
         raise UserError("eigenvalues are numbers of 0 or more in one row, and one is positive.")
-    return own[own > own.max() * 1e-300]
+    positive: Array = own[own > own.max() * 1e-300]
+    return positive

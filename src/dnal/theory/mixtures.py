@@ -173,7 +173,7 @@ def _below(theta: float, number: int) -> float:
     """The prior weight of coins below: the sum of the next spline's values, all positive."""
     if theta >= 1:
         return 1.0
-    return float(_irwin_hall(number * theta - np.arange(number), number + 1).sum())
+    return float(_irwin_hall(np.asarray(number * theta - np.arange(number), dtype=np.float64), number + 1).sum())
 
 
 def _coin(truth: float) -> None:

@@ -72,7 +72,7 @@ def draw(data: XorClusters, number: int, flipped: float, rng: np.random.Generato
     axis, sign = rng.integers(2, size=number), 2.0 * rng.integers(2, size=number) - 1
     x = rng.normal(size=(number, data.dimension))
     x[np.arange(number), axis] += sign * data.separation
-    clean = 1 - 2.0 * axis
+    clean = np.where(axis == 0, 1.0, -1.0)
     return Points(x, clean, np.where(rng.random(number) < flipped, -clean, clean))
 
 

@@ -88,7 +88,7 @@ class MoreIsBetter(Study):
         images = flat_images(self.data, side, 10_000, 1000)
         rng = np.random.default_rng([seed, samples, features, round(10 * noise)])
         chosen = self.measured + rng.choice(len(images.x) - self.measured, samples, replace=False)
-        y, new_y = (2.0 * np.isin(own, POSITIVE) - 1 for own in (images.y[chosen], images.new_y))
+        y, new_y = (np.where(np.isin(own, POSITIVE), 1.0, -1.0) for own in (images.y[chosen], images.new_y))
         y = y + math.sqrt(noise) * rng.normal(size=samples)
         phi = random_relu(np.concatenate([images.x[chosen], images.new_x]), features, rng)
         found = fit(phi[:samples], y, phi[samples:], new_y, RIDGES)
@@ -189,7 +189,7 @@ class MoreIsBetter(Study):
 def _spectrum(name: str, side: int, number: int) -> Spectrum:
     images = flat_images(name, side, 10_000, 1000)
     x, y = images.x[:number], images.y[:number]
-    return measured_spectrum(arc_cosine_kernel(x, x), 2.0 * np.isin(y, POSITIVE) - 1)
+    return measured_spectrum(arc_cosine_kernel(x, x), np.where(np.isin(y, POSITIVE), 1.0, -1.0))
 
 
 def _short(value: Any) -> float:

@@ -74,10 +74,11 @@ class OvertrainingPeaksAtTheThreshold(Study):
     steps: int = option(40_000, "Of gradient descent of the trained network.", least=10)
 
     def settings(self) -> Sequence[Setting]:
-        linear = [{"student": "linear", "start": 0, "ratio": ratio} for ratio in LINEAR]
-        large = [{"student": "linear", "start": 1, "ratio": ratio} for ratio in (0.25, 4.0)]
-        features = [{"student": "random features", "start": 0, "ratio": ratio} for ratio in FEATURES]
-        return [*linear, *large, *features, *({"student": "network", "start": 0, "ratio": ratio} for ratio in NETWORK)]
+        linear: list[Setting] = [{"student": "linear", "start": 0, "ratio": ratio} for ratio in LINEAR]
+        large: list[Setting] = [{"student": "linear", "start": 1, "ratio": ratio} for ratio in (0.25, 4.0)]
+        features: list[Setting] = [{"student": "random features", "start": 0, "ratio": ratio} for ratio in FEATURES]
+        network: list[Setting] = [{"student": "network", "start": 0, "ratio": ratio} for ratio in NETWORK]
+        return [*linear, *large, *features, *network]
 
     def row(self, seed: int, student: str, start: int, ratio: float) -> dict[str, Any]:
         if student == "linear":
@@ -114,9 +115,9 @@ class OvertrainingPeaksAtTheThreshold(Study):
         images = flat_images(self.data, side, 10_000, 1000)
         rng = np.random.default_rng(seed)
         chosen = rng.choice(len(images.x), number, replace=False)
-        sign = 1 - 2.0 * (images.y[chosen] % 2)
+        sign = np.where(images.y[chosen] % 2 == 0, 1.0, -1.0)
         flipped = np.where(rng.random(number) < 0.2, -sign, sign)
-        return images.x[chosen], flipped, images.new_x, 1 - 2.0 * (images.new_y % 2)
+        return images.x[chosen], flipped, images.new_x, np.where(images.new_y % 2 == 0, 1.0, -1.0)
 
     def checks(self, rows: Sequence[Row]) -> list[Check]:
         checks = []
