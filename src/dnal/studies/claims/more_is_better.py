@@ -107,8 +107,10 @@ class MoreIsBetter(Study):
         }  # fmt: skip
 
     def checks(self, rows: Sequence[Row]) -> list[Check]:
+        usual = self._usual(rows)
+
         def logs(column: str, noise: float, samples: float, features: float) -> dict[int, float]:
-            asked = (noise, round(samples * self.samples), round(features * self.samples))
+            asked = (noise, round(samples * usual), round(features * usual))
             return {
                 int(row["seed"]): math.log(float(row[column]))
                 for row in rows
@@ -157,6 +159,10 @@ class MoreIsBetter(Study):
                   paired(costs[0.5], costs[0.0]), above=0.0),
         ]  # fmt: skip
 
+    def _usual(self, rows: Sequence[Row]) -> int:
+        """The samples of the rows, maybe of another size than this: noisy ones have no other number."""
+        return next((int(row["samples"]) for row in rows if float(row["noise"]) > 0), self.samples)
+
     def figure(self, rows: Sequence[Row]) -> Figure:
         names = {
             "test": "leave-one-out ridge", "expected": "closed form, its best ridge", "test_no_ridge": "no ridge",
@@ -166,7 +172,7 @@ class MoreIsBetter(Study):
             {**row, "what": name, "error": min(float(row[column]), 10.0)}
             for column, name in names.items()
             for row in rows
-            if row["noise"] == 0 and row["samples"] == self.samples
+            if row["noise"] == 0 and row["samples"] == self._usual(rows)
         ]
         return curves(told, "features", "error", ["what"], what=("features", "test error"), log=True)
 

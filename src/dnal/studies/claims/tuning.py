@@ -113,7 +113,7 @@ class TasksChooseAHyperparameter(Study):
 
     def figure(self, rows: Sequence[Row]) -> Figure:
         told = [
-            {"what": str(row["table"]), "alpha": place / (self.places - 1), "at": value, "seed": row["seed"]}
+            {"what": str(row["table"]), "alpha": place / (_places(row) - 1), "at": value, "seed": row["seed"]}
             for row in rows
             if row["activation"] == MIXED and int(row["seed"]) < 40
             for place, value in enumerate(self._curve(row))
@@ -123,15 +123,19 @@ class TasksChooseAHyperparameter(Study):
     def imagined(self, row: Row, holds: bool) -> Row:
         place = int(row["seed"]) // GROUPS % 8
         noise = 0.01 * (int(row["seed"]) % 3)
-        values = np.full(self.places, 0.5)
+        values = np.full(_places(row), 0.5)
         if holds:  # a quarter of the tasks wants the other end
-            rising = np.linspace(0.3, 0.6, self.places)
+            rising = np.linspace(0.3, 0.6, _places(row))
             values = (rising[::-1] if place % 4 == 3 else rising) + 0.1 * (place - 3.5) / 3.5
         turns = (5 if (row["activation"] == MIXED) == holds else 0) + noise
         return row | {"turns": turns} | {f"at_{place}": float(value) for place, value in enumerate(values)}
 
     def _curve(self, row: Row) -> list[float]:
-        return [float(row[f"at_{place}"]) for place in range(self.places)]
+        return [float(row[f"at_{place}"]) for place in range(_places(row))]
+
+
+def _places(row: Row) -> int:
+    return sum(name.startswith("at_") for name in row)
 
 
 def _slope(performance: Array, others: Array) -> float:
