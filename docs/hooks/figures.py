@@ -27,6 +27,8 @@ from torch import Tensor, nn
 import dnal
 from dnal.gates.functions import sigmoid_gates
 from dnal.methods.dnal.search import MET, WAIT, limits_at
+from dnal.studies.claims.overtraining import LAST, SNR
+from dnal.theory.linear_dynamics import test_error
 
 SCHEMES = {"light": "#333333", "dark": "#dddddd"}
 IMAGE = re.compile(r"!\[([^\]]*)\]\(figures/(\w+)\.svg\)")
@@ -209,4 +211,44 @@ def lambdas() -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[], Figure]] = {"space": space, "sigmoid": sigmoid, "gates": gates, "lambdas": lambdas}
+def generalising() -> Figure:
+    """Closed forms as lines, the committed rows of the studies overtraining and more-is-better as dots."""
+    figure = Figure(figsize=(9, 3.4))
+    left, right = figure.subplots(1, 2)
+    ratios = np.geomspace(0.12, 17, 121)
+    times = np.geomspace(0.01, LAST, 200)
+    over = [errors[-1] / errors.min() - 1 for errors in (test_error(times, 1 / ratio, SNR) for ratio in ratios)]
+    left.plot(ratios, over, color=COLOURS[0], label="linear: closed form")
+    students = {"linear": "linear: simulated", "random features": "random features, MNIST", "network": "network, MNIST"}
+    for (student, name), colour in zip(students.items(), (COLOURS[0], COLOURS[3], COLOURS[2]), strict=True):
+        own = [row for row in _rows("overtraining") if row["student"] == student and row["start"] == "0"]
+        at = [float(row["ratio"]) for row in own], [float(row["overtraining"]) for row in own]
+        left.plot(*at, "o", color=colour, alpha=0.5, markersize=4, label=name)
+    left.set(xscale="log", yscale="log", ylim=(1e-3, 2e3), xlabel="parameters per sample", ylabel="overtraining")
+    ridges = (
+        ("tuned ridge", COLOURS[3], "test_by_theory", "expected"),
+        ("no ridge", COLOURS[4], "test_no_ridge", "expected_no_ridge"),
+    )
+    for name, colour, measured, expected in ridges:
+        of: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        for row in _rows("more-is-better"):
+            if row["noise"] == "0.0" and row["samples"] == "200":
+                of[int(row["features"])].append((float(row[measured]), float(row[expected])))
+        for features, points in of.items():
+            right.plot([features] * len(points), [point[0] for point in points], "o", color=colour, alpha=0.5, ms=4)
+        right.plot(list(of), [mean(point[1] for point in points) for points in of.values()], color=colour, label=name)
+    right.set(xscale="log", yscale="log", xlabel="random features (200 samples of CIFAR-10)", ylabel="test error")
+    for axes in (left, right):
+        axes.legend(fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def _rows(study: str) -> list[dict[str, str]]:
+    file = Path(__file__).parents[2] / "benchmarks" / "studies" / f"{study}.csv"
+    return list(csv.DictReader(file.open(encoding="utf-8")))
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "space": space, "sigmoid": sigmoid, "gates": gates, "lambdas": lambdas, "generalising": generalising,
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""What is known exactly of over-parameterised networks: a closed form or a simulator a file, pure functions."""
