@@ -137,8 +137,10 @@ def test_gradmax_keeps_the_norm_computes_nothing_and_has_the_largest_gradient() 
 
 def test_random_neurons_are_those_of_their_draw() -> None:
     first, again, other = (random_neurons(4, 6, 3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first.alpha, again.alpha) and not torch.equal(first.alpha, other.alpha)
-    assert first.alpha.shape == (4, 6) and first.omega.shape == (4, 3)
+    assert torch.equal(first.alpha, again.alpha)
+    assert not torch.equal(first.alpha, other.alpha)
+    assert first.alpha.shape == (4, 6)
+    assert first.omega.shape == (4, 3)
 
 
 def test_the_inverse_root_is_one() -> None:
@@ -155,7 +157,8 @@ GROMO = Path(os.environ.get("GROMO", "nowhere")) / "gromo" / "utils" / "tools.py
 @pytest.mark.skipif(not GROMO.is_file(), reason="GROMO names no folder of the authors' library")
 def test_it_is_what_the_authors_library_computes() -> None:
     spec = importlib.util.spec_from_file_location("gromo_tools", GROMO)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     theirs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(theirs)
     inputs, read, goal = samples(torch.float64)
