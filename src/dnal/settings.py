@@ -161,8 +161,8 @@ class Growths(Options):
 
     rounds: int = option(3, "Rounds of growth and training.", least=1, most=1000)
     samples: int = option(
-        512, "Training examples from which new neurons are made; as many others decide how strong they are.", least=1,
-        most=MOST,
+        512, "Training examples from which new neurons are made; half as many others decide how strong they are.",
+        least=1, most=MOST,
     )  # fmt: skip
 
 

@@ -45,8 +45,8 @@ def grow(
             compute nothing and have the largest gradient) or "random-neurons" (the control: random ones in the same
             places); with options such as "tiny:rounds=5", or an object.
         rounds: of growth and training; 3 by default.
-        samples: training examples from which new neurons are made; as many others decide how strong they are; 512 by
-            default.
+        samples: training examples from which new neurons are made; half as many others decide how strong they are;
+            512 by default.
         checkpoints, listener: as of :func:`dnal.learn`.
         shared: its further arguments; ``epochs`` are those of the base, of all rounds before the last, and of the last,
             and ``widths`` says by include and exclude what grows.

@@ -44,8 +44,8 @@ def growth_figures(source: Source) -> list[Figure]:
         Figure(
             "growth",
             f"{aim.words[0].upper()}{aim.words[1:]} while the network grew",
-            "On the validation data, at the end of the base and of each round; the axis is logarithmic. The bottleneck is "
-            "what the layers could not follow of the loss's gradient before they grew, of an example.",
+            "On the validation data, at the end of the base and of each round; the axis is logarithmic. The bottleneck "
+            "is what the layers could not follow of the loss's gradient before they grew, of an example.",
             f"Curve from {begin[1]:{form}}{unit} with {amount('params', begin[0])} parameters to {end[1]:{form}}{unit} "
             f"with {amount('params', end[0])}.",
             chart(

@@ -80,7 +80,7 @@ def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
                 *growth_figures(source),
                 *gate_figures(source),
                 *curve_figures(source),
-            ],  # fmt: skip
+            ],
         ),
         Section("classes", "The classes", class_figures(source)),
     ]

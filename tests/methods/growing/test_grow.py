@@ -207,13 +207,13 @@ def test_the_statistics_foretell_what_any_small_new_neuron_does_to_the_loss(name
         copies[pairing.site.variables[1]] += 1
         own = _Own(grown, grown.wider(copies))
         own.wider.network.double()
-        places, step = grown.places_in(own.wider), 1e-4
+        step = 1e-4
         before = loss_of(own.wider.network, [(inputs.double(), targets)], loss)
         with torch.no_grad():
             writer = pairing.site.writers[pairing.writer]
-            _write(own, pairing.site, pairing.writer, writer, places, step * alpha)
+            _write(own, pairing.site, pairing.writer, writer, step * alpha)
             for path, part in pairing.apart(omega, whole=True).items():
-                _read(own, pairing.site, path, places, part)
+                _read(own, pairing.site, path, part)
         change = loss_of(own.wider.network, [(inputs.double(), targets)], loss) - before
         assert change == pytest.approx(float(-step * (alpha @ cross @ omega.T)), rel=2e-2), pairing.writer
 

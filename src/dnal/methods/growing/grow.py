@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dnal.base.errors import UserError, all_names
 from dnal.methods.growing.columns import Layer
-from dnal.methods.growing.grown import Grown, Places, as_identity, grid
+from dnal.methods.growing.grown import Grown, as_identity, grid
 from dnal.methods.growing.neurons import Neurons, gradmax_neurons, neurons, random_neurons
 from dnal.methods.growing.sites import Site, growable
 from dnal.methods.growing.statistics import Loss, Pairing, measured
@@ -30,8 +30,8 @@ NONE = 1e-12
 """Where none is above, nothing is to be gained."""
 FEW = 4
 """In one growth a group becomes at most twice as wide, or gets so many channels."""
-AMPLITUDES = tuple(4.0**power for power in range(-6, 4))
-"""Those that are tried first, with either sign; then the neighbours of the best one."""
+SMALLEST, LARGEST = 4.0**-6, 4.0**4
+"""Amplitudes that are tried."""
 
 
 class Added(NamedTuple):
@@ -194,33 +194,34 @@ def _fill(grown: Grown, choices: list[_Choice], limits: Mapping[str, float]) -> 
     return copies, sorted(order, key=lambda choice: -float(choice.new.s[: choice.count].square().sum()))
 
 
-class _Own(NamedTuple):
-    """The network before and after."""
+class _Own:
+    """The network before and after, and where things stand in it; each place is looked up once."""
 
-    before: Grown
-    wider: Grown
-
-    def new(self, site: Site) -> list[tuple[int, int]]:
-        """The new channels of a site: variable and number of the copy."""
-        counts = [(v, range(int(self.before.copies[v]), int(self.wider.copies[v]))) for v in site.variables]
-        return [(variable, number) for variable, numbers in counts for number in numbers]
+    def __init__(self, before: Grown, wider: Grown) -> None:
+        self.before, self.wider = before, wider
+        self.places = before.places_in(wider)
+        self._known: dict[tuple[str, str, int], Tensor] = {}
 
     def at(self, site: Site, name: str, dim: int) -> Tensor:
         """The indices of a site's new channels along a dimension of a tensor, (channels, indices of each)."""
-        return torch.stack([self.wider.channels(name, dim, *channel) for channel in self.new(site)])
+        key = (site.name, name, dim)
+        if key not in self._known:
+            variables = torch.tensor(site.variables)
+            self._known[key] = self.wider.channels(name, dim, variables, self.before.copies)
+        return self._known[key]
 
 
 def _place(own: _Own, choice: _Choice, new: Neurons, method: str, batches: Sequence[Any], loss: Loss) -> Added:
     """Writes new neurons into the wider network, in place, with the amplitude at which its loss is lowest."""
-    pairing, places = choice.pairing, own.before.places_in(own.wider)
+    pairing = choice.pairing
     site, writer = pairing.site, pairing.site.writers[pairing.writer]
     omega = pairing.apart(new.omega, whole=method == "gradmax")
 
     def put(amplitude: float) -> None:
         root = abs(amplitude) ** 0.5
-        _write(own, site, pairing.writer, writer, places, new.alpha * (root or 1.0))
+        _write(own, site, pairing.writer, writer, new.alpha * (root or 1.0))
         for path, part in omega.items():
-            _read(own, site, path, places, part * (root if amplitude >= 0 else -root))
+            _read(own, site, path, part * (root if amplitude >= 0 else -root))
 
     def loss_at(amplitude: float) -> float:
         with torch.no_grad():
@@ -237,17 +238,32 @@ def _place(own: _Own, choice: _Choice, new: Neurons, method: str, batches: Seque
 
 
 def best_amplitude(loss_at: Callable[[float], float]) -> tuple[float, float]:
-    """The amplitude at which a loss is lowest, and the loss there: 0 where no other one lowers it. Both signs are
-    tried, the negative ones only where no positive one helps."""
+    """The amplitude at which a loss is lowest, and the loss there: 0 where no other one lowers it.
+
+    From 1 it becomes smaller until the loss is lower than at 0, and then goes on to where it is lowest, by factors of 4
+    and in the end of 2. The negative sign is tried where no positive amplitude helps.
+    """
     found = {0.0: loss_at(0.0)}
+
+    def try_near(factors: Sequence[float]) -> bool:
+        """Whether one beside the best amplitude is better."""
+        best = min(found, key=lambda amplitude: found[amplitude])
+        for near in (best * factor for factor in factors):
+            if near not in found and SMALLEST <= abs(near) <= LARGEST:
+                found[near] = loss_at(near)
+        return min(found, key=lambda amplitude: found[amplitude]) != best
+
     for sign in (1.0, -1.0):
-        found |= {sign * size: loss_at(sign * size) for size in AMPLITUDES}
-        best = min(found, key=lambda amplitude: found[amplitude])
-        if best:
+        size = 1.0
+        while size >= SMALLEST and not min(found, key=lambda amplitude: found[amplitude]):
+            found[sign * size] = loss_at(sign * size)
+            size /= 4
+        if min(found, key=lambda amplitude: found[amplitude]):
+            while try_near((4.0, 0.25)):
+                pass
+            try_near((2.0, 0.5))
             break
-    if best:
-        found |= {near: loss_at(near) for near in (best / 2, best * 2)}
-        best = min(found, key=lambda amplitude: found[amplitude])
+    best = min(found, key=lambda amplitude: found[amplitude])
     return best, found[best]
 
 
@@ -263,13 +279,13 @@ def loss_of(network: nn.Module, batches: Iterable[Any], loss: Loss) -> float:
     return total / max(count, 1)
 
 
-def _write(own: _Own, site: Site, path: str, layer: Layer, places: Mapping[str, Places], alpha: Tensor) -> None:
+def _write(own: _Own, site: Site, path: str, layer: Layer, alpha: Tensor) -> None:
     """The weights of new channels in the layer that makes them; alpha: (channels, columns)."""
     module = own.wider.network.get_submodule(path)
     weight, name = module.get_parameter("weight"), f"{path}.weight"
     rows = own.at(site, name, 0)[:, 0]
-    block = grid((rows, *places[name][1:]), weight.device)
-    shape = [len(rows), *(len(index) for index in places[name][1:])]
+    block = grid((rows, *own.places[name][1:]), weight.device)
+    shape = [len(rows), *(len(index) for index in own.places[name][1:])]
     columns = alpha[:, :-1] if layer.bias else alpha
     weight[block] = columns.reshape(shape).to(weight)
     if layer.bias:
@@ -277,15 +293,15 @@ def _write(own: _Own, site: Site, path: str, layer: Layer, places: Mapping[str, 
         bias[own.at(site, f"{path}.bias", 0)[:, 0].to(bias.device)] = alpha[:, -1].to(bias)
 
 
-def _read(own: _Own, site: Site, path: str, places: Mapping[str, Places], omega: Tensor) -> None:
+def _read(own: _Own, site: Site, path: str, omega: Tensor) -> None:
     """The weights of new channels in a layer that reads them; omega: (channels, outputs, kernel positions)."""
     name = f"{path}.weight"
     weight = own.wider.network.get_submodule(path).get_parameter("weight")
-    columns, rows = own.at(site, name, 1), places[name][0]
+    columns, rows = own.at(site, name, 1), own.places[name][0]
     if columns.size(1) > 1 or weight.dim() == 2:  # a linear layer, of which a channel has a column for each position
         weight[grid((rows, columns.flatten()), weight.device)] = omega.transpose(0, 1).flatten(1).to(weight)
         return
-    block = grid((rows, columns[:, 0], *places[name][2:]), weight.device)
+    block = grid((rows, columns[:, 0], *own.places[name][2:]), weight.device)
     weight[block] = omega.transpose(0, 1).reshape(len(rows), len(columns), *weight.shape[2:]).to(weight)
 
 
@@ -295,12 +311,7 @@ def _read_norm(grown: Grown, pairing: Pairing) -> float:
     total = 0.0
     for path in pairing.readers:
         weight = grown.network.get_submodule(path).get_parameter("weight")
-        columns = [
-            grown.channels(f"{path}.weight", 1, variable, number)
-            for variable in pairing.site.variables
-            for number in range(int(grown.copies[variable]))
-        ]
-        at = torch.stack(columns).to(weight.device)
+        at = grown.channels(f"{path}.weight", 1, torch.tensor(pairing.site.variables)).to(weight.device)
         total = total + weight[:, at.flatten()].unflatten(1, at.shape).transpose(0, 1).flatten(1).square().sum(1)
     return float(torch.as_tensor(total).sqrt().mean())
 

@@ -81,14 +81,26 @@ class Grown:
             )
         return found
 
-    def channels(self, name: str, dim: int, variable: int, number: int) -> Tensor:
-        """The indices of a channel along a dimension of a tensor: of the copy ``number`` of a variable, from 0."""
+    def channels(self, name: str, dim: int, variables: Tensor, since: Tensor | None = None) -> Tensor:
+        """The indices of channels along a dimension of a tensor, (channels, indices of each), by variable and number of
+        the copy.
+
+        Args:
+            variables: theirs, all of which the dimension has. since: of each variable of the Space the first copy that
+                counts; by default all do.
+        """
         ids = {**self.space.sources, **self.space.buffer_sources}[name][dim]
         assert ids is not None
         source, numbers = grown_indices(ids, self.copies)
         if source is None or numbers is None:
-            return (ids == variable).nonzero().flatten()
-        return ((ids[source] == variable) & (numbers == number)).nonzero().flatten()
+            source, numbers = torch.arange(len(ids)), torch.zeros(len(ids), dtype=torch.long)
+        own = ids[source]
+        wanted = torch.isin(own, variables)
+        if since is not None:
+            wanted &= numbers >= since[own.clamp(min=0)]
+        at = wanted.nonzero().flatten()
+        keys = own[at] * (int(self.copies.max()) + 1) + numbers[at]
+        return at[keys.argsort(stable=True)].view(len(keys.unique()), -1)
 
     def cost(self, copies: Tensor | None = None) -> dict[str, float]:
         """What it costs, or would with other numbers of channels: parameters, and MACs of one example."""

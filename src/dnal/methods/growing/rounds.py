@@ -118,8 +118,8 @@ class Grower(Method, Growths):
             name: before[name] * (limit / before[name]) ** (number / self.rounds) if number < self.rounds else limit
             for name, limit in task.limits.items()
         }
-        batches = list(Ahead(task.context.loader, 2 * self.samples))
-        split_at = _half(batches)
+        batches = list(Ahead(task.context.loader, self.samples + self.samples // 2))
+        split_at = _part(batches)
         first, second = batches[:split_at], batches[split_at:] or batches
         psi: float | None = None
         while max(grown.cost()[name] / limit for name, limit in limits.items()) < USED:
@@ -185,12 +185,12 @@ class Told(Technique):
         return dict(self._told)
 
 
-def _half(batches: list[Any]) -> int:
-    """The number of batches that have the first half of all examples."""
+def _part(batches: list[Any]) -> int:
+    """The number of batches that have the first two thirds of all examples."""
     sizes = [batch_size(split(batch)[0]) for batch in batches]
     done = 0
     for number, size in enumerate(sizes):
         done += size
-        if 2 * done >= sum(sizes):
+        if 3 * done >= 2 * sum(sizes):
             return number + 1
     return len(batches)
