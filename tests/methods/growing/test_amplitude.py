@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnal.methods.growing.grow import best_amplitude
+from dnal.methods.growing.one_growth import best_amplitude
 
 
 @pytest.mark.parametrize("where", [0.001, 0.3, 1.0, 7.0, 100.0, -0.3])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import dnal
-from dnal.methods.growing.grow import _Own, _read, _write, best_amplitude, grow, loss_of
+from dnal.methods.growing.closed_form import bottleneck, neurons
 from dnal.methods.growing.grown import Grown
-from dnal.methods.growing.neurons import bottleneck, neurons
+from dnal.methods.growing.one_growth import _Own, _read, _write, best_amplitude, grow, loss_of
 from dnal.methods.growing.sites import growable
 from dnal.methods.growing.statistics import measured
 

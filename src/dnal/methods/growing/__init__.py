@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dnal.base.errors import UserError
 from dnal.base.options import options_of, value_of
 from dnal.methods import METHODS, Method
-from dnal.methods.growing.grow import KINDS, Added, Growing, grow
-from dnal.methods.growing.grown import Grown
-from dnal.methods.growing.neurons import (
+from dnal.methods.growing.closed_form import (
     Bottleneck,
     Neurons,
     bottleneck,
@@ -18,6 +16,8 @@ from dnal.methods.growing.neurons import (
     neurons,
     random_neurons,
 )
+from dnal.methods.growing.grown import Grown
+from dnal.methods.growing.one_growth import KINDS, Added, Growing, grow
 
 if TYPE_CHECKING:
     from dnal.methods.growing.rounds import Grower

@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 
 from dnal.base.errors import UserError
 from dnal.changes.growth import Growth
-from dnal.methods.growing.grow import grow, nothing_grows
 from dnal.methods.growing.grown import Grown, grown_to
+from dnal.methods.growing.one_growth import grow, nothing_grows
 from dnal.methods.growing.sites import Site, growable, named
 from dnal.methods.method import Method
 from dnal.methods.sparsity.rounds import part_of

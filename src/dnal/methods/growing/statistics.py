@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dnal.methods.growing.closed_form import best_update
 from dnal.methods.growing.columns import Layer, picked, read_map
-from dnal.methods.growing.neurons import best_update
 from dnal.methods.growing.sites import Site
 from dnal.repair.statistics import kept_buffers
 from dnal.space.surgery.inputs import batch_size, cloned

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dnal.base.errors import UserError, all_names
+from dnal.methods.growing.closed_form import Neurons, gradmax_neurons, neurons, random_neurons
 from dnal.methods.growing.columns import Layer
 from dnal.methods.growing.grown import Grown, as_identity, grid
-from dnal.methods.growing.neurons import Neurons, gradmax_neurons, neurons, random_neurons
 from dnal.methods.growing.sites import Site, growable
 from dnal.methods.growing.statistics import Loss, Pairing, measured
 from dnal.repair.statistics import kept_buffers

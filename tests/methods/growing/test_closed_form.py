@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dnal.methods.growing.neurons import (
+from dnal.methods.growing.closed_form import (
     Bottleneck,
     best_update,
     bottleneck,
