@@ -90,10 +90,7 @@ class Grower(Method, Growths):
             wider, told = self._grown(task, grown, number, sites)
             if number >= self.rounds:
                 if torch.equal(wider.copies, torch.ones_like(wider.copies)):
-                    raise UserError(
-                        f"the budget {task.budget} leaves no room for a single channel more; raise it, or --include "
-                        "layers that are cheaper to widen."
-                    )
+                    raise UserError(f"the budget {task.budget} leaves no room for a single channel more; raise it.")
                 return wider.change()
             following = task.phase.optimizer(wider.network, task.phase.lr)
             if optimizer is not None:
