@@ -124,4 +124,5 @@ def inverse_root(second: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((second + second.T) / 2)
     there = values > DROPPED * values[-1].clamp(min=torch.finfo(values.dtype).tiny)
     vectors = vectors[:, there]
-    return (vectors * values[there].rsqrt()) @ vectors.T
+    root: Tensor = (vectors * values[there].rsqrt()) @ vectors.T
+    return root

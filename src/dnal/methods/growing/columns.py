@@ -109,7 +109,7 @@ def read_map(columns: Tensor, made: Pair, reader: Layer, read: Tensor, positions
     Returns:
         None where the sizes say nothing of what lies between.
     """
-    maps = columns.unflatten(2, made)
+    maps: Tensor = columns.unflatten(2, made)
     if positions > 1:  # a flattened map with the sides of what was made, or smaller ones in the same ratio
         sides = next(
             ((h, positions // h) for h in range(1, positions + 1)
