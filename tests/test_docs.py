@@ -27,6 +27,7 @@ QUICK = ("network.md", "learn.md", "space.md", "gates.md", "supernet.md", "names
 PARSED = {
     "dnal learn --data cifar10 --model cifar/resnet20 --budget macs<=50% --out cifar": "downloads, trains for hours",
     "dnal sparsify --model cifar/resnet20 --data cifar10 --keep 10% --rounds 5 --reset early": "the same",
+    "dnal grow --model cifar/resnet20 --data cifar10 --budget macs<=200M --rounds 5": "the same",
 }
 """Commands that are only parsed, and why."""
 EXTRAS = {

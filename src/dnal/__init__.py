@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dnal.latency.model import LatencyModel as LatencyModel
     from dnal.methods.dnal.search import BudgetSearch as BudgetSearch
     from dnal.methods.method import Method as Method
+    from dnal.pipeline.grow import grow as grow
     from dnal.pipeline.learn import learn as learn
     from dnal.pipeline.learn import trade_off as trade_off
     from dnal.pipeline.result import Learned as Learned
@@ -73,6 +74,7 @@ _HOMES = {
     "UserError": "dnal.base.errors",
     "compact": "dnal.architecture.compact",
     "gated": "dnal.gates.fixed",
+    "grow": "dnal.pipeline.grow",
     "learn": "dnal.pipeline.learn",
     "load": "dnal.run.loading",
     "macs": "dnal.space.space",

@@ -161,5 +161,16 @@ class Tickets(Share):
     early: float = option(0.03, "Where the early step is, as a share of the base's.", above=0, most=1)
 
 
+@dataclass(frozen=True)
+class Growths(Options):
+    """How a network grows: options of `dnal grow` and its methods."""
+
+    rounds: int = option(3, "Rounds of growth and training.", least=1, most=1000)
+    samples: int = option(
+        512, "Training examples from which new neurons are made; half as many others decide how strong they are.",
+        least=1, most=MOST,
+    )  # fmt: skip
+
+
 GROUPS: tuple[type[Options], ...] = (Source, Widths, Deployment, Training, Numerics, Comparison)
 """All options of a job that are those of no method or technique."""

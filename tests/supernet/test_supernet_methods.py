@@ -22,7 +22,7 @@ SLOW = ("random-search", "tas", "taylor", "slimming", "uniform")
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in METHODS.names()
-    if name != "paper" and METHODS.of(name).takes_budget
+    if name != "paper" and METHODS.of(name).takes_budget and not METHODS.of(name).grows
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import torch
@@ -34,6 +34,8 @@ class Growth(Change):
         shares: per tensor and dimension the factor of each index, where channels are read; None elsewhere.
         shapes: of the network given.
         example: the inputs on which the Space was found, described; None where unknown.
+        values: the parameters and buffers of the grown network, where they are others than copies: of new channels, and
+            of a network that learnt while it grew. They are no part of the document: they are the saved weights.
 
     Source: Net2WiderNet, Chen et al., arXiv 1511.05641, section 2.3.1.
     """
@@ -47,6 +49,7 @@ class Growth(Change):
     shares: Mapping[str, tuple[Tensor | None, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     example: Example | None = None
+    values: Mapping[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, space: Space, copies: Tensor, weights: Tensor | None = None) -> Self:
@@ -54,8 +57,8 @@ class Growth(Change):
         behind what it is a copy of, so that what a network puts together or splits stays together.
 
         Args:
-            weights: how much of what a channel gives each of its copies gives, above 0, (num_variables, most copies):
-                in proportion; None for equal shares.
+            weights: how much of what a channel gives each of its copies gives, not all 0, (num_variables, most copies):
+                in proportion; None for equal shares. Copies that give nothing are places for new channels.
 
         Whether the network computes the same then, which code that counts channels in a way of its own may not, says
         :meth:`preserves`.
@@ -73,7 +76,7 @@ class Growth(Change):
         shares: dict[str, tuple[Tensor | None, ...]] = {}
         readers = set(space.readers)
         for name, dims in {**space.sources, **space.buffer_sources}.items():
-            grown = [(None, None) if ids is None else _grown(ids, copies) for ids in dims]
+            grown = [(None, None) if ids is None else grown_indices(ids, copies) for ids in dims]
             sources[name] = tuple(index for index, _ in grown)
             shares[name] = tuple(
                 torch.where(ids[index] < 0, 1.0, portions[ids[index].clamp(min=0), number])
@@ -90,7 +93,10 @@ class Growth(Change):
                 "the grown network computes something else than the original: its code counts channels in a way of its "
                 "own; exclude those layers."
             )
-        return self._applied(network)
+        grown = self._applied(network)
+        if self.values is not None:
+            grown.load_state_dict(dict(self.values))
+        return grown
 
     def preserves(self, network: nn.Module) -> bool:
         """Whether the grown network computes what the original does, tried on noise like the example inputs of the
@@ -175,12 +181,18 @@ class Growth(Change):
 
     def remarks(self) -> list[str]:
         before, after = len(self.copies), int(self.copies.sum())
+        if any(share is not None and bool((share == 0).any()) for dims in self.shares.values() for share in dims):
+            return [f"{after - before:,} new channels joined {before:,}"]
         return [f"{after - before:,} channels were added to {before:,}: it began as the same function"]
 
 
-def _grown(ids: Tensor, copies: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def grown_indices(ids: Tensor, copies: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """The indices of a dimension with each run of indices of a variable as often as it is copied, and of each the
-    number of its copy; None where nothing is copied."""
+    number of its copy, 0 for the original; None where nothing is copied.
+
+    Args:
+        ids: the variable of each index, -1 = fixed. copies: how often each variable is there.
+    """
     times = torch.where(ids < 0, 1, copies[ids.clamp(min=0)])
     if not len(ids) or int(times.max()) == 1:
         return None, None

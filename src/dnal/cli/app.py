@@ -16,6 +16,7 @@ from dnal.cli.doctor import doctor
 from dnal.cli.evaluate import evaluate
 from dnal.cli.examples import EXAMPLES, PROGRAM, epilogue
 from dnal.cli.export import export
+from dnal.cli.grow import grow
 from dnal.cli.learn import learn
 from dnal.cli.lists import methods, models, techniques
 from dnal.cli.profile import profile
@@ -30,6 +31,7 @@ from dnal.cli.usage import Program
 COMMANDS: dict[str, Callable[..., None]] = {
     "learn": learn,
     "sparsify": sparsify,
+    "grow": grow,
     "resume": resume,
     "sweep": sweep,
     "bench": bench,

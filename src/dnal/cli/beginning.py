@@ -11,7 +11,6 @@ from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.job import JobRequest
 from dnal.costs.budget import Budget
-from dnal.settings import DEFAULT_BUDGET
 
 if TYPE_CHECKING:
     from dnal.train.listener import Listener
@@ -91,7 +90,7 @@ def _called(job: JobRequest) -> str:
     """What stands for the budget in the name of a run without one: the default, or the method that needs none."""
     method = job.asked().method
     if method.needs_budget:
-        return DEFAULT_BUDGET
+        return method.default_budget
     from dnal.methods import METHODS
 
     return METHODS.name_of(method)
@@ -106,7 +105,13 @@ def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: 
 
     compared = bool(job.comparison.against)
     slugs = [] if len(names) == 1 else list(map(folder_of if compared else _slug, names))
-    name = f"{job.bounds[0] or DEFAULT_BUDGET} against" if compared else names[0] if len(names) == 1 else "trade_off"
+    name = (
+        f"{job.bounds[0] or job.asked().method.default_budget} against"
+        if compared
+        else names[0]
+        if len(names) == 1
+        else "trade_off"
+    )
     place = (job.source.model, job.source.data, name)
     folder = out or _default_out(place, job.training.seed, slugs, free=not overwrite)
     if len(names) == 1:

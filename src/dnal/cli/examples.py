@@ -13,6 +13,11 @@ EXAMPLES = {
         "dnal sparsify --method random --keep 5% --out control",
         "dnal sparsify --weights trained.safetensors --keep 20% --rounds 1",
     ),
+    "grow": (
+        'dnal grow --model mlp/small --data wine --budget "params<=400%"',
+        'dnal grow --model cifar/resnet20 --data cifar10 --budget "macs<=200M" --rounds 5',
+        "dnal grow --method random-neurons --out control",
+    ),
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
     "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),
     "bench": ("dnal bench --suite smoke", "dnal bench --suite cpu --data cifar10=cifar10.npz --jobs 2"),

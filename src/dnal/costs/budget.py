@@ -110,6 +110,22 @@ class Budget:
             if limit > high or all(other.limit(full) >= full[other.cost] for other in self.bounds):
                 raise UserError(f"the budget {bound} is not below the base network: {reach}.")
 
+    def check_room(self, full: Mapping[str, float]) -> None:
+        """Refuses, before compute is spent, a bound to which a network cannot grow.
+
+        Args:
+            full: costs of the network as it begins.
+
+        Raises:
+            UserError: with what it costs.
+        """
+        for bound in self.bounds:
+            if bound.limit(full) <= full[bound.cost]:
+                raise UserError(
+                    f"the budget {bound} is not above what this network has before it grows, "
+                    f"{amount(bound.cost, full[bound.cost])} (100 %); ask for more, such as '{bound.cost}<=400%'."
+                )
+
     def __str__(self) -> str:
         return ",".join(str(bound) for bound in self.bounds)
 

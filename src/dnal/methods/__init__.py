@@ -23,6 +23,9 @@ METHODS = Registry(
         "random-masks": "dnal.methods.sparsity.rounds:RandomMasks",
         "gradual-masks": "dnal.methods.sparsity.gradual:GradualMasks",
         "edge-popup": "dnal.methods.sparsity.edge_popup:EdgePopup",
+        "tiny": "dnal.methods.growing.rounds:TINY",
+        "gradmax": "dnal.methods.growing.rounds:GradMax",
+        "random-neurons": "dnal.methods.growing.rounds:RandomNeurons",
         "net2wider": "dnal.methods.net2wider:Net2Wider",
     },
 )

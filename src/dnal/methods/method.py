@@ -10,6 +10,7 @@ from torch import nn
 from dnal.base.options import Options
 from dnal.changes.change import Change
 from dnal.methods.task import Task
+from dnal.settings import DEFAULT_BUDGET
 from dnal.space.space import Space
 
 LONG_SEARCH = (40, 20, 40)
@@ -27,6 +28,8 @@ class Method(Options):
         gates: whether it runs the network with gates in it.
         reinitializes: whether what it chose is trained from new weights by default.
         needs_budget: whether the default budget stands in where none is given. takes_budget: whether one may be given.
+        grows: whether the network becomes larger, so that a budget is above its cost. default_budget: what stands in
+            where one is needed and none is given.
         adapts: whether the weights that it leaves have learnt without what leaves, so that nothing is lost with it.
         prunes_blocks: whether residual branches may go too by default. ranks_blocks: whether it tells which; otherwise
             all of them stay, whatever is asked for.
@@ -41,6 +44,8 @@ class Method(Options):
     reinitializes: ClassVar[bool] = False
     needs_budget: ClassVar[bool] = True
     takes_budget: ClassVar[bool] = True
+    grows: ClassVar[bool] = False
+    default_budget: ClassVar[str] = DEFAULT_BUDGET
     adapts: ClassVar[bool] = False
     prunes_blocks: ClassVar[bool] = True
     ranks_blocks: ClassVar[bool] = True

@@ -106,6 +106,13 @@ def _rival(name: str, asked: Asked, plan: Plan) -> Asked | None:
             stacklevel=2,
         )
         return None
+    if method.grows is not asked.method.grows:
+        warnings.warn(
+            f"the method '{name}' {'enlarges' if method.grows else 'shrinks'} a network, so that it cannot reach "
+            f"{plan.budget}: it is left out of the comparison.",
+            stacklevel=2,
+        )
+        return None
     techniques = plan.asked.techniques
     acting = [TECHNIQUES.name_of(technique) for technique in techniques]
     base, search, retrain = split_of(asked.training.epochs, asked.method)

@@ -86,6 +86,9 @@ def _check(space: Space, plans: list[Plan], latency: LatencyModel | None = None)
     """Refuses budgets that no architecture can keep, as far as their costs are known yet."""
     for plan in plans:
         bounds = () if plan.budget is None else plan.budget.bounds
+        if plan.budget is not None and plan.asked.method.grows:
+            plan.budget.check_room(space.full_cost)
+            continue
         known = tuple(bound for bound in bounds if bound.cost in space.costs)
         if len(known) == len(bounds) or not _reachable(space, [plan.budget], widths_of(plan), latency):
             Budget(known).check(full_costs(space, latency), least_costs(space, widths_of(plan)))
@@ -116,7 +119,7 @@ def ranges(space: Space, plans: list[Plan], latency: LatencyModel | None) -> lis
     """Per cost: what the base has, the least possible, and what each budget asks."""
     full = full_costs(space, latency)
     limits = [{} if plan.budget is None else plan.budget.limits(full) for plan in plans]
-    lowest = [least_costs(space, widths_of(plan)) for plan in plans]
+    lowest = [full if plan.asked.method.grows else least_costs(space, widths_of(plan)) for plan in plans]
     return [
         {
             "cost": cost,

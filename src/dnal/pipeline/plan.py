@@ -11,7 +11,7 @@ from dnal.base.errors import OptionError, UserError, suggestion
 from dnal.base.options import values_of
 from dnal.costs.budget import Budget
 from dnal.methods import METHODS, Method
-from dnal.settings import DEFAULT_BUDGET, DEFAULT_LR, Comparison, Deployment, Numerics, Training, Widths
+from dnal.settings import DEFAULT_LR, Comparison, Deployment, Numerics, Training, Widths
 from dnal.techniques import TECHNIQUES
 from dnal.train.optimizers import MakeOptimizer, optimizer_of
 from dnal.train.phase import WHOLE, Phase
@@ -88,9 +88,11 @@ class Plan:
                 f"method's own options how much changes (`dnal methods {name}`)."
             )
         if budget is None and method.needs_budget:
-            budget = DEFAULT_BUDGET
+            budget = method.default_budget
         if budget is not None and not isinstance(budget, Budget):
             budget = Budget.parse(budget)
+        if budget is not None and method.grows:
+            _check_counted(budget)
         widths = asked.widths
         if widths.divisor is None:
             bounded = budget is not None and "latency" in budget.costs
@@ -115,7 +117,7 @@ class Plan:
             Phase(name, count, rate, warmup, acting(techniques, _trained_as(name, method)), optimizer, schedule, part)
             for name, count, (rate, warmup, part) in zip(PHASES, epochs, courses, strict=True)
         )
-        if not method.takes_budget:
+        if method.grows or not method.takes_budget:
             _warn_of_unused(asked)
         filled = replace(
             asked, techniques=techniques, widths=widths,
@@ -248,6 +250,17 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
     return (0 if base_is_trained else first), second, third
 
 
+def _check_counted(budget: Budget) -> None:
+    """Refuses to grow a network to what is not counted of its channels.
+
+    Raises:
+        UserError: naming the cost.
+    """
+    for cost in budget.costs:
+        if cost not in ("params", "macs"):
+            raise UserError(f"a network grows to a number of params, macs or both; {budget} bounds the {cost}.")
+
+
 def _check_early(asked: Asked, techniques: Sequence[Technique]) -> None:
     """Refuses to keep weights in the middle of a phase in which they are held in another way.
 
@@ -264,13 +277,14 @@ def _check_early(asked: Asked, techniques: Sequence[Technique]) -> None:
 
 
 def _warn_of_unused(asked: Asked) -> None:
-    """Says which settings of the widths do nothing where nothing is chosen under a budget."""
+    """Says which settings of the widths do nothing where no channels are chosen that stay."""
     widths = asked.widths
+    why = "removes none" if asked.method.grows else "takes none"
     unused = {"min_width": widths.min_width != 1, "divisor": widths.divisor not in (None, 1)}
     for name in (name for name, given in unused.items() if given):
         warnings.warn(
             f"{name} says which widths may be left under a budget, and the method "
-            f"'{METHODS.name_of(asked.method)}' takes none: it changes nothing.",
+            f"'{METHODS.name_of(asked.method)}' {why}: it changes nothing.",
             stacklevel=4,
         )
 

@@ -14,6 +14,7 @@ from dnal.report.curves import curve_figures
 from dnal.report.figure import Figure
 from dnal.report.frame import rendered
 from dnal.report.gates import gate_figures
+from dnal.report.growth import growth_figures
 from dnal.report.layers import layer_figures
 from dnal.report.numbers import changed, percent, quantity, ratio, shown
 from dnal.report.paid import CAVEAT, SECONDS, paid_of
@@ -77,7 +78,14 @@ def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
     sections = [
         Section("layers", "The network", layer_figures(source)),
         Section(
-            "learning", "How it was learnt", [*weight_figures(source), *gate_figures(source), *curve_figures(source)]
+            "learning",
+            "How it was learnt",
+            [
+                *weight_figures(source),
+                *growth_figures(source),
+                *gate_figures(source),
+                *curve_figures(source),
+            ],
         ),
         Section("classes", "The classes", class_figures(source)),
     ]

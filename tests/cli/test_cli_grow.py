@@ -1,0 +1,91 @@
+"""`dnal grow`, as a user types it: the job of `dnal learn` with a method that adds neurons."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import dnal as library
+from cli_program import Program
+from dnal.base.errors import UserError
+from dnal.changes.growth import Growth
+from dnal.run.change import read_change
+from dnal.run.files import MANIFEST, MODEL
+from dnal.run.loading import load, read_result
+
+JOB = ["--model", "mlp/small", "--data", "wine", "--epochs", "1,2,1", "--limit-train", "100"]
+
+
+@pytest.fixture
+def run(here: Path, dnal: Program) -> Path:
+    answer = dnal("grow", "--budget", "params<=125%", *JOB, "--out", "run")
+    assert answer.status == 0, answer.err
+    return here / "run"
+
+
+def test_it_is_learn_with_a_method_that_adds_neurons(run: Path, dnal: Program, here: Path) -> None:
+    answer = dnal("learn", "--method", "tiny", "--budget", "params<=125%", *JOB, "--out", "same", "--quiet")
+    assert answer.status == 0, answer.err
+    for name in ("config.yaml", MODEL, MANIFEST, Growth.file):
+        assert (run / name).read_bytes() == (here / "same" / name).read_bytes(), name
+    _keeps_and_uses_its_budget(run)
+    assert json.loads(dnal("eval", run, "--json").out)["differs"] == []
+    page = (run / "report.html").read_text()
+    assert "while the network grew" in page
+    assert "new channels joined" in page
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    base, *between, last = [record.get("params") for record in log]
+    assert base is None
+    assert last is None
+    assert read_result(run)["base"]["params"] < between[0] < between[1] < read_result(run)["compact"]["params"]
+
+
+def _keeps_and_uses_its_budget(run: Path) -> None:
+    network, result = load(run), read_result(run)
+    params = sum(parameter.numel() for parameter in network.parameters())
+    assert params == result["compact"]["params"]
+    assert 0.99 * 1.25 * result["base"]["params"] <= params <= 1.25 * result["base"]["params"]
+    change = read_change(run)
+    assert isinstance(change, Growth)
+    assert change.left("0.weight") == tuple(network.get_parameter("0.weight").shape)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds", "0"], "--rounds is 1 or more"),
+        (["--method", "uniform"], "'uniform' adds no neurons; grow has tiny, gradmax, random-neurons"),
+        (["--method", "tinny"], "did you mean 'tiny'"),
+        (["--method", "tiny:x=1"], "has no option 'x'"),
+        (["--budget", "latency<=9ms"], "grows to a number of params, macs or both"),
+        (["--budget", "params<=50%"], "is not above what this network has before it grows"),
+        (["--budget", "params<=100.1%", "--epochs", "0,2,0"], "leaves no room for a single channel more"),
+        (["--rounds", "9", "--epochs", "1,2,1"], "8 or more for the second"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(arguments: list[str], said: str, dnal: Program, here: Path) -> None:
+    answer = dnal("grow", "--model", "mlp/small", "--data", "wine", "--quiet", *arguments)
+    assert (answer.status, answer.err.count("\n")) == (2, 1), answer.err
+    assert said in answer.err
+
+
+def test_in_python_it_returns_what_learn_does_and_is_learnt_further() -> None:
+    data = library.data.loaders(library.data.load("digits", limit_train=100), 48)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.ReLU(), torch.nn.Conv2d(3, 4, 3, bias=False),
+        torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 10),
+    )  # fmt: skip
+    grown = library.grow(network, *data, budget="macs<=300%", rounds=2, samples=48, epochs=(1, 1, 1))
+    assert isinstance(grown.change, Growth)
+    assert grown.settings["method"] == {"name": "tiny", "rounds": 2, "samples": 48}
+    assert 0.9 * 3 * grown.figures.base.macs < grown.figures.compact.macs <= 3 * grown.figures.base.macs
+    learnt = library.learn(
+        grown.network, *data, budget="macs<=40%", method="magnitude", epochs=(0, 0, 1), base_is_trained=True
+    )
+    assert learnt.figures.compact.macs <= 0.4 * grown.figures.compact.macs
+    with pytest.raises(UserError, match="rounds is 1 or more"):
+        library.grow(network, *data, rounds=0)
