@@ -63,6 +63,17 @@ class Phase:
         """Whether the phase has a schedule of its own."""
         return self.part == WHOLE
 
+    def share(self, number: int, count: int) -> Phase:
+        """The share ``number``, from 1, of the ``count`` in which the epochs of a phase are spent. Each has the whole
+        schedule, except for its part where the phase has one of the whole job."""
+        begin, end = ((self.epochs * done) // count for done in (number - 1, number))
+        own = replace(self, epochs=end - begin)
+        if self.alone:
+            return own
+        start, stop = self.part
+        width = (stop - start) / max(1, self.epochs)
+        return replace(own, part=(start + begin * width, start + end * width))
+
 
 @dataclass(frozen=True)
 class Context:

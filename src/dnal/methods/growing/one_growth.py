@@ -38,8 +38,8 @@ class Added(NamedTuple):
     """What one growth added to a group.
 
     Attributes:
-        group: its name. channels: how many are new. gain: what the loss of an example falls by, to first order and as far
-            as this network is linear: the sum of s_k^2; 0 for random neurons. amplitude: gamma, by which the
+        group: its name. channels: how many are new. gain: what the loss of an example falls by, to first order and as
+            far as this network is linear: the sum of s_k^2; 0 for random neurons. amplitude: gamma, by which the
             product of the weights on both sides of a neuron is multiplied. loss: on the data of the line search, after.
     """
 

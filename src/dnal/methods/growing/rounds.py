@@ -17,7 +17,6 @@ from dnal.methods.growing.grown import Grown, grown_to
 from dnal.methods.growing.one_growth import grow, nothing_grows
 from dnal.methods.growing.sites import Site, growable, named
 from dnal.methods.method import Method
-from dnal.methods.sparsity.rounds import part_of
 from dnal.methods.task import Task
 from dnal.repair.statistics import Ahead
 from dnal.settings import Growths
@@ -104,7 +103,7 @@ class Grower(Method, Growths):
 
     def _train(self, task: Task, number: int, grown: Grown, optimizer: Optimizer, told: Mapping[str, float]) -> None:
         """The training of a round before the last, or what is left of it."""
-        phase = part_of(task.phase, number, self.rounds - 1)
+        phase = task.phase.share(number, self.rounds - 1)
         run_phase(
             phase, grown.network, task.context, hooks=[Told(told)], optimizer=optimizer, validate=task.validate
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from dnal.methods.sparsity.masks import (
 from dnal.methods.sparsity.sparsifier import Sparsifier, masked
 from dnal.methods.task import Task
 from dnal.settings import Tickets
-from dnal.train.phase import Phase, run_phase
+from dnal.train.phase import run_phase
 from dnal.train.resume.data_position import DataPosition
 
 ROUND = 40
@@ -149,7 +149,7 @@ class Rounds(Sparsifier, Tickets):
     def _train(self, task: Task, number: int, masks: Mapping[str, Tensor]) -> None:
         """The training of a round before the last, or what is left of it."""
         hooks = [HeldMasks(masks, kept(masks))]
-        phase = part_of(task.phase, number, self.rounds - 1)
+        phase = task.phase.share(number, self.rounds - 1)
         run_phase(phase, task.network, task.context, hooks=hooks, validate=task.validate)
 
 
@@ -193,18 +193,6 @@ class RandomMasks(Rounds):
     def chosen(self, pruning: Pruning) -> dict[str, Tensor]:
         counts = counts_of(largest(pruning.weights, pruning.keep, pruning.within))
         return random_masks(counts, pruning.within, pruning.draw)
-
-
-def part_of(phase: Phase, number: int, count: int) -> Phase:
-    """The part ``number``, from 1, of the ``count`` in which the epochs of a phase are spent. Each has the whole
-    schedule, except for the part of it that the phase has of one of the whole job."""
-    begin, end = ((phase.epochs * done) // count for done in (number - 1, number))
-    own = replace(phase, epochs=end - begin)
-    if phase.alone:
-        return own
-    start, stop = phase.part
-    width = (stop - start) / max(1, phase.epochs)
-    return replace(own, part=(start + begin * width, start + end * width))
 
 
 def _count(masks: Mapping[str, Tensor]) -> int:
