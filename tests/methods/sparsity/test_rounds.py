@@ -15,7 +15,6 @@ from torch import nn
 import dnal
 from dnal.changes import Masks
 from dnal.methods.sparsity import SPARSIFIERS, sparsifier
-from dnal.methods.sparsity.rounds import part_of
 from dnal.train.phase import Phase
 from dnal.train.resume.checkpoint import Checkpoints
 from killer import Killed, Killer
@@ -139,11 +138,11 @@ def test_an_early_step_of_weights_held_in_another_way_is_refused() -> None:
 
 def test_the_parts_of_a_phase_are_all_of_it() -> None:
     phase = Phase("architecture", 7, 0.1)
-    parts = [part_of(phase, number, 3) for number in (1, 2, 3)]
+    parts = [phase.share(number, 3) for number in (1, 2, 3)]
     assert sum(part.epochs for part in parts) == 7
     assert all(part.alone for part in parts)
     whole = Phase("architecture", 7, 0.1, part=(0.2, 0.9))
-    shares = [part_of(whole, number, 3).part for number in (1, 2, 3)]
+    shares = [whole.share(number, 3).part for number in (1, 2, 3)]
     assert math.isclose(shares[0][0], 0.2)
     assert math.isclose(shares[-1][1], 0.9)
     assert all(math.isclose(a[1], b[0]) for a, b in itertools.pairwise(shares))
