@@ -123,7 +123,8 @@ def test_in_python_it_returns_what_learn_does() -> None:
     assert isinstance(sparse.change, Masks)
     assert set(sparse.figures.compact.costs) == {"macs", "params", "latency_ms", "nonzero_macs", "compressed"}
     assert sparse.settings["method"] == {
-        "name": "magnitude-masks", "keep": 0.1, "rounds": 1, "reset": "init", "early": 0.03,
+        "name": "magnitude-masks", "keep": 0.1, "rounds": 1, "reset": "init", "early": 0.03, "activating": 0.0,
+        "sign": "negative", "pattern": "free",
     }  # fmt: skip
     with pytest.raises(UserError, match=r"rounds is 1 or more"):
         library.sparsify(network, *data, rounds=0)

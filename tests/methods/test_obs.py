@@ -107,6 +107,29 @@ def test_the_gradients_are_those_of_validation_data(held_out: bool) -> None:
     assert torch.equal(stays, expected["val" if held_out else "train"])
 
 
+def test_without_a_loss_in_eval_mode_gates_choose_alone() -> None:
+    """As of detectors, which give losses while they train and boxes otherwise."""
+
+    class Detector(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = chain()
+
+        def forward(self, x: Tensor) -> Any:
+            logits = self.layers(x)
+            return logits if self.training else {"boxes": logits}
+
+    given = digits()
+    options: dict[str, Any] = {
+        "budget": "macs<=30%", "epochs": (0, 1, 1), "loss": F.cross_entropy, "metric": lambda network, loader: 0.0,
+    }  # fmt: skip
+    with pytest.raises(dnal.UserError, match=r"in eval mode, and it fails: TypeError.*; give a loss"):
+        dnal.learn(Detector(), given.train, given.val, method="obs", **options)
+    with pytest.warns(UserWarning, match="gates alone choose: curves weigh errors"):
+        learned = dnal.learn(Detector(), given.train, given.val, **options)
+    assert all(row["holds"] for row in learned.constraints)
+
+
 def test_channels_that_nothing_reads_with_weights_stay_longest() -> None:
     def single_head(n: Net, x: Tensor) -> Tensor:
         q, k, v = n.q(x), n.k(x), n.v(x)

@@ -158,7 +158,7 @@ def test_techniques_and_teacher_are_those_of_the_method() -> None:
 )
 def test_what_cannot_be_compared_is_a_sentence(against: list[Any], options: dict[str, Any], said: str) -> None:
     if options.get("method") == "magnitude-masks":
-        options = {**options, "budget": None}
+        options = {**options, "budget": None, "epochs": (2, 2, 2)}
     with pytest.raises(UserError, match=said):
         job(against=against, **options)
 

@@ -10,7 +10,7 @@ import pytest
 from dnal.base.errors import UserError
 from dnal.bench.suite import OURS, SUITES
 from dnal.methods import METHODS
-from dnal.pipeline.asked import asked_of
+from dnal.pipeline.asked import asked_of, warn_of_blocks
 from dnal.pipeline.plan import Plan
 from dnal.train.schedule import cosine
 
@@ -98,10 +98,11 @@ def test_a_technique_that_acts_in_no_phase_that_runs_is_told() -> None:
 @pytest.mark.parametrize("method", ["uniform", "random", "slimming"])
 def test_blocks_that_a_method_cannot_rank_are_not_asked_for_in_silence(method: str) -> None:
     with pytest.warns(UserWarning, match=f"'{method}' does not tell which blocks may go"):
-        plan(method=method, widths={"prune_blocks": True})
+        warn_of_blocks(asked_of(method=method, widths={"prune_blocks": True}))
     with warnings.catch_warnings(action="error"):
         assert plan(method=method).asked.widths.prune_blocks is False
-        assert plan(method="magnitude", widths={"prune_blocks": True}).asked.widths.prune_blocks is True
+        warn_of_blocks(asked_of(method=method))
+        warn_of_blocks(asked_of(method="magnitude", widths={"prune_blocks": True}))
 
 
 def test_what_is_measured_is_what_is_learnt_by_default() -> None:

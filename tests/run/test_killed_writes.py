@@ -40,7 +40,10 @@ def test_a_start_is_a_whole_run_or_a_free_folder(dying: Dying, work: object, mom
         if not folder.exists() or vacant(folder):
             check_free(folder)
             begin(folder).close()  # the same command
-        elif read_config(folder).model_extra == {"lr": 0.1, "against": []} and not (folder / RESULT).exists():
+        elif (
+            read_config(folder).model_extra == {"lr": 0.1, "against": [], "accumulate": 1}
+            and not (folder / RESULT).exists()
+        ):
             begun += 1
         else:  # not touched yet: the run that was to be replaced
             assert work is replace
@@ -91,7 +94,7 @@ def test_an_end_is_finished_when_it_is_whole(dying: Dying, moment: str, tmp_path
             assert names(folder) - {LOCK} == names(alive)
             load(folder)
         else:
-            assert read_config(folder).model_extra == {"lr": 0.1, "against": []}
+            assert read_config(folder).model_extra == {"lr": 0.1, "against": [], "accumulate": 1}
             assert names(folder) & {"checkpoint.safetensors", "checkpoint.before.safetensors"}
     assert finished > 2 or moment == "torn"
 

@@ -32,7 +32,7 @@ NAMES = TECHNIQUES.names()
 TRAINING = [name for name in NAMES if TECHNIQUES.of(name).phases]
 """Those that act while a network is trained."""
 OPTIONS = {"swa": "swa:start=0.2", "clipping": "clipping:norm=0.1", "ema": "ema:decay=0.5", "nio": "nio:iterations=3",
-           "data-diet": "data-diet:epochs=1,networks=1"}  # fmt: skip
+           "data-diet": "data-diet:epochs=1,networks=1", "distillation": "distillation:heard=always"}  # fmt: skip
 """Such that the technique does something in a few steps."""
 
 

@@ -53,8 +53,10 @@ def begin(
     from dnal.cli.network import input_of
     from dnal.cli.processes import launched
     from dnal.cli.running import run
+    from dnal.pipeline.asked import warn_of_blocks
     from dnal.run import check_free
 
+    warn_of_blocks(job.asked())
     names = _names(job)
     input_of(job.source.model, job.source.input)  # an unknown model is an error before anything is started
     folders = _folders(job, names, out, overwrite=overwrite)

@@ -17,6 +17,7 @@ PURPOSES = {
     "wandb": "dnal learn --log-to wandb",
     "ray": "dnal sweep",
     "hf": "networks in Hugging Face's Trainer",
+    "corruptions": "the corruptions of dnal analyse",
     "baselines": "baselines from outside in dnal bench",
 }
 """What an extra is good for. Those for developers are not here."""

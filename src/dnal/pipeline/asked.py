@@ -111,7 +111,7 @@ def asked_of(
     for name, value in (("optimizer", optimizer), ("schedule", schedule)):
         if isinstance(value, str):
             training[name] = value
-    asked = Asked(
+    return Asked(
         method=METHODS.read(method),
         techniques=tuple(map(TECHNIQUES.read, techniques)),
         without=tuple(without),
@@ -125,10 +125,13 @@ def asked_of(
         schedule=None if isinstance(schedule, str) else schedule,
         comparison=Comparison(names_of(against)),
     )
+
+
+def warn_of_blocks(asked: Asked) -> None:
+    """Says that a method which cannot rank blocks was asked to remove some."""
     if asked.widths.prune_blocks and not asked.method.ranks_blocks:
         warnings.warn(
             f"the method '{METHODS.name_of(asked.method)}' does not tell which blocks may go: --prune-blocks changes "
             "nothing.",
             stacklevel=3,
         )
-    return asked

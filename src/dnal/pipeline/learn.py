@@ -18,7 +18,7 @@ from dnal.base.errors import UserError
 from dnal.costs.budget import Budget
 from dnal.methods import Method
 from dnal.pipeline.against import Wanted, compared, folder_of
-from dnal.pipeline.asked import APART, Group, Shared, asked_of
+from dnal.pipeline.asked import APART, Group, Shared, asked_of, warn_of_blocks
 from dnal.pipeline.phases import Unchosen, placed, shrunk, train_base
 from dnal.pipeline.plan import Plan
 from dnal.pipeline.prepare import JobData, prepared
@@ -162,7 +162,9 @@ def learn(
         "example_inputs": example_inputs, "batch": batch, "widths": widths, "deployment": deployment,
         "numerics": numerics, "latency": latency, "fabric": fabric, "stop": stop,
     }  # fmt: skip
-    wanted = compared(Wanted(budget, asked_of(**_training(shared), against=against)))
+    asked = asked_of(**_training(shared), against=against)
+    warn_of_blocks(asked)
+    wanted = compared(Wanted(budget, asked))
     names = wanted[0].asked.comparison.against
     kept = _folder(checkpoints)
     folders = [kept, *(None if kept is None else kept.within(folder_of(name)) for name in names)]
@@ -203,6 +205,7 @@ def trade_off(
     if not budgets:
         raise UserError("a trade-off needs at least one budget.")
     asked = asked_of(**_training(shared))
+    warn_of_blocks(asked)
     if asked.comparison.against:
         raise UserError("against compares methods under one budget; give it to learn, once for each budget.")
     found = several(

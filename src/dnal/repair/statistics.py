@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, described, one_line
 from dnal.repair.products import Constant, Product, Watch
 from dnal.space.roles import Place
 from dnal.space.space import Space
@@ -33,6 +33,8 @@ GRADED = 128
 """Examples, in whole batches, of which gradients are taken: a mean for each output needs fewer than a covariance."""
 POSITIONS = 64
 """The most positions of one example that are looked at: neighbours say much the same."""
+LONGEST = 200
+"""Of what is told of a loss that fails."""
 WIDEST = 4096
 """The most columns of which every pair is told apart; a wider reader behind a flatten has one covariance of its
 channels for all positions, as a convolution has for those of its kernel."""
@@ -196,9 +198,8 @@ def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, w
             if tensor.is_floating_point():
                 tensor.requires_grad_()
         with torch.enable_grad(), watch:
-            value = loss(
-                call(network, tree_map_only(Tensor, torch.clone, inputs)), targets
-            )  # which it may change in place
+            outputs = call(network, tree_map_only(Tensor, torch.clone, inputs))  # which it may change in place
+            value = _loss_of(outputs, targets, loss)
             watch.forget()
             watch.backward = True
             torch.autograd.grad(value, [*leaves, *(own[name] for name in sorted(asked))], allow_unused=True)
@@ -206,6 +207,33 @@ def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, w
         watch.backward = False
         for parameter, required in before:
             parameter.requires_grad_(required)
+
+
+class LossUnknown(UserError):
+    """There is no loss of what the network makes in eval mode."""
+
+
+def _loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
+    """The loss, a number with a gradient.
+
+    Raises:
+        LossUnknown: there is none.
+    """
+    try:
+        value = loss(outputs, targets)
+    except Exception as error:  # whatever a loss of the user's raises for the outputs of another mode
+        raise _unknown(f"it fails: {type(error).__name__}: {error}") from error
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        raise _unknown(f"it is {described(value)}, and no number with a gradient")
+    return value
+
+
+def _unknown(what: str) -> LossUnknown:
+    return LossUnknown(
+        "curves weigh errors by the gradients of the loss of what the network makes in eval mode, and "
+        f"{one_line(what, LONGEST)}; give a loss that takes both modes, or choose a method that needs none, such as "
+        "dnal:curves_to=none."
+    )
 
 
 def _asked(network: nn.Module, places: Sequence[Place]) -> tuple[set[str], set[str]]:

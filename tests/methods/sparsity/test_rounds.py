@@ -157,5 +157,5 @@ def test_names_and_options_are_read_as_they_are_typed() -> None:
         sparsifier("magnitud")
     with pytest.raises(dnal.UserError, match="keep is more than 0 and less than 1"):
         sparsifier("magnitude", keep="110%")
-    with pytest.raises(dnal.UserError, match="no option 'pattern'"):
-        sparsifier("random", pattern="x")
+    with pytest.raises(dnal.UserError, match="no option 'rounds'"):
+        sparsifier("gradual", rounds=3)

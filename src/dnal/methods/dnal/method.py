@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from dnal.methods.dnal.search import MET, START, WAIT, BudgetSearch
 from dnal.methods.method import Method
 from dnal.methods.obs import OBS, kept_by_curves
 from dnal.methods.task import Task
+from dnal.repair.statistics import LossUnknown
 from dnal.train.enough import enough
 from dnal.train.evaluate import Validate
 from dnal.train.loader import Loader, endless
@@ -76,7 +78,11 @@ class DNAL(Method):
         if within or around.checkpointer.begun(task.phase.name):  # weights and closed gates that were kept come back
             return torch.zeros(task.space.num_gates, dtype=torch.bool)
         around.checkpointer.resume(task.phase.name, {"place": DataPosition(around.loader)}, around.history)
-        return ~kept_by_curves(task, OBS(), limits, branches=False)  # the gates decide about those
+        try:
+            return ~kept_by_curves(task, OBS(), limits, branches=False)  # the gates decide about those
+        except LossUnknown as error:
+            warnings.warn(f"gates alone choose: {error}", stacklevel=3)
+            return torch.zeros(task.space.num_gates, dtype=torch.bool)
 
     def search(self, gated: Gated, task: Task, steps: int) -> BudgetSearch:
         """What moves the gates, in so many steps."""
