@@ -62,7 +62,7 @@ def attributed(base: Side, compact: Side, targets: Tensor) -> Attribution:
     Args:
         base, compact: of the same N examples. targets: (N,).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import Side, attributed, geometry_of
         >>> f, w, y = torch.randn(8, 3), torch.randn(4, 3), torch.arange(8) % 4

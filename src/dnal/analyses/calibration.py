@@ -41,7 +41,7 @@ def calibration_of(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Cal
         confidence: from 0 to 1, (N,). correct: bool (N,). bins: of equal width; a border belongs to the upper
             one, and 1 to the last.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import calibration_of
         >>> round(calibration_of(torch.tensor([0.9, 0.9, 0.6, 0.6]), torch.tensor([True, True, True, False])).ece, 4)

@@ -85,7 +85,7 @@ def seen_of(network: nn.Module, loader: Loader, inputs: Inputs, data: str = "tes
     Raises:
         UserError: outputs that are no logits, or inputs that are not finite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.analyses import seen_of

@@ -53,7 +53,7 @@ def flips_of(base: Tensor, compact: Tensor, targets: Tensor) -> Flips:
     Raises:
         UserError: not equally many.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import flips_of
         >>> flips_of(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 2]), torch.tensor([0, 1, 2])).counts()
@@ -75,7 +75,7 @@ def in_the_lowest(margins: Tensor, flipped: Tensor, share: float = LOWEST) -> fl
     Args:
         margins: of the base, (N,). flipped: bool (N,). share: of the examples that count as the lowest.
 
-    Example:
+    Examples:
         >>> import torch
         >>> in_the_lowest(torch.tensor([0.1, -0.2, 3.0, 4.0]), torch.tensor([True, True, True, False]), share=0.5)
         0.6666666666666666

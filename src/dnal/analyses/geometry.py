@@ -60,7 +60,7 @@ def geometry_of(
     Raises:
         UserError: sizes that do not belong together.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import geometry_of
         >>> seen = geometry_of(torch.tensor([[3.0, 4.0]]), torch.eye(2), None, torch.tensor([1]))
@@ -98,7 +98,7 @@ def cosines_of(features: Tensor, weight: Tensor) -> Tensor:
 def rebuilt(cosines: Tensor, lengths: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The logits (N, C) from angle and length alone: |w_c| |f| cos(angle_c) + b_c.
 
-    Example:
+    Examples:
         >>> import torch
         >>> f, w, b = torch.randn(5, 3).double(), torch.randn(4, 3).double(), torch.randn(4).double()
         >>> torch.allclose(rebuilt(cosines_of(f, w), f.norm(dim=1), w, b), f @ w.T + b)

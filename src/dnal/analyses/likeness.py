@@ -20,7 +20,7 @@ def cka_matrix(features: Sequence[Tensor]) -> Tensor:
     the same examples, (N, F_m) each: (M, M), 1 on the diagonal. Of more than ``MOST`` examples evenly spaced ones
     count.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import cka_matrix
         >>> x = torch.randn(50, 6)
@@ -40,7 +40,7 @@ def rank_correlations(values: Tensor) -> Tensor:
     """Spearman's rank correlation between each two rows of (M, N): (M, M), 1 on the diagonal, NaN where a row has a
     single value.
 
-    Example:
+    Examples:
         >>> import torch
         >>> rank_correlations(torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 9.0], [3.0, 2.0, 1.0]])).round().tolist()
         [[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]

@@ -59,7 +59,7 @@ def analyse(
     Raises:
         UserError: no finished run, one that classifies nothing, or runs of different test data.
 
-    Example:
+    Examples:
         analysis = dnal.analyses.analyse("runs/small", asked=Asked(corruptions=("noise",)))
     """
     asked = asked or Asked()

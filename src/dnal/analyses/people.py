@@ -37,7 +37,7 @@ def disagreement(labels: Tensor) -> Tensor:
     Args:
         labels: how many people, or which share of them, gave each class, (N, C).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import disagreement
         >>> disagreement(torch.tensor([[50.0, 0.0], [25.0, 25.0]])).tolist()

@@ -19,7 +19,7 @@ def redundancy_of(margins: Tensor) -> Tensor:
     Returns:
         (K, K), 1 on the diagonal; NaN where all margins under a corruption are equal.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.analyses import redundancy_of
         >>> clean = torch.randn(2, 1, 30)

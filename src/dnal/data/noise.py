@@ -28,7 +28,7 @@ def symmetric_noise(labels: Tensor, share: float, classes: int, seed: int = 0) -
     Raises:
         UserError: no such labels, or no share.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.data.noise import symmetric_noise
         >>> labels = torch.arange(1000) % 10
@@ -54,7 +54,7 @@ def asymmetric_noise(labels: Tensor, share: float, pairs: Mapping[int, int] = CI
     Raises:
         UserError: no such labels, or no share.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.data.noise import asymmetric_noise
         >>> asymmetric_noise(torch.tensor([3, 3, 5, 1]), 0.5, {3: 5}).sort().values.tolist()

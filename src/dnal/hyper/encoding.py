@@ -21,7 +21,7 @@ def constant_norm(gamma: Tensor) -> Tensor:
     Returns:
         (..., 2 d).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.hyper import constant_norm
         >>> constant_norm(torch.tensor([[0.0], [0.25], [1.0]])).norm(dim=1)

@@ -159,7 +159,7 @@ def hypernetwork(
     Raises:
         UserError: a pattern that names nothing, a network without such parameters, or wrong shapes and options.
 
-    Example:
+    Examples:
         >>> import dnal, torch
         >>> from torch import nn
         >>> from torch.func import functional_call
@@ -194,7 +194,7 @@ def with_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module
     Raises:
         UserError: a name or shape that it does not have.
 
-    Example:
+    Examples:
         >>> import dnal
         >>> from torch import nn
         >>> network = nn.Linear(4, 2)

@@ -64,7 +64,7 @@ class TradeOff(nn.Module):
         UserError: the space is of another network, which also may compute its weights (weight standardisation), or
             ``least`` cannot be kept.
 
-    Example:
+    Examples:
         >>> import dnal, torch
         >>> from torch import nn
         >>> network, images = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)), torch.randn(2, 1, 8, 8)
@@ -213,7 +213,7 @@ def trade_off(
     Raises:
         UserError: as :class:`TradeOff`; fewer than one level or epoch; or the loss is no number any more.
 
-    Example:
+    Examples:
         >>> import dnal
         >>> train, _, _ = dnal.data.loaders(dnal.data.load("digits", limit_train=128), 64)
         >>> network = dnal.models.create("vgg_small", classes=10, input_shape=(1, 8, 8))

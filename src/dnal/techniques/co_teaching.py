@@ -30,7 +30,7 @@ def small_losses(losses: Tensor, forget: float) -> Tensor:
     Raises:
         UserError: another share.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.co_teaching import small_losses
         >>> small_losses(torch.tensor([0.1, 5.0, 0.3, 0.2, 0.4]), 0.4).tolist()
@@ -73,7 +73,7 @@ def co_teach(
     Raises:
         UserError: fewer than two examples, or a share that is none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques import co_teach

@@ -105,7 +105,7 @@ def gradcosine(
     Raises:
         UserError: fewer examples than chunks, or nothing to take gradients of.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.nio import gradcosine
         >>> network, x, y = torch.nn.Linear(4, 3), torch.randn(8, 4), torch.randint(3, (8,))

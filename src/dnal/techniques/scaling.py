@@ -117,7 +117,7 @@ def scaled_lr(
     Raises:
         UserError: no path of layers leads from the inputs to the output.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques.scaling import scaled_lr

@@ -47,7 +47,7 @@ def largest(weights: MaskDict, keep: float, within: MaskDict | None = None) -> d
     Returns:
         bool masks of the shapes of ``weights``, on the CPU.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.methods.sparsity.masks import largest
         >>> largest({"a": torch.tensor([[3.0, -1.0]]), "b": torch.tensor([[-2.0, 0.0]])}, 0.5)

@@ -32,7 +32,7 @@ def el2n(logits: Tensor, targets: Tensor) -> Tensor:
     Raises:
         UserError: targets that are not one class per example, or none of the classes.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.data_diet import el2n
         >>> el2n(torch.zeros(1, 2), torch.tensor([0]))  # undecided between two classes
@@ -61,7 +61,7 @@ def grand(
     Raises:
         UserError: nothing of the network is trained.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.data_diet import grand
         >>> grand(torch.nn.Linear(4, 3), torch.randn(5, 4), torch.randint(3, (5,))).shape

@@ -39,7 +39,7 @@ class Guide:
     Raises:
         UserError: one of them has fewer than two such layers.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques.guidance import Guide

@@ -31,7 +31,7 @@ def linear_cka(x: Tensor, y: Tensor, *, unbiased: bool = False) -> Tensor:
     Raises:
         UserError: another number of examples on both sides, or too few.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.guidance import linear_cka
         >>> x = torch.randn(8, 5)
@@ -61,7 +61,7 @@ def rsa(x: Tensor, y: Tensor) -> Tensor:
     Raises:
         UserError: another number of examples on both sides, or fewer than three.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.guidance import rsa
         >>> x = torch.randn(8, 5)

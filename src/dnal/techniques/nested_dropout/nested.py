@@ -35,7 +35,7 @@ def chances(features: int, sigma: float) -> Tensor:
     Raises:
         UserError: there is no feature, or sigma is not above 0.
 
-    Example:
+    Examples:
         >>> from dnal.techniques.nested_dropout import chances
         >>> round(float(chances(3, 1.0)[0]), 3)
         0.952
@@ -67,7 +67,7 @@ class Nested:
         UserError: the last product is no linear layer's, it reads no (N, F), or its logits are not what the network
             returns.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques.nested_dropout import Nested

@@ -32,7 +32,7 @@ def each_truncation(features: Tensor, weight: Tensor, bias: Tensor | None = None
     Returns:
         (N, F, C): at place k - 1 those of k features.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.nested_dropout import each_truncation
         >>> each_truncation(torch.ones(1, 3), torch.tensor([[1.0, 2.0, 4.0]])).flatten().tolist()
@@ -59,7 +59,7 @@ def best(accuracies: Tensor) -> int:
     Args:
         accuracies: of k = 1 .. F, (F,).
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.nested_dropout import best
         >>> best(torch.tensor([0.5, 0.9, 0.9, 0.8]))
@@ -117,7 +117,7 @@ def truncated(network: nn.Module, space: Space, k: int) -> nn.Module:
     Raises:
         UserError: k is no number of features.
 
-    Example:
+    Examples:
         >>> import torch, dnal
         >>> from torch import nn
         >>> from dnal.techniques import truncated

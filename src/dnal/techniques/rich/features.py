@@ -97,7 +97,7 @@ def rich_features(
         UserError: no round, targets that are no classes of the network, a ``make_network`` that returns no new network
             each time, one without a last linear layer, or weights that became infinite or NaN.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques import rich_features

@@ -32,7 +32,7 @@ def worst_group(losses: Tensor, groups: Tensor) -> Tensor:
     Raises:
         UserError: all groups are empty.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.rich import groups_of, worst_group
         >>> right = torch.tensor([[True, True, False]])

@@ -21,7 +21,7 @@ def last_linear(network: nn.Module, inputs: Inputs) -> str:
     Raises:
         UserError: the last product is that of something else, or its layer runs more than once.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques.rich import last_linear

@@ -36,7 +36,7 @@ def irmv1(logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     Raises:
         UserError: no environment, or other numbers of logits and targets.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.rich import irmv1
         >>> float(irmv1([torch.zeros(2, 2)], [torch.tensor([0, 1])]).detach())

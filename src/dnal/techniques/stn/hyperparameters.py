@@ -34,7 +34,7 @@ class Hyperparameter:
     Raises:
         UserError: the start is not in the range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from dnal.techniques.stn import Hyperparameter
         >>> one = Hyperparameter("dropout", 0.0, 0.8, start=0.2)

@@ -48,7 +48,7 @@ class SelfTuning:
         UserError: an unknown name, a network without any such layer, dropout of one that has none; an optimizer's
             hyperparameters, such as the learning rate, cannot be tuned so.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques.stn import SelfTuning

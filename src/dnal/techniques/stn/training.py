@@ -74,7 +74,7 @@ def self_tuning(
     Raises:
         UserError: as of :class:`SelfTuning`, no step, no data, or a loss that is no number.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torch import nn
         >>> from dnal.techniques import self_tuning
