@@ -32,7 +32,14 @@ class OptionError(UserError):
         return f"{self.name} {self.rest}"
 
 
-LACKING = ("can't allocate memory", "out of memory", "not enough memory", "alloc_failed", "bad_alloc")
+LACKING = (
+    "can't allocate memory",
+    "out of memory",
+    "not enough memory",
+    "alloc_failed",
+    "bad_alloc",
+    "could not create a primitive",
+)
 """What torch and the libraries under it say where they lack memory."""
 
 
