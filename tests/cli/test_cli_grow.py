@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import dnal as library
 from cli_program import Program
@@ -87,5 +88,11 @@ def test_in_python_it_returns_what_learn_does_and_is_learnt_further() -> None:
         grown.network, *data, budget="macs<=40%", method="magnitude", epochs=(0, 0, 1), base_is_trained=True
     )
     assert learnt.figures.compact.macs <= 0.4 * grown.figures.compact.macs
+    data = library.data.loaders(library.data.load("digits", limit_train=64), 32)
+    with pytest.raises(UserError, match="leaves no room for a single channel more"):
+        library.grow(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 10)), *data,
+                     budget="params<=101%", epochs=(0, 2, 1))  # fmt: skip
+    with pytest.raises(UserError, match="unknown method 'zz' of grow"):
+        library.grow(nn.Linear(64, 4), *data, method="zz")
     with pytest.raises(UserError, match="rounds is 1 or more"):
         library.grow(network, *data, rounds=0)

@@ -125,7 +125,7 @@ def test_without_a_loss_in_eval_mode_gates_choose_alone() -> None:
     }  # fmt: skip
     with pytest.raises(dnal.UserError, match=r"in eval mode, and it fails: TypeError.*; give a loss"):
         dnal.learn(Detector(), given.train, given.val, method="obs", **options)
-    with pytest.warns(UserWarning, match="gates alone choose: curves weigh errors"):
+    with pytest.warns(UserWarning, match="gates alone choose: gradients are taken of the loss"):
         learned = dnal.learn(Detector(), given.train, given.val, **options)
     assert all(row["holds"] for row in learned.constraints)
 

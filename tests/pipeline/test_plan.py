@@ -105,6 +105,18 @@ def test_blocks_that_a_method_cannot_rank_are_not_asked_for_in_silence(method: s
         warn_of_blocks(asked_of(method="magnitude", widths={"prune_blocks": True}))
 
 
+def test_two_that_hold_the_weights_in_another_way_are_refused_together() -> None:
+    with pytest.raises(UserError, match="'edge-popup' and the technique 'weight-compander' both hold the weights"):
+        plan(method="edge-popup", techniques=["weight-compander"])
+    plan(method="edge-popup")
+    plan(method="magnitude-masks:reset=init", techniques=["weight-compander"], epochs=(1, 2, 1))
+
+
+def test_epochs_that_are_too_few_for_the_rounds_say_so() -> None:
+    with pytest.raises(UserError, match="2 or more for the second, one for each of the rounds before the last"):
+        plan(method="tiny", epochs=(1, 1, 1))
+
+
 def test_what_is_measured_is_what_is_learnt_by_default() -> None:
     base, search, _ = METHODS.of("dnal").epochs
     own = ("trained", "one-cycle", "held-out", "held-out-one-cycle")  # whose lengths are those of another use

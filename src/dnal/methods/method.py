@@ -33,6 +33,7 @@ class Method(Options):
         adapts: whether the weights that it leaves have learnt without what leaves, so that nothing is lost with it.
         prunes_blocks: whether residual branches may go too by default. ranks_blocks: whether it tells which; otherwise
             all of them stay, whatever is asked for.
+        reparametrises: whether it holds the weights in another way in the architecture phase.
         retrains: whether its training in the architecture phase is retraining, in ``stages`` one after the other, each
             of at least an epoch: with the learning rates and the techniques of the last phase.
         epochs: of base, search and retraining, in this proportion by default.
@@ -49,6 +50,7 @@ class Method(Options):
     adapts: ClassVar[bool] = False
     prunes_blocks: ClassVar[bool] = True
     ranks_blocks: ClassVar[bool] = True
+    reparametrises: ClassVar[bool] = False
     retrains: ClassVar[bool] = False
     stages: ClassVar[int] = 1
     epochs: ClassVar[tuple[int, int, int]] = LONG_SEARCH

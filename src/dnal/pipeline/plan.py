@@ -110,6 +110,7 @@ class Plan:
         epochs = phases_of(training.epochs, method, asked.base_is_trained)
         techniques = techniques_of(asked)
         _check_early(asked, techniques)
+        _check_held(asked, techniques)
         optimizer = asked.optimizer or optimizer_of(training.optimizer)
         schedule = asked.schedule or schedule_of(training.schedule)
         courses = _courses(asked, peak, epochs, anew=reinitialize or rewinds)
@@ -245,7 +246,8 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
         second, third = 0, third + second
     least = method.stages if method.trains else 0
     if min(first, third) < 0 or second < least:
-        needs = f"is 0 or more for each phase, and {max(1, least)} or more for the second"
+        why = ", one for each of the rounds before the last," if least > 1 else ""
+        needs = f"is 0 or more for each phase, and {max(1, least)} or more for the second{why}"
         raise OptionError("epochs", f"{needs}, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third
 
@@ -273,6 +275,22 @@ def _check_early(asked: Asked, techniques: Sequence[Technique]) -> None:
             "reset",
             f"is not 'early' beside the technique '{TECHNIQUES.name_of(holding[0])}', which holds the weights in "
             "another way while the base is trained; give 'init' or 'none'.",
+        )
+
+
+def _check_held(asked: Asked, techniques: Sequence[Technique]) -> None:
+    """Refuses a method and a technique of which each holds the weights in another way.
+
+    Raises:
+        UserError: naming the technique.
+    """
+    method = asked.method
+    holding = [each for each in acting(techniques, _trained_as(SEARCH, method)) if each.reparametrises]
+    if method.reparametrises and holding:
+        name = TECHNIQUES.name_of(holding[0])
+        raise UserError(
+            f"the method '{METHODS.name_of(method)}' and the technique '{name}' both hold the weights in another way "
+            "while they train, and cannot act together; leave one of them out."
         )
 
 

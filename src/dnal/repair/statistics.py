@@ -199,7 +199,7 @@ def _with_gradients(network: nn.Module, inputs: Any, targets: Any, loss: Loss, w
                 tensor.requires_grad_()
         with torch.enable_grad(), watch:
             outputs = call(network, tree_map_only(Tensor, torch.clone, inputs))  # which it may change in place
-            value = _loss_of(outputs, targets, loss)
+            value = loss_in_eval(outputs, targets, loss)
             watch.forget()
             watch.backward = True
             torch.autograd.grad(value, [*leaves, *(own[name] for name in sorted(asked))], allow_unused=True)
@@ -213,7 +213,7 @@ class LossUnknown(UserError):
     """There is no loss of what the network makes in eval mode."""
 
 
-def _loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
+def loss_in_eval(outputs: Any, targets: Any, loss: Loss) -> Tensor:
     """The loss, a number with a gradient.
 
     Raises:
@@ -230,9 +230,9 @@ def _loss_of(outputs: Any, targets: Any, loss: Loss) -> Tensor:
 
 def _unknown(what: str) -> LossUnknown:
     return LossUnknown(
-        "curves weigh errors by the gradients of the loss of what the network makes in eval mode, and "
-        f"{one_line(what, LONGEST)}; give a loss that takes both modes, or choose a method that needs none, such as "
-        "dnal:curves_to=none."
+        "gradients are taken of the loss of what the network makes in eval mode, and "
+        f"{one_line(what, LONGEST)}; give a loss that takes both modes, or choose a method that needs none "
+        "(dnal:curves_to=none)."
     )
 
 

@@ -299,6 +299,11 @@ def test_what_cannot_grow_says_why() -> None:
     grown, batch = case("linear")
     with pytest.raises(dnal.UserError, match="bounded by params and macs, not by latency"):
         grow(grown, [batch], nn.functional.cross_entropy, {"latency": 1.0})
+    batch = (torch.randn(8, 6), torch.arange(8) % 5)
+    network = linear()
+    space = dnal.Space.of(network, batch[0])
+    with pytest.raises(dnal.UserError, match=r"in eval mode, and it fails: .*; give a loss"):
+        grow(Grown.of(network, space), [batch], lambda outputs, targets: outputs["losses"], {"params": 1e6})
     with pytest.raises(dnal.UserError, match="unknown way to grow 'tinny'"):
         grow(grown, [batch], nn.functional.cross_entropy, {"params": 100}, method="tinny")
 

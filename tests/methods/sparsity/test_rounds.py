@@ -151,11 +151,19 @@ def test_the_parts_of_a_phase_are_all_of_it() -> None:
 def test_names_and_options_are_read_as_they_are_typed() -> None:
     assert sparsifier("magnitude", keep="10%", rounds=5).keep == 0.1
     assert sparsifier("magnitude:keep=0.3", rounds="4") == sparsifier("magnitude-masks", keep=0.3, rounds=4)
-    with pytest.raises(dnal.UserError, match="keeps channels, not weights"):
-        sparsifier("uniform")
+    for options in ({}, {"keep": 0.2}):
+        with pytest.raises(dnal.UserError, match="keeps channels, not weights"):
+            sparsifier("uniform", **options)
     with pytest.raises(dnal.UserError, match="did you mean 'magnitude'"):
         sparsifier("magnitud")
     with pytest.raises(dnal.UserError, match="keep is more than 0 and less than 1"):
         sparsifier("magnitude", keep="110%")
     with pytest.raises(dnal.UserError, match="no option 'rounds'"):
         sparsifier("gradual", rounds=3)
+
+
+def test_a_share_that_a_pattern_cannot_leave_is_told_before_training() -> None:
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    space = dnal.Space.of(network, torch.randn(2, 8))
+    with pytest.warns(UserWarning, match="keep=80% is not reached"):
+        sparsifier("magnitude", keep="80%", pattern="2:4").check(network, space)

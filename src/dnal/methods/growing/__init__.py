@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, all_names
 from dnal.base.options import options_of, value_of
 from dnal.methods import METHODS, Method
 from dnal.methods.growing.closed_form import (
@@ -51,6 +51,8 @@ def grower(given: str | Method | Mapping[str, Any], **options: Any) -> Grower:
     """
     from dnal.methods.growing.rounds import Grower  # which trains
 
+    if isinstance(given, str) and (name := METHODS.name_in(given)) not in METHODS.names() and ":" not in name:
+        raise UserError(f"unknown method '{name}' of grow{all_names(name, KINDS)}")
     values = METHODS.values(METHODS.read(given))
     known = {one.name: one for one in options_of(METHODS.of(str(values["name"])))}
     for name, value in options.items():

@@ -83,14 +83,16 @@ class Grower(Method, Growths):
                 optimizer.load_state_dict(stage["optimizer"])
                 told = dict(stage["told"])
             self._train(task, number, grown, optimizer, told)
-        elif self.trains:  # no loop has put back yet what was kept of the phase's start
-            kept_state.resume(task.phase.name, {"place": DataPosition(context.loader)}, context.history)
+        else:
+            _check_room(task, grown, sites)
+            if self.trains:  # no loop has put back yet what was kept of the phase's start
+                kept_state.resume(task.phase.name, {"place": DataPosition(context.loader)}, context.history)
         while True:
             number += 1
             wider, told = self._grown(task, grown, number, sites)
             if number >= self.rounds:
                 if torch.equal(wider.copies, torch.ones_like(wider.copies)):
-                    raise UserError(f"the budget {task.budget} leaves no room for a single channel more; raise it.")
+                    raise _no_room(task)
                 return wider.change()
             following = task.phase.optimizer(wider.network, task.phase.lr)
             if optimizer is not None:
@@ -191,3 +193,22 @@ def _part(batches: list[Any]) -> int:
         if 3 * done >= 2 * sum(sizes):
             return number + 1
     return len(batches)
+
+
+def _check_room(task: Task, grown: Grown, sites: list[Site]) -> None:
+    """Refuses, before a round is trained, a budget that has no room for a channel more anywhere.
+
+    Raises:
+        UserError: it has none.
+    """
+    for site in sites:
+        wider = grown.copies.clone()
+        wider[site.variables[0]] += 1
+        cost = grown.cost(wider)
+        if all(cost[name] <= limit for name, limit in task.limits.items()):
+            return
+    raise _no_room(task)
+
+
+def _no_room(task: Task) -> UserError:
+    return UserError(f"the budget {task.budget} leaves no room for a single channel more; raise it.")

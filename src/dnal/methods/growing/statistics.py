@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dnal.methods.growing.closed_form import best_update
 from dnal.methods.growing.columns import Layer, picked, read_map
 from dnal.methods.growing.sites import Site
-from dnal.repair.statistics import kept_buffers
+from dnal.repair.statistics import kept_buffers, loss_in_eval
 from dnal.space.surgery.inputs import batch_size, cloned
 from dnal.space.surgery.running import call, evaluating, undisturbed
 from dnal.train.batch import split
@@ -242,12 +242,12 @@ def _observed(
 
     handles = [network.get_submodule(path).register_forward_hook(watching(path)) for path in layers]
     try:
-        value = loss(call(network, cloned(inputs)), targets)
+        value = loss_in_eval(call(network, cloned(inputs)), targets, loss)
     finally:
         for handle in handles:
             handle.remove()
     once = {path: own[0] for path, own in calls.items() if len(own) == 1 and own[0][1] is not None}
-    if not once or not value.requires_grad:
+    if not once:
         return {}
     gradients = torch.autograd.grad(value, [made for _, _, made in once.values()], allow_unused=True)
     found = {}

@@ -43,15 +43,16 @@ def sparsifier(given: str | Method | Mapping[str, Any], **options: Any) -> Spars
     else:
         values = dict(given) if isinstance(given, Mapping) else METHODS.values(given)
         values["name"] = SPARSIFIERS.get(str(values.get("name")), values.get("name"))
+    if not issubclass(METHODS.of(values["name"]), Sparsifier):
+        raise UserError(
+            f"the method '{values['name']}' keeps channels, not weights; sparsify has {', '.join(SPARSIFIERS)}, and "
+            "`dnal learn` has the others."
+        )
     known = {one.name: one for one in options_of(METHODS.of(values["name"]))}
     read = {
         name: value_of(known[name], value) if name in known and isinstance(value, str) else value
         for name, value in options.items()
     }
     found = METHODS.read({**values, **read})
-    if not isinstance(found, Sparsifier):
-        raise UserError(
-            f"the method '{METHODS.name_of(found)}' keeps channels, not weights; sparsify has "
-            f"{', '.join(SPARSIFIERS)}, and `dnal learn` has the others."
-        )
+    assert isinstance(found, Sparsifier)
     return found

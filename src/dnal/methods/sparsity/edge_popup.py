@@ -34,6 +34,7 @@ class EdgePopup(Sparsifier):
     """
 
     trains: ClassVar[bool] = True
+    reparametrises: ClassVar[bool] = True
     epochs: ClassVar[tuple[int, int, int]] = (40, 40, 40)
 
     def check(self, network: nn.Module, space: Space) -> None:

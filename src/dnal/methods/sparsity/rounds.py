@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnal.base.errors import OptionError
 from dnal.base.options import option
@@ -27,9 +28,12 @@ from dnal.methods.sparsity.masks import (
 from dnal.methods.sparsity.sparsifier import Sparsifier, masked
 from dnal.methods.task import Task
 from dnal.settings import Tickets
+from dnal.space.space import Space
 from dnal.train.phase import run_phase
 from dnal.train.resume.data_position import DataPosition
 
+HALF = 0.5
+"""Of the weights stays in the pattern 2:4."""
 ROUND = 40
 """Epochs of the base and of each round by default."""
 
@@ -79,6 +83,15 @@ class Rounds(Sparsifier, Tickets):
         own = {"trains": between > 0, "stages": max(1, between), "epochs": (ROUND, max(1, ROUND * between), ROUND)}
         for name, value in own.items():
             object.__setattr__(self, name, value)
+
+    def check(self, network: nn.Module, space: Space) -> None:
+        super().check(network, space)
+        if self.pattern == "2:4" and self.keep > HALF:
+            warnings.warn(
+                f"the pattern 2:4 leaves half of the weights wherever inputs are a multiple of four, so that keep="
+                f"{100 * self.keep:g}% is not reached.",
+                stacklevel=2,
+            )
 
     def rewind(self, base_is_trained: bool) -> float | None:
         if self.restarts(base_is_trained):
