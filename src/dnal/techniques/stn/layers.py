@@ -39,7 +39,8 @@ KNOWN: Any = {getattr(Tensor, name).__get__ for name in ("dtype", "device", "sha
 
 class Weights(Tensor):
     """The weights of a layer that answers, for code that asks for their type, device or shape; computing with them
-    would leave the answer out, and is refused."""
+    would leave the answer out, and is refused. Torch's fused layers of transformers see that it is another class, and
+    call their layers instead."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

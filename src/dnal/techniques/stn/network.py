@@ -168,12 +168,9 @@ class SelfTuning:
     @contextmanager
     def _at(self, free: Tensor) -> Iterator[Tensor]:
         self._now.free = free
-        fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # it reads the weights of layers without calling them
         try:
             yield free
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
             self._now.free, self._now.dropout = self.free.detach(), torch.zeros((), device=self.free.device)
 
     @contextmanager
