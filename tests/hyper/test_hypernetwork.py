@@ -214,8 +214,9 @@ def test_other_types_are_kept() -> None:
 
 def test_inputs_outside_their_range_warn() -> None:
     hyper = hypernetwork(nn.Linear(2, 2), {"gamma": ()})
-    with pytest.warns(UserWarning, match="below 0 or above 1"):
-        hyper(gamma=1.5)
+    for outside in (1.5, -0.1, math.nan):
+        with pytest.warns(UserWarning, match="below 0 or above 1"):
+            hyper(gamma=outside)
     plain = hypernetwork(nn.Linear(2, 2), {"gamma": ()}, encoding="none")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -237,6 +238,8 @@ def test_its_state_goes_on_elsewhere() -> None:
         ({"predicted": ()}, "no parameter to predict"),
         ({"inputs": {}}, "has inputs"),
         ({"inputs": {"gamma": 3}}, "tuple of sizes"),
+        ({"inputs": {"self": ()}}, "any name but 'self'"),
+        ({"inputs": {3: (), "gamma": ()}}, "as text, not 3"),
         ({"inputs": {"gamma": (0,)}}, "tuple of sizes"),
         ({"hidden": (16, 0)}, "numbers of units"),
         ({"encoding": "l2"}, "unknown encoding 'l2'"),

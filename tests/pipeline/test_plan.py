@@ -80,7 +80,7 @@ def test_options_of_a_methods_own_technique_replace_it() -> None:
         ({"techniques": "ema"}, "techniques are a list"),
         ({"techniques": ["distillation:weight=0.5"], "without": ["distillation"]}, "both asked for and left out"),
         ({"without": ["ema"]}, "'ema' cannot be left out"),
-        ({"without": ["distilation"]}, "did you mean 'distillation'"),
+        ({"without": ["distilation"]}, r"did you mean 'distillation'\?$"),
     ],
 )
 def test_techniques_that_cannot_be(asked: dict[str, Any], told: str) -> None:

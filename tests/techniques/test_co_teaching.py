@@ -112,12 +112,46 @@ def test_mappings_and_single_logits_are_batches_too() -> None:
 def test_what_cannot_be_halved_is_refused() -> None:
     one, other = network(1), network(2)
     x, y = batch()
-    for wrong in ((x[:1], y[:1]), (x, y[:5])):
+    for wrong in ((x[:1], y[:1]), (x, y[:5]), (x, torch.tensor(1))):
         with pytest.raises(UserError, match="two examples or more"):
             co_teach(one, other, wrong, 0.2)
-    for share in (-0.1, 1.0, float("nan")):
+    for share in (-0.1, 1.0, float("nan"), "20%", None, torch.zeros(2)):
         with pytest.raises(UserError, match="the share of examples that is left out"):
-            co_teach(one, other, (x, y), share)
+            co_teach(one, other, (x, y), share)  # type: ignore[arg-type]
+
+
+def test_targets_are_classes_of_the_networks() -> None:
+    one, other = network(1), network(2)
+    x, y = batch()
+    expected = co_teach(one, other, (x, y), 0.5)
+    assert co_teach(one, other, (x, y.float()), 0.5) == expected, "whole numbers of any type"
+    soft = co_teach(one, other, (x, F.one_hot(y, 3).float()), 0.5)
+    assert [loss.item() for loss in soft] == pytest.approx([loss.item() for loss in expected])
+    for wrong, words in (
+        (y + 3, "from 0 to 2"),
+        (y - 100, "from 0 to 2"),
+        (torch.full_like(y, -100), "not -100"),
+        (y + 0.5, "from 0 to 2"),
+        (F.one_hot(y, 3), "one class per example"),
+        (F.one_hot(y, 3) * 2.0, "probabilities from 0 to 1"),
+    ):
+        with pytest.raises(UserError, match=words):
+            co_teach(one, other, (x, wrong), 0.5)
+    single = nn.Linear(4, 1), nn.Linear(4, 1)
+    for wrong, words in ((y + 2, "from 0 to 1"), (y + 2.0, "probabilities from 0 to 1")):
+        with pytest.raises(UserError, match=words):
+            co_teach(*single, (x, wrong), 0.5)
+    with pytest.raises(UserError, match="one logit for each example"):
+        co_teach(nn.Unflatten(1, (2, 2)), nn.Unflatten(1, (2, 2)), (x, y), 0.5)
+
+
+def test_a_single_example_in_front_of_batch_norm_is_a_sentence() -> None:
+    one, other = network(1, nn.BatchNorm1d(8)), network(2, nn.BatchNorm1d(8))
+    with pytest.raises(UserError, match="batch norm needs two or more"):
+        co_teach(one, other, batch(4), 0.5)
+    for each in (one, other):
+        each.eval()
+    assert all(bool(loss.isfinite()) for loss in co_teach(one, other, batch(4), 0.5))
 
 
 def test_wrong_labels_are_left_out_where_the_networks_know_better() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -296,3 +297,105 @@ def test_layers_that_share_their_weights_stay() -> None:
     words = torch.randint(7, (4, 6))
     tuning.training_loss((words, words)).backward()
     assert torch.allclose(plain.eval()(words), tuning(words), atol=1e-5)
+
+
+class Transformer(nn.Module):
+    """Of texts (N, L, 8), whose order of dimensions inside may be the other one."""
+
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=batch_first)
+        self.head, self.batch_first = nn.Linear(8, 3), batch_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = torch.zeros(x.shape[:2], dtype=torch.bool)
+        found = self.encoder(x if self.batch_first else x.transpose(0, 1), src_key_padding_mask=padding)
+        logits: Tensor = self.head(found.mean(1 if self.batch_first else 0))
+        return logits
+
+
+def test_the_layers_of_a_transformer_answer_in_eval_mode_too() -> None:
+    torch.manual_seed(0)
+    tuning, x, y = SelfTuning(Transformer(batch_first=True), ["dropout"]), torch.randn(6, 5, 8), torch.arange(6) % 3
+    tuning.training_loss((x, y)).backward()
+    assert isinstance(tuning.network.encoder.layers[0].linear1, HyperLinear)
+    moved(tuning)
+    loss = tuning.validation_loss((x, y))
+    found = tuning(x)
+    assert loss.isfinite()
+    assert torch.allclose(found, tuning.folded().eval()(x), rtol=1e-3, atol=1e-3), "torch's fused layer is left out"
+
+
+def test_what_is_sequence_first_stays_with_a_warning() -> None:
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="2 layers of a transformer without batch_first=True stay as they are"):
+        tuning = SelfTuning(Transformer(batch_first=False), ["input-noise"])
+    kinds = {type(module) for module in tuning.network.encoder.modules()}
+    assert nn.Linear in kinds
+    assert HyperLinear not in kinds
+    for length in (6, 7, 12):  # 6 places would pass for the 6 examples
+        assert tuning.training_loss((torch.randn(6, length, 8), torch.arange(6) % 3)).isfinite()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SelfTuning(Transformer(batch_first=True), ["input-noise"])
+
+
+@pytest.mark.parametrize("rows", [1, 5, 9])
+def test_rows_that_are_not_of_the_examples_are_refused(rows: int) -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.own, self.head, self.drop = nn.Linear(4, 4), nn.Linear(4, 3), nn.Dropout()
+
+        def forward(self, x: Tensor) -> Tensor:
+            constant = torch.ones(rows, 4)
+            added = self.own(constant) if self.layer else self.drop(constant)
+            answer: Tensor = self.head(x) + added.mean()
+            return answer
+
+    for layer in (True, False):
+        tuning = SelfTuning(Constant(), ["dropout"])
+        tuning.network.layer = layer
+        with pytest.raises(UserError, match=f"reads {rows} rows in a batch of 6 examples"):
+            tuning.training_loss((torch.randn(6, 4), torch.arange(6) % 3))
+
+
+def test_weights_that_are_read_say_what_they_are_and_do_not_compute() -> None:
+    plain = nn.Conv2d(3, 4, 3).double()
+    layer = HyperConv(plain, Now(torch.zeros(2)))
+    weight, bias = layer.weight, layer.bias
+    assert (weight.dtype, weight.device, weight.shape, weight.dim()) == (
+        torch.float64,
+        plain.weight.device,
+        (4, 3, 3, 3),
+        4,
+    )
+    assert bias is not None
+    assert bias.size(0) == 4
+    assert HyperLinear(nn.Linear(3, 2, bias=False), Now(torch.zeros(2))).bias is None
+    x = torch.randn(2, 3, 8, 8).double()
+    for wrong in (lambda: F.conv2d(x, weight), lambda: weight * 2, lambda: x.sum() + bias, lambda: weight.data):
+        with pytest.raises(UserError, match="let it call the layer instead"):
+            wrong()
+
+
+def test_whole_numbers_are_not_made_noisy() -> None:
+    words = nn.Sequential(nn.Embedding(7, 5), nn.Flatten(), nn.Linear(20, 3))
+    data = torch.randint(7, (6, 4)), torch.arange(6) % 3
+    for name in ("input-noise", "jitter"):
+        with pytest.raises(UserError, match=f"'{name}' is of floating-point inputs, not of a tensor .* of int64"):
+            SelfTuning(words, [name]).training_loss(data)
+
+
+def test_hyperparameters_that_are_no_list_of_names_are_refused() -> None:
+    for wrong in ("dropout", HYPERPARAMETERS["dropout"], None):
+        with pytest.raises(UserError, match="the hyperparameters are a list"):
+            SelfTuning(network(), wrong)  # type: ignore[arg-type]
+    for inside in (3, ["dropout"]):
+        with pytest.raises(UserError, match="is a name or a Hyperparameter"):
+            SelfTuning(network(), [inside])  # type: ignore[list-item]
+    for name in ("lr", "dropuot"):
+        with pytest.raises(UserError) as raised:
+            SelfTuning(network(), [name])
+        assert "cutout. Those of an optimizer" in str(raised.value)

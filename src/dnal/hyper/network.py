@@ -115,11 +115,11 @@ class Hypernetwork(nn.Module):
         (front,) = leading
         joined = torch.cat([given[name].reshape(*front, -1) for name in self._inputs], -1)
         if self._encoding != "none" and not torch.compiler.is_compiling():
-            outside = ((joined.detach() < 0) | (joined.detach() > 1)).any()
-            if bool(outside):
+            inside = (joined.detach() >= 0) & (joined.detach() <= 1)  # NaN is not
+            if not bool(inside.all()):
                 warnings.warn(
-                    "an input of the hypernetwork is below 0 or above 1, where others are encoded alike; scale it to "
-                    "that range first.",
+                    "an input of the hypernetwork is below 0 or above 1, where others are encoded alike, or NaN; scale "
+                    "it to that range first.",
                     stacklevel=5,
                 )
         return joined
@@ -231,6 +231,8 @@ def _check(
     if not isinstance(inputs, Mapping) or not inputs:
         raise UserError("a hypernetwork has inputs, their shapes by their names, such as {'gamma': ()}.")
     for name, shape in inputs.items():
+        if not isinstance(name, str) or name == "self":  # given by keyword, beside the module itself
+            raise UserError(f"an input of a hypernetwork has any name but 'self', as text, not {name!r}; rename it.")
         if not isinstance(shape, tuple | list) or not all(_is_count(size) for size in shape):
             raise UserError(f"the shape of the input '{name}' is a tuple of sizes, () for a number, not {shape!r}.")
     if not all(_is_count(units) for units in hidden):

@@ -197,10 +197,10 @@ def techniques_of(asked: Asked) -> tuple[Technique, ...]:
     own = () if asked.own_loss else asked.method.techniques
     for name in asked.without:
         if name not in own:
-            has = f"it has {', '.join(own)}" if own else "it has none here"
+            has = f"it has {', '.join(own)}." if own else "it has none here."
             raise UserError(
                 f"the technique '{name}' cannot be left out: the method does not have it by default; "
-                f"{suggestion(name, own, has)}."
+                f"{suggestion(name, own, has)}"
             )
     given = {TECHNIQUES.name_of(technique): technique for technique in asked.techniques}
     if len(given) < len(asked.techniques):

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, described
 from dnal.space.surgery.inputs import batch_size
 from dnal.space.surgery.running import call, in_eval
 from dnal.techniques.nested_dropout.nested import Nested
-from dnal.techniques.rich.features import picked
+from dnal.techniques.rich.features import as_classes, picked
 from dnal.techniques.rich.penalties import nll
 from dnal.train.batch import split
 from dnal.train.outputs import logits_of
@@ -36,9 +36,15 @@ def small_losses(losses: Tensor, forget: float) -> Tensor:
         >>> small_losses(torch.tensor([0.1, 5.0, 0.3, 0.2, 0.4]), 0.4).tolist()
         [0, 2, 3]
     """
-    if not 0 <= forget < 1:
-        raise UserError(f"forget is the share of examples that is left out, from 0 to below 1, not {forget}.")
-    kept = max(1, math.floor((1 - forget) * len(losses) + 1e-9))
+    try:
+        share = float(forget)
+    except (TypeError, ValueError, RuntimeError):
+        share = math.nan
+    if not 0 <= share < 1:
+        raise UserError(
+            f"forget is the share of examples that is left out, from 0 to below 1, such as 0.2, not {forget!r}."
+        )
+    kept = max(1, math.floor((1 - share) * len(losses) + 1e-9))
     return torch.sort(losses.detach(), stable=True).indices[:kept].sort().values
 
 
@@ -71,7 +77,8 @@ def co_teach(
         the loss of the first and of the second network, scalars.
 
     Raises:
-        UserError: fewer than two examples, or a share that is none.
+        UserError: fewer than two examples, or too few for batch norm, targets that are no classes of the networks, or a
+            share that is none.
 
     Examples:
         >>> import torch
@@ -86,7 +93,7 @@ def co_teach(
     """
     inputs, targets = split(batch)
     size = batch_size(inputs)
-    if size < 2 or not isinstance(targets, Tensor) or len(targets) != size:
+    if size < 2 or not isinstance(targets, Tensor) or targets.shape[:1] != (size,):
         raise UserError("co-teaching halves a batch: it needs two examples or more, with a class each.")
     halves = torch.arange(size).tensor_split(2)
     networks, chosen = (first, second), []
@@ -102,7 +109,33 @@ def co_teach(
 
 
 def _losses(network: nn.Module, inputs: Any, targets: Tensor, rows: Tensor) -> Tensor:
-    return nll(logits_of(call(network, picked(inputs, rows))), targets[rows])
+    """The loss of each of these examples."""
+    try:
+        logits = logits_of(call(network, picked(inputs, rows)))
+    except ValueError as error:
+        if len(rows) > 1 or "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "one example of a half is left to learn from, and batch norm needs two or more in training; take a larger "
+            "batch, or a smaller forget."
+        ) from error
+    if not isinstance(logits, Tensor) or logits.dim() not in (1, 2) or len(logits) != len(rows):
+        raise UserError(
+            f"co-teaching is of networks that return one logit for each example, (N,) or (N, 1), or (N, classes), not "
+            f"{described(logits)} for {len(rows)} examples."
+        )
+    return nll(logits, _fitting(targets[rows], logits))
+
+
+def _fitting(targets: Tensor, logits: Tensor) -> Tensor:
+    """The targets as :func:`nll` takes them: classes, or as many probabilities as logits."""
+    if targets.is_floating_point() and targets.numel() == logits.numel():
+        if not bool(((targets >= 0) & (targets <= 1)).all()):
+            raise UserError("the targets of co-teaching are classes, or probabilities from 0 to 1; look for others.")
+        return targets
+    if targets.numel() != len(targets):
+        raise UserError(f"co-teaching needs one class per example, (N,), not {described(targets)}.")
+    return as_classes(targets.reshape(-1), 2 if logits.numel() == len(logits) else logits.shape[1])
 
 
 @contextmanager

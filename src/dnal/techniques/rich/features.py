@@ -135,7 +135,7 @@ def rich_features(
             torch.manual_seed(seed + number)
             network = _new(make_network, found)
             if not number:
-                targets = _as_classes(targets, _classes(network, inputs))
+                targets = as_classes(targets, _classes(network, inputs))
             groups = groups_of(right) if number else torch.ones(1, len(targets), dtype=torch.bool)
             _discover(network, inputs, targets, groups, steps if number else first, recipe)
             prediction = predicted(network, inputs)
@@ -179,8 +179,12 @@ def _classes(network: nn.Module, inputs: Inputs) -> int:
     return 2 if logits.dim() == 1 or logits.shape[1] == 1 else int(logits.shape[1])
 
 
-def _as_classes(targets: Tensor, classes: int) -> Tensor:
-    """The targets as whole numbers, of whatever type they are."""
+def as_classes(targets: Tensor, classes: int) -> Tensor:
+    """The targets as whole numbers, of whatever type they are.
+
+    Raises:
+        UserError: one of them is no class.
+    """
     whole = targets.long()
     wrong = (whole < 0) | (whole >= classes) | (whole != targets)
     if bool(wrong.any()):

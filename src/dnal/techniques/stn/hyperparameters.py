@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, described
 
 INSIDE = 1e-3
 """How far from the ends of its range, as a share of it, a hyperparameter starts at least."""
@@ -80,7 +80,11 @@ def noisy(inputs: Tensor, values: Tensor) -> Tensor:
 
     Args:
         inputs: (N, ...). values: (N,).
+
+    Raises:
+        UserError: the inputs are whole numbers.
     """
+    _check_fractions("input-noise", inputs)
     return inputs + _for_each(values, inputs) * torch.randn_like(inputs)
 
 
@@ -89,7 +93,11 @@ def jittered(inputs: Tensor, values: Tensor) -> Tensor:
 
     Args:
         inputs: (N, ...). values: (N,).
+
+    Raises:
+        UserError: the inputs are whole numbers.
     """
+    _check_fractions("jitter", inputs)
     flat = inputs.flatten(1)
     mean, width = (_for_each(each, inputs) for each in (flat.mean(1), flat.std(1)))
     brighter, steeper = (
@@ -127,6 +135,13 @@ def dropped(inputs: Tensor, values: Tensor) -> Tensor:
     """
     p = _for_each(values, inputs)
     return torch.where(torch.rand_like(inputs) < p, torch.zeros_like(inputs), inputs / (1 - p))
+
+
+def _check_fractions(name: str, inputs: Tensor) -> None:
+    if not (inputs.is_floating_point() or inputs.is_complex()):
+        raise UserError(
+            f"'{name}' is of floating-point inputs, not of {described(inputs)}; leave it out, or cast them."
+        )
 
 
 def _for_each(values: Tensor, inputs: Tensor) -> Tensor:

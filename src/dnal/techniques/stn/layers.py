@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.techniques.stn.hyperparameters import dropped
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -24,6 +25,31 @@ class Now:
 
     free: Tensor
     dropout: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
+KNOWN: Any = {getattr(Tensor, name).__get__ for name in ("dtype", "device", "shape", "ndim", "is_cuda", "layout")} | {
+    Tensor.size,
+    Tensor.dim,
+    Tensor.numel,
+    Tensor.is_floating_point,
+    Tensor.is_complex,
+}
+"""What a network may ask of weights that differ from example to example."""
+
+
+class Weights(Tensor):
+    """The weights of a layer that answers, for code that asks for their type, device or shape; computing with them
+    would leave the answer out, and is refused. Torch's fused layers of transformers see that it is another class, and
+    call their layers instead."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in KNOWN:
+            return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
+        raise UserError(
+            "the network computes with the weights of a layer itself, and in self-tuning these differ from example to "
+            "example; let it call the layer instead."
+        )
 
 
 class HyperLayer(nn.Module):
@@ -49,10 +75,22 @@ class HyperLayer(nn.Module):
         nn.init.normal_(self.gates.weight, std=SMALL)
         self.scale = nn.Parameter(torch.ones((), **place))
 
+    @property
+    def weight(self) -> Tensor:
+        """What other code may ask for: type, device and shape."""
+        weight: Tensor = self.plain.weight
+        return weight.detach().as_subclass(Weights)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The same of the bias."""
+        bias: Tensor | None = self.plain.bias
+        return None if bias is None else bias.detach().as_subclass(Weights)
+
     def forward(self, x: Tensor) -> Tensor:
         gates = self.gates(self.now.free.to(self.gates.weight.dtype))
-        if gates.dim() == 2 and len(x) != len(gates):  # positions of an example one after another
-            gates = gates.repeat_interleave(len(x) // len(gates), 0)
+        if gates.dim() == 2:
+            gates = _for_rows(gates, x)
         main, other = self.plain(x), self._without_bias(x)
         weight, *bias = (self._over(part, other) for part in gates.chunk(1 if self.plain.bias is None else 2, -1))
         answer: Tensor = self.scale * main + weight * other
@@ -117,9 +155,7 @@ class HyperDropout(nn.Module):
         if not self.training:
             return x
         p = self.now.dropout
-        if p.dim() and len(x) != len(p):
-            p = p.repeat_interleave(len(x) // len(p))
-        p = p.expand(len(x)) if not p.dim() else p
+        p = _for_rows(p, x) if p.dim() else p.expand(len(x))
         if isinstance(self.plain, nn.Dropout) or x.dim() < 3:
             return dropped(x, p)
         whole = torch.ones(*x.shape[:2], *(1 for _ in x.shape[2:]), dtype=x.dtype, device=x.device)
@@ -133,6 +169,20 @@ class HyperDropout(nn.Module):
         return plain
 
 
+def _for_rows(numbers: Tensor, x: Tensor) -> Tensor:
+    """Those of each example, (N, ...), for every row of an input that has the positions of an example one after
+    another."""
+    rows, examples = len(x), len(numbers)
+    if rows == examples:
+        return numbers
+    if not examples or rows % examples:
+        raise UserError(
+            f"a layer reads {rows} rows in a batch of {examples} examples, which are not as many for each; in "
+            "self-tuning the examples stand along dimension 0 of what a layer reads."
+        )
+    return numbers.repeat_interleave(rows // examples, 0)
+
+
 def kind_of(module: nn.Module) -> type[nn.Module] | None:
     """What stands for a plain layer; None for all others."""
     if type(module) is nn.Linear:
@@ -140,6 +190,12 @@ def kind_of(module: nn.Module) -> type[nn.Module] | None:
     if type(module) in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
         return HyperConv
     return HyperDropout if type(module) in DROPOUTS else None
+
+
+def sequence_first(module: nn.Module) -> bool:
+    """Whether it is a transformer's layer of (L, N, ...): what is in it would take places for examples."""
+    layer = isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer)
+    return layer and not getattr(module.self_attn, "batch_first", True)
 
 
 def own(network: nn.Module, layer: nn.Module) -> bool:

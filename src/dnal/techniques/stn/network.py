@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal.base.errors import UserError, all_names
+from dnal.base.errors import UserError, all_names, described
 from dnal.space.copying import deep_copy
 from dnal.space.surgery.inputs import Inputs, batch_size
 from dnal.space.surgery.running import call, in_eval
 from dnal.techniques.stn.hyperparameters import HYPERPARAMETERS, Hyperparameter
-from dnal.techniques.stn.layers import HyperDropout, HyperLayer, Now, kind_of, own
+from dnal.techniques.stn.layers import HyperDropout, HyperLayer, Now, kind_of, own, sequence_first
 from dnal.train.batch import split
 from dnal.train.outputs import task_loss
 
@@ -30,10 +31,11 @@ class SelfTuning:
     """A copy of a network with layers that answer to hyperparameters, for a training loop of your own.
 
     Linear layers and convolutions become :class:`HyperLinear` and :class:`HyperConv`, with about twice the weights, and
-    dropouts :class:`HyperDropout`; layers that share their weights, or are of other classes, stay. Each example of a
-    batch has hyperparameters of its own, l + softplus(rho) eps with eps ~ N(0, I), so that the layers learn how the
-    best weights answer to l. You descend with an optimizer of :meth:`weights` on :meth:`training_loss`, some steps
-    alone at first, and in turns with one of :attr:`free` and :attr:`rho` on :meth:`validation_loss`.
+    dropouts :class:`HyperDropout`; layers that share their weights, or are of other classes, stay, and so do those in
+    layers of transformers whose inputs are not ``batch_first``, with a warning. Each example of a batch has
+    hyperparameters of its own, l + softplus(rho) eps with eps ~ N(0, I), so that the layers learn how the best weights
+    answer to l. You descend with an optimizer of :meth:`weights` on :meth:`training_loss`, some steps alone at first,
+    and in turns with one of :attr:`free` and :attr:`rho` on :meth:`validation_loss`.
 
     Args:
         network: stays as it is. It is called with the examples along dimension 0.
@@ -71,6 +73,8 @@ class SelfTuning:
         entropy: float = ENTROPY,
         loss: Callable[[Any, Any], Tensor] = task_loss,
     ) -> None:
+        if isinstance(hyperparameters, str) or not isinstance(hyperparameters, Iterable):
+            raise UserError(f"the hyperparameters are a list, such as ['dropout'], not {hyperparameters!r}.")
         self.hyperparameters = [_known(one) for one in hyperparameters]
         if not self.hyperparameters or len({one.name for one in self.hyperparameters}) < len(self.hyperparameters):
             raise UserError("self-tuning needs a hyperparameter or more, each once.")
@@ -182,10 +186,13 @@ class SelfTuning:
                 parameter.requires_grad_(True)
 
     def _replaced(self, network: nn.Module) -> nn.Module:
-        answering, dropouts = 0, 0
+        answering, dropouts, left = 0, 0, 0
 
         def replace(module: nn.Module) -> nn.Module | None:
-            nonlocal answering, dropouts
+            nonlocal answering, dropouts, left
+            if sequence_first(module):
+                left += 1
+                return module
             kind = kind_of(module)
             if kind is None or (kind is HyperDropout and not self._tunes_dropout) or not own(network, module):
                 return None
@@ -193,6 +200,12 @@ class SelfTuning:
             return kind(module, self._now)
 
         found = _exchanged(network, replace)
+        if left:
+            warnings.warn(
+                f"{left} {'layer' if left == 1 else 'layers'} of a transformer without batch_first=True stay as they "
+                "are: in self-tuning the examples stand along dimension 0.",
+                stacklevel=3,
+            )
         if not answering:
             raise UserError(
                 "no layer of the network can answer to hyperparameters: linear layers and convolutions do whose "
@@ -225,9 +238,11 @@ def _exchanged(network: nn.Module, other: Callable[[nn.Module], nn.Module | None
 def _known(one: str | Hyperparameter) -> Hyperparameter:
     if isinstance(one, Hyperparameter):
         return one
+    if not isinstance(one, str):
+        raise UserError(f"a hyperparameter is a name or a Hyperparameter, not {described(one)}.")
     if one not in HYPERPARAMETERS:
         raise UserError(
-            f"unknown hyperparameter '{one}'{all_names(one, list(HYPERPARAMETERS))}; those of an optimizer, such "
-            "as the learning rate, cannot be tuned so."
+            f"unknown hyperparameter '{one}'{all_names(one, list(HYPERPARAMETERS))} Those of an optimizer, such as the "
+            "learning rate, cannot be tuned so."
         )
     return HYPERPARAMETERS[one]
