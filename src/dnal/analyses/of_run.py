@@ -25,14 +25,14 @@ from dnal.analyses.likeness import agreement, cka_matrix, rank_correlations, spr
 from dnal.analyses.people import disagreement, people_of, read_people
 from dnal.analyses.under_corruption import Running, under_corruptions
 from dnal.base.errors import UserError
-from dnal.base.reading import opened
+from dnal.base.reading import opened, ordinary
 from dnal.base.statistics import Interval, paired_examples
 from dnal.data.dataset import Dataset
 from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
-from dnal.run.files import BASE, RESULT, runs_in
-from dnal.run.loading import load, load_base, read_result
+from dnal.run.files import BASE, MODEL, RESULT, runs_in
+from dnal.run.loading import SPARE_BASE, TIMES, load, load_base, read_result
 from dnal.train.evaluate import IGNORED
 
 CLOSE = 1e-3
@@ -227,13 +227,14 @@ def _base(folder: Path, trust: Sequence[str], bases: dict[str, nn.Module], remar
         )
         return ""
     try:
-        network = load_base(folder, trust=trust)  # first: what is no base may be of any size
+        ordinary(folder / BASE, SPARE_BASE + TIMES * ordinary(folder / MODEL))  # as is believed where it is counted
         with opened(folder / BASE) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest not in bases:
+            bases[digest] = load_base(folder, trust=trust)
     except UserError as error:  # what is wrong with the rest of the run was said when its other network was read
         remarks.append(f"The base of '{folder}', and what flips, are not shown: {error}")
         return ""
-    bases.setdefault(digest, network)
     return digest
 
 

@@ -61,10 +61,10 @@ def check_folder(folder: Path) -> None:
     Raises:
         UserError: what is there is no folder, or holds something else than an analysis; or the disk refuses.
     """
-    if folder.is_symlink():  # a run's folder may be anybody's, and so may its links
-        raise UserError(f"'{folder}' is a link; choose the folder itself, or another, with --out.")
     try:
         ancestor = _nearest(folder)
+        if folder.is_symlink():  # a run's folder may be anybody's, and so may its links
+            raise UserError(f"'{folder}' is a link; choose the folder itself, or another, with --out.")
         there = sorted(entry.name for entry in folder.iterdir()) if ancestor == folder.absolute() else []
     except OSError as error:
         raise _no_folder(folder, refusal(error)) from None
