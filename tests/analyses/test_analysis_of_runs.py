@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,11 @@ import torch
 import dnal as library
 from cli_program import Program
 from dnal import data
+from dnal.analyses.asked import Asked
+from dnal.analyses.figures import class_figure
+from dnal.analyses.of_run import analyse
+from dnal.analyses.page import page
+from dnal.analyses.writing import check_folder
 from dnal.base.errors import UserError
 from dnal.run import load_base, read_result
 from dnal.run.files import ANALYSIS, ANALYSIS_PAGE, BASE, CONFIG, DETAILS, MODEL, REPORT, RESULT
@@ -124,18 +132,42 @@ def test_what_is_missing_or_other_is_said(dnal: Program, run: Path) -> None:
     assert "the data or the files are others" in dnal("analyse", run, "--corruptions", "none").err
 
 
-def test_a_damaged_base_is_one_sentence(dnal: Program, run: Path) -> None:
+def test_a_damaged_base_is_a_remark_and_the_rest_is_looked_at(dnal: Program, run: Path) -> None:
     whole = (run / BASE).read_bytes()
-    for content in (whole[: len(whole) // 2], b"", (run / MODEL).read_bytes()):
+    for content in (whole[: len(whole) // 2], b"", b"junk" * 100, (run / MODEL).read_bytes()):
         (run / BASE).write_bytes(content)
-        answer = dnal("analyse", run, "--corruptions", "none")
-        assert (answer.status, answer.out.count("Traceback")) == (2, 0)
-        assert "base.safetensors" in answer.err
+        refused_base_is_a_remark(dnal, run)
+        with pytest.raises(UserError, match=r"base\.safetensors"):
+            load_base(run)
     (run / BASE).unlink()
     (run / BASE).symlink_to("/dev/zero")
-    assert dnal("analyse", run, "--corruptions", "none").status in (0, 2)
+    assert "is a link" in refused_base_is_a_remark(dnal, run)
     with pytest.raises(UserError, match=r"base\.safetensors"):
         load_base(run)
+    (run / BASE).unlink()
+    (run / BASE).mkdir()
+    assert "no ordinary file" in refused_base_is_a_remark(dnal, run)
+
+
+def test_a_base_larger_than_it_may_be_is_not_read(dnal: Program, run: Path) -> None:
+    size = 2**36  # with holes: the disk holds next to nothing of it
+    header = json.dumps({"x": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    with (run / BASE).open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    assert "more than such a file can have" in refused_base_is_a_remark(dnal, run)
+
+
+def refused_base_is_a_remark(dnal: Program, run: Path) -> str:
+    answer = dnal("analyse", run, "--corruptions", "none", "--json")
+    assert answer.status == 0, answer.err
+    found = json.loads(answer.out)
+    assert [one["name"] for one in found["networks"]] == ["compact"]
+    assert found["pairs"] == []
+    (remark,) = found["remarks"]
+    assert "base.safetensors" in remark
+    assert not any(other in remark for other in ("save_file", "create the network", "older versions"))
+    return str(remark)
 
 
 def test_a_folder_of_something_else_stays_as_it_is(dnal: Program, run: Path, tmp_path: Path) -> None:
@@ -157,4 +189,52 @@ def test_a_run_that_classifies_nothing_is_one_sentence(dnal: Program, run: Path)
     answer = dnal("analyse", run)
     assert answer.status == 2
     assert "networks that say classes" in answer.err
+    assert not (run / ANALYSIS).exists()
     assert DETAILS in {file.name for file in run.iterdir()}
+
+
+def test_what_cannot_be_analysed_leaves_no_folder(dnal: Program, run: Path, here: Path) -> None:
+    assert dnal("analyse", "nothere").status == 2
+    assert dnal("analyse", "nothere", "--out", here / "a" / "b").status == 2
+    assert {entry.name for entry in here.iterdir()} == {"run"}
+    (run / MODEL).write_bytes(b"")
+    assert dnal("analyse", run).status == 2
+    assert not (run / ANALYSIS).exists()
+    (here / "file").touch()
+    for out in (here / "file", here / "file" / "in", here / ("long" * 100)):
+        with pytest.raises(UserError, match="cannot be a folder for the analysis"):
+            check_folder(out)
+    check_folder(here / "a" / "b")
+    assert not (here / "a").exists()
+
+
+def test_wrong_arguments_are_told_before_a_network_runs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "corrupt_tta", None)  # as where it is not installed
+    np.savez(run.parent / "people.npz", cifar10h=np.ones((3, 10)))
+    told: list[str] = []
+    for asked, what in (
+        (Asked(corruptions=("nosuch",)), "no corruption 'nosuch'"),
+        (Asked(corruptions=("fog",)), r"dnal\[corruptions\]"),
+        (Asked(labels_of_people="gone.npz"), "gone"),
+        (Asked(labels_of_people=str(run.parent / "people.npz")), "shape"),
+    ):
+        with pytest.raises(UserError, match=what):
+            analyse(run, asked=asked, tell=told.append)
+    with pytest.raises(UserError, match="nothere"):
+        analyse([run, run.parent / "nothere"], asked=Asked(corruptions=("none",)), tell=told.append)
+    assert told == []
+    assert [one.name for one in analyse(run, tell=told.append).networks] == ["base", "compact"]
+    assert len(told) == 2  # so each network is told where it runs
+
+
+def test_the_page_of_a_grown_run_calls_no_network_compact(dnal: Program, here: Path) -> None:
+    job = ("--model", "mlp/small", "--data", "wine", "--epochs", "1,2,1")
+    assert dnal("grow", "--budget", "params<=125%", *job, "--out", "grown").status == 0
+    found = analyse("grown", asked=Asked(corruptions=("none",)))
+    assert [one.name for one in found.networks] == ["base", "grown"]
+    assert found.pairs[0].attribution is not None
+    assert class_figure(found, found.pairs[0], "classes") is not None
+    text = re.sub(r"<(script|style).*?</\1>", "", page(found), flags=re.DOTALL)
+    assert "the grown network's lengths" in " ".join(html.unescape(text).split())
+    assert "in the grown network alone" in text
+    assert "compact" not in text

@@ -17,7 +17,7 @@ from dnal.analyses.people import People
 from dnal.base.statistics import Interval
 from dnal.data.dataset import Dataset
 
-CLEAN = "clean"
+BASE, CLEAN = "base", "clean"
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Looked:
     """A network and what it made of the test data.
 
     Attributes:
-        name: of the network; run: of its folder; base: whether it is the network before removal.
+        name: of the network; run: of its folder; word: "base", or what became of it, such as "compact".
         macs: of one example, as result.json has them; None where it has none.
         confidence: of what it says, (N,).
     """
 
     name: str
     run: str
-    base: bool
+    word: str
     macs: float | None
     seen: Seen
     geometry: Geometry | None
@@ -40,11 +40,14 @@ class Looked:
     calibration: Calibration
 
     @classmethod
-    def of(
-        cls, name: str, run: str, seen: Seen, geometry: Geometry | None, *, base: bool, macs: float | None
-    ) -> Looked:
+    def of(cls, name: str, run: str, seen: Seen, geometry: Geometry | None, *, word: str, macs: float | None) -> Looked:
         confidence = confidences(seen.logits)
-        return cls(name, run, base, macs, seen, geometry, confidence, calibration_of(confidence, seen.correct))
+        return cls(name, run, word, macs, seen, geometry, confidence, calibration_of(confidence, seen.correct))
+
+    @property
+    def base(self) -> bool:
+        """Whether it is the network before the change."""
+        return self.word == BASE
 
     @property
     def accuracy(self) -> float:

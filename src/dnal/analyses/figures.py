@@ -92,7 +92,7 @@ def calibration_figure(analysis: Analysis) -> Figure:
 
 
 def shift_figure(analysis: Analysis, pair: Pair, name: str) -> Figure | None:
-    """What removal changed in angle and length of each example; None without geometry."""
+    """What changed in angle and length of each example; None without geometry."""
     before, after = (analysis.networks[number].geometry for number in (pair.base, pair.compact))
     if before is None or after is None:
         return None
@@ -149,8 +149,8 @@ def class_figure(analysis: Analysis, pair: Pair, name: str) -> Figure | None:
         for place, word in enumerate(OUTCOMES[:2])
     ]  # fmt: skip
     return Figure(
-        name, "Which classes flip", "Share of each class that is right in the base alone (fragile), and in the compact "
-        "network alone (repaired).",
+        name, "Which classes flip", "Share of each class that is right in the base alone (fragile), and in the "
+        f"{analysis.networks[pair.compact].word} network alone (repaired).",
         f"Bars: most flips are in {most[-1][0]}, {sum(most[-1][1][:2])} of {most[-1][1][2]}.",
         chart(traces, height=110 + 34 * len(most), xaxis={"title": "% of the class"},
               yaxis={"type": "category", "dtick": 1}, barmode="group", showlegend=True),
@@ -247,7 +247,7 @@ def _accuracies(analysis: Analysis, found: Corrupted) -> Figure:
     return Figure(
         "corruptions", "Accuracy under corruptions",
         f"The mean over severities {', '.join(map(str, found.severities))}, on {found.images:,} images, the same for "
-        "all. The table has the calibration error (ECE) too, and how far compact networks are from their base, in "
+        "all. The table has the calibration error (ECE) too, and how far networks are from their base, in "
         "points with an interval of 95 % over the images.",
         f"Points of {len(titles)} networks under {len(names) - 1} corruptions.",
         chart(traces, height=120 + 24 * len(names), xaxis={"title": "% right"},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from dnal import data as dnal_data
 from dnal.analyses import corruptions
+from dnal.analyses.analysis import BASE as BASE_WORD
 from dnal.analyses.analysis import Analysis, Corrupted, Looked, Pair
 from dnal.analyses.asked import Asked
 from dnal.analyses.attribution import Side, attributed
@@ -22,14 +25,15 @@ from dnal.analyses.likeness import agreement, cka_matrix, rank_correlations, spr
 from dnal.analyses.people import disagreement, people_of, read_people
 from dnal.analyses.under_corruption import Running, under_corruptions
 from dnal.base.errors import UserError
-from dnal.base.reading import opened
+from dnal.base.reading import opened, ordinary
 from dnal.base.statistics import Interval, paired_examples
 from dnal.data.dataset import Dataset
 from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
-from dnal.run.files import BASE, RESULT, runs_in
-from dnal.run.loading import load, load_base, read_result
+from dnal.run.files import BASE, MODEL, RESULT, runs_in
+from dnal.run.loading import SPARE_BASE, TIMES, load, load_base, read_result
+from dnal.train.evaluate import IGNORED
 
 CLOSE = 1e-3
 """How far an accuracy may be from the recorded one, or one and a half examples where these are fewer."""
@@ -63,50 +67,55 @@ def analyse(
         analysis = dnal.analyses.analyse("runs/small", asked=Asked(corruptions=("noise",)))
     """
     asked = asked or Asked()
-    folders = _folders(runs)
+    names = _chosen(asked)
     remarks, taken = list[str](), list[tuple[Looked, Running]]()
+    # Networks take their time, so everything is read, and may be refused, before the first one runs.
+    read = _read(_folders(runs), data, root, trust, remarks)
+    people = _disagreement(asked, read[0].dataset)
     between: list[tuple[int, int]] = []
-    datasets: dict[tuple[object, ...], Dataset] = {}
     bases: dict[str, int] = {}
-    for folder in folders:
-        config, result = read_config(folder), read_result(folder)
-        _check_classified(folder, config)
-        dataset = _data(datasets, config, data, root, trust)
-        one = _Run(folder, config, result, dataset, "" if len(folders) == 1 else _name(folder, folders))
-        digest = _digest(folder, remarks)
-        if digest is not None and digest not in bases:
-            tell(f"{one.called('base')} on {dataset.name}")
-            bases[digest] = len(taken)
-            taken.append(one.looked(load_base(folder, trust=trust), "base", remarks))
-        change = read_change(folder)
-        tell(f"{one.called(change.word)} on {dataset.name}")
-        taken.append(one.looked(load(folder, trust=trust), change.word, remarks))
-        if digest is not None:
-            between.append((bases[digest], len(taken) - 1))
+    for one in read:
+        if one.base is not None and one.digest not in bases:
+            tell(f"{one.called(BASE_WORD)} on {one.dataset.name}")
+            bases[one.digest] = len(taken)
+            taken.append(one.looked(one.base, BASE_WORD, remarks))
+        tell(f"{one.called(one.word)} on {one.dataset.name}")
+        taken.append(one.looked(one.changed, one.word, remarks))
+        if one.base is not None:
+            between.append((bases[one.digest], len(taken) - 1))
     networks, running = [looked for looked, _ in taken], [own for _, own in taken]
     _check_alike(networks, [own.data for own in running])
-    people = None
-    if asked.labels_of_people is not None:
-        if not networks[0].seen.single:
-            raise UserError("people's labels are of examples that have one class each, and these have several.")
-        people = disagreement(
-            read_people(asked.labels_of_people, len(networks[0].seen.targets), networks[0].seen.logits.shape[1])
-        )
+    if people is not None:
+        people = people[: len(networks[0].seen.targets)]  # of very many, only the first are looked at
     pairs = [_pair(networks, base, compact, people) for base, compact in between]
-    found = _corrupted(networks, running, pairs, asked, remarks, tell)
+    found = _corrupted(networks, running, pairs, names, asked, remarks, tell)
     return Analysis(
         networks, pairs, running[0].data, _likeness(networks), found, people, list(dict.fromkeys(remarks))
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
 class _Run:
-    """A run whose networks are looked at; ``name``: in front of theirs, "" where it is the only one."""
+    """A run whose networks are looked at.
 
-    def __init__(self, folder: Path, config: Config, result: dict[str, Any], dataset: Dataset, name: str) -> None:
-        self.folder, self.config, self.result, self.dataset, self.name = folder, config, result, dataset, name
+    Attributes:
+        name: in front of those of its networks, "" where it is the only run.
+        word: what its changed network is called beside its base, such as "compact".
+        base: the network before the change, and digest: of its file; None and "" where it cannot be had.
+    """
+
+    folder: Path
+    config: Config
+    result: dict[str, Any]
+    dataset: Dataset
+    name: str
+    word: str
+    changed: nn.Module
+    base: nn.Module | None
+    digest: str
 
     def called(self, word: str) -> str:
-        return word if not self.name or word == "base" else f"{self.name} {word}"
+        return word if not self.name or word == BASE_WORD else f"{self.name} {word}"
 
     def looked(self, network: nn.Module, word: str, remarks: list[str]) -> tuple[Looked, Running]:
         from dnal.train.rows import to_device
@@ -123,10 +132,10 @@ class _Run:
             remarks.append(f"Of {name} angles, lengths and margins are not shown: {seen.why}")
         if seen.cut:
             remarks.append(f"Of {name} the first {len(seen.targets):,} targets are looked at; more are not kept.")
-        figures = self.result["base" if word == "base" else "compact"]
+        figures = self.result["base" if word == BASE_WORD else "compact"]
         macs = figures.get("macs")
         looked = Looked.of(
-            name, str(self.folder), seen, _geometry(seen), base=word == "base",
+            name, str(self.folder), seen, _geometry(seen), word=word,
             macs=float(macs) if isinstance(macs, int | float) else None,
         )  # fmt: skip
         said = figures.get("accuracy")
@@ -150,6 +159,24 @@ def _folders(runs: str | Path | Sequence[str | Path]) -> list[Path]:
     found = list(dict.fromkeys(folder for run in given for folder in (runs_in(run) or [run])))
     if not found:
         raise UserError("an analysis needs at least one run.")
+    return found
+
+
+def _read(
+    folders: Sequence[Path], data: str | None, root: str | Path | None, trust: Sequence[str], remarks: list[str]
+) -> list[_Run]:
+    """The runs with their data and networks; data and bases that several share are read once."""
+    datasets: dict[tuple[object, ...], Dataset] = {}
+    bases: dict[str, nn.Module] = {}
+    found = []
+    for folder in folders:
+        config, result = read_config(folder), read_result(folder)
+        _check_classified(folder, config)
+        dataset = _data(datasets, config, data, root, trust)
+        word, changed = read_change(folder).word, load(folder, trust=trust)
+        digest = _base(folder, trust, bases, remarks)
+        name = "" if len(folders) == 1 else _name(folder, folders)
+        found.append(_Run(folder, config, result, dataset, name, word, changed, bases.get(digest), digest))
     return found
 
 
@@ -191,15 +218,43 @@ def _check_alike(networks: Sequence[Looked], datasets: Sequence[Dataset]) -> Non
             )
 
 
-def _digest(folder: Path, remarks: list[str]) -> str | None:
-    """What tells a base from another one; None where the run has none."""
-    if not (folder / BASE).is_file():
+def _base(folder: Path, trust: Sequence[str], bases: dict[str, nn.Module], remarks: list[str]) -> str:
+    """What tells the run's base from another one, which is put among the ``bases`` by it; "" where there is none, or
+    none that can be read."""
+    if not os.path.lexists(folder / BASE):
         remarks.append(
             f"'{folder}' has no {BASE}, which older versions did not write: its base, and what flips, are not shown."
         )
+        return ""
+    try:
+        ordinary(folder / BASE, SPARE_BASE + TIMES * ordinary(folder / MODEL))  # as is believed where it is counted
+        with opened(folder / BASE) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest not in bases:
+            bases[digest] = load_base(folder, trust=trust)
+    except UserError as error:  # what is wrong with the rest of the run was said when its other network was read
+        remarks.append(f"The base of '{folder}', and what flips, are not shown: {error}")
+        return ""
+    return digest
+
+
+def _chosen(asked: Asked) -> tuple[str, ...]:
+    """The corruptions that are asked for; refused where they need a library that is not there, except for those that
+    nobody asked for."""
+    names = corruptions.chosen([name.strip() for text in asked.corruptions for name in text.split(",")])
+    if names and asked.corruptions != Asked.corruptions:
+        corruptions.library()  # says what to do
+    return names
+
+
+def _disagreement(asked: Asked, dataset: Dataset) -> Tensor | None:
+    """People's disagreement on each test example, (N,), where their labels are given."""
+    if asked.labels_of_people is None:
         return None
-    with opened(folder / BASE) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    targets = dataset.test.y
+    if targets.dim() != 1 or bool((targets == IGNORED).any()):
+        raise UserError("people's labels are of examples that have one class each, and these have several.")
+    return disagreement(read_people(asked.labels_of_people, len(targets), dataset.classes))
 
 
 def _pair(networks: Sequence[Looked], base: int, compact: int, disagreements: Tensor | None) -> Pair:
@@ -244,12 +299,12 @@ def _corrupted(
     networks: Sequence[Looked],
     running: Sequence[Running],
     pairs: Sequence[Pair],
+    names: Sequence[str],
     asked: Asked,
     remarks: list[str],
     tell: Callable[[str], None],
 ) -> Corrupted | None:
     """What corruptions do, where they are asked for and can be made."""
-    names = corruptions.chosen([name.strip() for text in asked.corruptions for name in text.split(",")])
     first = running[0].data
     if not names:
         return None
@@ -257,8 +312,6 @@ def _corrupted(
         remarks.append("Corruptions are of images that have one class each; these examples are others.")
         return None
     if not corruptions.installed():
-        if asked.corruptions != Asked.corruptions:
-            corruptions.library()  # says what to do
         remarks.append(
             "Corruptions are not shown: they are made by corrupt-tta; pip install 'dnal[corruptions]' installs it."
         )

@@ -105,7 +105,7 @@ def _pair(analysis: Analysis, number: int, pair: Pair) -> dict[str, Any]:
             )
             if found is not None
         ],
-        "attribution": _attribution(pair),
+        "attribution": _attribution(pair, compact.word),
         "figures": figures,
         "ends": [
             (title, what, shown)
@@ -120,15 +120,15 @@ def _pair(analysis: Analysis, number: int, pair: Pair) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _attribution(pair: Pair) -> list[str]:
-    """Where the difference comes from, in sentences."""
+def _attribution(pair: Pair, word: str) -> list[str]:
+    """Where the difference comes from, in sentences; ``word``: what the network is called beside its base."""
     found = pair.attribution
     if found is None:
         return []
     sentences = [
         f"The loss changes by {found.loss:+.3g}: {found.direction:+.3g} comes with the directions of the features and "
-        f"the last layer, {found.length:+.3g} with the lengths. The base with the compact network's lengths has "
-        f"{percent(found.base_of_its_length)} right, the compact network with the base's "
+        f"the last layer, {found.length:+.3g} with the lengths. The base with the {word} network's lengths has "
+        f"{percent(found.base_of_its_length)} right, the {word} network with the base's "
         f"{percent(found.compact_of_its_length)}."
     ]
     if not math.isnan(found.by_direction):

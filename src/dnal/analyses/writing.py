@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,10 @@ def write_analysis(analysis: Analysis, folder: str | Path) -> Written:
 
     where = Path(folder)
     check_folder(where)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_folder(where, refusal(error)) from None
     check_place(where / ANALYSIS_PAGE)
     write_text(where / ANALYSIS_PAGE, page(analysis))  # first: by it the folder is known as one of an analysis
     write_table(where / CLASSES, classes_table(analysis))
@@ -51,19 +56,37 @@ def write_analysis(analysis: Analysis, folder: str | Path) -> Written:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuses a folder in which no analysis can be written, before anything is looked at; it is made.
+    """Refuses a folder in which no analysis can be written, before anything is looked at; nothing is made.
 
     Raises:
         UserError: what is there is no folder, or holds something else than an analysis; or the disk refuses.
     """
-    if folder.is_symlink():  # a run's folder may be anybody's, and so may its links
-        raise UserError(f"'{folder}' is a link; choose the folder itself, or another, with --out.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        there = sorted(entry.name for entry in folder.iterdir())
+        ancestor = _nearest(folder)
+        if folder.is_symlink():  # a run's folder may be anybody's, and so may its links
+            raise UserError(f"'{folder}' is a link; choose the folder itself, or another, with --out.")
+        there = sorted(entry.name for entry in folder.iterdir()) if ancestor == folder.absolute() else []
     except OSError as error:
-        raise UserError(
-            f"'{folder}' cannot be a folder for the analysis ({refusal(error)}); choose another with --out."
-        ) from None
+        raise _no_folder(folder, refusal(error)) from None
+    if not ancestor.is_dir():
+        raise _no_folder(folder, f"'{ancestor}' is no folder")
+    if not os.access(ancestor, os.W_OK | os.X_OK):
+        raise _no_folder(folder, f"nothing may be written in '{ancestor}'")
     if there and ANALYSIS_PAGE not in there:
         raise UserError(f"'{folder}' holds '{there[0]}' and no analysis; choose another folder with --out.")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or that of its parents which is there."""
+    place = folder.absolute()
+    while True:
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            place = place.parent
+        else:
+            return place
+
+
+def _no_folder(folder: Path, reason: str | None) -> UserError:
+    return UserError(f"'{folder}' cannot be a folder for the analysis ({reason}); choose another with --out.")

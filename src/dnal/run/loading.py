@@ -88,7 +88,7 @@ def load_base(run: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
             )
         check_trust(config.model, trust, otherwise="")
         network = _base(config, path, BASE)
-        models.load_weights(network, path / BASE)
+        models.load_weights(network, path / BASE, remedy=REMEDY)
         return network.cpu().eval()
     except UserError as error:
         raise UserError(one_line(str(error), LONGEST)) from error
@@ -201,7 +201,9 @@ def _base(config: Config, path: Path, tensors: str = MODEL) -> nn.Module:
     """The network before removal: without memory, except for a user's function, which is trusted by now; ``tensors``:
     the file by which it is believed to be that large."""
     allowed = _allowed(path, tensors)
-    largest = max((size for shape in models.tensor_shapes(path / tensors).values() for size in shape), default=0)
+    largest = max(
+        (size for shape in models.tensor_shapes(path / tensors, remedy=REMEDY).values() for size in shape), default=0
+    )
     # Classes, and channels or columns of the input, never leave, so they are dimensions of tensors in the file.
     for what, size in {"classes": config.classes, **config.of_kind.kept(config.input)}.items():
         if size > max(largest, LEAST_DIMENSION):
