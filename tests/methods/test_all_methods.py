@@ -84,7 +84,13 @@ def test_every_method_sees_equally_many_images(name: str) -> None:
     assert ("architecture" in phases) == METHODS.of(name).trains
 
 
-@pytest.mark.parametrize("name", NAMES)
+CONTROLS = ("gradmax", "random-neurons", "layer-magnitude-masks", "random-masks")
+"""Methods that go on as another one does, whose killing is among the fast tests."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in CONTROLS else name for name in NAMES]
+)
 def test_killed_it_goes_on_to_the_same_network(name: str, tmp_path: Path) -> None:
     for at in (11, 9):  # in the second phase, and from the step 9 or later that it kept in the third
         with pytest.raises(Killed):
