@@ -79,3 +79,12 @@ class Method(Options):
     def choose(self, task: Task) -> Change:
         """What becomes of the task's network, within its limits. The network may be trained on the way."""
         raise NotImplementedError
+
+
+def spend_in_rounds(method: Method, rounds: int, epochs: int) -> None:
+    """Makes a method train between its rounds, in the architecture phase; the training of the last one is that of the
+    last phase. ``epochs``: of the base and of each round by default."""
+    between = rounds - 1
+    own = {"trains": between > 0, "stages": max(1, between), "epochs": (epochs, max(1, epochs * between), epochs)}
+    for name, value in own.items():
+        object.__setattr__(method, name, value)

@@ -35,7 +35,7 @@ from dnal.space.space import Space
 from dnal.space.surgery.inputs import batch_size, cloned
 from dnal.space.surgery.running import call, evaluating, undisturbed
 from dnal.train.batch import split
-from dnal.train.rows import to_device
+from dnal.train.rows import device_of, to_device
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _measured(network: nn.Module, branches: Collection[Branch], batches: Iterabl
     """What is missed without these branches."""
     scales = _scales(branches)
     watch = _Twice(network, scales, {name for name, _ in _places(network) if any(b.removes(name) for b in branches)})
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     for batch in batches:
         inputs, _ = to_device(split(batch), device)
         watch.examples = batch_size(inputs)

@@ -25,7 +25,7 @@ from dnal.space.surgery.running import call, evaluating, undisturbed
 from dnal.space.surgery.tensors import held_tensors
 from dnal.train.batch import split
 from dnal.train.loader import Loader, ahead
-from dnal.train.rows import to_device
+from dnal.train.rows import device_of, to_device
 
 SAMPLES = 512
 """Examples that are looked at by default."""
@@ -146,7 +146,7 @@ def measured(
     for batch in batches:
         if examples < GRADED:
             first.append(batch)
-        inputs, _ = to_device(split(batch), _device(network))
+        inputs, _ = to_device(split(batch), device_of(network))
         watch.examples = collected.examples = batch_size(inputs)
         examples += watch.examples
         with undisturbed(inputs), evaluating(network), kept_buffers(network), watch:
@@ -161,10 +161,6 @@ def measured(
         reader.constant, reader.minded = watch.constants.get(product), minded.get(product)
     seen = {product.place for product in collected.readers}
     return Statistics(list(collected.readers.values()), set(space.readers) - seen)
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -276,7 +272,7 @@ def minds_of_products(
     watch = Watch(network, places, lambda product, channels: read.add(product), written)
     watch.follow = False
     for batch in batches:
-        inputs, targets = to_device(split(batch), _device(network))
+        inputs, targets = to_device(split(batch), device_of(network))
         watch.examples = batch_size(inputs)
         with undisturbed(inputs), evaluating(network), kept_buffers(network):
             _with_gradients(network, inputs, targets, loss, watch, few)

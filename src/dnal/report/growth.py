@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
-import plotly.graph_objects as go
-
 from dnal.costs.budget import amount
-from dnal.report.colours import COMPACT
-from dnal.report.curves import MOST, timed
-from dnal.report.figure import Figure, Table, chart, plain
+from dnal.report.curves import Timed, timed
+from dnal.report.figure import Figure
+from dnal.report.rounds import over_rounds
 from dnal.report.source import Source
 
 GREW = "bottleneck"
@@ -32,39 +30,18 @@ def growth_figures(source: Source) -> list[Figure]:
         for _, group in groupby(zip(own, sizes, strict=True), lambda pair: (pair[0].epoch.phase, pair[1]))
     ]
     points = [(size, aim.factor * each.epoch.values[aim.figure], each) for each, size in rounds if size]
-    form, unit = ".2f" if aim.is_share else ".4f", f" {aim.unit}".rstrip()
-    drawn = points[::-1][:: -(-len(points) // MOST)][::-1]
-    trace = go.Scatter(
-        name=source.word, x=[x for x, *_ in drawn], y=[y for _, y, _ in drawn],
-        mode="lines+markers", line={"color": COMPACT, "width": 2}, marker={"size": 8},
-        hovertemplate=f"%{{x:,}} parameters: %{{y:{form}}}{unit}<extra></extra>",
-    )  # fmt: skip
-    begin, end = points[0], points[-1]
     return [
-        Figure(
-            "growth",
-            f"{aim.words[0].upper()}{aim.words[1:]} while the network grew",
-            "On the validation data, at the end of the base and of each round; the axis is logarithmic. The bottleneck "
-            "is what the layers could not follow of the loss's gradient before they grew, of an example.",
-            f"Curve from {begin[1]:{form}}{unit} with {amount('params', begin[0])} parameters to {end[1]:{form}}{unit} "
-            f"with {amount('params', end[0])}.",
-            chart(
-                [trace],
-                xaxis={"title": "parameters", "type": "log"},
-                yaxis={"title": aim.unit or aim.words},
-            ),
-            Table(
-                ["phase", "parameters", "bottleneck before", f"{aim.words}{f', {aim.unit}' if aim.unit else ''}"],
-                [
-                    [
-                        plain(e.epoch.phase),
-                        amount("params", x),
-                        f"{e.epoch.values[GREW]:.3g}" if GREW in e.epoch.values else "–",
-                        f"{y:{form}}",
-                    ]
-                    for x, y, e in points
-                ],
-                1,
-            ),
+        over_rounds(
+            source, "growth", "while the network grew",
+            " The bottleneck is what the layers could not follow of the loss's gradient before they grew, of an "
+            "example.",
+            points, axis={"title": "parameters", "type": "log"}, hover="%{x:,} parameters",
+            size=lambda x: amount("params", x), words=("parameters", " parameters"),
+            columns={"bottleneck before": _bottleneck},
         )
-    ]
+    ]  # fmt: skip
+
+
+def _bottleneck(each: Timed) -> str:
+    values = each.epoch.values
+    return f"{values[GREW]:.3g}" if GREW in values else "–"

@@ -14,7 +14,7 @@ from dnal.space.surgery.running import call, in_eval, modes_kept
 from dnal.train.batch import as_given, split
 from dnal.train.loader import Loader
 from dnal.train.outputs import logits_of
-from dnal.train.rows import has_nan, is_finite, to_device
+from dnal.train.rows import device_of, has_nan, is_finite, to_device
 
 Metric = Callable[[nn.Module, Loader], float]
 
@@ -199,7 +199,7 @@ def over_batches(network: nn.Module, loader: Loader, update: Callable[[Any, Any]
     Raises:
         UserError: of inputs that are not finite the network made NaN; it names the ``data``.
     """
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     with in_eval(network), torch.inference_mode():
         for number, batch in enumerate(loader, start=1):
             inputs, targets = to_device(split(batch), device)

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network is; one without parameters is on the CPU."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

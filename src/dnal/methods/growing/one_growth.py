@@ -20,7 +20,7 @@ from dnal.repair.statistics import kept_buffers
 from dnal.space.surgery.inputs import cloned
 from dnal.space.surgery.running import call, evaluating, undisturbed
 from dnal.train.batch import split
-from dnal.train.rows import to_device
+from dnal.train.rows import device_of, to_device
 
 KINDS = ("tiny", "gradmax", "random-neurons")
 """Ways to make new neurons."""
@@ -270,7 +270,7 @@ def best_amplitude(loss_at: Callable[[float], float]) -> tuple[float, float]:
 def loss_of(network: nn.Module, batches: Iterable[Any], loss: Loss) -> float:
     """The mean loss of a network over batches, in eval mode; it and everything random stay as they are."""
     total = count = 0.0
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     for batch in batches:
         inputs, targets = to_device(split(batch), device)
         with undisturbed(inputs), evaluating(network), kept_buffers(network):

@@ -16,7 +16,7 @@ from dnal.changes.growth import Growth
 from dnal.methods.growing.grown import Grown, grown_to
 from dnal.methods.growing.one_growth import grow, nothing_grows
 from dnal.methods.growing.sites import Site, growable, named
-from dnal.methods.method import Method
+from dnal.methods.method import Method, spend_in_rounds
 from dnal.methods.task import Task
 from dnal.repair.statistics import Ahead
 from dnal.settings import Growths
@@ -54,10 +54,7 @@ class Grower(Method, Growths):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between = self.rounds - 1  # the last one's training is that of the last phase
-        own = {"trains": between > 0, "stages": max(1, between), "epochs": (ROUND, max(1, ROUND * between), ROUND)}
-        for name, value in own.items():
-            object.__setattr__(self, name, value)
+        spend_in_rounds(self, self.rounds, ROUND)
 
     def check(self, network: nn.Module, space: Space) -> None:
         sites, why = growable(network, space)

@@ -16,7 +16,7 @@ from dnal.repair.statistics import kept_buffers, loss_in_eval
 from dnal.space.surgery.inputs import batch_size, cloned
 from dnal.space.surgery.running import call, evaluating, undisturbed
 from dnal.train.batch import split
-from dnal.train.rows import to_device
+from dnal.train.rows import device_of, to_device
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -215,7 +215,7 @@ def _passes(
     network: nn.Module, layers: dict[str, Layer], batches: Iterable[Any], loss: Loss
 ) -> Iterable[tuple[dict[str, Seen], int]]:
     """Of each batch the layers that ran once, and the number of its examples."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     for batch in batches:
         inputs, targets = to_device(split(batch), device)
         examples = batch_size(inputs)

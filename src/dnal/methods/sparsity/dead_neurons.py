@@ -14,7 +14,7 @@ from dnal.base.errors import UserError
 from dnal.space.space import Space
 from dnal.space.surgery.running import call, in_eval
 from dnal.train.batch import split
-from dnal.train.rows import to_device
+from dnal.train.rows import device_of, to_device
 
 RELUS = ("relu", "relu_")
 
@@ -89,7 +89,7 @@ def dead_neurons(
     channels = [_channels(o.outputs[0].sides, o.outputs[0].shape, gone) for o in relus]
     zeros = [torch.zeros(()).double() for _ in relus]
     units, still, examples = [0] * len(relus), [0] * len(relus), 0
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    device = device_of(network)
     with in_eval(network), torch.no_grad():
         for batch in batches:
             seen: list[Tensor] = []

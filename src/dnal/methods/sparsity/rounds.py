@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dnal.base.errors import OptionError
 from dnal.base.options import option
 from dnal.changes.masks import HeldMasks, Masks, apply_masks
+from dnal.methods.method import spend_in_rounds
 from dnal.methods.sparsity.masks import (
     activated,
     all_of,
@@ -79,10 +80,7 @@ class Rounds(Sparsifier, Tickets):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        between = self.rounds - 1  # the last one's training is that of the last phase
-        own = {"trains": between > 0, "stages": max(1, between), "epochs": (ROUND, max(1, ROUND * between), ROUND)}
-        for name, value in own.items():
-            object.__setattr__(self, name, value)
+        spend_in_rounds(self, self.rounds, ROUND)
 
     def check(self, network: nn.Module, space: Space) -> None:
         super().check(network, space)

@@ -19,7 +19,7 @@ from dnal.space.surgery.running import call, in_eval
 from dnal.techniques.rich.groups import balanced, groups_of, worst_group
 from dnal.techniques.rich.head import last_linear, reading
 from dnal.techniques.rich.penalties import likeliest, nll
-from dnal.train.rows import to_device
+from dnal.train.rows import device_of, to_device
 
 AT_ONCE = 1024
 """Examples of which a network predicts the classes at once."""
@@ -145,7 +145,7 @@ def rich_features(
             worst.append(min(float(hit[group].double().mean()) for group in groups if bool(group.any())))
         torch.manual_seed(seed + rounds)
         network = _new(make_network, found)
-        path = last_linear(network, to_device(picked(inputs, torch.arange(min(2, len(targets)))), _device(network)))
+        path = last_linear(network, to_device(picked(inputs, torch.arange(min(2, len(targets)))), device_of(network)))
         heads = [_new(make_network, [*found, network]).get_submodule(path) for _ in found]
         chosen = balanced(right, len(targets), _draw(seed))
         _synthesise(network, path, heads, inputs, predictions, chosen, synthesis, recipe)
@@ -173,7 +173,7 @@ def _new(make_network: Callable[[], nn.Module], before: Sequence[nn.Module]) -> 
 
 def _classes(network: nn.Module, inputs: Inputs) -> int:
     """How many classes a network tells apart: two by a single logit."""
-    few = to_device(picked(inputs, torch.arange(min(2, number_of(inputs)))), _device(network))
+    few = to_device(picked(inputs, torch.arange(min(2, number_of(inputs)))), device_of(network))
     with in_eval(network), torch.no_grad():
         logits = call(network, few)
     return 2 if logits.dim() == 1 or logits.shape[1] == 1 else int(logits.shape[1])
@@ -216,7 +216,7 @@ def _synthesise(
 ) -> None:
     """Trains the network, in place, with a head per round to predict what that round predicted; then its head is their
     mean."""
-    device, last = _device(network), network.get_submodule(path)
+    device, last = device_of(network), network.get_submodule(path)
     shared = [p for p in network.parameters() if all(p is not other for other in last.parameters())]
     own = [*shared, *(p for head in heads for p in head.to(device).parameters())]
 
@@ -267,14 +267,10 @@ def picked(inputs: Inputs, rows: Tensor) -> Any:
 
 def predicted(network: nn.Module, inputs: Inputs) -> Tensor:
     """The class that a network predicts of each example, (N,), in eval mode, on the CPU."""
-    device, numbers = _device(network), torch.arange(number_of(inputs))
+    device, numbers = device_of(network), torch.arange(number_of(inputs))
     with in_eval(network), torch.no_grad():
         found = [likeliest(call(network, to_device(picked(inputs, rows), device))) for rows in numbers.split(AT_ONCE)]
     return torch.cat(found).cpu()
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
 
 
 def _draw(seed: int) -> torch.Generator:
