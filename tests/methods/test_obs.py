@@ -130,6 +130,16 @@ def test_without_a_loss_in_eval_mode_gates_choose_alone() -> None:
     assert all(row["holds"] for row in learned.constraints)
 
 
+def test_want_of_memory_is_no_want_of_a_loss() -> None:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    batch = (torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long))
+    network = chain()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        dnal.repair.curves(network, dnal.Space.of(network, batch[0]), [batch], loss)
+
+
 def test_channels_that_nothing_reads_with_weights_stay_longest() -> None:
     def single_head(n: Net, x: Tensor) -> Tensor:
         q, k, v = n.q(x), n.k(x), n.v(x)

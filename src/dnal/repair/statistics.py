@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from dnal.base.errors import UserError, described, one_line
+from dnal.base.errors import UserError, described, lacks_memory, one_line
 from dnal.repair.products import Constant, Product, Watch
 from dnal.space.roles import Place
 from dnal.space.space import Space
@@ -218,6 +218,8 @@ def loss_in_eval(outputs: Any, targets: Any, loss: Loss) -> Tensor:
     try:
         value = loss(outputs, targets)
     except Exception as error:  # whatever a loss of the user's raises for the outputs of another mode
+        if lacks_memory(error):
+            raise
         raise _unknown(f"it fails: {type(error).__name__}: {error}") from error
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         raise _unknown(f"it is {described(value)}, and no number with a gradient")
