@@ -16,6 +16,7 @@ from dnal.data.kind import Kind, Sizes
 
 MOST_PARAMS = 2**27
 """Of any network that a search builds, whatever the budget: half a gigabyte."""
+EXAMPLES = {"macs": "macs<=2M", "params": "params<=100k", "memory": "memory<=1MB", "latency": "latency<=2ms"}
 Known = Mapping[str, float]
 """Costs by name, in their own units."""
 
@@ -25,8 +26,8 @@ class Bounds:
 
     Args:
         budget: in the user's words. kind, sizes, classes: of the data. deployed: where latency and memory are stated.
-        measured: costs that were measured before, by the network's name. keep: gets those that are measured now, so that
-            the same search decides the same when it goes on.
+        measured: costs that were measured before, by the network's name. keep: gets those that are measured now, so
+            that a search that goes on decides as before.
 
     Raises:
         UserError: a budget in percent, of which there is no network.
@@ -48,9 +49,7 @@ class Bounds:
             if bound.percent:
                 raise UserError(
                     f"the budget {bound} is a share of a network that is there, and a search has none; say how much, "
-                    f"such as '{bound.cost}<=1M'."
-                    if bound.cost in ("macs", "params")
-                    else f"the budget {bound} is a share of a network that is there, and a search has none; say how much."
+                    f"such as '{EXAMPLES[bound.cost]}'."
                 )
         self._kind, self._sizes, self._classes, self._deployed = kind, sizes, classes, deployed
         self._known: dict[str, Known | None] = dict(measured or {})

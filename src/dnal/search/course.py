@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -124,5 +125,5 @@ class Progress:
 
 
 def _rank(candidate: Candidate) -> tuple[float, float]:
-    assert candidate.worth is not None and candidate.worth.fitness is not None
-    return candidate.worth.fitness, -candidate.costs.get("params", 0.0)
+    fitness = None if candidate.worth is None else candidate.worth.fitness
+    return -math.inf if fitness is None else fitness, -candidate.costs.get("params", 0.0)

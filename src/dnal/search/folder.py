@@ -36,10 +36,10 @@ from dnal.run.files import (
 from dnal.run.manifest import manifest_of
 from dnal.run.searched import LARGEST_ASKED, cut, read_lines
 from dnal.run.writer import check_free
-from dnal.search.asked import Searches
 from dnal.search.bounds import Known
 from dnal.search.course import Candidate
 from dnal.search.training import Worth
+from dnal.settings import Searches
 
 
 def check_folder(folder: Path, document: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from dnal.base.errors import lacks_memory
 from dnal.data import Dataset
 from dnal.data.dataset import plain
 from dnal.data.loader import EpochLoader
-from dnal.search.asked import Searches
+from dnal.settings import Searches
 from dnal.train.evaluate import accuracy, measured
 from dnal.train.loop import Diverged
 from dnal.train.outputs import task_loss

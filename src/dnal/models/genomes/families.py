@@ -15,7 +15,7 @@ from dnal.models.genomes.genome import Form, Genome, parsed
 INPUT: Sizes = (3, 32, 32)
 CLASSES = 10
 MOST_NUMBERS = 2**31
-"""Parameters of a network by its layers: a text of a few characters may ask for more than any machine has."""
+"""Weights of a layer: a text of a few characters may ask for more than any machine has."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ class ACO(Sampler):
     of pheromone and heuristic (what the space says of the transition), else one by lot in proportion to it; the values
     of the layer are chosen by the same rule with their own pheromone, which belongs to the depth and kind. After each
     ant the pheromone on its path moves towards the start value by ``decay``; after a round that of the best ant so far
-    moves towards its fitness by ``evaporation``. Then paths may be a layer longer. The first ant of all walks by chance.
+    moves towards its fitness by ``evaporation``. Then paths may be a layer longer. The first ant
+    of all walks by chance.
 
     The published code is followed except for this: a path that was tried is not trained again; weights of a common
     beginning are not taken over, so that all are trained alike; after ``depth`` rounds the ants go on at that depth, as

@@ -36,8 +36,8 @@ class Pheromone:
         return self._at.get(trail, self.start)
 
     def update_local(self, trails: Sequence[Trail]) -> None:
-        """After an ant has walked: towards the start, so that the next one is drawn elsewhere; what is worth more loses,
-        what is worth less gains."""
+        """After an ant has walked: towards the start, so that the next one is drawn elsewhere: what is above it
+        loses, what is below it gains."""
         for trail in trails:
             self._at[trail] = (1 - self.local) * self.at(trail) + self.local * self.start
 

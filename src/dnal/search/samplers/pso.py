@@ -26,8 +26,8 @@ class PSO(Sampler):
     channels and kernels never move where kinds agree; ``pools=one-less`` is theirs, and allows a moved list one pooling
     less than a drawn one; ``best=at-once`` is theirs, and lets a particle know a best list that another found in the
     same round, so that particles cannot be trained side by side. A list that breaks the budget is not trained; it moves
-    on from there. In the space layered-graph, which is not theirs, a layer that may not follow the one before it is left
-    out.
+    on from there. In the space layered-graph, which is not theirs, a layer that may not follow the one before it is
+    left out.
 
     Source: F. E. Fernandes Junior and G. G. Yen, Particle swarm optimization of deep neural networks architectures for
     image classification, Swarm and Evolutionary Computation 49 (2019), with 20 particles and 10 rounds; S. Lankford and

@@ -77,14 +77,14 @@ class Course(ABC):
 
 
 @dataclass(frozen=True)
-class Sampler(Options, ABC):
-    """A way to choose networks. A subclass is a frozen dataclass whose fields are its options and whose docstring is its
+class Sampler(Options):
+    """A way to choose networks. A subclass is a frozen dataclass: its fields are its options, its docstring is its
     card."""
 
-    @abstractmethod
     def course(self, ground: Ground) -> Course:
         """It, at its beginning.
 
         Raises:
             UserError: it needs a package that is not here.
         """
+        raise NotImplementedError

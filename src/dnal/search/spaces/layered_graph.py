@@ -9,7 +9,8 @@ from typing import ClassVar
 from dnal.base.options import option
 from dnal.data.kind import Sizes
 from dnal.models.genomes.genome import Genome, Layer, Value
-from dnal.models.genomes.layered_graph import SPATIAL, WIDEST
+from dnal.models.genomes.layered_graph import SPATIAL
+from dnal.models.genomes.layers import WIDEST
 from dnal.search.spaces.space import END, START, Choose, NetworkSpace
 
 FLAT = Layer("flat")

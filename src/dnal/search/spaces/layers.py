@@ -22,17 +22,17 @@ TRANSITIONS: dict[str, dict[str, float]] = {
     "avg": {"conv": 1.1, "max": 1.0, "avg": 1.0, "fc": 1.0, END: 0.8},
     "fc": {"fc": 0.8, END: 1.0},
 }
-"""Ours: psoCNN has no table of what a layer is worth behind another. The numbers are DeepSwarm's for the same layers; two
-poolings in a row, which it does not have, count 1."""
+"""Ours: psoCNN has no table of what a layer is worth behind another. The numbers are DeepSwarm's for the same layers;
+two poolings in a row, which it does not have, count 1."""
 
 
 @dataclass(frozen=True)
 class Layers(NetworkSpace):
     """Lists of convolutions and poolings, then fully connected layers, as psoCNN has them.
 
-    Drawn as theirs: a length; a convolution; then convolutions (60 %), poolings (30 %, of either kind alike, while images
-    are wider than four pixels) and fully connected layers (10 %), after which there are no others. Where theirs puts
-    the layer of the classes in the place of the last one, it stands behind it here. Their caps are
+    Drawn as theirs: a length; a convolution; then convolutions (60 %), poolings (30 %, of either kind alike, while
+    images are wider than four pixels) and fully connected layers (10 %), after which there are no others. Where theirs
+    puts the layer of the classes in the place of the last one, it stands behind it here. Their caps are
     depth=20,channels=256,units=300,dropout=50.
 
     Source: F. E. Fernandes Junior and G. G. Yen, Particle swarm optimization of deep neural networks architectures for

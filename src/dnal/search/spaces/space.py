@@ -87,8 +87,8 @@ class NetworkSpace(Options):
         return self.closed(made) if made else ()
 
     def next(self, path: Sequence[Layer], most_pools: int) -> dict[str, float]:
-        """Which kinds of layers, or ``END``, may follow a path, with what each is worth; no pooling where ``most_pools``
-        are there."""
+        """Which kinds of layers, or ``END``, may follow a path, with what each is worth; no pooling where there are
+        ``most_pools``."""
         found = self.transitions(path[-1].kind if path else START)
         full = sum(layer.kind in self.pooling for layer in path) >= most_pools
         return {kind: worth for kind, worth in found.items() if not (full and kind in self.pooling)}

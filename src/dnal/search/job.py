@@ -23,13 +23,13 @@ from dnal.run.files import RESULT
 from dnal.run.loading import load, read_result
 from dnal.run.searched import read_lines, read_measured
 from dnal.search import folder as files
-from dnal.search.asked import DEFAULT_BUDGET, Searches
 from dnal.search.bounds import Bounds
 from dnal.search.course import Candidate, Progress
 from dnal.search.samplers import SAMPLERS, Sampler
 from dnal.search.samplers.sampler import Ground
 from dnal.search.spaces import SPACES, NetworkSpace
 from dnal.search.training import MEASURED_AT_ONCE, Worth, data_of, evaluate, finally_trained, one_thread, worth_of
+from dnal.settings import SEARCH_BUDGET, Searches
 from dnal.train.evaluate import accuracy, measured
 
 KILLS = 3
@@ -61,7 +61,7 @@ def search(
     *,
     space: str | NetworkSpace = "layers",
     sampler: str | Sampler = "pso",
-    budget: str = DEFAULT_BUDGET,
+    budget: str = SEARCH_BUDGET,
     out: str | Path | None = None,
     jobs: int = 1,
     stop: Callable[[], bool] = lambda: False,
@@ -83,7 +83,7 @@ def search(
             same bytes, and that is a finished run in the end: :func:`dnal.load` gives its network.
         jobs: networks that are trained side by side, a process of one thread each. They do not change the result.
         stop: asked between networks. on_end: called with each that ends.
-        options: those of :class:`dnal.search.Searches`: evaluations, epochs, final_epochs, lr, fitness, seed, ...
+        options: those of :class:`dnal.settings.Searches`: evaluations, epochs, final_epochs, lr, fitness, seed, ...
 
     Returns:
         What was found; None where it was stopped.
