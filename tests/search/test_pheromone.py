@@ -96,12 +96,8 @@ def test_rounds() -> None:
 
 def test_the_path_of_the_best_draws_the_ants() -> None:
     ants = colony(ACO(ants=20, depth=3, greediness=1.0, decay=0.0, evaporation=0.9), "layered-graph")
-    best = (
-        Layer("conv", (16, 5, "relu")),
-        Layer("pool", ("average", 2, 3)),
-        Layer("conv", (8, 1, "relu")),
-        Layer("flat"),
-    )
+    first, pool, last = Layer("conv", (16, 5, "relu")), Layer("pool", ("average", 2, 3)), Layer("conv", (8, 1, "relu"))
+    best = (first, pool, last, Layer("flat"))
     ants.depth = 3
     ants.tell([(best, 1.0)])
     assert set(ants.ask()) == {best}

@@ -70,9 +70,9 @@ def test_a_search_that_is_stopped_goes_on_with_the_same_bytes_and_trains_nothing
 ) -> None:
     trained: list[str] = []
     for number in (1, 2, 99):
-        before = len(trained)
+        enough = len(trained) + number
         found = search(
-            "digits", **SMALL, out=tmp_path / "parts", stop=lambda before=before, number=number: len(trained) >= before + number,
+            "digits", **SMALL, out=tmp_path / "parts", stop=lambda enough=enough: len(trained) >= enough,
             on_end=lambda _, candidate: trained.append(candidate.model),
         )  # fmt: skip
         assert (found is None) == (number != 99)
