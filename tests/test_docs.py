@@ -28,6 +28,8 @@ PARSED = {
     "dnal learn --data cifar10 --model cifar/resnet20 --budget macs<=50% --out cifar": "downloads, trains for hours",
     "dnal sparsify --model cifar/resnet20 --data cifar10 --keep 10% --rounds 5 --reset early": "the same",
     "dnal grow --model cifar/resnet20 --data cifar10 --budget macs<=200M --rounds 5": "the same",
+    "dnal search --data cifar10 --space layered-graph --sampler aco:ants=8 --budget macs<=5M,latency<=2ms "
+    "--evaluations 100 --jobs 2": "the same",
 }
 """Commands that are only parsed, and why."""
 EXTRAS = {
@@ -35,6 +37,7 @@ EXTRAS = {
     "distributed.md": ["ray"],
     "runs.md": ["onnx"],
     "start.md": ["onnx"],
+    "search.md": ["onnx"],
     "analyse.md": ["corrupt_tta"],
 }
 """Packages without which a page's commands refuse to run."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dnal import repair as repair
     from dnal import report as report
     from dnal import run as run
+    from dnal import search as search
     from dnal import settings as settings
     from dnal import studies as studies
     from dnal import supernet as supernet
@@ -96,6 +97,7 @@ _ROOMS = (
     "repair",
     "report",
     "run",
+    "search",
     "settings",
     "studies",
     "supernet",

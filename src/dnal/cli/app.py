@@ -22,6 +22,7 @@ from dnal.cli.lists import methods, models, techniques
 from dnal.cli.profile import profile
 from dnal.cli.report import report
 from dnal.cli.resume import resume
+from dnal.cli.search import search
 from dnal.cli.space import space
 from dnal.cli.sparsify import sparsify
 from dnal.cli.study import study
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "learn": learn,
     "sparsify": sparsify,
     "grow": grow,
+    "search": search,
     "resume": resume,
     "sweep": sweep,
     "bench": bench,

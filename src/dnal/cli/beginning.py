@@ -106,7 +106,7 @@ def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: 
     from dnal.run.trade_off import check_not_begun
 
     compared = bool(job.comparison.against)
-    slugs = [] if len(names) == 1 else list(map(folder_of if compared else _slug, names))
+    slugs = [] if len(names) == 1 else list(map(folder_of if compared else slug, names))
     name = (
         f"{job.bounds[0] or job.asked().method.default_budget} against"
         if compared
@@ -126,7 +126,7 @@ def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: 
     return [folder / slug for slug in slugs]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
     """A name for folders."""
     text = text.replace("<=", "").replace("%", "pct")
     return re.sub(r"[^A-Za-z0-9.]+", "_", text).strip("_.")
@@ -142,7 +142,7 @@ def _default_out(parts: tuple[str, str, str], seed: int, slugs: list[str], *, fr
 
     model, data, budget = parts
     data = Path(data).stem if data.endswith(".npz") else Path(data).name
-    name = "-".join(_slug(part)[:LONGEST_PART] for part in (model, data, budget)) + f"-s{seed}"
+    name = "-".join(slug(part)[:LONGEST_PART] for part in (model, data, budget)) + f"-s{seed}"
     folder, number = RUNS / name, 1
     while free and _taken(folder, slugs):
         number += 1

@@ -18,6 +18,11 @@ EXAMPLES = {
         'dnal grow --model cifar/resnet20 --data cifar10 --budget "macs<=200M" --rounds 5',
         "dnal grow --method random-neurons --out control",
     ),
+    "search": (
+        "dnal search",
+        'dnal search --data cifar10 --sampler aco --space layered-graph --budget "macs<=5M,latency<=2ms" --jobs 2',
+        "dnal learn --model runs/search-layers-pso-digits-s0",
+    ),
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
     "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),
     "bench": ("dnal bench --suite smoke", "dnal bench --suite cpu --data cifar10=cifar10.npz --jobs 2"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dnal.base.errors import UserError
 from dnal.base.names import possible
 from dnal.base.options import Options, options_of
+from dnal.cli.found import with_found
 from dnal.cli.from_options import given
 from dnal.costs.budget import Budget
 from dnal.settings import GROUPS, Comparison, Deployment, Numerics, Source, Training, Widths
@@ -164,4 +165,4 @@ def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("method", "checkpoint_every"):
         if parameters.get(name) is not None:
             values[name] = parameters[name]
-    return values
+    return with_found(values)

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import typer
 
 from dnal.cli.display import line
 from dnal.cli.errors import Ended, say
 
 FAILURES = 1
+
+
+@contextmanager
+def heard(what: str) -> Iterator[Any]:
+    """Signals: the first one stops after what is in progress, a second one ends the command at once.
+
+    Args:
+        what: is made, in the plural, such as "rows".
+    """
+    from dnal.cli.stopping import Signals, Terminated
+
+    try:
+        with Signals() as signals:
+            yield signals
+    except Terminated as terminated:
+        raise Ended(
+            terminated.number, f"ended at once; the same command goes on with the {what} that are left."
+        ) from None
 
 
 def failed(sentence: str) -> None:

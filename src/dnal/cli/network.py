@@ -21,7 +21,8 @@ from dnal.train.outputs import logits_of
 def input_of(model: str, asked: Sizes | None) -> Sizes | None:
     """The sizes of an example to use: what was asked, else what the model is made for.
 
-    None for dnal's own models and for functions of users and other packages, which take the data as they are.
+    None for dnal's own models, networks by their layers and functions of users and other packages, which take the data
+    as they are.
 
     Raises:
         UserError: there is no such model.
@@ -31,7 +32,7 @@ def input_of(model: str, asked: Sizes | None) -> Sizes | None:
     if models.kind_of(model) is None:
         return None
     made_for = models.default_input(model)
-    return None if model in models.own_names() else made_for
+    return None if model in models.own_names() or models.is_genome(model) else made_for
 
 
 def created(

@@ -31,6 +31,9 @@ TRUST = (
 )
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 
+Model = Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`, or the folder of a `dnal search`.")]
+"""Of the commands that look at a network without data."""
+
 With = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,6 +10,7 @@ from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
 from dnal.cli.errors import errors_as_sentences
+from dnal.cli.found import alone
 from dnal.cli.from_options import read
 from dnal.settings import MOST, MOST_BATCH, Source, Widths
 
@@ -26,7 +27,7 @@ STEADY = 1.05
 
 @errors_as_sentences
 def profile(
-    model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
+    model: options.Model = "vgg_small",
     input_: Annotated[
         str | None,
         typer.Option("--input", metavar="C,H,W", help="Sizes of an example; default: what the model is made for."),
@@ -58,6 +59,7 @@ def profile(
     from dnal.train.rows import to_device
 
     runtime = backend_of(backend)
+    model, asked, classes = alone(model, asked, classes)
     kind, shape, example = drawn(model, asked)
     network, _ = created(model, classes, shape, kind=kind)
     network.eval()

@@ -54,8 +54,9 @@ def report_at_the_end(folders: Sequence[Path], out: Path) -> Path | None:
 def _runs_in(path: Path) -> list[Path]:
     """The run folder itself, or the runs in a folder."""
     from dnal.run.files import runs_in
+    from dnal.run.searched import is_search
 
-    found = runs_in(path)
+    found = [path] if is_search(path) else runs_in(path)
     if not found and path.is_dir():
         raise UserError(f"there is nothing to report in '{path}': it is no run and holds none.")
     return found or [path]  # what is not there is an error when it is read

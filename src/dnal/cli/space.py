@@ -11,6 +11,7 @@ from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import amount, json_document, line, percent, table
 from dnal.cli.errors import errors_as_sentences, say
+from dnal.cli.found import alone
 from dnal.cli.from_options import given, read, taking
 from dnal.cli.summary import print_ranges, space_line
 from dnal.settings import Deployment, Source, Widths
@@ -26,7 +27,7 @@ WIDTHS = "What may vary"
 @taking({Widths: WIDTHS})
 @errors_as_sentences
 def space(
-    model: Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`.")] = "vgg_small",
+    model: options.Model = "vgg_small",
     input_: Annotated[
         str | None,
         typer.Option("--input", metavar="C,H,W", help="Sizes of an example; default: what the model is made for."),
@@ -58,6 +59,7 @@ def space(
     from dnal.space.surgery.edge import MixedEdge
     from dnal.supernet.step import BATCH, steps
 
+    model, asked, classes = alone(model, asked, classes)
     kind, shape, example = drawn(model, asked)
     network, _ = created(model, classes, shape, kind=kind)
     found = Space.of(network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks))

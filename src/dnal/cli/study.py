@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +10,8 @@ import typer
 from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
-from dnal.cli.errors import Ended, errors_as_sentences
-from dnal.cli.made_rows import check_whole, failed, tell_left
+from dnal.cli.errors import errors_as_sentences
+from dnal.cli.made_rows import check_whole, failed, heard, tell_left
 
 if TYPE_CHECKING:
     from dnal.studies.run import Outcome
@@ -60,7 +58,7 @@ def study(
     if report_only and not folder.is_dir():
         raise UserError(f"there are no rows in '{folder}'; give the folder that has them with --out.")
     tell = teller(quiet=quiet, as_json=as_json)
-    with claimed(folder, place, chosen.study), _signals() as signals:
+    with claimed(folder, place, chosen.study), heard("rows") as signals:
         if report_only:
             rows, outcome = rows_of(chosen, folder), None
         else:
@@ -151,15 +149,3 @@ def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
         failed(f"{outcome.left} rows are missing; {what}: {why.rstrip('.')}; the same command tries them again.")
     if tell:
         tell_left(outcome.left)
-
-
-@contextmanager
-def _signals() -> Iterator[Any]:
-    """The first signal stops after the rows in progress, a second one ends the command at once."""
-    from dnal.cli.stopping import Signals, Terminated
-
-    try:
-        with Signals() as signals:
-            yield signals
-    except Terminated as terminated:
-        raise Ended(terminated.number, "ended at once; the same command goes on with the rows that are left.") from None

@@ -16,6 +16,7 @@ PURPOSES = {
     "mlflow": "dnal learn --log-to mlflow",
     "wandb": "dnal learn --log-to wandb",
     "ray": "dnal sweep",
+    "search": "dnal search --sampler tpe",
     "hf": "networks in Hugging Face's Trainer",
     "corruptions": "the corruptions of dnal analyse",
     "search": "grids, random search and TPE in studies",

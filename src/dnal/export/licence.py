@@ -24,7 +24,7 @@ def licences_of(model: str, weights: str | None) -> dict[str, str]:
 
 
 def _of_code(model: str) -> str:
-    if model in models.own_names() or model.startswith(TIMM):
+    if model in models.own_names() or models.is_genome(model) or model.startswith(TIMM):
         return "Apache-2.0"
     return "BSD-3-Clause" if model.startswith(TORCHVISION) else "unknown"
 

@@ -3,6 +3,7 @@
 # Importing a file of own models registers them: a new file needs one line here.
 from dnal.models import cifar_mobilenet_v2, cifar_resnet, gcn, mlp, small, supernets, transformer, vgg
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
+from dnal.models.genomes.families import is_genome
 from dnal.models.registry import register
 from dnal.models.skeleton import memory_of, outline, skeleton
 from dnal.models.weights import load_weights, tensor_shapes
@@ -14,6 +15,7 @@ __all__ = [
     "create",
     "default_input",
     "gcn",
+    "is_genome",
     "kind_of",
     "load_weights",
     "memory_of",

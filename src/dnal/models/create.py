@@ -11,6 +11,7 @@ from dnal.base.errors import UserError
 from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
+from dnal.models.genomes.families import INPUT, built, is_genome
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
 from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
@@ -32,7 +33,7 @@ def create(
 
     Args:
         name: an own model (``cifar/resnet56``), one that an installed package brings, ``torchvision/NAME``,
-            ``timm/NAME`` or ``package.module:function``.
+            ``timm/NAME``, ``package.module:function``, or a network by its layers (``layers/conv_16_3-max-fc_32``).
         classes: number of classes; None means what the model is made for.
         input_shape: (C, H, W) of images, the sizes of an example of other data; None means what the model is made for.
         pretrained: with the source's own trained weights; a head for other classes starts fresh.
@@ -59,6 +60,9 @@ def create(
     kind = made_for or kind or "images"
     if input_shape is not None:
         KINDS[kind].check(input_shape)
+    if is_genome(name):
+        _check_untrained(name, pretrained)
+        return built(name, classes=classes, input_shape=input_shape)
     own = own_models()
     if name in own:
         return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
@@ -81,7 +85,7 @@ def kind_of(name: str) -> str | None:
     """The kind of data that a model is for; None of a function of a user's or of another package."""
     if name in own_models():
         return own_models()[name].kind
-    if name.startswith((TORCHVISION, TIMM)):
+    if name.startswith((TORCHVISION, TIMM)) or is_genome(name):
         return "images"
     return None if ":" in name or name in brought("model") else "images"
 
@@ -92,6 +96,8 @@ def default_input(name: str) -> Sizes:
     Raises:
         UserError: an unknown name, or a function of a user's or of another package, which does not tell its input.
     """
+    if is_genome(name):
+        return INPUT
     own = own_models()
     if name in own:
         return own[name].input_shape
@@ -134,8 +140,7 @@ def names(kind: str | None = None) -> list[str]:
 
 
 def _create_own(model: OwnModel, *, classes: int | None, input_shape: Sizes | None, pretrained: bool) -> nn.Module:
-    if pretrained:
-        raise UserError(f"{model.name!r} has no pretrained weights; give a safetensors file, or train it first")
+    _check_untrained(model.name, pretrained)
     sizes = input_shape or model.input_shape
     if model.kind == "images" and min(sizes[1:]) < model.least_side:
         least, (_, height, width) = model.least_side, sizes
@@ -145,6 +150,11 @@ def _create_own(model: OwnModel, *, classes: int | None, input_shape: Sizes | No
     named = inspect.signature(model.build).parameters
     arguments = {name: size for name, size in KINDS[model.kind].arguments(sizes).items() if name in named}
     return model.build(classes=classes or model.classes, **arguments)
+
+
+def _check_untrained(name: str, pretrained: bool) -> None:
+    if pretrained:
+        raise UserError(f"{name!r} has no pretrained weights; give a safetensors file, or train it first")
 
 
 def _source(name: str) -> tuple[str, str]:

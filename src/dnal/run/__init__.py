@@ -7,7 +7,8 @@
     checkpoint.safetensors   the last good state, until the run is finished, and the one before it
     base.safetensors         the tensors of the network before removal, as the first phase left it
     architecture.json        which channels stay; or masks.safetensors, which weights are held at zero, or
-                             growth.safetensors, which channels are copies: what the method did to the network
+                             growth.safetensors, which channels are copies: what the method did to the network;
+                             found.json where a search found it, and nothing was changed
     model.safetensors        the compact network's tensors
     shape.txt                the compact network as a list of shapes for people, and for building it with new weights;
                              not of one that grew

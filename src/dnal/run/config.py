@@ -16,7 +16,7 @@ from dnal.base.reading import LONGEST, REMEDY, plain_yaml, text_of
 from dnal.data.kind import MOST_SIZES, Kind
 from dnal.data.kinds import KINDS
 from dnal.data.objective import OBJECTIVES, Objective
-from dnal.run.files import CONFIG, runs_in
+from dnal.run.files import CONFIG, SEARCH, runs_in
 from dnal.run.limits import LARGEST, LARGEST_DEPLOYMENT, MOST_CLASSES, MOST_DEPLOYED
 from dnal.run.older import config_of
 
@@ -129,6 +129,8 @@ def read_yaml(run: str | Path) -> object:
         known = [str(run) for run in runs_in(path.parent)]
         raise UserError(f"there is no run '{path}'; {suggestion(str(path), known, GIVE)}")
     if not os.path.lexists(path / CONFIG):
+        if os.path.lexists(path / SEARCH):
+            raise UserError(f"the search in '{path}' is not finished; the same `dnal search` goes on with it.")
         held = sorted(map(str, runs_in(path)))
         if held:
             some = ", ".join(f"'{run}'" for run in held[:NAMED]) + (

@@ -34,6 +34,14 @@ ANALYSIS_PAGE = "analysis.html"
 """... the page in it."""
 TRADE_OFF = "trade_off.json"
 """In the folder of a trade-off, until all its runs are begun."""
+SEARCH = "search.json"
+"""What makes the folder of a search: what it was asked for; and beside it the networks that it trained, ..."""
+CANDIDATES = "candidates.jsonl"
+MEASURED = "measured.jsonl"
+"""... what was measured of them by a clock, ..."""
+GENOME = "genome.txt"
+"""... and the name of the best."""
+OF_SEARCH = (SEARCH, CANDIDATES, MEASURED, GENOME)
 EXPORTS = ("model.onnx", "model.int8.onnx", "model.pt2")
 """Made from a finished run on request; they go with it when another takes its place."""
 OF_CHANGES = tuple(kind.file for kind in CHANGES)

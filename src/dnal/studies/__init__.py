@@ -21,6 +21,7 @@ STUDIES = Registry(
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
         "subgm": "dnal.studies.claims.subgm:RankNeedsNotBeKnown",
+        "swarm": "dnal.studies.claims.swarm:SwarmsBeatChance",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
         "tickets": "dnal.studies.claims.tickets:TicketsBeatControls",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",

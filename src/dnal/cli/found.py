@@ -1,0 +1,76 @@
+"""`--model RUN`: the network that a search found, by the name that tells its layers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnal.base.errors import UserError
+from dnal.base.names import possible
+
+if TYPE_CHECKING:
+    from dnal.data.kind import Sizes
+    from dnal.run.config import Config
+
+
+def config_of(name: str) -> Config | None:
+    """What a search found whose folder has this name; None where it is no such folder.
+
+    Raises:
+        UserError: the folder of a search that is not finished, or of another run.
+    """
+    from dnal.run.config import read_config
+    from dnal.run.files import CONFIG, RESULT
+    from dnal.run.searched import is_search
+
+    folder = _folder(name)
+    if folder is None:
+        return None
+    if is_search(folder):
+        if not os.path.lexists(folder / RESULT):
+            raise UserError(f"the search in '{name}' is not finished; the same `dnal search` goes on with it.")
+        return read_config(folder)
+    if os.path.lexists(folder / CONFIG):
+        raise UserError(
+            f"'{name}' is a run that changed a network which has a name; --model takes a name of `dnal models`, or the "
+            "folder of a `dnal search`."
+        )
+    return None
+
+
+def with_found(values: dict[str, Any]) -> dict[str, Any]:
+    """The given options of a job, with what a search found in the place of its folder, and its weights where
+    "pretrained" ones are asked for.
+
+    Raises:
+        UserError: as :func:`config_of`.
+    """
+    from dnal.run.files import MODEL
+
+    name = values.get("model")
+    config = config_of(name) if isinstance(name, str) else None
+    if config is None:
+        return values
+    weights = {"weights": str(Path(str(name)) / MODEL)} if values.get("weights") == "pretrained" else {}
+    return {**values, "model": config.model, **weights}
+
+
+def alone(name: str, sizes: Sizes | None, classes: int | None) -> tuple[str, Sizes | None, int | None]:
+    """Name, input and classes of a model for commands that take no data: what was given, or what a search's are.
+
+    Raises:
+        UserError: as :func:`config_of`.
+    """
+    config = config_of(name)
+    if config is None:
+        return name, sizes, classes
+    return config.model, sizes or config.input, classes or config.classes
+
+
+def _folder(name: str) -> Path | None:
+    try:
+        path = possible(name, "path of the model")
+        return path if path.is_dir() else None
+    except (UserError, OSError):
+        return None

@@ -1,0 +1,159 @@
+"""`dnal search`: a network where there is none yet."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnal.base.options import values_of
+from dnal.cli import options
+from dnal.cli.display import json_document, line, table, teller
+from dnal.cli.errors import Ended, errors_as_sentences, say
+from dnal.cli.from_options import given, taking
+from dnal.cli.made_rows import heard
+from dnal.cli.options import RUN
+from dnal.settings import SEARCH_BUDGET, Searches
+
+if TYPE_CHECKING:
+    from dnal.search import SearchResult
+    from dnal.search.course import Candidate
+
+WHERE, TRAINED = "Where it searches", "Data, and how networks are trained"
+"""Headings of the options in the help."""
+
+
+@taking({Searches: TRAINED})
+@errors_as_sentences
+def search(
+    ctx: typer.Context,
+    space: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's).",
+            rich_help_panel=WHERE,
+        ),
+    ] = "layers",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Who chooses: pso, aco, evolution, random, tpe (with the extra search).",
+            rich_help_panel=WHERE,
+        ),
+    ] = "pso",
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="B",
+            help="What a network may cost: macs, params, memory, latency, such as 'macs<=5M,latency<=2ms'. One that "
+            "costs more is not trained.",
+            rich_help_panel=WHERE,
+        ),
+    ] = SEARCH_BUDGET,
+    jobs: Annotated[
+        int,
+        typer.Option(metavar="N", help="Networks side by side, one process and thread each.", rich_help_panel=RUN),
+    ] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of the search; default: in runs/.", rich_help_panel=RUN)
+    ] = None,
+    report: options.Report = True,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    **own: Any,
+) -> None:
+    """Search a space of networks for the best one within a budget, and train it. The same command again goes on."""
+    options.within(options.COUNT, "--jobs", jobs)
+    asked = Searches(**given(Searches, ctx.params))
+
+    from dnal.search import SAMPLERS, SPACES
+    from dnal.search import search as searched
+
+    chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
+    folder = out or _default(SPACES.name_of(chosen), SAMPLERS.name_of(by), asked)
+    tell = teller(quiet=quiet, as_json=as_json)
+    with heard("networks") as signals:
+        found = searched(
+            **values_of(asked), space=chosen, sampler=by, budget=budget, out=folder, jobs=jobs, stop=signals.asked,
+            on_end=lambda number, candidate: tell(_told(number, asked.evaluations, candidate)),
+        )  # fmt: skip
+    if found is None:
+        raise Ended(signals.signal or 0, "interrupted; the same command goes on.")
+    page = _reported(folder) if report else None
+    if as_json:
+        json_document({"run": str(folder), "report": page and str(page), **_document(found)})
+    elif quiet:
+        line(str(folder))
+    else:
+        _show(found, folder, page)
+
+
+def _default(space: str, sampler: str, asked: Searches) -> Path:
+    from dnal.cli.beginning import LONGEST_PART, slug
+    from dnal.run.files import RUNS
+
+    data = Path(asked.data).stem if asked.data.endswith(".npz") else Path(asked.data).name
+    parts = (slug(part)[:LONGEST_PART] for part in (space, sampler, data))
+    return RUNS / f"search-{'-'.join(parts)}-s{asked.seed}"
+
+
+def _told(number: int, of: int, candidate: Candidate) -> str:
+    worth = candidate.worth
+    said = "" if worth is None else worth.why if worth.fitness is None else f"{worth.fitness:.4f}"
+    return f"{number + 1} of {of}: {said}  {candidate.model}"
+
+
+def _reported(folder: Path) -> Path | None:
+    from dnal.cli.report import report_at_the_end
+    from dnal.run.files import REPORT
+
+    return folder / REPORT if (folder / REPORT).exists() else report_at_the_end([folder], folder / REPORT)
+
+
+def _document(found: SearchResult) -> dict[str, Any]:
+    return {
+        "model": found.model,
+        "figures": found.figures,
+        "constraints": found.constraints,
+        "candidates": [
+            {
+                "model": one.model,
+                "round": one.round,
+                "costs": dict(one.costs),
+                "fitness": None if one.worth is None else one.worth.fitness,
+            }
+            for one in found.candidates
+        ],
+    }
+
+
+def _show(found: SearchResult, folder: Path, page: Path | None) -> None:
+    """What was found, for people, and what to do next."""
+    from dnal.cli.summary import print_constraints
+    from dnal.costs.budget import amount
+    from dnal.costs.cost import COSTS
+    from dnal.data.objective import OBJECTIVES
+
+    aim = next(aim for aim in OBJECTIVES.values() if aim.figure in found.figures)
+    rows = [
+        (cost.words, amount(cost.name, found.figures[cost.figure]))
+        for cost in COSTS.values() if cost.figure in found.figures
+    ]  # fmt: skip
+    line()
+    line(found.model)
+    table(
+        [("of the best network", False), ("", True)],
+        [*rows, (f"{aim.words} (test data)", aim.shown(found.figures[aim.figure]))],
+    )
+    print_constraints(found.constraints)
+    if not all(row["holds"] for row in found.constraints):
+        say("note: measured again, the network misses a bound that it kept before it was trained.")
+    line()
+    line(f"run:  {folder}")
+    if page is not None:
+        line(f"see:  {page}")
+    line(f"next: {shlex.join(['dnal', 'learn', '--model', str(folder)])}")

@@ -1,0 +1,87 @@
+"""Families of networks by their layers: the prefix of their names, how they are written and built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from dnal.base.errors import UserError
+from dnal.data.kind import Sizes
+from dnal.models.genomes import layered_graph, layers
+from dnal.models.genomes.genome import Form, Genome, parsed
+
+INPUT: Sizes = (3, 32, 32)
+CLASSES = 10
+MOST_NUMBERS = 2**31
+"""Weights of a layer: a text of a few characters may ask for more than any machine has."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: the kinds of its layers, and what builds a network of them."""
+
+    forms: Mapping[str, Form]
+    build: Callable[..., nn.Module]
+    example: str
+
+    def parse(self, text: str) -> Genome:
+        """The layers of a text.
+
+        Raises:
+            UserError: as :func:`dnal.models.genomes.genome.parsed`.
+        """
+        return parsed(text, self.forms)
+
+
+FAMILIES: dict[str, Family] = {
+    "layers": Family(layers.FORMS, layers.build, "conv_16_3-max-conv_32_3-max-fc_64"),
+    "layered-graph": Family(
+        layered_graph.FORMS, layered_graph.build, "conv_16_3_relu-bn-pool_max_2_2-flat-dense_64_relu-fdrop_30"
+    ),
+}
+EXAMPLES = tuple(f"{name}/{family.example}" for name, family in FAMILIES.items())
+
+
+def is_genome(name: str) -> bool:
+    """Whether a name says the layers of a network."""
+    prefix, slash, _ = name.partition("/")
+    return bool(slash) and prefix in FAMILIES
+
+
+def built(name: str, *, classes: int | None = None, input_shape: Sizes | None = None) -> nn.Module:
+    """The network of such a name: images (N, C, H, W) -> logits (N, classes).
+
+    Raises:
+        UserError: a text that is no network of the family.
+
+    Examples:
+        >>> [type(layer).__name__ for layer in built("layers/conv_4_3-max", input_shape=(1, 8, 8))]
+        ['Conv2d', 'BatchNorm2d', 'ReLU', 'MaxPool2d', 'Flatten', 'Linear']
+    """
+    prefix, _, text = name.partition("/")
+    family = FAMILIES[prefix]
+    genome = family.parse(text)
+    sizes = (input_shape or INPUT)[:3]
+    if genome and _largest(genome, classes or CLASSES, sizes) > MOST_NUMBERS:
+        raise UserError(
+            f"'{prefix}/{text[:40]}...' has a layer of more than {MOST_NUMBERS:,} weights; make it smaller."
+        )
+    return family.build(genome, classes=classes or CLASSES, input_shape=sizes)
+
+
+def _largest(genome: Genome, classes: int, sizes: Sizes) -> int:
+    """No layer has more weights than this, without building any: every image at its full size."""
+    width, most = sizes[0], 0
+    pixels, flat = sizes[1] * sizes[2], False
+    for kind, values in genome:
+        if kind == "conv":
+            most, width = max(most, width * int(values[0]) * int(values[1]) ** 2), int(values[0])
+        elif kind in ("max", "avg"):
+            pixels = max(1, -(-pixels // 4))
+        elif kind == "pool":
+            pixels = max(1, -(-pixels // int(values[2])))
+        elif kind in ("fc", "dense"):
+            most, width, flat = max(most, width * (1 if flat else pixels) * int(values[0])), int(values[0]), True
+    return max(most, width * (1 if flat else pixels) * classes)

@@ -1,0 +1,260 @@
+"""search: a network where there is none yet, in one call."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dnal.base.errors import UserError
+from dnal.base.options import from_values, values_of
+from dnal.base.side_by_side import side_by_side
+from dnal.costs.cost import COSTS
+from dnal.costs.deployment import Deployed
+from dnal.data import KINDS, Dataset, fingerprint, loaders
+from dnal.run.config import read_config
+from dnal.run.files import RESULT
+from dnal.run.loading import load, read_result
+from dnal.run.searched import read_lines, read_measured
+from dnal.search import folder as files
+from dnal.search.bounds import Bounds, Known
+from dnal.search.course import Candidate, Progress
+from dnal.search.samplers import SAMPLERS, Sampler
+from dnal.search.samplers.sampler import Ground
+from dnal.search.spaces import SPACES, NetworkSpace
+from dnal.search.training import MEASURED_AT_ONCE, Worth, data_of, evaluate, finally_trained, one_thread, worth_of
+from dnal.settings import SEARCH_BUDGET, Searches
+from dnal.train.evaluate import accuracy, measured
+
+KILLS = 3
+"""How often a process may be killed before any network ends, until the search is given up."""
+EndedWith = Callable[[int, Candidate], None]
+"""(number of the network, from 0, and what is known of it), as each ends."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        model: the name of the best network, its genome as text. network: trained, in eval mode, on the CPU.
+        candidates: the networks that were trained, in the order in which they were asked for.
+        figures: of the best one, by their names in result.json; its metric is that of the test data. The latency is
+            among them where there is a folder, or a bound on it.
+        constraints: a row per bound: cost, bound, asked, got, holds.
+    """
+
+    model: str
+    network: nn.Module
+    candidates: list[Candidate]
+    figures: dict[str, Any]
+    constraints: list[dict[str, Any]]
+
+
+def search(
+    data: str = "digits",
+    *,
+    space: str | NetworkSpace = "layers",
+    sampler: str | Sampler = "pso",
+    budget: str = SEARCH_BUDGET,
+    out: str | Path | None = None,
+    jobs: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    on_end: EndedWith = lambda number, candidate: None,
+    **options: Any,
+) -> SearchResult | None:
+    """Searches a space of networks for the best one within a budget, and trains that.
+
+    Each network that the sampler asks for is built, and its cost is known, before it is trained; one that breaks the
+    budget is not. All are trained alike, from new weights, and compared by validation data; the best one is trained
+    again for longer and measured on the test data once.
+
+    Args:
+        data: a name as for :func:`dnal.data.load`, of images.
+        space: which networks there are: "layers" or "layered-graph", with options such as "layers:channels=16".
+        sampler: who chooses: "pso", "aco", "evolution", "random" or "tpe", with options such as "pso:particles=20".
+        budget: what a network may cost: "params<=500k,macs<=20M" by default; also memory and latency.
+        out: a folder that keeps every network that was trained, so that the same call goes on after a kill with the
+            same bytes, and that is a finished run in the end: :func:`dnal.load` gives its network.
+        jobs: networks that are trained side by side, a process of one thread each. They do not change the result.
+        stop: asked between networks. on_end: called with each that ends.
+        options: those of :class:`dnal.settings.Searches`: evaluations, epochs, final_epochs, lr, fitness, seed, ...
+
+    Returns:
+        What was found; None where it was stopped.
+
+    Raises:
+        UserError: an unknown name, a budget that nothing keeps, or a folder that holds something else.
+
+    Examples:
+        >>> found = search("digits", sampler="random:round=2", evaluations=2, epochs=1, final_epochs=1,
+        ...                limit_train=64, budget="params<=20k")
+        >>> found.model.startswith("layers/conv_"), len(found.candidates), found.figures["params"] <= 20_000
+        (True, 2, True)
+    """
+    asked = from_values(Searches, {"data": data, **options}, "a search")
+    chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
+    place = None if out is None else Path(out)
+    dataset = data_of(asked)
+    document = documented(asked, chosen, by, budget, fingerprint(dataset))
+    work = _Work(asked, chosen, by, budget, dataset, place, jobs, stop, on_end)
+    if place is None:
+        return work.done()
+    files.check_folder(place, document)
+    with files.claimed(place, document):
+        return finished(place) if os.path.lexists(place / RESULT) else work.done()
+
+
+def documented(asked: Searches, space: NetworkSpace, sampler: Sampler, budget: str, data_sha256: str) -> dict[str, Any]:
+    """What search.json says: all that decides what is found."""
+    return {
+        "space": SPACES.values(space), "sampler": SAMPLERS.values(sampler), "budget": budget,
+        "options": values_of(asked), "data_sha256": data_sha256,
+    }  # fmt: skip
+
+
+def finished(folder: Path) -> SearchResult:
+    """What a search found that is at its end.
+
+    Raises:
+        UserError: the folder is damaged.
+    """
+    result = read_result(folder)
+    candidates = [
+        Candidate(line.model, line.round, line.costs, Worth(line.fitness, line.why)) for line in read_lines(folder)
+    ]
+    return SearchResult(
+        read_config(folder).model, load(folder), candidates, result["compact"], result.get("constraints", [])
+    )
+
+
+@dataclass
+class _Work:
+    """A search from its first network to its last."""
+
+    asked: Searches
+    space: NetworkSpace
+    sampler: Sampler
+    budget: str
+    dataset: Dataset
+    folder: Path | None
+    jobs: int
+    stop: Callable[[], bool]
+    on_end: EndedWith
+
+    def done(self) -> SearchResult | None:
+        """All of it, or what is left; None where it was stopped."""
+        begun = time.perf_counter()
+        progress, bounds = self._progress()
+        progress.advance()
+        self._train(progress)
+        if not progress.over:
+            return None
+        if self.folder is not None:
+            files.write_candidates(self.folder, progress.candidates)
+        best = progress.best
+        if best is None:
+            why = next((one.worth.why for one in progress.candidates if one.worth), "none keeps the budget")
+            raise UserError(f"no network of the search could be trained ({why}); choose another --space or --budget.")
+        if self.stop():
+            return None
+        searched = time.perf_counter()
+        network = finally_trained(self.asked, best.model)
+        figures = self._figures(network, best.costs)
+        constraints = bounds.rows(figures, best.costs)
+        if self.folder is not None:
+            files.finish(
+                self.folder, self.asked, self.dataset, best, network, evaluations=len(progress.candidates),
+                budget=str(bounds.budget), figures=figures, constraints=constraints,
+                sampler=SAMPLERS.text(self.sampler),
+                seconds={"search": searched - begun, "training": time.perf_counter() - searched},
+            )  # fmt: skip
+        return SearchResult(best.model, network, progress.candidates, figures, constraints)
+
+    def _progress(self) -> tuple[Progress, Bounds]:
+        folder, data = self.folder, self.dataset
+        bounds = Bounds(
+            self.budget, KINDS[data.kind], data.input_shape, data.classes, self._deployed,
+            measured={} if folder is None else read_measured(folder),
+            keep=(lambda model, costs: None) if folder is None else partial(files.keep_measured, folder),
+        )  # fmt: skip
+        ground = Ground(
+            self.space, data.input_shape, self.asked.seed, lambda genome: bounds.within(self.space.model(genome))
+        )
+        known = {} if folder is None else files.known(folder)
+        course = self.sampler.course(ground)
+        return Progress(self.space, course, bounds, self.asked.evaluations, known), bounds
+
+    @property
+    def _deployed(self) -> Deployed:
+        return Deployed.of(self.asked.deploy_batch_size, self.asked.backend)
+
+    def _train(self, progress: Progress) -> None:
+        """Trains what is asked for, one after the other or side by side."""
+
+        def ended(number: int, worth: Worth) -> None:
+            candidate = progress.candidates[number]
+            candidate.worth = worth
+            if self.folder is not None:
+                files.keep(self.folder, candidate)
+            self.on_end(number, candidate)
+            progress.advance()
+
+        if self.jobs > 1:
+            self._side_by_side(progress, ended)
+            return
+        number = 0
+        while (candidate := progress.candidate(number)) is not None and not self.stop():
+            if candidate.worth is None:
+                ended(number, worth_of(self.asked, candidate.model))
+            number += 1
+
+    def _side_by_side(self, progress: Progress, ended: Callable[[int, Worth], None]) -> None:
+        """The same in processes. A network whose process was killed is trained again.
+
+        Raises:
+            UserError: processes are killed again and again.
+        """
+
+        def ready(number: int) -> bool:
+            candidate = progress.candidate(number)
+            return candidate is not None and candidate.worth is None
+
+        kills = 0
+        while not progress.over and not self.stop():
+            before = sum(one.worth is not None for one in progress.candidates)
+            left = side_by_side(
+                evaluate, range(self.asked.evaluations),
+                arguments=lambda number: (self.asked, progress.candidates[number].model), at_once=self.jobs,
+                stop=self.stop, ended=lambda number, answer: ended(number, Worth(*json.loads(answer))), ready=ready,
+            )  # fmt: skip
+            if not left.killed:
+                return
+            kills = 0 if sum(one.worth is not None for one in progress.candidates) > before else kills + 1
+            if kills == KILLS:
+                raise UserError(
+                    "processes that train networks are killed again and again, perhaps for want of memory; fewer "
+                    "--jobs take less, and the same command goes on."
+                )
+
+    def _figures(self, network: nn.Module, known: Known) -> dict[str, Any]:
+        """Costs of the best network, and its metric on the test data, which nothing else has seen.
+
+        Without a folder nothing is measured by the clock that was not measured before.
+        """
+        data = self.dataset
+        costs = {COSTS[name].figure: value for name, value in known.items()}
+        if self.folder is not None:
+            example = KINDS[data.kind].example(data.input_shape)
+            (costs,) = self._deployed.figures([network], example, Bounds.named(self.budget))
+        with one_thread():
+            test = loaders(data, self.asked.batch_size, eval_batch_size=MEASURED_AT_ONCE).test
+            metric = measured(data.metric or accuracy, network, test, "test")
+        return {**costs, data.objective.figure: metric}

@@ -1,0 +1,115 @@
+"""Training a network of a space: the same for all, so that what they are worth can be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from dnal import data, models
+from dnal.base.errors import lacks_memory
+from dnal.data import Dataset
+from dnal.data.dataset import plain
+from dnal.data.loader import EpochLoader
+from dnal.settings import Searches
+from dnal.train.evaluate import accuracy, measured
+from dnal.train.loop import Diverged
+from dnal.train.outputs import task_loss
+from dnal.train.phase import Context, Phase, run_phase
+from dnal.train.schedule import Schedule, constant, cosine
+from dnal.train.setup.numerics import fabric_of
+from dnal.train.setup.reproducible import reproducible
+
+MEASURED_AT_ONCE = 256
+"""Examples in a batch where a network is measured."""
+
+
+class Worth(NamedTuple):
+    """What a network is worth: ``fitness``, higher is better, or None and ``why`` it has none."""
+
+    fitness: float | None
+    why: str = ""
+
+
+def adam(network: nn.Module, lr: float) -> torch.optim.Adam:
+    """Adam over all parameters, without decay."""
+    return torch.optim.Adam(network.parameters(), lr=lr)
+
+
+@lru_cache(maxsize=1)
+def dataset_of(
+    name: str, root: str | None, sizes: tuple[int, ...] | None, classes: int | None, limit: int | None, seed: int
+) -> Dataset:
+    """The data of a search, kept for the next network of it."""
+    return data.load(name, root=root, input_shape=sizes, classes=classes, limit_train=limit, seed=seed, kind="images")
+
+
+def data_of(asked: Searches) -> Dataset:
+    """The data of a search.
+
+    Raises:
+        UserError: as :func:`dnal.data.load`.
+    """
+    return dataset_of(asked.data, asked.root, asked.input, asked.classes, asked.limit_train, asked.seed)
+
+
+def worth_of(asked: Searches, model: str) -> Worth:
+    """Trains a network from new weights and measures it. It follows from its name and what is asked alone: all begin at
+    the same seed and see the same batches, on one thread."""
+    dataset = data_of(asked)
+    try:
+        network = trained(asked, model, asked.epochs, constant)
+        with one_thread():
+            part = plain(dataset.train) if asked.fitness == "training" else dataset.val
+            loader = EpochLoader(part, MEASURED_AT_ONCE)
+            return Worth(measured(dataset.metric or accuracy, network, loader, asked.fitness))
+    except Diverged as error:
+        return Worth(None, str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        return Worth(None, "the machine has not enough memory for it")
+
+
+def trained(asked: Searches, model: str, epochs: int, schedule: Schedule) -> nn.Module:
+    """The network of a name, trained from new weights, in eval mode, where it was trained.
+
+    Raises:
+        Diverged: the loss became no number.
+    """
+    dataset = data_of(asked)
+    fabric = fabric_of("32-true")
+    with one_thread(), torch.random.fork_rng(), reproducible(fabric.device):
+        torch.manual_seed(asked.seed)
+        network = models.create(model, classes=dataset.classes, input_shape=dataset.input_shape, kind=dataset.kind)
+        train = data.loaders(dataset, asked.batch_size, seed=asked.seed).train
+        phase = Phase("base", epochs, asked.lr, optimizer=adam, schedule=schedule)
+        run_phase(phase, network.to(fabric.device), Context(fabric, train, dataset.loss or task_loss))
+        return network.eval()
+
+
+def finally_trained(asked: Searches, model: str) -> nn.Module:
+    """The same for the best network: longer, with a cosine, on the CPU in the end."""
+    return trained(asked, model, asked.final_epochs, cosine).cpu()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in an order that does not depend on how many cores there are, nor on how many networks are trained at
+    once."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def evaluate(asked: Searches, model: str) -> str:
+    """:func:`worth_of` as text, in a process of its own."""
+    return json.dumps(worth_of(asked, model))

@@ -1,0 +1,72 @@
+"""`dnal search`, as a user types it, and what other commands do with what it found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cli_program import Program
+from dnal.run.files import CANDIDATES, CONFIG, RESULT, SEARCH
+
+JOB = [
+    "--space", "layers:channels=6,depth=5,units=12", "--sampler", "random:round=2", "--budget", "params<=4k",
+    "--evaluations", "2", "--epochs", "1", "--final-epochs", "1", "--limit-train", "80",
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(here: Path, dnal: Program) -> Path:
+    answer = dnal("search", *JOB, "--out", "found")
+    assert answer.status == 0, answer.err
+    assert "found" in answer.out
+    return here / "found"
+
+
+def test_what_it_found_is_a_model_of_other_commands(run: Path, dnal: Program) -> None:
+    model = (run / "genome.txt").read_text().strip()
+    page = (run / "report.html").read_text()
+    assert model in page
+    again = json.loads(dnal("search", *JOB, "--out", "found", "--json").out)  # finished: it is told again
+    assert again["model"] == model
+    assert again["figures"]["params"] <= 4000
+    assert len(again["candidates"]) == 2
+    assert json.loads(dnal("eval", run, "--json").out)["differs"] == []
+    answer = dnal(
+        "learn", "--model", run, "--weights", "pretrained", "--budget", "macs<=60%", "--epochs", "0,1,1",
+        "--limit-train", "80", "--out", "learnt", "--quiet", "--no-report",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    shutil.rmtree(run)  # the run that comes of it needs it no more
+    assert json.loads(dnal("eval", "learnt", "--json").out)["differs"] == []
+    assert f"model: {model}\n" in Path("learnt", CONFIG).read_text()
+
+
+def test_looking_at_what_it_found_takes_its_own_input(run: Path, dnal: Program) -> None:
+    told = json.loads(dnal("space", "--model", run, "--json").out)
+    assert told["params"] == json.loads((run / RESULT).read_text())["compact"]["params"]
+
+
+def test_a_search_that_is_not_finished_is_a_sentence(run: Path, dnal: Program) -> None:
+    for name in (RESULT, CONFIG, "report.html"):
+        (run / name).unlink()
+    for arguments in (("learn", "--model", run), ("eval", run), ("space", "--model", run)):
+        answer = dnal(*arguments)
+        assert answer.status == 2
+        assert "is not finished; the same `dnal search` goes on with it" in answer.err
+    assert dnal("report", run).status == 0
+    assert "This search is not finished" in (run / "report.html").read_text()
+    (run / CANDIDATES).unlink()
+    assert "was trained yet" in dnal("report", run).err
+    (run / SEARCH).write_text("[]")
+    assert "is not as a search writes it" in dnal("report", run).err
+
+
+def test_another_run_is_no_model(here: Path, dnal: Program) -> None:
+    (here / "other").mkdir()
+    (here / "other" / CONFIG).write_text("model: vgg_small\n")
+    answer = dnal("learn", "--model", "other")
+    assert answer.status == 2
+    assert "or the folder of a `dnal search`" in answer.err

@@ -1,0 +1,135 @@
+"""All samplers over all spaces: networks of the space within the budget, the same for the same seed."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+
+import pytest
+
+from dnal.base.errors import UserError
+from dnal.costs.deployment import Deployed
+from dnal.data.kinds import KINDS
+from dnal.models.genomes.genome import Genome
+from dnal.search.bounds import Bounds
+from dnal.search.course import Progress
+from dnal.search.samplers import SAMPLERS
+from dnal.search.samplers.evolution import Evolution, Generations
+from dnal.search.samplers.sampler import Ground
+from dnal.search.spaces import SPACES
+from dnal.search.training import Worth
+
+SIZES = (1, 8, 8)
+OPTIONS = {
+    "pso": "pso:particles=4", "aco": "aco:ants=3,depth=4", "evolution": "evolution:round=4,parents=3",
+    "random": "random:round=4", "tpe": "tpe:start=3,round=2",
+}  # fmt: skip
+SMALL = {"layers": "layers:channels=8,depth=6,units=16", "layered-graph": "layered-graph:filters=4/8,depth=4,units=8"}
+
+
+def worth_of(model: str) -> float:
+    """What a network is worth here: a number that follows from its name, larger for more layers of pooling."""
+    return model.count("max") / 10 + random.Random(model).random()
+
+
+def course(sampler: str, space: str, budget: str, seed: int = 0, evaluations: int = 10) -> Progress:
+    """A search to its end, without any training."""
+    if sampler == "tpe" and importlib.util.find_spec("optuna") is None:
+        pytest.skip("Optuna is not installed: pip install 'dnal[search]'")
+    chosen = SPACES.read(SMALL[space])
+    bounds = Bounds(budget, KINDS["images"], SIZES, 10, Deployed.of(1, "torch-cpu"))
+    ground = Ground(chosen, SIZES, seed, lambda genome: bounds.within(chosen.model(genome)))
+    found = Progress(chosen, SAMPLERS.read(OPTIONS[sampler]).course(ground), bounds, evaluations, {})
+    found.advance()
+    number = 0
+    while (candidate := found.candidate(number)) is not None:
+        candidate.worth = Worth(worth_of(candidate.model))
+        found.advance()
+        number += 1
+    assert found.over
+    return found
+
+
+@pytest.mark.parametrize("space", SPACES.names())
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_it_asks_for_networks_of_the_space_within_the_budget_each_once(sampler: str, space: str) -> None:
+    found = course(sampler, space, "params<=6k,macs<=120k")
+    models = [one.model for one in found.candidates]
+    assert len(models) == len(set(models)) <= 10
+    assert len(models) >= 5
+    for one in found.candidates:
+        network = found.bounds.network(one.model)
+        assert one.costs["params"] == sum(parameter.numel() for parameter in network.parameters()) <= 6000
+        assert one.costs["macs"] <= 120_000
+    assert sum(round.new for round in found.rounds) == len(models)
+    best = found.best
+    assert best is not None
+    assert best.model == max(models, key=worth_of)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
+def test_the_same_seed_asks_for_the_same(sampler: str) -> None:
+    runs = [[one.model for one in course(sampler, "layers", "params<=6k", seed, 6).candidates] for seed in (3, 3, 4)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_the_best_of_a_swarm_never_gets_worse() -> None:
+    chosen = SPACES.read("layers")
+    swarm = SAMPLERS.read("pso:particles=5").course(Ground(chosen, SIZES, 0, lambda genome: True))
+    best = 0.0
+    for _ in range(8):
+        swarm.tell([(genome, worth_of(chosen.model(genome))) for genome in swarm.ask()])
+        assert swarm.worth >= best  # type: ignore[attr-defined]
+        best = swarm.worth  # type: ignore[attr-defined]
+
+
+def test_evolution_has_its_children_of_the_best_so_far() -> None:
+    chosen = SPACES.read("layers")
+    generations = Generations(Evolution(round=6, parents=2), Ground(chosen, SIZES, 0, lambda genome: True))
+    known: dict[Genome, float] = {}
+    for _ in range(4):
+        round = generations.ask()
+        assert len(set(round)) == 6
+        assert not known.keys() & set(round)
+        known |= {genome: worth_of(chosen.model(genome)) for genome in round}
+        generations.tell([(genome, known[genome]) for genome in round])
+        assert generations.parents == sorted(known, key=lambda genome: -known[genome])[:2]
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "aco"])
+def test_a_budget_that_nothing_keeps_is_a_sentence(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dnal.search.samplers.sampler.TRIES", 20)
+    monkeypatch.setattr("dnal.search.samplers.tpe.TRIES", 20)
+    with pytest.raises(UserError, match="keeps the budget"):
+        course(sampler, "layers", "params<=10")
+
+
+def test_a_share_of_nothing_is_no_budget() -> None:
+    with pytest.raises(UserError, match="a search has none; say how much, such as 'macs<=2M'"):
+        Bounds("macs<=30%", KINDS["images"], SIZES, 10, Deployed.of(1, "torch-cpu"))
+
+
+def test_a_network_that_takes_too_much_memory_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = Bounds("params<=1k", KINDS["images"], SIZES, 10, Deployed.of(1, "torch-cpu"))
+    monkeypatch.setattr(bounds, "network", lambda model: pytest.fail("it was built"))
+    assert not bounds.within("layers/" + "-".join(["conv_4096_9"] * 9))
+    assert bounds.breaks("layers/conv_64_3") == "more parameters than the budget allows"
+
+
+def test_networks_are_told_in_the_order_in_which_they_were_asked_for_whichever_ends_first() -> None:
+    """Two searches of which one learns the worths of a round backwards."""
+    chosen = SPACES.read(SMALL["layers"])
+
+    def asked(backwards: bool) -> list[str]:
+        bounds = Bounds("params<=6k", KINDS["images"], SIZES, 10, Deployed.of(1, "torch-cpu"))
+        ground = Ground(chosen, SIZES, 0, lambda genome: bounds.within(chosen.model(genome)))
+        found = Progress(chosen, SAMPLERS.read("pso:particles=4").course(ground), bounds, 12, {})
+        found.advance()
+        while not found.over:
+            waiting = [one for one in found.candidates if one.worth is None]
+            for one in waiting[:: -1 if backwards else 1]:
+                one.worth = Worth(worth_of(one.model))
+            found.advance()
+        return [one.model for one in found.candidates]
+
+    assert asked(True) == asked(False)
