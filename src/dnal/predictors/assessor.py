@@ -111,7 +111,7 @@ class Assessor(OfFeatures):
     epochs: int = option(300, "Steps of Adam.", least=1, most=10**6)
     lr: float = option(1e-3, "Learning rate.", above=0, most=1)
     decay: float = option(1e-4, "Weight decay.", least=0, most=1)
-    others: int = option(1000, "Architectures without label in a step, and among those that are kept.", least=0,
+    others: int = option(500, "Architectures without label in a step, and among those that are kept.", least=0,
                          most=MOST_REFERENCES)  # fmt: skip
     hidden: int = option(128, "Units of the auto-encoder.", least=1, most=2**12)
     code: int = option(32, "Numbers of a code.", least=2, most=2**10)
