@@ -1,8 +1,8 @@
 """What does it cost to encode and predict all 15,625 cells of NAS-Bench-201?
 
-Each predictor learns from 781 drawn cells, whose values are invented: the time does not depend on them. In turn: seconds
-of learning (of 21 steps of NAR-Former and 20 of the assessor, since their number is a choice), of making all cells
-graphs, and of predicting all of them, encoding included. Seconds of wall clock and of CPU in one process. The row
+Each predictor learns from 781 drawn cells, whose values are invented: the time does not depend on them. In turn:
+seconds of learning (of 21 steps of NAR-Former and 20 of the assessor, since their number is a choice), of making all
+cells graphs, and of predicting all of them, encoding included. Seconds of wall clock and of CPU in one process. The row
 "nar-former, published" has the published size, and learns for one step.
 
 OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/speed/predictors.py

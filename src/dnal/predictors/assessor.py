@@ -190,13 +190,15 @@ class Assessor(OfFeatures):
         with torch.inference_mode():
             codes = network.codes(torch.tensor(encoded, dtype=torch.float32))
             if not self.graph:
-                return network(codes, None).double().numpy()
+                alone: Numbers = network(codes, None).double().numpy()
+                return alone
             edges = likeness(references, references, variance)
             edges = edges - torch.diag(edges.diagonal())
             root = (edges.sum(1) + 1).rsqrt()
             units = F.relu(network.first(propagation(edges) @ references))
             parts = [_joined(network, one, references, units, root, variance) for one in codes.split(1024)]
-            return torch.cat(parts).double().numpy()
+            found: Numbers = torch.cat(parts).double().numpy()
+            return found
 
     def _check_arrays(self, arrays: Arrays) -> None:
         network = AssessorNetwork(len(self.features_.shift), self.hidden, self.code, self.units)

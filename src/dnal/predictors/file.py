@@ -25,7 +25,7 @@ from dnal.base.reading import content, json_of
 from dnal.base.tensors import stream
 from dnal.base.version import VERSION
 from dnal.predictors import PREDICTORS
-from dnal.predictors.predictor import Predictor
+from dnal.predictors.predictor import Arrays, Predictor
 from dnal.predictors.scale import Scale
 
 FORMAT = 1
@@ -134,7 +134,7 @@ def _parsed(document: Any) -> tuple[Predictor, Saved]:
     return predictor, Saved(predictor, str(texts[0]), str(texts[1]), tuple(lists[0]), tuple(lists[1]))
 
 
-def _members(path: Path, digest: object, members: int) -> list[dict[str, NDArray[Any]]]:
+def _members(path: Path, digest: object, members: int) -> list[Arrays]:
     data = content(path, LARGEST_TENSORS, remedy=REMEDY)
     if hashlib.sha256(data).hexdigest() != digest:
         raise UserError(f"{TENSORS} is not the one that {DOCUMENT} was written with; {REMEDY}.")
@@ -150,4 +150,4 @@ def _members(path: Path, digest: object, members: int) -> list[dict[str, NDArray
         if array.dtype.kind not in "if" or not np.isfinite(array).all():
             raise UserError(f"its tensor '{name}' holds something else than numbers; {REMEDY}.")
         found[int(member)][rest] = array
-    return found
+    return list(found)

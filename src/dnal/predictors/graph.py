@@ -95,7 +95,7 @@ def stacked(graphs: Sequence[Graph], nodes: int = 0) -> Stacked:
     operations = np.full((len(graphs), most), -1, dtype=np.int64)
     adjacency = np.zeros((len(graphs), most, most), dtype=bool)
     for length in np.unique(lengths):
-        own = np.flatnonzero(lengths == length)
+        own = np.flatnonzero(lengths == length).tolist()
         operations[own, :length] = np.stack([graphs[place].operations for place in own])
         adjacency[own, :length, :length] = np.stack([graphs[place].adjacency for place in own])
     return Stacked(operations, adjacency, lengths)

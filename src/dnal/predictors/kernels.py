@@ -42,7 +42,7 @@ class Ridge(OfFeatures):
         return found
 
     def _gamma(self, encoded: Numbers) -> float:
-        return 1 / (self.reach**2 * encoded.shape[1])
+        return 1.0 / (self.reach**2 * int(encoded.shape[1]))
 
     def _check_arrays(self, arrays: Arrays) -> None:
         check_shapes(arrays, {"x": (None, len(self.features_.shift))})

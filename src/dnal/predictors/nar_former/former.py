@@ -105,7 +105,7 @@ class NarFormer(Predictor):
         if self.augment:
             other = relabelled(graphs, random_orders(graphs, rng))
             pairs = np.flatnonzero((other.adjacency != graphs.adjacency).any((1, 2)))
-            inputs = Stacked(*(np.concatenate([a, b[pairs]]) for a, b in zip(graphs, other, strict=True)))
+            inputs = _joined(graphs, _some(other, pairs))
         found = network(*self._batch(inputs))
         wanted = torch.cat([targets, targets[pairs]])
         drawn = torch.randperm(len(wanted))
@@ -148,7 +148,12 @@ class NarFormer(Predictor):
 
 
 def _some(graphs: Stacked, rows: NDArray[np.int64]) -> Stacked:
-    return Stacked(*(part[rows] for part in graphs))
+    return Stacked(graphs.operations[rows], graphs.adjacency[rows], graphs.lengths[rows])
+
+
+def _joined(a: Stacked, b: Stacked) -> Stacked:
+    operations, adjacency, lengths = (np.concatenate(parts) for parts in zip(a, b, strict=True))
+    return Stacked(operations, adjacency, lengths)
 
 
 def _warmed(step: int, steps: int) -> float:

@@ -39,7 +39,8 @@ class Attention(nn.Module):
         return joined
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        parts: Tensor = x.unflatten(-1, (self.heads, -1))
+        return parts.transpose(1, 2)
 
 
 class FeedForward(nn.Module):

@@ -94,11 +94,11 @@ class TransformersRankArchitectures(Study):
     few: tuple[int, ...] = option(FEW, "Measurements on another one.", least=5)
 
     def settings(self) -> Sequence[Setting]:
-        accuracy = [
+        accuracy: list[Setting] = [
             {"target": "accuracy", "model": model, "labels": number} for number in self.labels for model in MODELS
         ]
-        parts = [{"target": "accuracy", "model": model, "labels": self._five()} for model in ABLATIONS]
-        latency = [
+        parts: list[Setting] = [{"target": "accuracy", "model": model, "labels": self._five()} for model in ABLATIONS]
+        latency: list[Setting] = [
             {"target": f"latency:{device}", "model": model, "labels": number}
             for device in DEVICES[1:] for number in self.few for model in (ALONE, MOVED)
         ]  # fmt: skip
