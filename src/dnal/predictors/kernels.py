@@ -20,6 +20,8 @@ from dnal.predictors.predictor import Arrays
 
 MOST = 8192
 """Labelled architectures, of which the kernel is a matrix."""
+AT_ONCE = 1024
+"""Architectures that are predicted together."""
 
 
 @dataclass(eq=False, repr=False)
@@ -37,9 +39,10 @@ class Ridge(OfFeatures):
         return {"x": encoded[rows], "weight": model.dual_coef_}
 
     def _answer(self, arrays: Arrays, encoded: Numbers) -> Numbers:
-        kernel = np.exp(-self._gamma(encoded) * cdist(encoded, arrays["x"], "sqeuclidean"))
-        found: Numbers = 0.5 + kernel @ arrays["weight"]
-        return found
+        gamma = self._gamma(encoded)
+        return 0.5 + np.concatenate(
+            [np.exp(-gamma * cdist(own, arrays["x"], "sqeuclidean")) @ arrays["weight"] for own in _parts(encoded)]
+        )
 
     def _gamma(self, encoded: Numbers) -> float:
         return 1.0 / (self.reach**2 * int(encoded.shape[1]))
@@ -76,16 +79,20 @@ class GaussianProcess(OfFeatures):
         }  # fmt: skip
 
     def _answer(self, arrays: Arrays, encoded: Numbers) -> Numbers:
-        found: Numbers = 0.5 + _covariance(arrays, encoded) @ arrays["weight"]
-        return found
+        return 0.5 + np.concatenate([_covariance(arrays, own) @ arrays["weight"] for own in _parts(encoded)])
 
     def _spread(self, encoded: Numbers, answers: Numbers) -> Numbers:
         """Half of the distance between the values of a deviation above and below, and what members differ in."""
         own = []
         for arrays in self.members_:
-            solved = solve_triangular(arrays["factor"], _covariance(arrays, encoded).T, lower=True)
+            known = np.concatenate(
+                [
+                    np.square(solve_triangular(arrays["factor"], _covariance(arrays, part).T, lower=True)).sum(0)
+                    for part in _parts(encoded)
+                ]
+            )
             scale, _, noise = arrays["kernel"]
-            deviation = np.sqrt(np.maximum(scale + noise - np.square(solved).sum(0), 0))
+            deviation = np.sqrt(np.maximum(scale + noise - known, 0))
             places = self._answer(arrays, encoded)
             above, below = (self.scale_.values_of(places + sign * deviation) for sign in (1, -1))
             own.append((above - below) / 2)
@@ -104,6 +111,11 @@ def _covariance(arrays: Arrays, encoded: Numbers) -> Numbers:
     scale, reach, _ = arrays["kernel"]
     found: Numbers = scale * np.exp(-0.5 * cdist(encoded / reach, arrays["x"] / reach, "sqeuclidean"))
     return found
+
+
+def _parts(encoded: Numbers) -> list[Numbers]:
+    """Rows whose kernel is one matrix."""
+    return [encoded[start : start + AT_ONCE] for start in range(0, max(len(encoded), 1), AT_ONCE)]
 
 
 def _check_number(labels: int) -> None:

@@ -31,6 +31,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         reads: "graphs", or "graphs and numbers" where it also learns from rows of numbers.
+        learns_from_all: whether architectures without a value teach it too.
 
     Examples:
         >>> from dnal.predictors import Ridge
@@ -41,6 +42,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     reads: ClassVar[str] = "graphs"
+    learns_from_all: ClassVar[bool] = False
 
     learns: Literal["ranks", "values"] = option(
         "ranks", "Labels as their ranks among each other, or as values; answers are values."
@@ -74,9 +76,10 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 f"{len(architectures)} architectures and values {labels.shape}: give a value for each of at least two."
             )
         self.scale_ = Scale.of(labels, self.learns)
-        self._prepare(architectures, unlabelled)
+        aside = unlabelled if self.learns_from_all and unlabelled is not None and len(unlabelled) else None
+        self._prepare(architectures, aside)
         encoded, places = self._encode(architectures), self.scale_.places_of(labels)
-        extra = None if unlabelled is None or not len(unlabelled) else self._encode(unlabelled)
+        extra = None if aside is None else self._encode(aside)
         self.members_ = []
         for member in range(self.members):
             rng = np.random.default_rng((self.seed, member))

@@ -53,12 +53,20 @@ class Scale:
         return cls(ends, np.array([0.0, 1.0]))
 
     def places_of(self, values: ArrayLike) -> NDArray[np.float64]:
-        """(N,) values -> (N,) places, those beyond the ends too."""
-        return _along(np.asarray(values, dtype=np.float64), self.values, self.places)
+        """Values of any shape -> places, those beyond the ends too."""
+        low, high = self._tails()
+        return _along(np.asarray(values, dtype=np.float64), self.values, self.places, 1 / low, 1 / high)
 
     def values_of(self, places: ArrayLike) -> NDArray[np.float64]:
-        """Any shape of places -> values, so that order is kept everywhere."""
-        return _along(np.asarray(places, dtype=np.float64), self.places, self.values)
+        """Places of any shape -> values: the way back, everywhere."""
+        return _along(np.asarray(places, dtype=np.float64), self.places, self.values, *self._tails())
+
+    def _tails(self) -> tuple[float, float]:
+        """How steeply values rise over places before the first label and after the last."""
+        x, y = self.places, self.values
+        span = TAIL * (x[-1] - x[0])
+        low, high = np.interp([x[0] + span, x[-1] - span], x, y)
+        return float((low - y[0]) / span), float((y[-1] - high) / span)
 
     def document(self) -> dict[str, Any]:
         """As plain values."""
@@ -73,7 +81,7 @@ class Scale:
         """
         try:
             both = [np.array([float(each) for each in document[name]]) for name in ("values", "places")]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise UserError("it has no scale.") from None
         if len(both[0]) != len(both[1]) or len(both[0]) < 2:
             raise UserError("its scale has not as many values as places.")
@@ -82,12 +90,10 @@ class Scale:
         return cls(*both)
 
 
-def _along(at: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The broken line through (x, y), going on beyond its ends as steep as over a tenth of it."""
-    found = np.interp(at, x, y)
-    span = TAIL * (x[-1] - x[0])
-    low = (np.interp(x[0] + span, x, y) - y[0]) / span
-    high = (y[-1] - np.interp(x[-1] - span, x, y)) / span
-    slopes = np.minimum(at - x[0], 0) * low + np.maximum(at - x[-1], 0) * high
-    answer: NDArray[np.float64] = found + slopes
-    return answer
+def _along(
+    at: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64], low: float, high: float
+) -> NDArray[np.float64]:
+    """The broken line through (x, y), which goes on beyond its ends with these slopes."""
+    found: NDArray[np.float64] = np.interp(at, x, y)
+    found += np.minimum(at - x[0], 0) * low + np.maximum(at - x[-1], 0) * high
+    return found

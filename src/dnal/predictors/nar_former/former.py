@@ -17,6 +17,7 @@ from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.predictors.graph import Stacked, pruned, random_orders, relabelled, stacked
 from dnal.predictors.nar_former.network import NarFormerNetwork
+from dnal.predictors.of_features import check_shapes
 from dnal.predictors.predictor import Architectures, Arrays, Predictor
 from dnal.predictors.tokens import depth_tokens, tokens
 
@@ -142,9 +143,10 @@ class NarFormer(Predictor):
     def _check_arrays(self, arrays: Arrays) -> None:
         with torch.device("meta"):
             expected = {name: tuple(tensor.shape) for name, tensor in self._network().state_dict().items()}
-        for name, shape in expected.items():
-            if name not in arrays or arrays[name].shape != shape:
-                raise UserError(f"its tensor '{name}' is not there in the shape {shape} of its options.")
+        check_shapes(arrays, expected)
+        more = sorted(arrays.keys() - expected.keys())
+        if more:
+            raise UserError(f"it has a tensor '{more[0]}', which its options have not.")
 
 
 def _some(graphs: Stacked, rows: NDArray[np.int64]) -> Stacked:

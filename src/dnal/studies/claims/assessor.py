@@ -77,7 +77,7 @@ class UnlabelledArchitecturesHelp(Study):
         ]  # fmt: skip
 
     def together(self, setting: Setting, seed: int) -> Hashable:
-        return (setting["table"], seed)
+        return seed
 
     def row(self, seed: int, table: str, model: str, encoding: str, labels: int) -> dict[str, Any]:
         if bool(self.cells) != bool(self.chains):

@@ -47,6 +47,8 @@ ABLATIONS = {
     "NAR-Former, values": "nar-former:learns=values",
 }
 PUBLISHED = {"width": 192, "heads": 6, "depth": 6, "hidden": 768, "dropout": 0.1, "lr": 1e-4}
+LONG = 100
+"""Steps of NAR-Former that are worth a process of their own."""
 FEW, SOURCE_LABELS = (10, 50), 900
 ALONE, MOVED = "Gaussian process, alone", "transfer"
 
@@ -105,9 +107,9 @@ class TransformersRankArchitectures(Study):
         return [*accuracy, *parts, *latency]
 
     def together(self, setting: Setting, seed: int) -> Hashable:
-        """What costs a second shares a process."""
-        slow = (setting["model"], setting["labels"]) if NAR in str(setting["model"]) else ()
-        return (seed, *slow)
+        """What takes less time than a process needs to begin shares one."""
+        slow = NAR in str(setting["model"]) and self.steps >= LONG
+        return (seed, setting["model"] if slow else "")
 
     def row(self, seed: int, target: str, model: str, labels: int) -> dict[str, Any]:
         table = known(self.file)
