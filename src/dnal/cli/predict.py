@@ -58,7 +58,7 @@ def predict(
     elif what == RANK:
         if len(places) != 2:
             raise UserError("`dnal predict rank` takes the folder of a predictor, and a table or folder of runs.")
-        _rank(*places, top, quiet=quiet, as_json=as_json)
+        _rank(places[0], places[1], top, quiet=quiet, as_json=as_json)
     else:
         raise UserError(f"unknown word '{what}' after `dnal predict`{all_names(what, (FIT, RANK))}")
 
@@ -117,9 +117,9 @@ def _rank(folder: Path, place: Path, top: int, *, quiet: bool, as_json: bool) ->
     saved, known = read_predictor(folder), _table(place)
     if saved.columns != known.columns:
         raise UserError(f"'{place}' has other columns than the table from which '{folder}' learnt; give one like it.")
-    spread = saved.predictor.members > 1
-    answer: Any = saved.predictor.predict(known.architectures, return_std=spread)
-    values, deviations = answer if spread else (answer, None)
+    values, deviations = saved.predictor.predict(known.architectures), None
+    if saved.predictor.members > 1 or saved.predictor.knows_spread:
+        values, deviations = saved.predictor.predict(known.architectures, return_std=True)
     least = saved.target.partition(":")[0] in ("latency", "latency_ms", "macs", "params", "memory")
     order = np.argsort(values if least else -values, kind="stable")[:top]
     labelled = set(saved.labelled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -58,6 +59,8 @@ class GaussianProcess(OfFeatures):
 
     It says itself how sure it is, with one member too.
     """
+
+    knows_spread: ClassVar[bool] = True
 
     restarts: int = option(0, "More starts of the search for the likelihood.", least=0, most=100)
 

@@ -32,6 +32,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         reads: "graphs", or "graphs and numbers" where it also learns from rows of numbers.
         learns_from_all: whether architectures without a value teach it too.
+        knows_spread: whether one member alone knows how sure it is.
 
     Examples:
         >>> from dnal.predictors import Ridge
@@ -43,6 +44,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     reads: ClassVar[str] = "graphs"
     learns_from_all: ClassVar[bool] = False
+    knows_spread: ClassVar[bool] = False
 
     learns: Literal["ranks", "values"] = option(
         "ranks", "Labels as their ranks among each other, or as values; answers are values."

@@ -20,7 +20,7 @@ CHAINS = "arch (6561, 8) and accuracy (6561, 3) of NAS-Bench-Macro (the reposito
 INVENTED = "without files, tables with invented values, which show that the study runs and nothing else"
 DEVICES = ("1080ti_1", "pixel3", "raspi4", "fpga", "eyeriss")
 """One from which predictors are transferred, and four to which."""
-MADE = 600
+MADE = 300
 """Rows of an invented table."""
 
 
