@@ -44,7 +44,7 @@ def propagation(edges: Tensor) -> Tensor:
         edges: (N, N), symmetric and 0 on the diagonal.
 
     Examples:
-        >>> propagation(torch.tensor([[0.0, 1.0], [1.0, 0.0]])).tolist()
+        >>> propagation(torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)).round(decimals=6).tolist()
         [[0.5, 0.5], [0.5, 0.5]]
     """
     looped = edges + torch.eye(len(edges), dtype=edges.dtype)

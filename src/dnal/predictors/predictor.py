@@ -38,7 +38,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
         >>> from dnal.predictors import Ridge
         >>> widths = np.array([[4, 8], [8, 8], [8, 16], [16, 16]])
         >>> found = Ridge().fit(widths, [60.0, 62.0, 65.0, 66.0]).predict([[8, 12]])
-        >>> 60.0 < found[0] < 67.0
+        >>> bool(60.0 < found[0] < 67.0)
         True
     """
 
