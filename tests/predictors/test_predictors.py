@@ -135,6 +135,7 @@ def test_the_scale_keeps_order_everywhere_and_gives_labels_back() -> None:
         at = np.linspace(-0.5, 1.5, 101)
         assert (np.diff(scale.values_of(at)) > 0).all()
         assert scale.places_of(scale.values_of(at)) == pytest.approx(at)
+        assert scale.values_of(1.2) < (91.6 if learns == "ranks" else 108.0)
     assert Scale.of(labels, "ranks").places.tolist() == pytest.approx([1 / 6, 2.5 / 6, 3.5 / 6, 4.5 / 6, 5.5 / 6])
 
 
@@ -172,6 +173,7 @@ def spoilt_documents(document: dict[str, object]) -> list[object]:
         {**document, "predictor": {**options, "members": 2}},
         {**document, "scale": {**scale, "values": scale["values"][::-1]}},
         {**document, "scale": {**scale, "places": [0.0]}},
+        {**document, "scale": {**scale, "beyond": 0}},
         {**document, "scale": {**scale, "values": ["a"] * len(scale["values"])}},
     ]  # fmt: skip
     if learnt:

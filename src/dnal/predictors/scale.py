@@ -13,7 +13,9 @@ from dnal.base.errors import UserError
 
 Learns = Literal["ranks", "values"]
 TAIL = 0.1
-"""Beyond the labels a value goes on as it rises over this share of them."""
+"""How steep a scale is at its ends is told by so much of it."""
+BEYOND_RANKS = 0.01
+"""Ranks know nothing of values beyond the labels: there a value rises so much as fast, which keeps the order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,8 @@ class Scale:
     """A rising broken line between values and places.
 
     Attributes:
-        values: (K,) rising. places: (K,) rising, from 0 to 1.
+        values: (K,) rising. places: (K,) rising, from 0 to 1. beyond: its ends are so many times as steep as what is
+            next to them.
 
     Examples:
         >>> scale = Scale.of([10.0, 90.0, 94.0], "ranks")
@@ -31,6 +34,7 @@ class Scale:
 
     values: NDArray[np.float64]
     places: NDArray[np.float64]
+    beyond: float = 1.0
 
     @classmethod
     def of(cls, labels: ArrayLike, learns: Learns) -> Self:
@@ -48,7 +52,7 @@ class Scale:
             raise UserError(f"all {len(found)} labels are the same; there is nothing to learn, give others.")
         if learns == "ranks":
             places = (rankdata(found)[first] - 0.5) / len(found)
-            return cls(values, places)
+            return cls(values, places, BEYOND_RANKS)
         ends = values[[0, -1]]
         return cls(ends, np.array([0.0, 1.0]))
 
@@ -66,11 +70,11 @@ class Scale:
         x, y = self.places, self.values
         span = TAIL * (x[-1] - x[0])
         low, high = np.interp([x[0] + span, x[-1] - span], x, y)
-        return float((low - y[0]) / span), float((y[-1] - high) / span)
+        return self.beyond * float(low - y[0]) / span, self.beyond * float(y[-1] - high) / span
 
     def document(self) -> dict[str, Any]:
         """As plain values."""
-        return {"values": self.values.tolist(), "places": self.places.tolist()}
+        return {"values": self.values.tolist(), "places": self.places.tolist(), "beyond": self.beyond}
 
     @classmethod
     def of_document(cls, document: Any) -> Self:
@@ -80,6 +84,7 @@ class Scale:
             UserError: it tells of no scale.
         """
         try:
+            beyond = float(document["beyond"])
             both = [np.array([float(each) for each in document[name]]) for name in ("values", "places")]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise UserError("it has no scale.") from None
@@ -87,7 +92,9 @@ class Scale:
             raise UserError("its scale has not as many values as places.")
         if not all(np.isfinite(one).all() and (np.diff(one) > 0).all() for one in both):
             raise UserError("its scale does not rise.")
-        return cls(*both)
+        if not 0 < beyond <= 1:
+            raise UserError("its scale ends in no line.")
+        return cls(both[0], both[1], beyond)
 
 
 def _along(
