@@ -12,7 +12,7 @@ SOURCE = Path(dnal.__file__).parent
 ROOMS = (
     *("base", "space", "architecture", "settings", "gates", "latency", "train", "selection", "changes", "supernet"),
     *("repair", "methods", "techniques", "hyper", "costs", "pipeline", "data", "models", "loggers", "run", "export"),
-    *("report", "analyses", "search", "sweep", "bench", "doctor", "theory", "studies", "cli"),
+    *("report", "analyses", "predictors", "search", "sweep", "bench", "doctor", "theory", "studies", "cli"),
 )
 """From the ground floor up."""
 FACE = ("dnal", "dnal.__main__")

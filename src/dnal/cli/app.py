@@ -19,6 +19,7 @@ from dnal.cli.export import export
 from dnal.cli.grow import grow
 from dnal.cli.learn import learn
 from dnal.cli.lists import methods, models, techniques
+from dnal.cli.predict import predict
 from dnal.cli.profile import profile
 from dnal.cli.report import report
 from dnal.cli.resume import resume
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "profile": profile,
     "report": report,
     "analyse": analyse,
+    "predict": predict,
     "eval": evaluate,
     "export": export,
     "models": models,

@@ -45,6 +45,12 @@ EXAMPLES = {
         "dnal analyse runs/vgg_small-digits-macs30pct-s0",
         "dnal analyse compared --corruptions noise --corruptions fog --severities 1,3",
     ),
+    "predict": (
+        "dnal predict fit nasbench201.npz --target latency:pixel3 --labels 100 --out pixel3",
+        "dnal predict fit nasbench201.npz --model nar-former:epochs=100 --labels 781",
+        "dnal predict fit study --target accuracy --model gaussian-process --out of_runs",
+        "dnal predict rank pixel3 nasbench201.npz --top 20",
+    ),
     "eval": ("dnal eval runs/vgg_small-digits-macs30pct-s0",),
     "export": (
         "dnal export runs/vgg_small-digits-macs30pct-s0 --to onnx",

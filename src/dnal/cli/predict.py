@@ -1,0 +1,173 @@
+"""`dnal predict`: what an architecture will come to, from others, without training or running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dnal.base.errors import UserError, all_names
+from dnal.cli import options
+from dnal.cli.display import json_document, line, table, teller
+from dnal.cli.errors import errors_as_sentences
+
+if TYPE_CHECKING:
+    from dnal.predictors import Table
+
+FIT, RANK = "fit", "rank"
+LEAST = 10
+"""Labels, or architectures without one, of which a rank correlation is told."""
+
+
+@errors_as_sentences
+def predict(
+    what: Annotated[str, typer.Argument(metavar="fit|rank", help="Learn a predictor, or rank with one.")],
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[P] TABLE",
+            help="fit: a table (.npz), or a folder of finished runs. rank: the folder of a predictor, then a table.",
+        ),
+    ],
+    target: Annotated[
+        str, typer.Option(metavar="T", help="fit: accuracy, latency:DEVICE, or any other target of the table.")
+    ] = "accuracy",
+    model: Annotated[
+        str, typer.Option(metavar="NAME[:KEY=VALUE,...]", help="fit: boosting, ridge, gaussian-process, mlp, "
+                          "nar-former or assessor, with its options.")
+    ] = "boosting",
+    labels: Annotated[
+        int | None, typer.Option(metavar="N", help="fit: learn from so many, drawn at random; default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="fit: of the draw of labels.")] = 0,
+    top: Annotated[int, typer.Option(metavar="N", help="rank: show so many.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="P", help="fit: folder of the predictor; default: predictor.")
+    ] = None,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+) -> None:  # fmt: skip
+    """Predict accuracy or latency of architectures from a table or a folder of runs, and rank others by it."""
+    options.within(options.COUNT, "--labels", labels)
+    options.within(options.COUNT, "--top", top)
+    if what == FIT:
+        if len(places) != 1:
+            raise UserError(f"`dnal predict fit` takes one table or folder of runs, not {len(places)} paths.")
+        _fit(places[0], target, model, labels, seed, out or Path("predictor"), quiet=quiet, as_json=as_json)
+    elif what == RANK:
+        if len(places) != 2:
+            raise UserError("`dnal predict rank` takes the folder of a predictor, and a table or folder of runs.")
+        _rank(places[0], places[1], top, quiet=quiet, as_json=as_json)
+    else:
+        raise UserError(f"unknown word '{what}' after `dnal predict`{all_names(what, (FIT, RANK))}")
+
+
+def _fit(
+    place: Path, target: str, model: str, labels: int | None, seed: int, out: Path, *, quiet: bool, as_json: bool
+) -> None:
+    import numpy as np
+
+    from dnal.predictors import PREDICTORS, cross_validated
+    from dnal.predictors.correlation import tau
+    from dnal.predictors.file import Saved, check_folder, write_predictor
+
+    tell = teller(quiet=quiet, as_json=as_json)
+    predictor = PREDICTORS.read(model)
+    check_folder(out)
+    known = _table(place)
+    values = known.target(target)
+    measured = np.flatnonzero(np.isfinite(values))
+    number = len(measured) if labels is None else labels
+    if number > len(measured):
+        raise UserError(f"--labels is at most {len(measured)}, the architectures with '{target}', not {number}.")
+    drawn = np.random.default_rng(seed).permutation(len(measured))
+    own, rest = measured[drawn[:number]], measured[drawn[number:]]
+    others = np.setdiff1d(np.arange(len(known)), own)
+    learnt, aside = _rows(known, own), _rows(known, others)
+    tell(f"{len(known):,} architectures of {known.name}; learning {target} from {number:,}")
+    predictor.fit(learnt, values[own], unlabelled=aside)
+    write_predictor(out, Saved(predictor, target, known.name, known.columns, tuple(known.labels[row] for row in own)))
+    found = cross_validated(predictor, learnt, values[own], unlabelled=aside) if number >= LEAST else None
+    unseen = tau(predictor.predict(_rows(known, rest)), values[rest]) if len(rest) >= LEAST else None
+    if as_json:
+        json_document({
+            "predictor": PREDICTORS.values(predictor), "table": known.name, "target": target, "labels": number,
+            "architectures": len(known), "tau_cross_validated": None if found is None else found._asdict(),
+            "tau_not_labelled": unseen, "not_labelled": len(rest), "folder": str(out),
+        })  # fmt: skip
+        return
+    if not quiet:
+        rows = []
+        if found is not None:
+            rows.append(("labelled, by cross-validation", f"{number:,}", _told(found.value), _told(found.low),
+                         _told(found.high)))  # fmt: skip
+        if unseen is not None:
+            rows.append(("not labelled", f"{len(rest):,}", _told(unseen), "", ""))
+        columns = [("architectures", False), ("number", True), ("Kendall's tau", True), ("from", True), ("to", True)]
+        table(columns, rows)
+    line(str(out))
+
+
+def _rank(folder: Path, place: Path, top: int, *, quiet: bool, as_json: bool) -> None:
+    import numpy as np
+
+    from dnal.predictors.file import read_predictor
+
+    saved, known = read_predictor(folder), _table(place)
+    if saved.columns != known.columns:
+        raise UserError(f"'{place}' has other columns than the table from which '{folder}' learnt; give one like it.")
+    values, deviations = saved.predictor.predict(known.architectures), None
+    if saved.predictor.members > 1 or saved.predictor.knows_spread:
+        values, deviations = saved.predictor.predict(known.architectures, return_std=True)
+    least = saved.target.partition(":")[0] in ("latency", "latency_ms", "macs", "params", "memory")
+    order = np.argsort(values if least else -values, kind="stable")[:top]
+    labelled = set(saved.labelled)
+    rows = [
+        {
+            "architecture": known.labels[row], "predicted": float(values[row]),
+            "spread": None if deviations is None else float(deviations[row]),
+            "known": _known(known, saved.target, row), "labelled": known.labels[row] in labelled,
+        }
+        for row in order
+    ]  # fmt: skip
+    if as_json:
+        json_document({"target": saved.target, "least_first": least, "architectures": len(known), "ranked": rows})
+        return
+    if quiet:
+        for row in rows:
+            line(str(row["architecture"]))
+        return
+    columns = [
+        ("architecture", False),
+        (saved.target, True),
+        ("+-", True),
+        ("in the table", True),
+        ("learnt from", False),
+    ]
+    cells = [
+        (str(row["architecture"]), _told(row["predicted"]), _told(row["spread"]), _told(row["known"]),
+         "yes" if row["labelled"] else "")
+        for row in rows
+    ]  # fmt: skip
+    table(columns, cells)
+
+
+def _table(place: Path) -> Table:
+    from dnal.predictors import read_table
+    from dnal.predictors.runs import table_of_runs
+
+    return table_of_runs(place) if place.is_dir() else read_table(place)
+
+
+def _rows(known: Table, rows: Any) -> Any:
+    found: Any = known.architectures
+    return found[rows] if known.columns else [found[row] for row in rows]
+
+
+def _known(known: Table, target: str, row: int) -> float | None:
+    return float(known.targets[target][row]) if target in known.targets else None
+
+
+def _told(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}"

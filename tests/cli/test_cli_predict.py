@@ -1,0 +1,84 @@
+"""`dnal predict` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli_program import Program
+
+EDGES = np.random.default_rng(0).integers(5, size=(60, 6))
+WORTH = np.array([0.0, 1.0, 2.0, 3.0, 0.5])[EDGES].sum(1)
+
+
+@pytest.fixture
+def made(here: Path) -> Path:
+    latency = np.stack([1 + WORTH, 30 - WORTH], 1)
+    np.savez(
+        here / "table.npz", edges=EDGES, accuracy=np.stack([WORTH, WORTH, -WORTH], 1), latency_ms=latency,
+        devices=np.array(["near", "far"]),
+    )  # fmt: skip
+    return here / "table.npz"
+
+
+def test_fit_tells_how_it_ranks_and_rank_ranks(dnal: Program, made: Path) -> None:
+    answer = dnal("predict", "fit", made, "--labels", "30", "--target", "accuracy", "--out", "p")
+    assert (answer.status, answer.err) == (0, "")
+    assert "labelled, by cross-validation" in answer.out
+    assert "not labelled" in answer.out
+    assert answer.out.splitlines()[-1].strip() == "p"
+    assert sorted(path.name for path in Path("p").iterdir()) == ["predictor.json", "predictor.safetensors"]
+    ranked = json.loads(dnal("predict", "rank", "p", made, "--top", "60", "--json").out)
+    said = [one["predicted"] for one in ranked["ranked"]]
+    assert said == sorted(said, reverse=True)
+    assert sum(one["labelled"] for one in ranked["ranked"]) >= 30  # cells that stand there twice count twice
+    true = [one["known"] for one in ranked["ranked"]]
+    assert np.mean(true[:10]) > np.mean(true[-10:]) + 3
+
+
+def test_of_latency_the_least_comes_first(dnal: Program, made: Path) -> None:
+    found = json.loads(
+        dnal(
+            "predict", "fit", made, "--target", "latency:far", "--model", "ridge:members=3", "--out", "p", "--json"
+        ).out
+    )
+    assert found["tau_cross_validated"]["value"] > 0.5
+    assert found["tau_not_labelled"] is None
+    ranked = json.loads(dnal("predict", "rank", "p", made, "--json").out)
+    assert ranked["least_first"]
+    said = [one["predicted"] for one in ranked["ranked"]]
+    assert said == sorted(said)
+    assert all(one["spread"] >= 0 for one in ranked["ranked"])
+
+
+WRONG = {
+    "word": (["predict", "rnak", "p", "table.npz"], "did you mean 'rank'?"),
+    "target": (["predict", "fit", "table.npz", "--target", "latency:neer"], "did you mean 'latency:near'?"),
+    "model": (["predict", "fit", "table.npz", "--model", "bosting"], "did you mean 'boosting'?"),
+    "option": (["predict", "fit", "table.npz", "--model", "ridge:alfa=1"], "did you mean 'alpha'?"),
+    "labels": (["predict", "fit", "table.npz", "--labels", "61"], "at most 60"),
+    "one path": (["predict", "rank", "table.npz"], "folder of a predictor"),
+    "two paths": (["predict", "fit", "a", "b"], "one table"),
+    "no predictor": (["predict", "rank", ".", "table.npz"], "no predictor"),
+    "no table": (["predict", "fit", "none.npz"], "no file"),
+    "no runs": (["predict", "fit", "."], "0 finished runs"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_call_of_predict_is_one_sentence(
+    dnal: Program, made: Path, arguments: list[str], expected: str
+) -> None:
+    answer = dnal(*arguments)
+    assert (answer.status, answer.out) == (2, "")
+    assert answer.err.count("\n") == 1
+    assert expected in answer.err
+
+
+def test_a_folder_with_something_else_is_kept_and_nothing_learnt(dnal: Program, made: Path) -> None:
+    answer = dnal("predict", "fit", made, "--out", ".")
+    assert (answer.status, answer.out) == (2, "")
+    assert "table.npz" in answer.err
