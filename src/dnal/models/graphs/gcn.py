@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dnal.models.graphs.propagation import Propagation
 from dnal.models.registry import register
 
 WIDTH = 64
@@ -29,19 +29,11 @@ class GCN(nn.Module):
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
         graphs, nodes, _ = features.shape
-        # All graphs as one whose nodes are counted on; every node is its own neighbour too.
-        own = torch.arange(graphs * nodes, device=edges.device)
-        first = (torch.arange(graphs, device=edges.device) * nodes).view(-1, 1)
-        source, target = (torch.cat([(row + first).flatten(), own]) for row in edges.unbind(1))
-        neighbours = torch.zeros_like(own, dtype=features.dtype).index_add(
-            0, target, torch.ones_like(target).to(features)
-        )
-        root = neighbours.rsqrt()
-        weight = (root[source] * root[target]).unsqueeze(1)
+        propagate = Propagation.of(edges, nodes, features)
         x = features.flatten(0, 1)
         for number, layer in enumerate(self.layers):
             x = layer(F.relu(x) if number else x)
-            x = torch.zeros_like(x).index_add(0, target, x.index_select(0, source) * weight)
+            x = propagate(x)
         return x.unflatten(0, (graphs, nodes)).transpose(1, 2)  # type: ignore[no-any-return]
 
 

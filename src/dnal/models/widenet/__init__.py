@@ -1,0 +1,1 @@
+"""WideNet: one attention, one router and one set of experts for all blocks of a transformer."""
