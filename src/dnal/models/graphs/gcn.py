@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dnal.models.graphs.propagation import Propagation
+from dnal.models.graphs.sparse_inputs import SparseInputs
 from dnal.models.registry import register
 
 WIDTH = 64
@@ -18,22 +19,30 @@ class GCN(nn.Module):
     one over the root of its number of neighbours.
 
     Features (B, N, F) and edges (B, 2, E) of whole numbers below N, from the first row to the second -> logits
-    (B, classes, N). Source: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks"
+    (B, classes, N). Features may be a sparse COO tensor, with which it is faster.
+
+    Args:
+        dropout: before each layer. norms: batch norms between layers.
+
+    Source: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks"
     (2017), equation 2.
     """
 
-    def __init__(self, *, features: int, classes: int, layers: int = 2) -> None:
+    def __init__(
+        self, *, features: int, classes: int, layers: int = 2, dropout: float = 0.0, norms: bool = False
+    ) -> None:
         super().__init__()
-        widths = [features, *[WIDTH] * (layers - 1), classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        first, *others = pairwise([features, *[WIDTH] * (layers - 1), classes])
+        self.layers = nn.ModuleList([SparseInputs(*first, dropout=dropout), *(nn.Linear(*pair) for pair in others)])
+        self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) if norms else nn.Identity() for _ in others)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
         graphs, nodes, _ = features.shape
         propagate = Propagation.of(edges, nodes, features)
-        x = features.flatten(0, 1)
+        x = features if features.is_sparse else features.flatten(0, 1)
         for number, layer in enumerate(self.layers):
-            x = layer(F.relu(x) if number else x)
-            x = propagate(x)
+            x = propagate(layer(self.dropout(F.relu(self.norms[number - 1](x))) if number else x))
         return x.unflatten(0, (graphs, nodes)).transpose(1, 2)  # type: ignore[no-any-return]
 
 

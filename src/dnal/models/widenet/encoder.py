@@ -20,9 +20,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, there: Tensor | None = None) -> Tensor:
         """(N, T, width), and bool (N, T) which tokens may be looked at -> (N, T, width)."""
-        q, k, v = (
-            own(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for own in (self.query, self.key, self.value)
-        )
+        q, k, v = (own(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for own in (self.query, self.key, self.value))
         mask = None if there is None else there[:, None, None]
         return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 

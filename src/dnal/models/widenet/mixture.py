@@ -141,4 +141,3 @@ class Single(nn.Module):
 
     def forward(self, x: Tensor, there: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         return self.expert(x), None
-

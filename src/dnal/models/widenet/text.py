@@ -23,7 +23,15 @@ class TextWideNet(nn.Module):
     """
 
     def __init__(
-        self, *, tokens: int, length: int, classes: int, width: int, embedding: int, dropout: float = 0.0, **options: int
+        self,
+        *,
+        tokens: int,
+        length: int,
+        classes: int,
+        width: int,
+        embedding: int,
+        dropout: float = 0.0,
+        **options: int,
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(tokens, embedding)
