@@ -1,5 +1,6 @@
 """What is inside a network, and what removal did to it: geometry of the last features, flips, calibration, likeness,
-corruptions, people, routing to experts, smoothness of graphs. Pure functions first; :func:`analyse` holds finished runs against each other.
+corruptions, people, routing to experts, smoothness of graphs. Pure functions first; :func:`analyse` holds finished runs
+against each other.
 
 The public names are loaded on first use, so that the command line's help does not wait for torch.
 """

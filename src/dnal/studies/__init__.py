@@ -8,6 +8,7 @@ STUDIES = Registry(
     "study",
     Study,
     {
+        "dagnn": "dnal.studies.claims.dagnn:HopsApartFromLayersMayBeMany",
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
@@ -22,6 +23,7 @@ STUDIES = Registry(
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
         "subgm": "dnal.studies.claims.subgm:RankNeedsNotBeKnown",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
+        "todyformer": "dnal.studies.claims.todyformer:PatchesSeeTheWhole",
         "tickets": "dnal.studies.claims.tickets:TicketsBeatControls",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "tuning": "dnal.studies.claims.tuning:TasksChooseAHyperparameter",
@@ -29,6 +31,7 @@ STUDIES = Registry(
         "self-tuning": "dnal.studies.claims.self_tuning:OneTrainingTunes",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
         "universality": "dnal.studies.claims.universality:SimpleTargetsStayCheap",
+        "widenet": "dnal.studies.claims.widenet:WiderInsteadOfDeeper",
         "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
         "xor-grokking": "dnal.studies.claims.xor_grokking:XorIsGrokked",
     },

@@ -48,8 +48,8 @@ class SGC(nn.Module):
     """A linear layer of the features after ``hops`` means over neighbours; since both are linear, the layer comes
     first, which is cheaper.
 
-    Features (B, N, F), also sparse, and edges (B, 2, E) -> logits (B, classes, N). Source: Wu et al., "Simplifying Graph
-    Convolutional Networks" (2019), equation 7; the bias does not go through the means.
+    Features (B, N, F), also sparse, and edges (B, 2, E) -> logits (B, classes, N). Source: Wu et al., "Simplifying
+    Graph Convolutional Networks" (2019), equation 7; the bias does not go through the means.
     """
 
     def __init__(self, *, features: int, classes: int, hops: int = 2) -> None:
