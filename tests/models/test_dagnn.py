@@ -154,16 +154,16 @@ def learned(**options: Any) -> dnal.Learned:
     loaders = dnal.data.loaders(dnal.data.load("blocks"), 1)
     network = DAGNN(features=16, classes=4, hops=4, dropout=0.2)
     return dnal.learn(
-        network, *loaders, budget="params<=40%", epochs=(40, 20, 40), optimizer="adamw", lr=0.01, **options
+        network, *loaders, budget="params<=40%", epochs=(20, 6, 10), optimizer="adamw", lr=0.01, **options
     )  # fmt: skip
 
 
 def test_a_job_that_is_killed_gives_the_same_small_network(tmp_path: Path) -> None:
     whole = learned()
     assert whole.figures.compact.params <= 0.4 * whole.figures.base.params
-    assert whole.figures.compact.metric > 0.8
+    assert whole.figures.compact.metric > 0.5  # four classes
     with pytest.raises(Killed):
-        learned(checkpoints=tmp_path, listener=Killer(50))
+        learned(checkpoints=tmp_path, listener=Killer(23))
     check_same(learned(checkpoints=tmp_path), whole)
 
 

@@ -265,7 +265,8 @@ def test_heads_and_widths_leave_exactly() -> None:
     inputs = inputs_of(network)
     space = dnal.Space.of(network, inputs)
     widths = {group.name: group.width for group in space.groups}
-    assert widths["whole.0.query.weight"] == widths["local.0.query.weight"] == 2
+    assert widths["whole.0.query.weight"] == 2  # heads
+    assert widths["local.0.value.weight"] == 4  # channels, the same ones of each head
     assert widths["local.0.feed.1.weight"] == widths["whole.1.feed.1.weight"] == 16
     for seed in range(2):
         architecture = coin_flips(space, seed)
@@ -285,6 +286,7 @@ def learned(**options: Any) -> dnal.Learned:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_gives_the_same_small_network(tmp_path: Path) -> None:
     whole = learned()
     assert whole.figures.compact.params <= 0.7 * whole.figures.base.params

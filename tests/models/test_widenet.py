@@ -203,7 +203,7 @@ def test_images_of_another_size_have_positions_in_between() -> None:
     assert torch.allclose(network._places(3, 5)[:, 1:], torch.full((1, 15, 16), 0.7))
 
 
-@pytest.mark.parametrize("kind", ["images", "texts"])
+@pytest.mark.parametrize("kind", ["images", pytest.param("texts", marks=pytest.mark.slow)])
 def test_heads_and_hidden_widths_leave_exactly(kind: str) -> None:
     network = randomise(images(layers=2) if kind == "images" else texts()).eval()
     inputs: Any = torch.randn(2, 1, 8, 8)

@@ -64,4 +64,4 @@ class SGC(nn.Module):
         x = self.linear(features if features.is_sparse else features.flatten(0, 1)) - bias
         for _ in range(self.hops):
             x = propagate(x)
-        return (x + bias).unflatten(0, (graphs, nodes)).transpose(1, 2)
+        return (x + bias).unflatten(0, (graphs, nodes)).transpose(1, 2)  # type: ignore[no-any-return]

@@ -30,5 +30,5 @@ class SparseInputs(nn.Linear):
             indices[:, kept], values[kept], (x.numel() // x.size(-1), x.size(-1)), is_coalesced=True,
             check_invariants=False,
         )  # fmt: skip
-        total = torch.sparse.mm(left, self.weight.t())
+        total: Tensor = torch.sparse.mm(left, self.weight.t())
         return total if self.bias is None else total + self.bias

@@ -48,7 +48,7 @@ class Patches:
     def pack(self, tokens: Tensor) -> Tensor:
         """(T, F) -> the sequence of each node, (U, count, F), with zeros where it takes no part."""
         flat = tokens.new_zeros(len(self.rows) * self.count, tokens.size(1))
-        return flat.index_add(0, self.place, tokens).unflatten(0, (len(self.rows), self.count))
+        return flat.index_add(0, self.place, tokens).view(len(self.rows), self.count, -1)
 
     def unpack(self, sequences: Tensor) -> Tensor:
         """The tokens (T, F) of sequences (U, count, F): the inverse of :meth:`pack`."""

@@ -97,7 +97,9 @@ class PatchesSeeTheWhole(Study):
     def _measured(self, windows: Windows, seed: int, score: Any) -> dict[str, Any]:
         """Average precision on the test events, and on those for validation."""
         (train, val), end = windows.events.ends, len(windows.events)
-        found = {kind: round(average_precision(score, windows, val, end, kind, seed), 4) for kind in KINDS}
+        found: dict[str, float] = {
+            kind: round(average_precision(score, windows, val, end, kind, seed), 4) for kind in KINDS
+        }
         return {**found, "validation": round(average_precision(score, windows, train, val, "random", seed), 4)}
 
     def checks(self, rows: Sequence[Row]) -> list[Check]:
