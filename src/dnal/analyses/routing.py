@@ -46,7 +46,8 @@ def entropy(shares: Tensor) -> Tensor:
         >>> entropy(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
         tensor([0., 1.])
     """
-    return torch.special.entr(shares).sum(-1) / math.log(shares.shape[-1])
+    total: Tensor = torch.special.entr(shares).sum(-1)
+    return total / math.log(shares.shape[-1])
 
 
 def routing(probabilities: Tensor, chosen: int) -> Routing:

@@ -46,11 +46,11 @@ def nodes_of(name: str, root: str | None = None) -> Nodes:
     """
     found = data.load(name, root=root, kind="graphs")
     whole: Any = found.train.batch(torch.arange(1), 0)
-    parts = [part.batch(torch.arange(1), 0)["labels"] for part in (found.train, found.val, found.test)]
+    train, val, test = (part.batch(torch.arange(1), 0)["labels"] for part in (found.train, found.val, found.test))
     features = whole["features"]
     if int(features.count_nonzero()) < 0.1 * features.numel():
         features = features.to_sparse().coalesce()
-    return Nodes({"features": features, "edges": whole["edges"]}, *parts, classes=found.classes)
+    return Nodes({"features": features, "edges": whole["edges"]}, train, val, test, found.classes)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class DAGNN(nn.Module):
         found = [self.second(self.dropout(F.relu(self.first(x))))]
         for _ in range(self.hops):
             found.append(propagate(found[-1]))
-        return torch.stack(found, 1).unflatten(0, (graphs, nodes))
+        return torch.stack(found, 1).view(graphs, nodes, self.hops + 1, -1)
 
     def gates(self, neighbourhoods: Tensor) -> Tensor:
         """How much each of them counts, 0 to 1, (B, N, K + 1, 1)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +26,7 @@ class WideNet(nn.Module):
     """
 
     def __init__(
-        self, *, classes: int, in_channels: int, side: int, patch: int, width: int, dropout: float = 0.0, **options: int
+        self, *, classes: int, in_channels: int, side: int, patch: int, width: int, dropout: float = 0.0, **options: Any
     ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(in_channels, width, patch, patch)

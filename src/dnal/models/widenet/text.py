@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +33,7 @@ class TextWideNet(nn.Module):
         width: int,
         embedding: int,
         dropout: float = 0.0,
-        **options: int,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(tokens, embedding)

@@ -116,7 +116,7 @@ class PatchesSeeTheWhole(Study):
         ]  # fmt: skip
 
     def figure(self, rows: Sequence[Row]) -> Figure:
-        columns = {kind: f"{kind} pairs" for kind in KINDS}
+        columns: dict[str, str] = {kind: f"{kind} pairs" for kind in KINDS}
         return dots(rows, ["data", "network"], columns, what="average precision on the last 15 %")
 
     def imagined(self, row: Row, holds: bool) -> Row:
