@@ -447,6 +447,16 @@ EXAMPLES: dict[str, tuple[Build, int, Callable[[], Any]]] = {
         8,
         lambda: torch.randn(2, 7, 5),
     ),
+    "the largest of each channel's positions": (
+        lambda: Net(lambda n, x: n.last(n.first(x).topk(3, 1).values), first=nn.Linear(5, 8), last=nn.Linear(8, 4)),
+        8,
+        lambda: torch.randn(2, 7, 5),
+    ),
+    "the largest channels": (
+        lambda: Net(lambda n, x: n.last(n.first(x).topk(3).values), first=nn.Linear(5, 8), last=nn.Linear(3, 4)),
+        0,
+        lambda: torch.randn(2, 7, 5),
+    ),
     "a selective scan": (scan, 8 + 3, lambda: torch.randn(2, 6, 5)),
     "a convolutional LSTM": (lambda: convolutional_lstm_of(6), 6, lambda: torch.randn(2, 4, 3, SIDE, SIDE)),
     "cumulated over channels": (lambda: function(8, cumulated), 0, image),

@@ -1,5 +1,6 @@
 """What is inside a network, and what removal did to it: geometry of the last features, flips, calibration, likeness,
-corruptions, people. Pure functions first; :func:`analyse` holds finished runs against each other.
+corruptions, people, routing to experts, smoothness of graphs. Pure functions first; :func:`analyse` holds finished runs
+against each other.
 
 The public names are loaded on first use, so that the command line's help does not wait for torch.
 """
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from dnal.analyses.people import people_of as people_of
     from dnal.analyses.people import read_people as read_people
     from dnal.analyses.redundancy import redundancy_of as redundancy_of
+    from dnal.analyses.routing import Routing as Routing
+    from dnal.analyses.routing import routing_of as routing_of
+    from dnal.analyses.smoothness import smoothness_of as smoothness_of
     from dnal.analyses.writing import write_analysis as write_analysis
 
 _HOMES = {
@@ -54,6 +58,8 @@ _HOMES = {
     "of_run": ("analyse",),
     "people": ("People", "disagreement", "people_of", "read_people"),
     "redundancy": ("redundancy_of",),
+    "routing": ("Routing", "routing_of"),
+    "smoothness": ("smoothness_of",),
     "writing": ("write_analysis",),
 }
 _PLACES = {name: f"dnal.analyses.{home}" for home, names in _HOMES.items() for name in names}

@@ -14,6 +14,7 @@ from dnal.analyses.features import Seen
 from dnal.analyses.flips import Flips
 from dnal.analyses.geometry import Geometry
 from dnal.analyses.people import People
+from dnal.analyses.routing import Routing
 from dnal.base.statistics import Interval
 from dnal.data.dataset import Dataset
 
@@ -28,6 +29,8 @@ class Looked:
         name: of the network; run: of its folder; word: "base", or what became of it, such as "compact".
         macs: of one example, as result.json has them; None where it has none.
         confidence: of what it says, (N,).
+        routing: of its mixtures of experts; None where it has none. smoothness: the mean of
+            :func:`dnal.analyses.smoothness.smoothness_of` over nodes of a graph; None of other data.
     """
 
     name: str
@@ -38,11 +41,25 @@ class Looked:
     geometry: Geometry | None
     confidence: Tensor
     calibration: Calibration
+    routing: Routing | None = None
+    smoothness: float | None = None
 
     @classmethod
-    def of(cls, name: str, run: str, seen: Seen, geometry: Geometry | None, *, word: str, macs: float | None) -> Looked:
+    def of(
+        cls,
+        name: str,
+        run: str,
+        seen: Seen,
+        geometry: Geometry | None,
+        *,
+        word: str,
+        macs: float | None,
+        routing: Routing | None = None,
+        smoothness: float | None = None,
+    ) -> Looked:
         confidence = confidences(seen.logits)
-        return cls(name, run, word, macs, seen, geometry, confidence, calibration_of(confidence, seen.correct))
+        calibration = calibration_of(confidence, seen.correct)
+        return cls(name, run, word, macs, seen, geometry, confidence, calibration, routing, smoothness)
 
     @property
     def base(self) -> bool:

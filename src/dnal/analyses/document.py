@@ -29,6 +29,11 @@ def document_of(analysis: Analysis) -> dict[str, Any]:
                 "angle_degrees": None if one.geometry is None else float(one.geometry.angles.median().rad2deg()),
                 "length": None if one.geometry is None else float(one.geometry.lengths.median()),
                 "zero_features": None if one.geometry is None else int(one.geometry.zero.sum()),
+                "smoothness": None if one.smoothness is None else _number(one.smoothness),
+                "routing": None if one.routing is None else {
+                    "loads": _matrix(one.routing.loads), "entropy": one.routing.entropy.tolist(),
+                    "certainty": one.routing.certainty.tolist(), "changed": one.routing.changed.tolist(),
+                },
             }
             for one in analysis.networks
         ],

@@ -91,6 +91,59 @@ def calibration_figure(analysis: Analysis) -> Figure:
     )  # fmt: skip
 
 
+def routing_figure(analysis: Analysis) -> Figure | None:
+    """How equally each network uses its experts, block by block; None where none has any."""
+    traces, rows = [], []
+    for number, one in enumerate(analysis.networks):
+        found = one.routing
+        if found is None:
+            continue
+        traces.append(
+            go.Scatter(
+                x=list(range(1, len(found.loads) + 1)), y=found.entropy.tolist(), name=plain(one.name),
+                mode="lines+markers", line=_line(analysis.networks, number),
+                hovertemplate=f"{plain(one.name)}, call %{{x}}: %{{y:.3f}}<extra></extra>",
+            )
+        )  # fmt: skip
+        for call, loads in enumerate(found.loads.tolist()):
+            changed = f"{100 * float(found.changed[call - 1]):.1f} %" if call else "–"
+            said = ", ".join(f"{100 * load:.0f} %" for load in loads)
+            rows.append([one.name, str(call + 1), said, f"{float(found.certainty[call]):.3f}", changed])
+    if not traces:
+        return None
+    return Figure(
+        "routing", "Which experts are used",
+        "Entropy of the experts' shares of all tokens, call by call of the mixture, which is block by block where they "
+        "share it: 1 where all experts are in equal use. The table has the shares, the entropy of a token's own "
+        "probabilities, and how many tokens go to other experts than in the call before.",
+        f"Lines of {len(traces)} networks over the calls of their mixtures.",
+        chart(traces, xaxis={"title": "call"}, yaxis={"title": "entropy over that of equal use", "range": [0, 1.02]},
+              showlegend=True),
+        Table(["network", "call", "shares", "entropy of a token", "changed"], rows, 2),
+    )  # fmt: skip
+
+
+def smoothness_figure(analysis: Analysis) -> Figure | None:
+    """How alike each network has made the nodes; None of data that are no graphs."""
+    known = [one for one in analysis.networks if one.smoothness is not None]
+    if not known:
+        return None
+    names = labels([one.name for one in known])
+    bars = go.Bar(
+        x=[one.smoothness for one in known], y=names, orientation="h", marker={"color": SERIES[0]},
+        hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+    )  # fmt: skip
+    return Figure(
+        "smoothness", "How alike the nodes are",
+        "Mean distance of two nodes' last features, or logits where there are none, by their directions: 0 where all "
+        "are alike, which is over-smoothing.",
+        f"Bars of {len(known)} networks.",
+        chart([bars], height=90 + 40 * len(known), xaxis={"title": "smoothness (SMV)", "range": [0, 1]},
+              yaxis={"autorange": "reversed"}),
+        Table(["network", "smoothness"], [[one.name, f"{one.smoothness:.4f}"] for one in known], 1),
+    )  # fmt: skip
+
+
 def shift_figure(analysis: Analysis, pair: Pair, name: str) -> Figure | None:
     """What changed in angle and length of each example; None without geometry."""
     before, after = (analysis.networks[number].geometry for number in (pair.base, pair.compact))

@@ -23,6 +23,8 @@ from dnal.analyses.flips import flips_of, in_the_lowest
 from dnal.analyses.geometry import geometry_of
 from dnal.analyses.likeness import agreement, cka_matrix, rank_correlations, spread
 from dnal.analyses.people import disagreement, people_of, read_people
+from dnal.analyses.routing import routing_of
+from dnal.analyses.smoothness import smoothness_of
 from dnal.analyses.under_corruption import Running, under_corruptions
 from dnal.base.errors import UserError
 from dnal.base.reading import opened, ordinary
@@ -35,6 +37,8 @@ from dnal.run.files import BASE, MODEL, RESULT, runs_in
 from dnal.run.loading import SPARE_BASE, TIMES, load, load_base, read_result
 from dnal.train.evaluate import IGNORED
 
+MOST_NODES = 2**12
+"""That are compared with each other."""
 CLOSE = 1e-3
 """How far an accuracy may be from the recorded one, or one and a half examples where these are fewer."""
 
@@ -136,7 +140,8 @@ class _Run:
         macs = figures.get("macs")
         looked = Looked.of(
             name, str(self.folder), seen, _geometry(seen), word=word,
-            macs=float(macs) if isinstance(macs, int | float) else None,
+            macs=float(macs) if isinstance(macs, int | float) else None, routing=routing_of(network, loader),
+            smoothness=_smoothness(seen) if self.dataset.kind == "graphs" else None,
         )  # fmt: skip
         said = figures.get("accuracy")
         tolerance = max(CLOSE, 1.5 / len(seen.targets))
@@ -152,6 +157,13 @@ def _geometry(seen: Seen) -> Any:
     if seen.features is None or seen.head is None:
         return None
     return geometry_of(seen.features, seen.head.weight, seen.head.bias, seen.targets, seen.logits)
+
+
+def _smoothness(seen: Seen) -> float | None:
+    """Of the last features, or of the logits where there are none, on as many nodes as are compared with each other."""
+    found = seen.logits if seen.features is None else seen.features
+    found = found[spread(len(found), MOST_NODES)]
+    return float(smoothness_of(found).mean()) if len(found) > 1 else None
 
 
 def _folders(runs: str | Path | Sequence[str | Path]) -> list[Path]:

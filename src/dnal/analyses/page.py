@@ -15,7 +15,9 @@ from dnal.analyses.figures import (
     likeness_figures,
     margin_figure,
     people_figure,
+    routing_figure,
     shift_figure,
+    smoothness_figure,
 )
 from dnal.base.statistics import Interval
 from dnal.report.frame import rendered
@@ -48,7 +50,10 @@ def page(analysis: Analysis) -> str:
         what=f"{heading} on {len(analysis.targets):,} test examples of {analysis.data.name}",
         remarks=analysis.remarks,
         rows=[(one.name, _cells(one)) for one in networks],
-        general=[margin_figure(analysis), calibration_figure(analysis)],
+        general=[
+            margin_figure(analysis), calibration_figure(analysis),
+            *(found for found in (routing_figure(analysis), smoothness_figure(analysis)) if found is not None),
+        ],
         pairs=[_pair(analysis, number, pair) for number, pair in enumerate(analysis.pairs, start=1)],
         people=[figure for figure in (people_figure(analysis),) if figure is not None],
         likeness=likeness_figures(analysis),

@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnal.train.evaluate import Metric, r2
-from dnal.train.outputs import logits_of
+from dnal.train.outputs import logits_of, with_aux_loss
 from dnal.train.phase import Loss
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The mean squared error.
+    """The mean squared error, and what the network adds to it.
 
     Args:
-        outputs: (N, T), or a mapping with them as ``logits``. targets: (N, T).
+        outputs: (N, T), or a mapping with them as ``logits``, and perhaps an ``aux_loss``. targets: (N, T).
     """
-    return F.mse_loss(logits_of(outputs), targets)
+    return with_aux_loss(F.mse_loss(logits_of(outputs), targets), outputs)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ PURPOSES = {
     "search": "dnal search --sampler tpe",
     "hf": "networks in Hugging Face's Trainer",
     "corruptions": "the corruptions of dnal analyse",
+    "graphs": "Cora, CiteSeer and PubMed by name",
     "search": "grids, random search and TPE in studies",
     "baselines": "baselines from outside in dnal bench",
 }

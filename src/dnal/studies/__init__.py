@@ -9,6 +9,7 @@ STUDIES = Registry(
     Study,
     {
         "assessor": "dnal.studies.claims.assessor:UnlabelledArchitecturesHelp",
+        "dagnn": "dnal.studies.claims.dagnn:HopsApartFromLayersMayBeMany",
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
@@ -25,6 +26,7 @@ STUDIES = Registry(
         "subgm": "dnal.studies.claims.subgm:RankNeedsNotBeKnown",
         "swarm": "dnal.studies.claims.swarm:SwarmsBeatChance",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
+        "todyformer": "dnal.studies.claims.todyformer:PatchesSeeTheWhole",
         "tickets": "dnal.studies.claims.tickets:TicketsBeatControls",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "tuning": "dnal.studies.claims.tuning:TasksChooseAHyperparameter",
@@ -32,6 +34,7 @@ STUDIES = Registry(
         "self-tuning": "dnal.studies.claims.self_tuning:OneTrainingTunes",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
         "universality": "dnal.studies.claims.universality:SimpleTargetsStayCheap",
+        "widenet": "dnal.studies.claims.widenet:WiderInsteadOfDeeper",
         "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
         "xor-grokking": "dnal.studies.claims.xor_grokking:XorIsGrokked",
     },

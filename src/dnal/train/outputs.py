@@ -1,4 +1,5 @@
-"""What a network answers: logits, or a mapping as of Hugging Face, with ``logits`` and perhaps a ``loss``."""
+"""What a network answers: logits, or a mapping as of Hugging Face, with ``logits`` and perhaps a ``loss``, or an
+``aux_loss`` that joins the loss of the task."""
 
 from __future__ import annotations
 
@@ -25,13 +26,21 @@ def logits_of(outputs: Any) -> Any:
 
 
 def task_loss(outputs: Any, targets: Any) -> Tensor:
-    """The default loss: the one that the network has computed itself, else the cross entropy of its logits.
+    """The default loss: the one that the network has computed itself, else the cross entropy of its logits, and its
+    ``aux_loss`` where it has one, such as what keeps the experts of a mixture in equal use.
 
     Args:
-        outputs: logits (N, classes, ...), or a mapping with ``loss``, or ``logits``. targets: what cross entropy takes.
+        outputs: logits (N, classes, ...), or a mapping with ``loss``, or ``logits``, and perhaps ``aux_loss``. targets:
+            what cross entropy takes.
     """
     own = own_loss(outputs)
-    return F.cross_entropy(logits_of(outputs), targets) if own is None else own
+    return with_aux_loss(F.cross_entropy(logits_of(outputs), targets), outputs) if own is None else own
+
+
+def with_aux_loss(loss: Tensor, outputs: Any) -> Tensor:
+    """The loss of a task, and what the network adds to it: ``aux_loss`` of a mapping."""
+    added = outputs.get("aux_loss") if isinstance(outputs, Mapping) else None
+    return loss + added if isinstance(added, Tensor) else loss
 
 
 def is_default(loss: Any) -> bool:

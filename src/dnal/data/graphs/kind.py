@@ -9,6 +9,7 @@ from dnal.base.errors import UserError
 from dnal.data.dataset import Dataset
 from dnal.data.graphs.files import EDGES, read_graph
 from dnal.data.graphs.graph import from_graph
+from dnal.data.graphs.planetoid import read_citeseer, read_cora, read_pubmed
 from dnal.data.graphs.raw import RawGraph
 from dnal.data.graphs.sets import read_blocks
 from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
@@ -32,6 +33,12 @@ class Graphs(Kind):
     normalisation = "features that are never negative are divided by their sum for each node"
     sets = {  # noqa: RUF012
         "blocks": ("a generated graph of 600 nodes, 16 features each, 4 classes (stochastic block model)", read_blocks),
+        "cora": ("2,708 papers, 1,433 words, 7 classes, who cites whom; downloaded by torch_geometric", read_cora),
+        "citeseer": (
+            "3,327 papers, 3,703 words, 6 classes, who cites whom; downloaded by torch_geometric",
+            read_citeseer,
+        ),
+        "pubmed": ("19,717 papers, 500 words, 3 classes, who cites whom; downloaded by torch_geometric", read_pubmed),
     }
     files = (
         (

@@ -153,6 +153,16 @@ def cumulate(t: Trace, c: Call) -> None:
     t.put(c.out, t.settled(source, (c.argument(1, "dim"),), f"{c.func} runs along it"), t.value(source))
 
 
+@rule("topk")
+def largest(t: Trace, c: Call) -> None:
+    """The largest positions of every channel; of channels it needs all of them."""
+    source = c.args[0]
+    dim = c.argument(2, "dim", -1) % source.dim()
+    layers = [carried(x, c.out[0].shape, [dim]) for x in t.settled(source, (dim,), f"{c.func} picks from it")]
+    for out in c.out:
+        t.put(out, layers, t.value(source))
+
+
 @rule("im2col")
 def unfold(t: Trace, c: Call) -> None:
     """Every channel becomes one column for each position of the kernel."""

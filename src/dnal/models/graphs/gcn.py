@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dnal.models.graphs.propagation import Propagation
+from dnal.models.graphs.sparse_inputs import SparseInputs
 from dnal.models.registry import register
 
 WIDTH = 64
@@ -18,30 +19,30 @@ class GCN(nn.Module):
     one over the root of its number of neighbours.
 
     Features (B, N, F) and edges (B, 2, E) of whole numbers below N, from the first row to the second -> logits
-    (B, classes, N). Source: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks"
+    (B, classes, N). Features may be a sparse COO tensor, with which it is faster.
+
+    Args:
+        dropout: before each layer. norms: batch norms between layers.
+
+    Source: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks"
     (2017), equation 2.
     """
 
-    def __init__(self, *, features: int, classes: int, layers: int = 2) -> None:
+    def __init__(
+        self, *, features: int, classes: int, layers: int = 2, dropout: float = 0.0, norms: bool = False
+    ) -> None:
         super().__init__()
-        widths = [features, *[WIDTH] * (layers - 1), classes]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        first, *others = pairwise([features, *[WIDTH] * (layers - 1), classes])
+        self.layers = nn.ModuleList([SparseInputs(*first, dropout=dropout), *(nn.Linear(*pair) for pair in others)])
+        self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) if norms else nn.Identity() for _ in others)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
         graphs, nodes, _ = features.shape
-        # All graphs as one whose nodes are counted on; every node is its own neighbour too.
-        own = torch.arange(graphs * nodes, device=edges.device)
-        first = (torch.arange(graphs, device=edges.device) * nodes).view(-1, 1)
-        source, target = (torch.cat([(row + first).flatten(), own]) for row in edges.unbind(1))
-        neighbours = torch.zeros_like(own, dtype=features.dtype).index_add(
-            0, target, torch.ones_like(target).to(features)
-        )
-        root = neighbours.rsqrt()
-        weight = (root[source] * root[target]).unsqueeze(1)
-        x = features.flatten(0, 1)
+        propagate = Propagation.of(edges, nodes, features)
+        x = features if features.is_sparse else features.flatten(0, 1)
         for number, layer in enumerate(self.layers):
-            x = layer(F.relu(x) if number else x)
-            x = torch.zeros_like(x).index_add(0, target, x.index_select(0, source) * weight)
+            x = propagate(layer(self.dropout(F.relu(self.norms[number - 1](x))) if number else x))
         return x.unflatten(0, (graphs, nodes)).transpose(1, 2)  # type: ignore[no-any-return]
 
 

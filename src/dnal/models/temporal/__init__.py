@@ -1,0 +1,1 @@
+"""Networks for events between nodes over time."""

@@ -1,0 +1,69 @@
+"""A window of events as patches of equal numbers of events, and their tokens: a node in a patch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Patches:
+    """What several windows consist of; a node has a token in each patch in which it takes part.
+
+    Attributes:
+        node, place: of each token, (T,): its node, and where it stands among the sequences of all nodes.
+        source, target: tokens of each message, (2 B W,): every event sends one each way.
+        rows: which window and node each sequence is of, ascending: window * nodes + node, (U,).
+        count: patches of a window, which is the length of a sequence. nodes: how many there may be.
+    """
+
+    node: Tensor
+    place: Tensor
+    source: Tensor
+    target: Tensor
+    rows: Tensor
+    count: int
+    nodes: int
+
+    @classmethod
+    def of(cls, events: Tensor, count: int, nodes: int) -> Patches:
+        """Cuts windows into ``count`` patches, of as many events each as can be, in their order.
+
+        Args:
+            events: from which node to which, (B, W, 2), in the order of time.
+        """
+        windows, width, _ = events.shape
+        patch = torch.arange(width, device=events.device) * count // width
+        patch = patch + count * torch.arange(windows, device=events.device)[:, None]
+        keys = (patch[:, :, None] * nodes + events).flatten(0, 1).T  # (2, B W): who sends, who receives
+        tokens, number = keys.unique(return_inverse=True)
+        node, patch = tokens % nodes, tokens // nodes
+        rows, row = (patch // count * nodes + node).unique(return_inverse=True)
+        return cls(
+            node, row * count + patch % count, number.flatten(), number.flip(0).flatten(), rows, count, nodes
+        )  # fmt: skip
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """(T, F) -> the sequence of each node, (U, count, F), with zeros where it takes no part."""
+        flat = tokens.new_zeros(len(self.rows) * self.count, tokens.size(1))
+        return flat.index_add(0, self.place, tokens).view(len(self.rows), self.count, -1)
+
+    def unpack(self, sequences: Tensor) -> Tensor:
+        """The tokens (T, F) of sequences (U, count, F): the inverse of :meth:`pack`."""
+        return sequences.flatten(0, 1).index_select(0, self.place)
+
+    @property
+    def there(self) -> Tensor:
+        """Where a sequence has a token, bool (U, count)."""
+        found = torch.zeros(len(self.rows) * self.count, dtype=torch.bool, device=self.place.device)
+        found[self.place] = True
+        return found.view(-1, self.count)
+
+    def find(self, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """The sequences of nodes (B, ...) of each window, and bool whether they have one; where not, it is any."""
+        first = torch.arange(len(asked), device=asked.device).view(-1, *[1] * (asked.dim() - 1)) * self.nodes
+        keys = asked + first
+        row = torch.searchsorted(self.rows, keys).clamp(max=len(self.rows) - 1)
+        return row, self.rows[row] == keys

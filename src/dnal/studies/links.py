@@ -1,0 +1,44 @@
+"""Training on which pairs of nodes have an event next, and how well that is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dnal.data.events.negatives import Kind
+from dnal.data.events.windows import Windows
+
+Score = Callable[[dict[str, Tensor], int], Tensor]
+"""Inputs of a batch, and its first event -> a score for each pair (Q,)."""
+
+
+def trained_on_links(
+    network: nn.Module, windows: Windows, first: int, last: int, *, epochs: int, lr: float, seed: int
+) -> None:
+    """Trains a network in place with Adam on the events from ``first`` to before ``last``, in the order of time, each
+    with a random pair beside it, which is another one in each epoch; it is left in eval mode."""
+    optimizer = torch.optim.Adam(network.parameters(), lr)
+    network.train()
+    for epoch in range(epochs):
+        for inputs, told in windows.batches(first, last, "random", 1000 * seed + epoch):
+            optimizer.zero_grad()
+            F.cross_entropy(network(**inputs), told).backward()
+            optimizer.step()
+    network.eval()
+
+
+def average_precision(score: Score, windows: Windows, first: int, last: int, kind: Kind, seed: int = 0) -> float:
+    """Of the scores of all events from ``first`` to before ``last``, and as many pairs without one."""
+    from sklearn.metrics import average_precision_score
+
+    said, wanted = [], []
+    start = first
+    with torch.no_grad():
+        for inputs, told in windows.batches(first, last, kind, seed):
+            said.append(score(inputs, start))
+            wanted.append(told[0])
+            start += windows.batch
+    return float(average_precision_score(torch.cat(wanted), torch.cat(said)))
