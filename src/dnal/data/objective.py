@@ -10,6 +10,7 @@ from torch import Tensor
 from dnal.train.evaluate import Metric, r2
 from dnal.train.outputs import logits_of
 from dnal.train.phase import Loss
+from dnal.train.restored import psnr
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -19,6 +20,15 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: (N, T), or a mapping with them as ``logits``. targets: (N, T).
     """
     return F.mse_loss(logits_of(outputs), targets)
+
+
+def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean absolute error.
+
+    Args:
+        outputs, targets: images (N, C, H, W).
+    """
+    return F.l1_loss(outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -67,4 +77,5 @@ class Objective:
 CLASSIFICATION = Objective("classification")
 NEXT = Objective("next-token")
 REGRESSION = Objective("regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01)
-OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION)}
+RESTORATION = Objective("restoration", absolute_error, psnr, "psnr", "PSNR in dB", is_share=False, lr=0.01)
+OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION, RESTORATION)}

@@ -1,7 +1,7 @@
 """Networks by name: dnal's own, torchvision's, timm's, and the user's own functions."""
 
 # Importing a file of own models registers them: a new file needs one line here.
-from dnal.models import cifar_mobilenet_v2, cifar_resnet, gcn, mlp, small, supernets, transformer, vgg
+from dnal.models import cifar_mobilenet_v2, cifar_resnet, gcn, mlp, restoration, small, supernets, transformer, vgg
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.registry import register
 from dnal.models.skeleton import memory_of, outline, skeleton
@@ -23,6 +23,7 @@ __all__ = [
     "outline",
     "own_names",
     "register",
+    "restoration",
     "skeleton",
     "small",
     "supernets",
