@@ -41,6 +41,7 @@ class Objective:
         is_share: it is from 0 to 1, and said in percent.
         lr: the peak learning rate of a job by name where none was asked for; None: that of every job. A squared error
             is steeper than cross entropy.
+        answers: what a network says one number for, and several of them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Objective:
     words: str = "accuracy"
     is_share: bool = True
     lr: float | None = None
+    answers: tuple[str, str] = ("class", "classes")
 
     @property
     def factor(self) -> float:
@@ -76,6 +78,12 @@ class Objective:
 
 CLASSIFICATION = Objective("classification")
 NEXT = Objective("next-token")
-REGRESSION = Objective("regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01)
-RESTORATION = Objective("restoration", absolute_error, psnr, "psnr", "PSNR in dB", is_share=False, lr=0.01)
+REGRESSION = Objective(
+    "regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01,
+    answers=("target of regression", "targets of regression"),
+)  # fmt: skip
+RESTORATION = Objective(
+    "restoration", absolute_error, psnr, "psnr", "PSNR in dB", is_share=False, lr=0.01,
+    answers=("channel to restore", "channels to restore"),
+)  # fmt: skip
 OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION, RESTORATION)}

@@ -39,7 +39,8 @@ def ssim_of_each(restored: Tensor, clean: Tensor) -> Tensor:
     """The structural similarity of each image, 1 at best, (N,); arguments as of :func:`psnr_of_each`, of 11 pixels and
     more on each side.
 
-    Source: Wang et al., IEEE Transactions on Image Processing 13 (2004), a Gaussian window of 1.5 pixels.
+    Source: Wang et al., IEEE Transactions on Image Processing 13 (2004), a Gaussian window of 1.5 pixels,
+    over all pixels of an image, which is mirrored at its borders.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 

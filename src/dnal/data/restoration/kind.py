@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from dnal.base.errors import UserError
-from dnal.data.dataset import Dataset
+from dnal.data.dataset import Dataset, Part
 from dnal.data.images.kind import MOST_VALUES, PARTS
 from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
 from dnal.data.objective import Objective
 from dnal.data.restoration.files import ARRAYS, holds_pictures, read_photographs
 from dnal.data.restoration.photographs import RestorationOptions, from_photographs
+from dnal.data.restoration.quality import quality_by_task
 from dnal.data.restoration.raw import RawPhotographs
 from dnal.data.restoration.sets import read_photographs as read_sample
 
@@ -59,6 +62,9 @@ class Restoration(Kind):
 
     def answered(self, sizes: Sizes, objective: Objective) -> tuple[int, ...]:
         return sizes[1:]
+
+    def apart(self, network: nn.Module, part: Part) -> dict[str, dict[str, float | None]]:
+        return {task: found._asdict() for task, found in quality_by_task(network, part).items()}
 
     def check(self, sizes: Sizes) -> None:
         super().check(sizes)

@@ -90,7 +90,10 @@ class PiecePart:
         """Pieces of the same photographs, anywhere in them."""
         height, width = self.size
         room = torch.tensor(
-            [[self.photographs[n].shape[1] - height, self.photographs[n].shape[2] - width] for n, _, _ in places.tolist()]
+            [
+                [self.photographs[n].shape[1] - height, self.photographs[n].shape[2] - width]
+                for n, _, _ in places.tolist()
+            ]
         )
         moved = (torch.rand((len(places), 2), generator=draw, dtype=torch.float64) * (room + 1)).long()
         return torch.cat((places[:, :1], moved), 1)
