@@ -85,7 +85,13 @@ def test_one_step_lowers_the_loss_of_its_batch(name: str) -> None:
     assert nn.functional.cross_entropy(network(x), y) < before
 
 
-@pytest.mark.parametrize("name", sorted({*models.own_names()} - {*OF_IMAGES}))
+OF_OTHERS = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "restoration/promptir" else name
+    for name in sorted({*models.own_names()} - {*OF_IMAGES})
+]
+
+
+@pytest.mark.parametrize("name", OF_OTHERS)
 def test_one_step_lowers_the_loss_of_other_data(name: str) -> None:
     torch.manual_seed(0)
     kind, sizes = KINDS[models.kind_of(name) or ""], models.default_input(name)

@@ -23,6 +23,7 @@ STUDIES = Registry(
         "subgm": "dnal.studies.claims.subgm:RankNeedsNotBeKnown",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
         "tickets": "dnal.studies.claims.tickets:TicketsBeatControls",
+        "tickets-restoration": "dnal.studies.claims.tickets_restoration:TicketsRestoreImages",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "tuning": "dnal.studies.claims.tuning:TasksChooseAHyperparameter",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",

@@ -143,7 +143,7 @@ class PromptIR(nn.Module):
 
 
 # An image is restored as it came, so what the data call classes are its channels.
-@register("restoration/promptir", input_shape=(3, 128, 128), classes=3, kind="restoration")
+@register("restoration/promptir", input_shape=(3, 64, 64), classes=3, kind="restoration")
 def full(*, classes: int, in_channels: int) -> PromptIR:
     """The published size."""
     return PromptIR(channels=in_channels)
