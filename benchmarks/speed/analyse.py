@@ -23,13 +23,13 @@ from paired import machine
 from result_file import write_rows
 
 
-def timed(run: Path, cache: Path, out: Path) -> tuple[float, float]:
+def timed(run: Path, cache: Path, out: Path, severities: str, images: int) -> tuple[float, float]:
     """Seconds by the clock, and computed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "dnal", "analyse", str(run), "--corruptions", "all", "--images", "1000", "--out",
-         str(out), "--quiet"],
+        [sys.executable, "-m", "dnal", "analyse", str(run), "--corruptions", "all", "--severities", severities,
+         "--images", str(images), "--out", str(out), "--quiet"],
         check=True, env={**os.environ, "XDG_CACHE_HOME": str(cache)},
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -41,6 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--cache", type=Path, help="Folder of the corruptions; default: a new one.")
+    parser.add_argument("--severities", default="1,3,5")
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
     arguments = parser.parse_args()
     result = json.loads((arguments.run / "result.json").read_text())
@@ -48,9 +50,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = arguments.cache or Path(folder) / "cache"
         for what in ("drawn", "kept"):
-            clock, computed = timed(arguments.run, cache, Path(folder) / what)
+            clock, computed = timed(arguments.run, cache, Path(folder) / what, arguments.severities, arguments.images)
             rows.append({
-                "corruptions": what, "seconds": f"{clock:.1f}", "computed_seconds": f"{computed:.1f}",
+                "corruptions": what, "severities": arguments.severities.replace(",", " "), "images": arguments.images,
+                "seconds": f"{clock:.1f}", "computed_seconds": f"{computed:.1f}",
                 "macs": f"{result['base']['macs']:.0f}", "compact_macs": f"{result['compact']['macs']:.0f}",
                 "machine": machine(),
             })  # fmt: skip

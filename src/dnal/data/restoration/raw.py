@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Photographs = Sequence[NDArray[np.generic]]
+Photographs = Sequence[NDArray[np.generic]] | NDArray[np.generic]
 """Images, each (H, W) or (H, W, C), uint8; or one array of them."""
 
 

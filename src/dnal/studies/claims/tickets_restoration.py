@@ -62,8 +62,8 @@ class TicketsRestoreImages(Study):
         "The procedure was read in the published code; the claim is the abstract's; no number of the paper was seen.",
     )
     needs = (
-        "Clean photographs: two ship with scikit-learn (data=photographs); a folder of train/* and test/* is read, such "
-        "as BSDS500's images (data=BSDS500/data/images), and an .npz with clean_train and clean_test."
+        "Clean photographs: two ship with scikit-learn (data=photographs); a folder of train/* and test/* too, such as "
+        "BSDS500's images (data=BSDS500/data/images), and an .npz with clean_train and clean_test."
     )
     differs = (
         "A network of 98,000 parameters on pieces of 24x24 pixels for a few hundred steps, where the paper trains 35 "
