@@ -75,6 +75,7 @@ def test_learn_keeps_a_budget_and_eval_tells_each_task(photos: Path, dnal: Progr
 SPARSE = ["sparsify", *JOB, "--keep", "20%", "--rounds", "2", "--reset", "init", "--no-report"]
 
 
+@pytest.mark.slow
 def test_tickets_over_rounds_go_on_where_they_were_killed(tmp_path: Path) -> None:
     """The base, one round and the last: two steps each, of 14 examples, and killed within the round between."""
     processes = Processes(tmp_path)
