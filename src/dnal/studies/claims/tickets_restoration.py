@@ -69,7 +69,7 @@ class TicketsRestoreImages(Study):
         "A network of 98,000 parameters on pieces of 24x24 pixels for a few hundred steps, where the paper trains 35 "
         "million on pieces of 64x64 for 120 epochs; streaks and haze of a few lines instead of Rain100L and RESIDE; "
         "three rounds instead of 15; a threshold for each layer, since after so few steps a single one empties whole "
-        "layers, the last one among them. Masks leave out norms, whose scales the paper's code counts among the weights; "
+        "layers, the last one among them. Masks leave out norms, whose scales the paper's code counts as weights; "
         "prompts are reset too, where its code keeps what they learnt, and are never masked."
     )
     sizes = Sizes(
