@@ -261,8 +261,8 @@ def _disagreement(asked: Asked, dataset: Dataset, remarks: list[str]) -> Tensor 
     alike = float((labels.argmax(1) == targets).double().mean())
     if alike < LEAST_ALIKE:
         remarks.append(
-            f"What most people say is the class of the data for {100 * alike:.0f} % of the test examples only: are their "
-            "labels in the order of these examples?"
+            f"What most people say is the class of the data for {100 * alike:.0f} % of the test examples only: are "
+            "their labels in the order of these examples?"
         )
     return disagreement(labels)
 
