@@ -173,7 +173,7 @@ class TicketsRestoreImages(Study):
         noise = 0.01 * (int(row["seed"]) % 3)
         level = {DENSE: 25.0 if holds else 14.0, TICKET: (25.0 if holds else 10.0) + noise}
         found = level.get(str(row["kind"]), 22.0 if holds else 12.0)
-        return row | {"psnr": found, "degraded": 15.0, **dict.fromkeys(DEGRADATIONS, found)}
+        return row | {"psnr": found, "degraded": 15.0 - noise, **dict.fromkeys(DEGRADATIONS, found)}
 
 
 @lru_cache(maxsize=64)
