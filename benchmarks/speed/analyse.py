@@ -1,7 +1,8 @@
 """How long does `dnal analyse` take on a run of CIFAR-10 with 19 corruptions in 3 severities on 1,000 images?
 
 Twice in processes of their own: the first draws the corruptions and keeps them, the second finds them on the disk.
-Seconds by the clock, and those that the process computed, which other work on the machine does not lengthen.
+Seconds by the clock, and those that the process computed, which other work on the machine does not lengthen. Arguments that it does not know are
+handed on to `dnal analyse`.
 
 dnal learn --model vgg_small --data CIFAR10.npz --limit-train 4000 --epochs 3,1,3 --budget "macs<=40%" --out RUN
 PYTHONPATH=src:benchmarks python benchmarks/speed/analyse.py RUN
@@ -23,13 +24,13 @@ from paired import machine
 from result_file import write_rows
 
 
-def timed(run: Path, cache: Path, out: Path, severities: str, images: int) -> tuple[float, float]:
+def timed(run: Path, cache: Path, out: Path, severities: str, images: int, further: list[str]) -> tuple[float, float]:
     """Seconds by the clock, and computed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "dnal", "analyse", str(run), "--corruptions", "all", "--severities", severities,
-         "--images", str(images), "--out", str(out), "--quiet"],
+         "--images", str(images), "--out", str(out), "--quiet", *further],
         check=True, env={**os.environ, "XDG_CACHE_HOME": str(cache)},
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -40,17 +41,25 @@ def timed(run: Path, cache: Path, out: Path, severities: str, images: int) -> tu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--cache", type=Path, help="Folder of the corruptions; default: a new one.")
+    parser.add_argument("--cache", type=Path, help="Where corruptions were kept before; default: they are drawn.")
+    parser.add_argument("--pages", type=Path, help="Keep the pages here.")
     parser.add_argument("--severities", default="1,3,5")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".csv"))
-    arguments = parser.parse_args()
+    arguments, further = parser.parse_known_args()
     result = json.loads((arguments.run / "result.json").read_text())
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         cache = arguments.cache or Path(folder) / "cache"
-        for what in ("drawn", "kept"):
-            clock, computed = timed(arguments.run, cache, Path(folder) / what, arguments.severities, arguments.images)
+        for what in ("kept",) if arguments.cache else ("drawn", "kept"):
+            clock, computed = timed(
+                arguments.run,
+                cache,
+                (arguments.pages or Path(folder)) / what,
+                arguments.severities,
+                arguments.images,
+                further,
+            )
             rows.append({
                 "corruptions": what, "severities": arguments.severities.replace(",", " "), "images": arguments.images,
                 "seconds": f"{clock:.1f}", "computed_seconds": f"{computed:.1f}",
