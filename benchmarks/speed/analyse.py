@@ -1,8 +1,8 @@
 """How long does `dnal analyse` take on a run of CIFAR-10 with 19 corruptions in 3 severities on 1,000 images?
 
 Twice in processes of their own: the first draws the corruptions and keeps them, the second finds them on the disk.
-Seconds by the clock, and those that the process computed, which other work on the machine does not lengthen. Arguments that it does not know are
-handed on to `dnal analyse`.
+Seconds by the clock, and those that the process computed, which other work on the machine does not lengthen.
+Arguments that it does not know are handed on to `dnal analyse`.
 
 dnal learn --model vgg_small --data CIFAR10.npz --limit-train 4000 --epochs 3,1,3 --budget "macs<=40%" --out RUN
 PYTHONPATH=src:benchmarks python benchmarks/speed/analyse.py RUN
