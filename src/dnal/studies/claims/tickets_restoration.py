@@ -169,7 +169,7 @@ class TicketsRestoreImages(Study):
         dense = [{**row, "kind": kind} for row in rows if row["kind"] == DENSE for kind in (TICKET, *CONTROLS)]
         others = [row for row in rows if row["kind"] != DENSE]
         own = [{**row, "percent": 100 * number(row, "kept")} for row in (*dense, *others)]
-        what = ("weights that stay, % (of channels: parameters)", "PSNR over all tasks, dB")
+        what = ("weights or parameters left, %", "PSNR over all tasks, dB")
         return curves(own, "percent", "psnr", ["kind"], what=what, log=True)
 
     def imagined(self, row: Row, holds: bool) -> Row:
