@@ -23,8 +23,8 @@ def psnr_of_each(restored: Tensor, clean: Tensor) -> Tensor:
         restored: (N, C, H, W), whose numbers below 0 and above 1 are taken for black and white. clean: from 0 to 1.
 
     Examples:
-        >>> psnr_of_each(torch.full((1, 1, 8, 8), 0.6), torch.full((1, 1, 8, 8), 0.5))
-        tensor([20.])
+        >>> psnr_of_each(torch.full((1, 1, 8, 8), 0.6), torch.full((1, 1, 8, 8), 0.5)).round().tolist()
+        [20.0]
     """
     # Imported here: it takes seconds, and a run is read without it.
     from torchmetrics.functional.image import peak_signal_noise_ratio
