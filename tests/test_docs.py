@@ -27,6 +27,8 @@ QUICK = ("network.md", "learn.md", "space.md", "gates.md", "supernet.md", "names
 PARSED = {
     "dnal learn --data cifar10 --model cifar/resnet20 --budget macs<=50% --out cifar": "downloads, trains for hours",
     "dnal sparsify --model cifar/resnet20 --data cifar10 --keep 10% --rounds 5 --reset early": "the same",
+    "dnal sparsify --model restoration/promptir-small --data BSDS500/data/images --input 3,64,64 --batch-size 8 "
+    "--keep 10% --rounds 10 --reset init --optimizer adamw --lr 2e-4 --epochs 120,1080,120": "needs BSDS500, and days",
     "dnal grow --model cifar/resnet20 --data cifar10 --budget macs<=200M --rounds 5": "the same",
     "dnal search --data cifar10 --space layered-graph --sampler aco:ants=8 --budget macs<=5M,latency<=2ms "
     "--evaluations 100 --jobs 2": "the same",

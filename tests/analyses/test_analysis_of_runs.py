@@ -227,6 +227,14 @@ def test_wrong_arguments_are_told_before_a_network_runs(run: Path, monkeypatch: 
     assert len(told) == 2  # so each network is told where it runs
 
 
+def test_labels_of_people_in_another_order_are_told(run: Path) -> None:
+    said = np.eye(10)[predictions(load_base(run))[1]] + 0.1
+    for shift, words in ((0, 0), (1, 1)):
+        np.savez(run.parent / "people.npz", cifar10h=np.roll(said, shift, axis=0))
+        asked = Asked(corruptions=("none",), labels_of_people=str(run.parent / "people.npz"))
+        assert sum("in the order of these examples" in remark for remark in analyse(run, asked=asked).remarks) == words
+
+
 def test_the_page_of_a_grown_run_calls_no_network_compact(dnal: Program, here: Path) -> None:
     job = ("--model", "mlp/small", "--data", "wine", "--epochs", "1,2,1")
     assert dnal("grow", "--budget", "params<=125%", *job, "--out", "grown").status == 0

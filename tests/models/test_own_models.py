@@ -31,13 +31,15 @@ def paper_count(network: nn.Module, shape: tuple[int, int, int]) -> int:
     return counted_macs(network, shape) + norms + biases
 
 
-LARGE = ("widenet/base", "widenet/large", "widenet/huge")
-OF_IMAGES = [
-    pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
-    for name in models.own_names()
-    if models.kind_of(name) == "images"
-]
-OF_OTHERS = [name for name in models.own_names() if models.kind_of(name) != "images"]
+LARGE = ("widenet/base", "widenet/large", "widenet/huge", "restoration/promptir")
+
+
+def own_names(images: bool) -> list[object]:
+    names = [name for name in models.own_names() if (models.kind_of(name) == "images") == images]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in names]
+
+
+OF_IMAGES, OF_OTHERS = own_names(images=True), own_names(images=False)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ MOST_NODES = 2**12
 CLOSE = 1e-3
 """How far an accuracy may be from the recorded one, or one and a half examples where these are fewer."""
 
+LEAST_ALIKE = 0.5
+"""Share of the examples for which most people say the class of the data; below, the order may be another one."""
+
 
 def analyse(
     runs: str | Path | Sequence[str | Path],
@@ -75,7 +78,7 @@ def analyse(
     remarks, taken = list[str](), list[tuple[Looked, Running]]()
     # Networks take their time, so everything is read, and may be refused, before the first one runs.
     read = _read(_folders(runs), data, root, trust, remarks)
-    people = _disagreement(asked, read[0].dataset)
+    people = _disagreement(asked, read[0].dataset, remarks)
     between: list[tuple[int, int]] = []
     bases: dict[str, int] = {}
     for one in read:
@@ -259,14 +262,21 @@ def _chosen(asked: Asked) -> tuple[str, ...]:
     return names
 
 
-def _disagreement(asked: Asked, dataset: Dataset) -> Tensor | None:
+def _disagreement(asked: Asked, dataset: Dataset, remarks: list[str]) -> Tensor | None:
     """People's disagreement on each test example, (N,), where their labels are given."""
     if asked.labels_of_people is None:
         return None
     targets = dataset.test.y
     if targets.dim() != 1 or bool((targets == IGNORED).any()):
         raise UserError("people's labels are of examples that have one class each, and these have several.")
-    return disagreement(read_people(asked.labels_of_people, len(targets), dataset.classes))
+    labels = read_people(asked.labels_of_people, len(targets), dataset.classes)
+    alike = float((labels.argmax(1) == targets).double().mean())
+    if alike < LEAST_ALIKE:
+        remarks.append(
+            f"What most people say is the class of the data for {100 * alike:.0f} % of the test examples only: are "
+            "their labels in the order of these examples?"
+        )
+    return disagreement(labels)
 
 
 def _pair(networks: Sequence[Looked], base: int, compact: int, disagreements: Tensor | None) -> Pair:

@@ -76,7 +76,7 @@ def _parts(found: Dataset, *, as_json: bool) -> None:
         shape = list(found.input_shape)
         json_document({"name": found.name, "kind": found.kind, "input": shape, "classes": found.classes, **counts})
         return
-    told = "classes" if found.objective.is_share else f"target{'s' * (found.classes > 1)} of regression"
+    told = found.objective.answers[found.classes > 1]
     line(f"{found.name}: {found.kind}, {'x'.join(map(str, found.input_shape))}, {found.classes} {told}")
     what = kind.classified if kind.alone else "examples"
     table([("part", False), (what, True)], [(part, str(count)) for part, count in counts.items()])

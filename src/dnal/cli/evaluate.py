@@ -32,7 +32,7 @@ def evaluate(
 ) -> None:
     """Recompute everything from the saved network and compare it with result.json (status 1 if it differs)."""
     from dnal import run as runs
-    from dnal.cli.summary import print_figures
+    from dnal.cli.summary import print_apart, print_figures
     from dnal.run.change import read_change
     from dnal.run.config import read_config
     from dnal.run.files import RESULT
@@ -48,6 +48,9 @@ def evaluate(
             kind=config.kind, objective=config.objective,
         )  # fmt: skip
         line()
+        if "apart" in found:
+            print_apart(found["apart"])
+            line()
         if not found["differs"]:
             line(f"as {run / RESULT} says (latency is measured again and not compared)")
     if found["differs"]:

@@ -74,6 +74,17 @@ def print_figures(
         line(remark)
 
 
+def print_apart(apart: Mapping[str, Mapping[str, float | None]]) -> None:
+    """Of each sort of examples its figures."""
+    names = list(next(iter(apart.values())))
+    rows = [
+        (sort, *("-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+                 for value in figures.values()))
+        for sort, figures in apart.items()
+    ]  # fmt: skip
+    table([("", False), *((name.replace("_", " "), True) for name in names)], rows)
+
+
 def print_constraints(constraints: Sequence[Mapping[str, Any]]) -> None:
     """What was asked and what was got, per constraint; beside a measured figure, what was predicted."""
     if not constraints:

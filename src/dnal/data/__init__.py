@@ -11,6 +11,7 @@ from dnal.data.labels import check_labels
 from dnal.data.load import load, names
 from dnal.data.loader import EpochLoader, Loaders, loaders
 from dnal.data.others import names_code
+from dnal.data.restoration.raw import RawPhotographs
 from dnal.data.tables.raw import RawTable
 from dnal.data.text.raw import RawText
 
@@ -23,6 +24,7 @@ __all__ = [
     "Loaders",
     "RawArrays",
     "RawGraph",
+    "RawPhotographs",
     "RawTable",
     "RawText",
     "check_labels",

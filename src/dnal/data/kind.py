@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnal.base.errors import OptionError
 from dnal.base.options import Options
 from dnal.space.surgery.inputs import Inputs
 
 if TYPE_CHECKING:
-    from dnal.data.dataset import Dataset
+    from dnal.data.dataset import Dataset, Part
     from dnal.data.objective import Objective
 
 Sizes = tuple[int, ...]
@@ -150,6 +150,10 @@ class Kind(ABC):
     def answered(self, sizes: Sizes, objective: Objective) -> tuple[int, ...]:
         """The dimensions of outputs (N, classes, ...) after the classes."""
         return ()
+
+    def apart(self, network: nn.Module, part: Part) -> dict[str, dict[str, float | None]]:
+        """What a network makes of each sort of examples of a part, where there are several: figures by their names."""
+        return {}
 
     def numbers(self, sizes: Sizes) -> int:
         """How many numbers an example has, by which its memory is bounded."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from dnal.train.evaluate import Metric, r2
 from dnal.train.outputs import logits_of, with_aux_loss
 from dnal.train.phase import Loss
+from dnal.train.restored import psnr
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -19,6 +20,15 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: (N, T), or a mapping with them as ``logits``, and perhaps an ``aux_loss``. targets: (N, T).
     """
     return with_aux_loss(F.mse_loss(logits_of(outputs), targets), outputs)
+
+
+def absolute_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean absolute error.
+
+    Args:
+        outputs, targets: images (N, C, H, W).
+    """
+    return F.l1_loss(outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Objective:
         is_share: it is from 0 to 1, and said in percent.
         lr: the peak learning rate of a job by name where none was asked for; None: that of every job. A squared error
             is steeper than cross entropy.
+        answers: what a network says one number for, and several of them.
     """
 
     name: str
@@ -40,6 +51,7 @@ class Objective:
     words: str = "accuracy"
     is_share: bool = True
     lr: float | None = None
+    answers: tuple[str, str] = ("class", "classes")
 
     @property
     def factor(self) -> float:
@@ -66,5 +78,12 @@ class Objective:
 
 CLASSIFICATION = Objective("classification")
 NEXT = Objective("next-token")
-REGRESSION = Objective("regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01)
-OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION)}
+REGRESSION = Objective(
+    "regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01,
+    answers=("target of regression", "targets of regression"),
+)  # fmt: skip
+RESTORATION = Objective(
+    "restoration", absolute_error, psnr, "psnr", "PSNR in dB", is_share=False, lr=0.01,
+    answers=("channel to restore", "channels to restore"),
+)  # fmt: skip
+OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION, RESTORATION)}

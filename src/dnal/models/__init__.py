@@ -1,7 +1,18 @@
 """Networks by name: dnal's own, torchvision's, timm's, and the user's own functions."""
 
 # Importing a file of own models registers them: a new file needs one line here, or in its folder's.
-from dnal.models import cifar_mobilenet_v2, cifar_resnet, graphs, mlp, small, supernets, transformer, vgg, widenet
+from dnal.models import (
+    cifar_mobilenet_v2,
+    cifar_resnet,
+    graphs,
+    mlp,
+    restoration,
+    small,
+    supernets,
+    transformer,
+    vgg,
+    widenet,
+)
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.genomes.families import is_genome
 from dnal.models.registry import register
@@ -25,6 +36,7 @@ __all__ = [
     "outline",
     "own_names",
     "register",
+    "restoration",
     "skeleton",
     "small",
     "supernets",

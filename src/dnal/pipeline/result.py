@@ -113,7 +113,7 @@ class Learned:
 
         Returns:
             None where no interval can be computed: the metric says nothing of single examples (those that do are top-1
-            accuracy and R²), or the two were measured on other examples, or in another order.
+            accuracy, R² and PSNR), or the two were measured on other examples, or in another order.
         """
         return difference(self.outcomes, other.outcomes)
 

@@ -10,6 +10,9 @@ from dnal.report.figure import Figure, chart
 from dnal.report.numbers import percent, quantity, ratio
 from dnal.report.source import Source, finite
 
+WITHIN = 75.0
+"""Percent of the base from which on a bar's number is within it: beside it a narrow page has no room."""
+
 
 def known_costs(source: Source) -> dict[str, tuple[float, float]]:
     """The costs that both networks have a figure of: base and compact."""
@@ -40,7 +43,8 @@ def costs_figure(source: Source) -> Figure | None:
         go.Bar(
             name=source.word, y=names, x=shares, orientation="h", width=0.4, marker={"color": COMPACT},
             customdata=hover, hovertemplate="%{customdata}<extra></extra>", cliponaxis=False,
-            text=[f"  {share:.1f} %" for share in shares], textposition="outside",
+            text=[f"  {share:.1f} %" for share in shares], insidetextfont={"color": "white"},
+            textposition=["inside" if share > WITHIN else "outside" for share in shares],
         ),
     ]  # fmt: skip
     asked = [c for c in source.result.constraints if c.cost in costs]

@@ -37,11 +37,11 @@ def evaluate(
         trust: as for :func:`load`.
 
     Returns:
-        "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data) or the
-        metric of the run's objective, latency_ms (of the run's
-        deploy_batch_size on its backend), and memory (bytes) if the run bounded it; "input_shape"; "deploy_batch_size",
-        "backend"; "differs": a sentence per figure that is not result.json's (empty: all agree; latency is measured
-        again and not compared).
+        "base": macs, params; "compact": macs, params, accuracy (0 to 1, test data) or the metric of the run's
+        objective, latency_ms (of the run's deploy_batch_size on its backend), and memory (bytes) if the run bounded it;
+        "apart": where examples are of several sorts, such as the tasks of image restoration, figures of each;
+        "input_shape"; "deploy_batch_size", "backend"; "differs": a sentence per figure that is not result.json's
+        (empty: all agree; latency is measured again and not compared).
 
     Raises:
         UserError: as :func:`load` and :func:`dnal.data.load`.
@@ -78,8 +78,10 @@ def evaluate(
         for key, value in figures.items()
         if key not in clocked and not _close(value, result[part].get(key), tolerance.get(key, 0))
     ]
+    apart = config.of_kind.apart(network, dataset.test)
     return {
         **found,
+        **({"apart": apart} if apart else {}),
         "input_shape": list(config.input),
         "deploy_batch_size": deployment.batch,
         "backend": deployment.backend,

@@ -28,6 +28,7 @@ STUDIES = Registry(
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
         "todyformer": "dnal.studies.claims.todyformer:PatchesSeeTheWhole",
         "tickets": "dnal.studies.claims.tickets:TicketsBeatControls",
+        "tickets-restoration": "dnal.studies.claims.tickets_restoration:TicketsRestoreImages",
         "lambda-curve": "dnal.studies.claims.lambda_curve:LambdaTracesTheTradeOff",
         "tuning": "dnal.studies.claims.tuning:TasksChooseAHyperparameter",
         "depth": "dnal.studies.claims.depth:WholeBlocksPay",

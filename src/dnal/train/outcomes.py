@@ -16,6 +16,7 @@ from dnal.base.tensors import raw
 from dnal.train.evaluate import IGNORED, Metric, accuracy, over_batches, r2
 from dnal.train.loader import Loader
 from dnal.train.outputs import logits_of
+from dnal.train.restored import psnr, psnr_of_each
 
 MOST = 2**20
 """Examples of which each is kept."""
@@ -32,7 +33,7 @@ class Outcomes:
     Attributes:
         values: of top-1 accuracy 1 or 0 (where examples have several targets, the correct ones over the targets of an
             example on average; of a single example, such as a graph, each target stands for one); of R² one minus the
-            squared error over the targets' mean squared deviation.
+            squared error over the targets' mean squared deviation; of PSNR that of the image, in dB.
         targets: SHA-256 of the targets in their order: networks are compared where it is the same.
     """
 
@@ -80,6 +81,7 @@ def _explained(kept: Tensor) -> Tensor:
 KINDS: dict[Metric, _Kind] = {
     accuracy: _Kind(_correct, lambda kept: kept[:, 0] / kept[:, 1].mean()),
     r2: _Kind(_missed, _explained),
+    psnr: _Kind(lambda outputs, targets: psnr_of_each(outputs, targets).double().unsqueeze(1), lambda kept: kept[:, 0]),
 }
 """The metrics that say something of single examples."""
 

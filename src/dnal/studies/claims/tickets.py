@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal import models
 from dnal.base.options import option
 from dnal.base.statistics import paired
-from dnal.changes.masks import HeldMasks, apply_masks
 from dnal.methods.sparsity.masks import all_of, counts_of, kept, largest, of_round, random_masks
 from dnal.studies.check import Check
 from dnal.studies.figures import curves
 from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
+from dnal.studies.tickets import Trained, Training
 from dnal.train.evaluate import accuracy
-from dnal.train.phase import Context, Phase, run_phase
-from dnal.train.resume.early import EarlyWeights
-from dnal.train.technique import Technique
+from dnal.train.phase import Phase
 
 if TYPE_CHECKING:
     from dnal.report.figure import Figure
@@ -34,14 +31,6 @@ EARLY = 0.03
 """Where the early step is, as a share of the base's."""
 MARGIN = 1.0
 """Points of accuracy; a loss below is taken for none. Chosen before any row was made."""
-
-
-class Trained(NamedTuple):
-    """A trained network. early: its state at the step that tickets go back to. masks: those of its training."""
-
-    network: nn.Module
-    early: dict[str, Tensor]
-    masks: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -159,19 +148,12 @@ def _ticket(study: TicketsBeatControls, number: int, seed: int) -> Trained:
 def _trained(
     study: TicketsBeatControls, seed: int, masks: Mapping[str, Tensor] | None, start: Mapping[str, Tensor] | None
 ) -> Trained:
-    """A network that was trained with these masks from this start; none stand for all weights, and the first ones."""
-    network = _network(study, seed)
-    if start is not None:
-        network.load_state_dict(start)
-    held = all_of(_weights(network)) if masks is None else dict(masks)
-    apply_masks(network, held)
-    early = EarlyWeights(EARLY)
-    hooks: list[Technique] = [early] if masks is None else [early, HeldMasks(held, kept(held))]
-    torch.manual_seed(seed)
-    train = image_loaders(study.data, study.images, study.side, seed).train
-    around = Context(Fabric(accelerator="cpu", devices=1), train, F.cross_entropy)
-    run_phase(Phase("base", study.epochs, 0.1, 0.1), network, around, hooks=hooks)
-    return Trained(network.eval(), early.state_of(network), held)
+    training = Training(
+        network=lambda own: _network(study, own),
+        batches=lambda own: image_loaders(study.data, study.images, study.side, own).train,
+        phase=Phase("base", study.epochs, 0.1, 0.1), loss=F.cross_entropy, weights=_weights, early=EARLY,
+    )  # fmt: skip
+    return training.run(seed, masks, start)
 
 
 def _network(study: TicketsBeatControls, seed: int) -> nn.Module:
