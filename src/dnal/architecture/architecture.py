@@ -302,7 +302,8 @@ def _norms(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[OpenNorm
             path, function, which, dim, size, stays = entry
         except (TypeError, ValueError):
             raise wrong from None
-        fits = isinstance(path, str) and len(path) <= LONGEST and function in WEIGHTED and _numbers([which, dim, size])
+        fits = isinstance(path, str) and len(path) <= LONGEST and isinstance(function, str)
+        fits = fits and function in WEIGHTED and _numbers([which, dim, size])
         fits = fits and 0 <= which <= LARGEST and -DIMENSIONS <= dim < 0 and 0 < size <= most and _numbers(stays)
         if not fits or not stays or stays != sorted(set(stays)) or not 0 <= stays[0] <= stays[-1] < size:
             raise wrong

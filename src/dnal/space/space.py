@@ -91,8 +91,8 @@ class Space:
         choices: per mixed edge all of whose candidates may be left out, and that has no shortcut, the variables of its
             candidates: one of them stays. Where nothing else would be left of the network, those of all branches.
         operations: those of the forward pass, with sizes that follow the variables.
-        norms: the calls that take means over variables, where norms are open: with gates they weight each channel by its
-            gate, and a closed channel has no part in them.
+        norms: the calls that take means over variables, where norms are open: with gates each channel is weighted by
+            its gate, and a closed one has no part in them.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
 

@@ -76,7 +76,7 @@ def weighted(network: nn.Module, weights: Mapping[NormCall, Tensor]) -> Iterator
     """Within, these calls of the network's modules take their means over weighted channels.
 
     Raises:
-        UserError: where a call runs over another number of channels.
+        UserError: where the network has no such module, or a call runs over another number of channels.
     """
     of_module: dict[str, dict[tuple[str, int], tuple[int, Tensor]]] = {}
     for call, weight in weights.items():
@@ -84,7 +84,10 @@ def weighted(network: nn.Module, weights: Mapping[NormCall, Tensor]) -> Iterator
     mode = _Weighted()
     with ExitStack() as stack:
         for path, calls in of_module.items():
-            module = network.get_submodule(path)
+            try:
+                module = network.get_submodule(path)
+            except AttributeError:
+                raise UserError(f"the architecture belongs to another network: no module '{path}'.") from None
             stack.callback(module.register_forward_pre_hook(mode.enters(path, calls)).remove)
             stack.callback(module.register_forward_hook(mode.leaves, always_call=True).remove)
         stack.enter_context(mode)
@@ -176,9 +179,9 @@ class _Over(NamedTuple):
         return sorted({d - number if d >= 0 else d for d in ([dim] if isinstance(dim, int) else dim)})
 
     def finish(self, result: Tensor) -> Tensor:
-        """Under autocast torch's norms give single precision, else that of their input."""
+        """Under autocast of a GPU torch's norms give single precision, else that of their input."""
         device = self.source.device.type
-        mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        mixed = device != "cpu" and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         return result if mixed else result.to(self.source.dtype)
 
 
