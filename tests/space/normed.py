@@ -241,7 +241,7 @@ class Mixer(nn.Module):
 
 
 class Pooled(nn.Module):
-    """Group norms: of one group, of few wide ones, which lose the same channels each, of many, which leave whole."""
+    """Group norms: of one group, and of several, which leave whole."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -273,5 +273,5 @@ STREAMED: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor], int, in
     "swin": (Swin, images, 2 + 16 + 3 + 24, 8 + 12),
     "llama": (Llama, tokens, 2 + 20, 16),  # two heads of keys and values, each with its two of queries
     "mixer": (Mixer, images, 9 + 15, 10 - 1),  # one stays besides the last: one channel has no standard deviation
-    "pooled": (Pooled, images, 2 + 8, 8 + (10 - 2)),  # groups; open: the stream, and pairs in the two wide groups
+    "pooled": (Pooled, images, 2 + 8, 8),  # groups
 }

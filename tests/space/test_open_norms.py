@@ -147,15 +147,6 @@ def test_every_function_over_some_channels_is_that_of_these_channels(name: str) 
     assert {function for function, _, _ in CALLS.values()} == set(WEIGHTED)
 
 
-def test_a_group_norm_of_several_groups() -> None:
-    torch.manual_seed(0)
-    x, exist = torch.randn(2, 8, 3), torch.tensor([0, 2, 4, 6])
-    network = nn.GroupNorm(2, 8)
-    with weighted(network, hard_weights([(NormCall("", "group_norm", 0, -2), 8, exist)], torch.device("cpu"))):
-        found = network(x)
-    torch.testing.assert_close(found[:, exist], nn.GroupNorm(2, 4)(x[:, exist]))
-
-
 def test_the_file_of_an_architecture_has_the_norms(tmp_path: Path) -> None:
     network, inputs, space = made("vit")
     saved = coin_flips(space, 1)

@@ -22,7 +22,7 @@ from dnal.space.surgery.bypass import KINDS, MOST_RESULTS, Bypass, Replacement, 
 from dnal.space.surgery.example import DIMENSIONS, Example, parsed
 from dnal.space.surgery.norms import WEIGHTED, NormCall, OpenNorm
 from dnal.space.surgery.remove import Kept, kept_indices
-from dnal.space.surgery.sizes import ANSWER, SIZED, Argument, Attribute, Change
+from dnal.space.surgery.sizes import CORRECTED, Argument, Attribute, Change
 from dnal.space.surgery.tensors import named_tensors
 from dnal.space.variables import Sources
 
@@ -279,7 +279,7 @@ def _sizes(entries: Any) -> list[Change]:
             raise UserError(f"its size {entry} is no path, place, old and new number, and true or false.") from None
         fits = isinstance(path, str) and isinstance(name, str) and type(multiple) is bool
         fits = fits and _numbers([*places, old, new]) and 0 < abs(new) <= abs(old) <= LARGEST and (old > 0) == (new > 0)
-        of_call = len(places) == 3 and name in (*SIZED, ANSWER)
+        of_call = len(places) == 3 and name in CORRECTED
         if not fits or not (of_call or (len(places) == 1 and name.isidentifier() and not name.startswith("__"))):
             raise UserError(f"its size {entry} is no path, place, old and new number, and true or false.")
         changes.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dnal.space.labels import along, signature
-from dnal.space.rules.products import whole_groups
 from dnal.space.rules.registry import rule
 from dnal.space.surgery.sizes import Attribute, SizeRule
 from dnal.space.surgery.tensors import tensors_of
@@ -62,26 +61,22 @@ def layer_norm(t: Trace, c: Call) -> None:
 
 @rule("native_group_norm")
 def group_norm(t: Trace, c: Call) -> None:
-    """Normalises over the channels of each group: whole groups leave. With fixed norms one group leaves nothing; with
-    open ones one or few wide groups lose the same channels each."""
+    """Normalises over the channels of each group: whole groups leave. One group leaves nothing with fixed norms, and any
+    of its channels with open ones."""
     source, groups = c.args[0], int(c.args[6])
     reason = f"{c.func} normalises over it"
     affine = [t.axis(tensor, 0) for tensor in c.args[1:3] if isinstance(tensor, Tensor)]
     t.settled_except(source, (1,), reason)
     channels = t.axis(source, 1)
-    whole = groups > 1 and (not t.opens or whole_groups(groups, source.size(1) // groups))
-    opened = None if whole or channels is None else t.over_open(source, (1,))
-    if opened is not None:
-        t.ledger.tie(opened.view(groups, -1), opened.view(groups, -1)[:1])
-        if isinstance(t.module, nn.GroupNorm) and not affine:
-            t.remember(SizeRule(t.path, Attribute("num_channels", -1), opened.view(-1, 1)))
-    elif groups == 1 and source.size(1) > 1:
+    if groups == 1 and source.size(1) > 1 and t.over_open(source, (1,)) is None:
         for labels in (*affine, channels):
             t.ledger.freeze(labels, reason)
     elif channels is not None:
-        t.ledger.tie(channels.view(groups, -1), channels.view(groups, -1)[:, :1])
+        per_group = channels.view(groups, -1)
+        if groups > 1:
+            t.ledger.tie(per_group, per_group[:, :1])
         if isinstance(t.module, nn.GroupNorm) and not affine:  # no weight of it will tell how many are left
-            t.remember(SizeRule(t.path, Attribute("num_groups", -1), channels.view(groups, -1)))
+            t.remember(SizeRule(t.path, Attribute("num_groups", -1), per_group))
             t.remember(SizeRule(t.path, Attribute("num_channels", -1), channels.view(-1, 1)))
     for labels in affine:
         t.tie_or_freeze(labels, channels, f"it normalises {t.value(source).origin}")

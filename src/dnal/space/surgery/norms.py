@@ -211,13 +211,10 @@ def _rms_norm(over: _Over, normalized_shape: Any, weight: Any = None, eps: float
 def _group_norm(
     over: _Over, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    x = over.wide
-    channels = x.unflatten(1, (num_groups, -1)).flatten(3) if x.dim() > 2 else x.view(len(x), num_groups, -1, 1)
-    each = over.weight.to(x.dtype).view(num_groups, -1, 1)
-    share = each / (each.sum(1, keepdim=True).clamp(min=LEAST) * channels.size(3))
-    apart, variance = _moments(channels, share, (2, 3))
-    result = (apart * (variance + eps).rsqrt()).reshape(x.shape)
-    shape = [-1] + [1] * (x.dim() - 2)
+    """Of one group: of several, whole ones leave."""
+    x, dims = over.wide, list(range(1 - over.source.dim(), 0))
+    apart, variance = _moments(x, over.share(dims, x.dtype), dims)
+    result, shape = apart * (variance + eps).rsqrt(), [-1] + [1] * (x.dim() - 2)
     result = result if weight is None else result * weight.view(shape)
     return over.finish(result if bias is None else result + bias.view(shape))
 

@@ -61,12 +61,16 @@ class Kept(dict[str, tuple[Tensor | None, ...]]):
 
 
 def kept_indices(
-    sources: Sources, open_variables: Tensor, sizes: Iterable[SizeRule] = (), bypasses: Iterable[Bypass] = ()
+    sources: Mapping[str, tuple[Tensor | None, ...]],
+    open_variables: Tensor,
+    sizes: Iterable[SizeRule] = (),
+    bypasses: Iterable[Bypass] = (),
 ) -> Kept:
     """What stays where exactly ``open_variables`` do and the branches of ``bypasses`` are left out, whose tensors are
     not sliced any more."""
     result = Kept({}, bypasses=bypasses)
-    result.norms = [norm for norm in open_norms(sources.norms, open_variables) if not result.removes(norm.call.path)]
+    rules = sources.norms if isinstance(sources, Sources) else ()
+    result.norms = [norm for norm in open_norms(rules, open_variables) if not result.removes(norm.call.path)]
     for name, dims in sources.items():
         gone = result.removes(name)
         result[name] = tuple(None if ids is None or gone else _staying(ids, open_variables) for ids in dims)

@@ -43,6 +43,9 @@ ANSWER = "shape"
 """What a module asks a tensor for: its shape. Code that computes with it (``C // num_heads``) may need that of the
 original, after which each number that it gives a function above is corrected."""
 
+CORRECTED = {*SIZED, ANSWER}
+"""What a number of a call that changes may belong to."""
+
 PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__", ANSWER}
 """Those whose numbers are places in their source, or lengths of parts of it."""
 
