@@ -61,8 +61,8 @@ def layer_norm(t: Trace, c: Call) -> None:
 
 @rule("native_group_norm")
 def group_norm(t: Trace, c: Call) -> None:
-    """Normalises over the channels of each group: whole groups leave. One group leaves nothing with fixed norms, and any
-    of its channels with open ones."""
+    """Normalises over the channels of each group: whole groups leave. One group leaves nothing with fixed norms; with
+    open ones any of its channels may."""
     source, groups = c.args[0], int(c.args[6])
     reason = f"{c.func} normalises over it"
     affine = [t.axis(tensor, 0) for tensor in c.args[1:3] if isinstance(tensor, Tensor)]
