@@ -4,6 +4,7 @@ told which channels exist."""
 import copy
 import functools
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 import dnal
 from dnal.changes.masks import empty_variables
+from dnal.run.shape import cut, read_shape, shape_of, written
 from dnal.space.surgery.norms import WEIGHTED, NormCall, hard_weights, weighted
 from independent import assert_exact, coin_flips, counted_macs, difference, parameter_count, randomise, run, zero_twin
 from networks import Net
@@ -204,6 +206,38 @@ def test_a_smaller_network_becomes_smaller_again_and_is_copied_and_trained() -> 
     twin = copy.deepcopy(smaller).train()
     F.cross_entropy(twin(inputs), torch.tensor([0, 1])).backward()
     assert all(parameter.grad is not None for parameter in twin.parameters())
+
+
+def test_a_network_that_is_told_the_width_of_its_stream_is_exported_and_pickled() -> None:
+    """Swin's attention computes the width of a head from that of the stream, which has fewer channels now."""
+    network, inputs, space = made("swin")
+    small = dnal.compact(network, coin_flips(space, 1))
+    assert any(
+        change.target.function == "shape" for change in coin_flips(space, 1).kept.sizes if len(change.target) == 4
+    )
+    expected = small(inputs)
+    for other in (
+        pickle.loads(pickle.dumps(small)),
+        torch.jit.trace(small, inputs),
+        torch.export.export(small, (inputs,)).module(),
+    ):
+        torch.testing.assert_close(other(inputs), expected)
+    free = torch.export.export(small, (inputs,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    torch.testing.assert_close(free(inputs[:1].repeat(3, 1, 1, 1)), small(inputs[:1].repeat(3, 1, 1, 1)))
+
+
+def test_a_shape_in_text_holds_the_answers(tmp_path: Path) -> None:
+    network, inputs, space = made("swin")
+    architecture = coin_flips(space, 1)
+    shape = shape_of(architecture)
+    (tmp_path / "shape.txt").write_text(written(shape))
+    again = read_shape(tmp_path / "shape.txt")
+    assert again.numbers == shape.numbers
+    outlined = cut(again, network)
+    assert [p.shape for p in outlined.parameters()] == [
+        p.shape for p in dnal.compact(network, architecture).parameters()
+    ]
+    assert outlined(inputs).shape == (len(inputs), 5)
 
 
 def test_activation_checkpointing_takes_the_same_means_again() -> None:
