@@ -1,4 +1,4 @@
-"""A job with open norms, through its folder: the stream of a transformer is narrower, and everything reads that back."""
+"""A job with open norms, through its folder: a transformer with a narrower stream, and everything reads that back."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ from dnal.run.files import ARCHITECTURE, RESULT
 from dnal.run.shape import cut, read_shape
 
 JOB = (
-    "--model", "transformer/small", "--data", "negation", "--limit-train", "64", "--input", "16,300", "--epochs", "1,1,1",
-    "--optimizer", "adamw", "--lr", "0.01", "--quiet",
+    "--model", "transformer/small", "--data", "negation", "--limit-train", "64", "--input", "16,300",
+    "--epochs", "1,1,1", "--optimizer", "adamw", "--lr", "0.01", "--quiet",
 )  # fmt: skip
 
 
