@@ -52,10 +52,10 @@ class Told(nn.Module):
 def tell(twin: nn.Module, network: nn.Module, space: dnal.Space, stays: Tensor) -> None:
     """Puts such norms in the place of those of ``twin``, a copy of ``network``, in whose calls the space says that
     channels are weighted, where some of them leave."""
-    paths = {rule.call.path for rule in space.norms}
-    for path, module in list(network.named_modules()):
+    for path in {rule.call.path for rule in space.norms}:
+        module = network.get_submodule(path)
         ids = next((i for _, dims in own(space, path) for i in dims if i is not None), None)
-        if path not in paths or ids is None or list(module.children()):
+        if ids is None or list(module.children()):
             continue
         exist = ((ids < 0) | stays[ids.clamp(min=0)]).nonzero().squeeze(1)
         if len(exist) < len(ids):
