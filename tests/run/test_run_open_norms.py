@@ -1,10 +1,13 @@
 """A job with open norms, through its folder: a transformer with a narrower stream, and everything reads that back."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import dnal
 from dnal.cli import app
@@ -59,6 +62,9 @@ def test_a_job_like_it_has_open_norms_too(run: Path) -> None:
     assert repeated({"widths": job.widths, "epochs": (1, 1, 1)}, run)[0].widths.norms == "open"
 
 
-def test_growing_refuses_open_norms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended("grow", *JOB, "--norms", "open", "--out", str(tmp_path / "grown")) != 0
-    assert "leave norms=open out" in capsys.readouterr().err
+@pytest.mark.parametrize("job", [dnal.grow, dnal.sparsify])
+def test_methods_that_keep_what_a_network_computes_refuse_open_norms(job: Callable[..., Any]) -> None:
+    network = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+    batches = [(torch.randn(4, 3), torch.tensor([0, 1, 0, 1]))]
+    with pytest.raises(dnal.UserError, match="leave norms=open out"):
+        job(network, batches, batches, widths="norms=open")
