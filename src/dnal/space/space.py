@@ -97,8 +97,8 @@ class Space:
     """
 
     num_variables: int
-    sources: Sources
-    buffer_sources: Sources
+    sources: dict[str, tuple[Tensor | None, ...]]
+    buffer_sources: dict[str, tuple[Tensor | None, ...]]
     names: list[tuple[str, int, int]]
     groups: list[Group]
     readers: list[tuple[str, int]]

@@ -89,8 +89,8 @@ class Ways:
             yield [rule for rule in own if kind(self._network, rule) == one]
         asked = [rule for rule in self._answers(found).values() if _counts(rule, leaving)]
         classes = sorted({type(self._network.get_submodule(rule.path)).__qualname__ for rule in asked})
-        for one in classes:
-            yield [r for r in asked if type(self._network.get_submodule(r.path)).__qualname__ == one]
+        for name in classes:
+            yield [r for r in asked if type(self._network.get_submodule(r.path)).__qualname__ == name]
         if len(classes) > 1:
             yield asked
         also = [rule for rule in pinned.values() if _counts(rule, leaving)]

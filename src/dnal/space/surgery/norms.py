@@ -164,7 +164,7 @@ class _Over(NamedTuple):
         weight = weight / (weight.sum().clamp(min=LEAST) * others)
         return weight.view([-1] + [1] * (-self.dim - 1))
 
-    def count(self, dims: Sequence[int]) -> Tensor:
+    def entries(self, dims: Sequence[int]) -> Tensor:
         """How many entries such a mean is taken of."""
         others = 1
         for dim in dims:
@@ -185,7 +185,7 @@ class _Over(NamedTuple):
         return result if mixed else result.to(self.source.dtype)
 
 
-def _moments(x: Tensor, share: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _moments(x: Tensor, share: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
     """x without its mean, and its variance."""
     apart = x - (x * share).sum(dims, keepdim=True)
     return apart, (apart.square() * share).sum(dims, keepdim=True)
@@ -239,7 +239,7 @@ def _var_mean(
     variance = ((x - mean).square() * share).sum(dims, keepdim=True)
     less = float(unbiased) if correction is None else float(correction)
     if less:
-        count = over.count(dims).to(x.dtype)
+        count = over.entries(dims).to(x.dtype)
         variance = variance * (count / (count - less).clamp(min=LEAST))
     found = (variance, mean) if keepdim else (variance.squeeze(dims), mean.squeeze(dims))
     return found[0].to(over.source.dtype), found[1].to(over.source.dtype)
