@@ -9,6 +9,10 @@ already are kept.
 
 python benchmarks/coverage.py benchmarks/coverage_zoo.txt benchmarks/coverage_more.txt --seconds 240
 python benchmarks/coverage.py --report
+python benchmarks/coverage.py --norms open
+
+With open norms the streams that norms run over may vary too; the reference then is the original whose norms are told
+which channels exist. Their rows are in a file of their own, and the report holds them against those of fixed norms.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ COLUMNS = {
     ),
     "torch-pruning": ("status", "seconds", "macs_share", "params_share", "peak_mb", "reason"),
 }  # fmt: skip
+RESULTS = {"fixed": HERE / "coverage.csv", "open": HERE / "coverage_open_norms.csv"}
 LOW = 0.85
 ROUNDING = 1e-6
 
@@ -45,23 +50,31 @@ class Network(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("lists", nargs="*", type=Path, default=list(LISTS), help="files with one network a line")
-    parser.add_argument("--out", type=Path, default=HERE / "coverage.csv")
+    parser.add_argument("--norms", choices=tuple(RESULTS), default="fixed")
+    parser.add_argument("--networks", nargs="*", default=[], metavar="NAME", help="these of the lists only")
+    parser.add_argument("--out", type=Path, help="default: the committed file of these norms")
     parser.add_argument("--only", choices=tuple(COLUMNS), help="ask one tool only")
     parser.add_argument("--memory", type=float, default=8, metavar="GB", help="limit for each process")
     parser.add_argument("--seconds", type=int, default=60, help="limit for each stage: building, analysis, checking")
     parser.add_argument("--report", action="store_true", help="only print what the result file says")
     options = parser.parse_args()
+    out = options.out or RESULTS[options.norms]
     networks = [network for path in options.lists for network in listed(path)]
-    rows = read(options.out)
+    networks = [n for n in networks if not options.networks or n.name in options.networks]
+    tools = [options.only] if options.only else list(COLUMNS) if options.norms == "fixed" else ["dnal"]
+    rows = read(out)
     if not options.report:
         for network in networks:
             row = rows.setdefault(network.name, {"network": network.name, "pixels": str(network.pixels)})
-            for tool in [options.only] if options.only else list(COLUMNS):
+            for tool in tools:
                 if not row.get(f"{tool} status"):
-                    row.update(measured(tool, network, options.memory, options.seconds))
-                    write(options.out, rows, [n.name for n in networks])
+                    row.update(measured(tool, network, options.memory, options.seconds, options.norms))
+                    write(out, rows, [n.name for n in networks])
                     print(shown(tool, row), flush=True)
-    print("\n".join(report([rows[n.name] for n in networks if n.name in rows])))
+    own = [rows[n.name] for n in networks if n.name in rows]
+    print("\n".join(report(own)))
+    if options.norms == "open":
+        print("\n".join(beside(read(RESULTS["fixed"]), own)))
 
 
 def listed(path: Path) -> list[Network]:
@@ -80,9 +93,10 @@ def default_pixels(name: str) -> int:
     return models.default_input(name)[-1]
 
 
-def measured(tool: str, network: Network, memory_gb: float, seconds: int) -> Row:
+def measured(tool: str, network: Network, memory_gb: float, seconds: int, norms: str = "fixed") -> Row:
     """The columns of one tool for one network."""
-    call = f"import coverage_tools as c; c.main({tool!r}, {network.name!r}, {network.pixels}, {memory_gb}, {seconds})"
+    given = (tool, network.name, network.pixels, memory_gb, seconds, norms)
+    call = f"import coverage_tools as c; c.main{given!r}"
     found = asked(call, seconds)
     row = {f"{tool} {column}": text(found.get(column)) for column in COLUMNS[tool]}
     return row | ({"params": text(found["params"])} if "params" in found else {})
@@ -144,6 +158,22 @@ def report(rows: list[Row]) -> list[str]:
         if row["dnal status"] != "exact" or float(share) < LOW:
             reasons = "; ".join(filter(None, (row["dnal reason"], row["dnal fixed_because"])))
             lines.append(f"  {row['network']:40}{row['dnal status']:12}{share or '-':>8}  {reasons}")
+    return lines
+
+
+def beside(fixed: dict[str, Row], opened: list[Row]) -> list[str]:
+    """Open norms beside fixed ones, in lines: variables and shares of the networks that have more with open norms, and
+    those that are lost with them."""
+    lines = ["", f"{'with fixed and with open norms':40}{'variables':>20}{'removable share':>20}{'difference':>12}"]
+    for row in opened:
+        before = fixed.get(row["network"], {})
+        variables = [before.get("dnal variables") or "-", row["dnal variables"] or "-"]
+        shares = [before.get("dnal removable_share") or "-", row["dnal removable_share"] or "-"]
+        lost = before.get("dnal status") == "exact" != row["dnal status"]
+        if lost or variables[0] != variables[1]:
+            both = " -> ".join(variables), " -> ".join(shares)
+            lines.append(f"{row['network']:40}{both[0]:>20}{both[1]:>20}{row['dnal difference']:>12}")
+            lines += [f"  lost: {row['dnal reason']}"] if lost else []
     return lines
 
 

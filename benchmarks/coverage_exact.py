@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 import dnal
+from coverage_told import tell
 from coverage_weights import WithWeights, computed_weights
 
 TOLERANCE = 1e-4
@@ -91,7 +92,8 @@ def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, inputs: Inp
 
     Where a convolution computes its weight from its parameter (weight standardisation), zeros in the parameter would
     also change what is left: there the weight that the original computes gets the zeros. Of weight norm it is the
-    length that gets them: a direction of zeros, divided by its norm, would be no number.
+    length that gets them: a direction of zeros, divided by its norm, would be no number. Where norms are open, those of
+    the copy are told which channels exist.
     """
     twin = copied(network)
     computed = computed_weights(network, lambda twin: called(twin, inputs))
@@ -103,6 +105,7 @@ def with_zeros(network: nn.Module, space: dnal.Space, stays: Tensor, inputs: Inp
                 if ids is not None and not scaled:
                     closed = ((ids >= 0) & ~stays[ids.clamp(min=0)]).nonzero().squeeze(1)
                     computed.get(name, parameter).index_fill_(dim, closed, 0)
+    tell(twin, network, space, stays)
     return WithWeights(twin, computed) if computed else twin
 
 

@@ -17,15 +17,16 @@ import coverage_exact
 import dnal
 from coverage_process import emit, full, limited, peak_mb, told
 from dnal import models
+from dnal.space.space import Norms
 
 REASONS = 3
 
 
-def main(tool: str, name: str, pixels: int, memory_gb: float, seconds: int) -> None:
+def main(tool: str, name: str, pixels: int, memory_gb: float, seconds: int, norms: Norms) -> None:
     """Runs one tool on one network under limits of memory and, for each stage, time."""
     limited(memory_gb)
     try:
-        TOOLS[tool](name, pixels, seconds)
+        TOOLS[tool](name, pixels, seconds, norms)
     except Exception as error:  # the row says what a user would have seen
         emit(status="oom" if full(error) else "crash", reason=told(error))
     finally:
@@ -38,14 +39,14 @@ def stage(name: str, seconds: int) -> None:
     emit(stage=name)
 
 
-def of_dnal(name: str, pixels: int, seconds: int) -> None:
+def of_dnal(name: str, pixels: int, seconds: int, norms: Norms) -> None:
     """Analysis with its default probing, then the check."""
     stage("building", seconds)
     network = coverage_exact.randomise(build(name, pixels))
     emit(params=sum(p.numel() for p in network.parameters()))
     stage("analysis", seconds)
     begun = time.process_time()
-    space = dnal.Space.of(network, torch.randn(1, 3, pixels, pixels))
+    space = dnal.Space.of(network, torch.randn(1, 3, pixels, pixels), norms=norms)
     emit(
         seconds=round(time.process_time() - begun, 2),
         variables=space.num_variables,
@@ -68,7 +69,7 @@ def of_dnal(name: str, pixels: int, seconds: int) -> None:
     )
 
 
-def of_torch_pruning(name: str, pixels: int, seconds: int) -> None:
+def of_torch_pruning(name: str, pixels: int, seconds: int, _: Norms) -> None:
     """Half the channels by its group magnitude pruner, as its README shows it, with the classifier protected."""
     import torch_pruning
 

@@ -157,3 +157,26 @@ def test_what_lasts_too_long_becomes_a_row() -> None:
     row = coverage.measured("dnal", coverage.Network("torchvision/densenet121", 224), 8, 1)
     assert row["dnal status"] == "timeout"
     assert "1 s" in row["dnal reason"]
+
+
+def test_open_norms_are_held_against_norms_that_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 12, 3), nn.GroupNorm(1, 12), nn.GELU(), nn.Conv2d(12, 9, 3), nn.GroupNorm(1, 9)]
+    original = exact.randomise(nn.Sequential(*layers, nn.Conv2d(9, 5, 3))).eval()
+    space = dnal.Space.of(original, torch.randn(1, 3, 16, 16), norms="open")
+    assert space.num_variables == 12 + 9
+    verdict = exact.checked(original, space, 16)
+    assert verdict.exact
+    assert verdict.difference < 1e-4 < verdict.control
+    monkeypatch.setattr(exact, "tell", lambda *_: None)
+    assert not exact.checked(original, space, 16).exact
+
+
+def test_open_norms_are_reported_beside_fixed_ones() -> None:
+    before = {"a": {"dnal status": "exact", "dnal variables": "3", "dnal removable_share": "0.5"}}
+    opened = {"network": "a", "dnal status": "exact", "dnal variables": "5", "dnal removable_share": "1.0"}
+    lines = coverage.beside(before, [{**opened, "dnal difference": "1e-07", "dnal reason": ""}])
+    assert "3 -> 5" in lines[-1]
+    assert "0.5 -> 1.0" in lines[-1]
+    wrong = {**opened, "dnal status": "not exact", "dnal difference": "", "dnal reason": "it differs"}
+    assert "lost: it differs" in coverage.beside(before, [wrong])[-1]

@@ -103,6 +103,11 @@ class Widths(Options):
         (), "Only what these layers make may vary: a name or a pattern such as 'layer4.*'."
     )
     exclude: tuple[str, ...] = option((), "What these layers make stays: a name or a pattern such as '*.conv2'.")
+    norms: Literal["fixed", "open"] = option(
+        "fixed",
+        "open: layer norms, RMS norms and other means over channels run over those that are open, so that the streams "
+        "of transformers and ConvNeXts may vary; fixed: what they run over stays.",
+    )
 
 
 @dataclass(frozen=True)

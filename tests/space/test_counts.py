@@ -8,11 +8,13 @@ import pytest
 import timm
 import torch
 import torchvision
+import transformers
 
 import dnal
+from dnal.space.space import Norms
 
 
-def variables(name: str, pixels: int = 64) -> int:
+def variables(name: str, pixels: int = 64, norms: Norms = "fixed") -> int:
     """The channel variables by the labels alone: what the numeric probe would freeze counts too."""
     source, model = name.split("/")
     if source == "timm":
@@ -20,7 +22,7 @@ def variables(name: str, pixels: int = 64) -> int:
     else:
         options = {"init_weights": False} if model == "googlenet" else {}
         network = torchvision.models.get_model(model, weights=None, **options)
-    return dnal.Space.of(network.eval(), torch.zeros(1, 3, pixels, pixels), probe=False).num_variables
+    return dnal.Space.of(network.eval(), torch.zeros(1, 3, pixels, pixels), probe=False, norms=norms).num_variables
 
 
 def test_resnet18() -> None:
@@ -92,10 +94,21 @@ def test_vit_tiny() -> None:
 
 
 @pytest.mark.slow
+def test_vit_b_16_with_open_norms() -> None:
+    # One stream of 768 channels: what the patches' projection, the class token and the positions make, and what each of
+    # 12 blocks with 12 heads and a hidden layer of 4 x 768 reads and writes.
+    count = 768 + 12 * (12 + 4 * 768)
+    assert variables("torchvision/vit_b_16", 224, "open") == count == 37776
+
+
+@pytest.mark.slow
 def test_swin_t() -> None:
     # As vit: heads of 32 channels and hidden layers of four times the width; 2, 2, 6 and 2 blocks of 96, 192, 384, 768.
     blocks = ((96, 2), (192, 2), (384, 6), (768, 2))
-    assert variables("torchvision/swin_t", 224) == sum(n * (w // 32 + 4 * w) for w, n in blocks)
+    inside = sum(n * (w // 32 + 4 * w) for w, n in blocks)
+    assert variables("torchvision/swin_t", 224) == inside
+    # With open norms each stage has its stream, which the merging layer behind it reads four times.
+    assert variables("torchvision/swin_t", 224, "open") == inside + 96 + 192 + 384 + 768
 
 
 def test_mixer() -> None:
@@ -109,3 +122,26 @@ def test_convnext_tiny() -> None:
     # The streams go through layer norms. Each block has a hidden layer of four times its width.
     blocks = ((96, 3), (192, 3), (384, 9), (768, 3))
     assert variables("torchvision/convnext_tiny") == sum(n * 4 * w for w, n in blocks) == 26496
+    # With open norms the streams of the stages too; a depthwise convolution has the channels of its stream.
+    assert variables("torchvision/convnext_tiny", norms="open") == 26496 + 96 + 192 + 384 + 768 == 27936
+
+
+@pytest.mark.slow
+def test_bert_base_with_open_norms() -> None:
+    # 12 layers of 12 heads and 3072 hidden channels. Word, position and type embeddings, the layers and the head write
+    # and read one stream of 768, since the table of words is the output's weight too.
+    network = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=99)).eval()
+    inputs = {"input_ids": torch.randint(3, 99, (1, 8))}
+    count = 768 + 12 * (12 + 3072)
+    assert dnal.Space.of(network, inputs, probe=False, norms="open").num_variables == count == 37776
+
+
+def test_llama_with_open_norms() -> None:
+    # Two layers: each of 2 heads of keys and values, which leave with their 2 heads of queries, and 48 gated channels.
+    config = transformers.LlamaConfig(
+        vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=48, max_position_embeddings=32, pad_token_id=0,
+    )  # fmt: skip
+    network = transformers.LlamaForCausalLM(config).eval()
+    inputs = {"input_ids": torch.randint(3, 60, (2, 16)), "use_cache": False}
+    assert dnal.Space.of(network, inputs, norms="open").num_variables == 32 + 2 * (2 + 48)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from dnal.space.branches import settled
 from dnal.space.space import Space
 from dnal.space.surgery.bypass import KINDS, MOST_RESULTS, Bypass, Replacement, apart, outermost
 from dnal.space.surgery.example import DIMENSIONS, Example, parsed
+from dnal.space.surgery.norms import WEIGHTED, NormCall, OpenNorm
 from dnal.space.surgery.remove import Kept, kept_indices
-from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
+from dnal.space.surgery.sizes import CORRECTED, Argument, Attribute, Change
 from dnal.space.surgery.tensors import named_tensors
+from dnal.space.variables import Sources
 
 FORMAT = 1
 LARGEST = 2**62  # no tensor is that large, and its indices fit 64 bits
@@ -39,7 +42,8 @@ class Architecture:
         open: bool tensor, one entry per variable of the Space (the channels, then the branches), True = stays. What
             stands in a closed branch is closed.
         kept: per tensor (parameter or buffer) and dimension the sorted indices that stay, or None where all do; and
-            the numbers in the code that change with them (``kept.sizes``), the branches left out (``kept.bypasses``).
+            the numbers in the code that change with them (``kept.sizes``), the branches left out (``kept.bypasses``),
+            the norms that run over channels of which some leave (``kept.norms``).
         readers: the (parameter, dimension) pairs at which closed channels are gated.
         shapes: the original shapes, so that another network is refused.
         example: the inputs on which the Space was found, described (``dnal.space.surgery.example``); None
@@ -88,7 +92,7 @@ class Architecture:
             gone = closed and all(any(b.removes(name) for b in closed) for name, _ in group.places)
             if not gone and not bool(open_variables[group.variables].any()):
                 raise UserError(f"the group of '{group.name}' has no channel left; keep at least one of {group.width}.")
-        sources = {**space.sources, **space.buffer_sources}
+        sources = Sources({**space.sources, **space.buffer_sources}, space.norms)
         open_variables = settled(space.branches, sources, open_variables, space.num_variables)
         kept = kept_indices(sources, open_variables, space.sizes, outermost(closed))
         kept.baked = [path for path in space.baked if not kept.removes(path)]
@@ -135,6 +139,7 @@ class Architecture:
             and self.kept.sizes == other.kept.sizes
             and self.kept.baked == other.kept.baked
             and self.kept.bypasses == other.kept.bypasses
+            and _written_norms(self.kept.norms) == _written_norms(other.kept.norms)
         )
 
     def __hash__(self) -> int:
@@ -176,6 +181,7 @@ class Architecture:
             **({"sizes": [[c.path, list(c.target), c.old, c.new, c.multiple] for c in sizes]} if sizes else {}),
             **({"baked": self.kept.baked} if self.kept.baked else {}),
             **({"bypasses": _written(self.kept.bypasses)} if self.kept.bypasses else {}),
+            **({"norms": _written_norms(self.kept.norms)} if self.kept.norms else {}),
             **({"example": self.example} if self.example is not None else {}),
             "tensors": {
                 name: {
@@ -257,7 +263,8 @@ def _parsed(document: Mapping[str, Any]) -> Architecture:
     if not isinstance(baked, list) or not all(isinstance(path, str) and path for path in baked):
         raise UserError("its baked layers are no list of names.")
     example = parsed(document["example"]) if "example" in document else None
-    kept_with_sizes = Kept(kept, _sizes(document.get("sizes", [])), baked, bypasses)
+    norms = _norms(document.get("norms", []), shapes)
+    kept_with_sizes = Kept(kept, _sizes(document.get("sizes", [])), baked, bypasses, norms)
     return Architecture(open_variables, kept_with_sizes, readers, shapes, example)
 
 
@@ -272,13 +279,39 @@ def _sizes(entries: Any) -> list[Change]:
             raise UserError(f"its size {entry} is no path, place, old and new number, and true or false.") from None
         fits = isinstance(path, str) and isinstance(name, str) and type(multiple) is bool
         fits = fits and _numbers([*places, old, new]) and 0 < abs(new) <= abs(old) <= LARGEST and (old > 0) == (new > 0)
-        of_call = len(places) == 3 and name in SIZED
+        of_call = len(places) == 3 and name in CORRECTED
         if not fits or not (of_call or (len(places) == 1 and name.isidentifier() and not name.startswith("__"))):
             raise UserError(f"its size {entry} is no path, place, old and new number, and true or false.")
         changes.append(
             Change(path, Argument(name, *places) if of_call else Attribute(name, *places), old, new, multiple)
         )
     return changes
+
+
+def _written_norms(norms: list[OpenNorm]) -> list[Any]:
+    return [[*call, size, stays.tolist()] for call, size, stays in norms]
+
+
+def _norms(entries: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[OpenNorm]:
+    """The norms of a document that run over channels of which some leave."""
+    found: dict[NormCall, OpenNorm] = {}
+    most = sum(math.prod(shape) for shape in shapes.values())
+    for entry in entries:
+        wrong = UserError(f"its norm {entry} is no path, function, two numbers, and size and indices of what stays.")
+        try:
+            path, function, which, dim, size, stays = entry
+        except (TypeError, ValueError):
+            raise wrong from None
+        fits = isinstance(path, str) and len(path) <= LONGEST and isinstance(function, str)
+        fits = fits and function in WEIGHTED and _numbers([which, dim, size])
+        fits = fits and 0 <= which <= LARGEST and -DIMENSIONS <= dim < 0 and 0 < size <= most and _numbers(stays)
+        if not fits or not stays or stays != sorted(set(stays)) or not 0 <= stays[0] <= stays[-1] < size:
+            raise wrong
+        call = NormCall(path, function, which, dim)
+        if call in found:
+            raise wrong
+        found[call] = OpenNorm(call, size, torch.tensor(stays, dtype=torch.long))
+    return list(found.values())
 
 
 def _written(bypasses: list[Bypass]) -> list[Any]:

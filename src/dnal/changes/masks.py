@@ -129,8 +129,11 @@ def empty_variables(space: Space, masks: Mapping[str, Tensor]) -> Tensor:
     there = {name: mask.detach().cpu().clone() for name, mask in masks.items() if name in space.sources}
     gates = [(name, dim, ids) for name, dim in space.gates if (ids := space.sources[name][dim]) is not None]
     gone = torch.zeros(space.num_variables, dtype=torch.bool)
+    normed = torch.zeros(space.num_variables, dtype=torch.bool)  # without them a norm is another one
+    for rule in space.norms:
+        normed[rule.channels[rule.channels >= 0]] = True
     while True:
-        read = torch.zeros(space.num_variables, dtype=torch.bool)
+        read = normed.clone()
         for name, dim, ids in gates:
             by = there[name].movedim(dim, 0).flatten(1).any(1) if name in there else torch.ones(len(ids)).bool()
             read[ids[by & (ids >= 0)]] = True

@@ -62,7 +62,14 @@ def space(
     model, asked, classes = alone(model, asked, classes)
     kind, shape, example = drawn(model, asked)
     network, _ = created(model, classes, shape, kind=kind)
-    found = Space.of(network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks))
+    found = Space.of(
+        network,
+        example,
+        include=widths.include,
+        exclude=widths.exclude,
+        depth=bool(widths.prune_blocks),
+        norms=widths.norms,
+    )
     if explain is not None:
         explanation = found.explain(explain)
         if as_json:

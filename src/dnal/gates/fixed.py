@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from dnal.architecture.architecture import Architecture
 from dnal.gates.functions import scaled
 from dnal.gates.gated import layer_of, tensor_of
+from dnal.space.surgery.norms import NormCall, hard_weights
 from dnal.space.surgery.substitute import call_with, slots
 
 
@@ -45,6 +46,11 @@ class HardGated(nn.Module):
             self._places.append((name, dim))
             if path:
                 self._computed[name, dim] = path
+        self._norms: list[NormCall] = []
+        for number, (call, weight) in enumerate(hard_weights(architecture.kept.norms, torch.device("cpu")).items()):
+            like = next(network.parameters())
+            self.register_buffer(f"_norm{number}", weight.to(like.device), persistent=False)
+            self._norms.append(call)
         self._silent = [name for bypass in architecture.kept.bypasses for name in bypass.places]
         plain = [name for name, dim in self._places if (name, dim) not in self._computed]
         self._slots = slots(network, [*plain, *self._silent])
@@ -59,7 +65,8 @@ class HardGated(nn.Module):
                 continue
             weights[name] = scaled(weights.get(name, tensor_of(self.network, name)), gate, dim)
         weights |= {name: torch.zeros_like(tensor_of(self.network, name)) for name in self._silent}
-        return call_with(self.network, weights, self._slots, args, kwargs, computed)
+        norms = {call: getattr(self, f"_norm{number}") for number, call in enumerate(self._norms)}
+        return call_with(self.network, weights, self._slots, args, kwargs, computed, norms=norms)
 
 
 def gated(network: nn.Module, architecture: Architecture) -> HardGated:

@@ -5,7 +5,8 @@ out_c = x_c * sigmoid(delta s_c)), the weight slice that reads channel i is mult
 convolution - batch norm - ReLU chains both are equal, because ReLU(a x) = a ReLU(x) for a > 0. They are NOT equal
 behind ReLU6 or another activation that does not scale, nor in residual sums, where the paper gates each block's output
 and here the stream has one tied variable. In exchange a closed gate is exactly a removed channel, whatever stands in
-between.
+between: a norm that runs over channels takes its mean over those that are open, each weighted by its gate
+(:mod:`dnal.space.surgery.norms`).
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ class Gated(nn.Module):
         self._places = list(space.gates)
         self._computed = {(name, dim): path for name, dim in self._places if (path := layer_of(name, space.baked))}
         self._branches = [(place, b.variable) for b in space.branches for place in b.bypass.places]
+        # Many norms run over the channels of one stream: their weights are gathered once.
+        over = {rule.channels.numpy().tobytes(): rule.channels for rule in space.norms}
+        self._norms = [(rule.call, list(over).index(rule.channels.numpy().tobytes())) for rule in space.norms]
         plain = [place for place in self._places if place not in self._computed]
         self._slots = slots(network, [name for name, _ in (*plain, *self._branches)])
         self._readers = readers_of(space.operations)
@@ -102,6 +106,7 @@ class Gated(nn.Module):
         sources = {**space.sources, **space.buffer_sources}
         read = [sources[name][dim] for name, dim in self._places]
         ids = [*(each for each in read if each is not None), *(torch.tensor([branch]) for _, branch in self._branches)]
+        ids += over.values()
         self._ids: Tensor
         self._sizes = [len(each) for each in ids]
         joined = torch.cat([torch.empty(0, dtype=torch.long), *ids])
@@ -133,15 +138,18 @@ class Gated(nn.Module):
                 layers.setdefault(at_layers[name, dim], {})[dim] = gate
             else:
                 factors.setdefault(name, []).append(along(gate, own[name], dim))
-        for (name, _), gate in zip(self._branches, read[len(self._places) :], strict=True):
+        read = read[len(self._places) :]
+        for (name, _), gate in zip(self._branches, read[: len(self._branches)], strict=True):
             factors.setdefault(name, []).append(gate.to(own[name].dtype))
+        over = read[len(self._branches) :]
+        norms = {call: over[number] for call, number in self._norms}
         products = Products(again_at)
         weights = {}
         for name, by in factors.items():
             weights[name] = product = _product(own[name], by)
             if name in again:
                 products.add(product, own[name], by, self._readers.get(name, {""}))
-        return call_with(self.network, weights, self._slots, args, kwargs, layers, products)
+        return call_with(self.network, weights, self._slots, args, kwargs, layers, products, norms)
 
     def _gather(self, at_layers: Collection[tuple[str, int]], own: Mapping[str, Tensor]) -> tuple[Tensor, list[int]]:
         """Which gates are read, of all places one behind the other, and how many of each. A gate that is written out
@@ -156,7 +164,7 @@ class Gated(nn.Module):
         key = (self._ids.device, long)
         if key not in self._gathered:
             times = [self._behind[place] if place in long else 1 for place in self._places]
-            times += [1] * len(self._branches)
+            times += [1] * (len(self._sizes) - len(self._places))
             parts = self._ids.split(self._sizes)
             written = [ids.repeat_interleave(count) for ids, count in zip(parts, times, strict=True)]
             self._gathered[key] = torch.cat([self._ids[:0], *written]), [len(each) for each in written]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.costs.deployment import Deployed
-from dnal.methods import Method
+from dnal.methods import METHODS, Method
 from dnal.pipeline.asked import Shared
 from dnal.pipeline.feasibility import priced, ranges
 from dnal.pipeline.phases import Job, placed
@@ -167,8 +167,15 @@ def _space(network: nn.Module, example: Inputs, plans: list[Plan]) -> Space:
         UserError: nothing does, or what is asked cannot be done with this network.
     """
     widths = plans[0].asked.widths
+    for method in (plan.asked.method for plan in plans if widths.norms == "open"):
+        if method.grows or not method.takes_budget:
+            raise UserError(
+                f"'{METHODS.name_of(method)}' keeps what a network computes, which norms over fewer or more channels "
+                "do not; leave norms=open out."
+            )
     space = Space.of(
-        network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks)
+        network, example, include=widths.include, exclude=widths.exclude, depth=bool(widths.prune_blocks),
+        norms=widths.norms,
     )  # fmt: skip
     _check_removable(space, chosen_by_name=bool(widths.include or widths.exclude))
     for plan in plans:

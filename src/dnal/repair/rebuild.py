@@ -4,8 +4,9 @@ With S of what a layer reads, K the columns that stay and R those that leave, A 
 W_K <- W_K + W_R A for every kernel position, and W_R <- 0. What no other channel foretells of its mean,
 W_R (mean_R - A mean_K), goes to the bias of the layer or to the running mean of the batch norm behind it; a layer that
 has neither takes S with the means in it, so that they are foretold too. All of it is measured with the whole network: a
-norm over channels of which some leave scales the others a little otherwise afterwards. Where branches leave, what reads
-the stream does without them first (:mod:`dnal.repair.absence`), and what it reads is measured again.
+norm over channels of which some leave scales the others otherwise afterwards, which its own scale and shift make good
+(:mod:`dnal.repair.norms`). Where branches leave, what reads the stream does without them first
+(:mod:`dnal.repair.absence`), and what it reads is measured again.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from dnal.architecture.architecture import Architecture, check_shapes
 from dnal.gates.gated import tensor_of
 from dnal.repair.absence import rebuild_without
 from dnal.repair.curves import RIDGE, ridge_of
+from dnal.repair.norms import rebuild_norms
 from dnal.repair.products import tensors_of
 from dnal.repair.statistics import Ahead, Reader, Statistics, measured
 from dnal.space.space import Space
+from dnal.space.surgery.norms import open_norms
 
 
 def rebuilt(
@@ -85,17 +88,22 @@ def rebuild_all(
     ridge: float,
     statistics: Statistics | None = None,
 ) -> None:
-    """Rebuilds a network in place: what reads branches that leave, then what reads channels that leave.
+    """Rebuilds a network in place: what reads branches that leave, then norms over channels that leave, then what reads
+    channels that leave.
 
     Args:
         open_variables: bool (num_gates,). statistics: of the network with these batches, where they are known.
     """
     left = [branch for branch in space.branches if not bool(open_variables[branch.variable])]
-    if left:
+    norms = open_norms(space.norms, open_variables.cpu().bool())
+    if left or norms:
         batches = batches if isinstance(batches, Ahead) else list(batches)
+    if left:
         rebuild_without(network, left, batches, ridge)
         statistics = None
-    rebuild(network, statistics or measured(network, space, batches), open_variables, ridge)
+    statistics = statistics or measured(network, space, batches)
+    rebuild_norms(network, norms, batches)
+    rebuild(network, statistics, open_variables, ridge)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ from dnal.space.surgery.bypass import HELPERS, Bypass, Replacement, apart
 from dnal.space.surgery.inputs import Inputs
 from dnal.space.surgery.remove import Kept, removed
 from dnal.space.surgery.running import call, in_eval
-from dnal.space.surgery.sizes import SIZED, Argument, Attribute, Change
+from dnal.space.surgery.sizes import CORRECTED, Argument, Attribute, Change
 from dnal.space.surgery.tensors import named_tensors
 
 HEAD = "dnal shape 1"
@@ -341,8 +341,8 @@ def _change(
         return Change(
             _unquoted(path), Attribute(name, -1 if item is None else int(item)), before, after, bool(multiple)
         )
-    if name not in SIZED or item is None or (which is None and each is None) or int(item) >= int(length):
-        raise ValueError(f"a number of a call is such as view/3[1] call 0, of one of {', '.join(sorted(SIZED))}")
+    if name not in CORRECTED or item is None or (which is None and each is None) or int(item) >= int(length):
+        raise ValueError(f"a number of a call is such as view/3[1] call 0, of one of {', '.join(sorted(CORRECTED))}")
     target = Argument(name, int(length), int(item), -1 if which is None else int(which))
     return Change(_unquoted(path), target, before, after, bool(multiple))
 

@@ -43,6 +43,7 @@ def fit(
     """
     accepted = [rule for rule in rules if isinstance(rule.target, Attribute)]  # its operator's rule knows it
     rules = [rule for rule in rules if isinstance(rule.target, Argument)]
+    answers = {(rule.path, _any_call(rule.target)) for rule in rules if rule.is_answer}
     needed = trial([*accepted, *rules]) if accepted or rules else set()
     if not needed:
         return accepted if needed is not None else [*accepted, *rules]
@@ -66,7 +67,9 @@ def fit(
         replace(rule, pinned=(rule.path, _any_call(rule.target)) in pinned and not rule.multiple)
         for rule in agreed(elsewhere())
         # A multiple of what an attribute has made right already would be taken for one that is wrong still.
-        if rule.path in paths and (not rule.multiple or (rule.path, _any_call(rule.target)) in calls)
+        if rule.path in paths
+        and (not rule.multiple or (rule.path, _any_call(rule.target)) in calls)
+        and (not rule.is_answer or (rule.path, _any_call(rule.target)) in answers)
     ]
     needed = trial([*accepted, *general])
     if needed is None:
@@ -106,7 +109,7 @@ def attributes(network: nn.Module, needed: Sequence[SizeRule], variables: int) -
             plain = type(value) in (list, tuple) and all(type(item) is int for item in value)
             for item, held in [(-1, value)] if type(value) is int else enumerate(numbers(value)):
                 other_piece = plain and isinstance(rule.target, Argument) and rule.target.position != item
-                if held == rule.old and rule.sign > 0 and not other_piece:
+                if held == rule.old and rule.sign > 0 and not other_piece and not rule.is_answer:
                     key = (rule.path, name, item)
                     candidate = replace(rule, target=Attribute(name, item))
                     other = found.get(key, candidate)

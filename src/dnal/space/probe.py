@@ -24,6 +24,7 @@ from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
 from dnal.space.silence import Shown, moved, shown
 from dnal.space.surgery.bypass import Bypass
 from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.norms import hard_weights
 from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.surgery.sizes import Change, Seen, SizeRule
@@ -280,7 +281,9 @@ class Probe:
     def _zeroed(self, kept: Kept) -> list[Tensor]:
         zero = zeroed(self.network, kept)
         places = slots(self.network, zero)
-        return self._run(lambda *a, **k: call_with(self.network, zero, places, a, k))
+        device = next((tensor.device for tensor in zero.values()), torch.device("cpu"))
+        norms = hard_weights(kept.norms, device)
+        return self._run(lambda *a, **k: call_with(self.network, zero, places, a, k, norms=norms))
 
     def exact_as_run(self, kept: Kept) -> bool:
         """The same where torch takes its fast path, as far as that gives the original's own results: where it leaves

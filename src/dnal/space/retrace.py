@@ -15,7 +15,7 @@ from dnal.space.trace import traced
 def operations_on(network: nn.Module, space: Space, inputs: Inputs) -> list[Operation]:
     """The operations on other inputs than those of the Space, with its variables: what the parameters say holds for
     everything tied to them."""
-    trace = traced(network, inputs, RULES)
+    trace = traced(network, inputs, RULES, opens=bool(space.norms))
     root = trace.ledger.roots()
     of_root = torch.full((trace.ledger.size,), -1, dtype=torch.long)
     sources = {**space.sources, **space.buffer_sources}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from dnal.base.errors import UserError
 from dnal.space.branches import Branch, Candidate, candidates, depths, gates_of, leaves_nothing
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.explain import Explanation, explained
@@ -25,6 +27,7 @@ from dnal.space.surgery.bypass import HELPERS, Bypass
 from dnal.space.surgery.edge import MixedEdge, candidate_of
 from dnal.space.surgery.example import Example, described
 from dnal.space.surgery.inputs import Inputs
+from dnal.space.surgery.norms import NormRule
 from dnal.space.surgery.remove import Kept, kept_indices
 from dnal.space.surgery.sizes import Argument, Seen, SizeRule, with_variables
 from dnal.space.surgery.tensors import named_tensors
@@ -34,6 +37,9 @@ from dnal.space.ways import Ways
 
 COUNTED = ("macs", "params")
 """The costs that are whole numbers."""
+
+Norms = Literal["fixed", "open"]
+"""Whether channels that a norm runs over stay, or the norm runs over those that are open."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,14 @@ class Space:
         choices: per mixed edge all of whose candidates may be left out, and that has no shortcut, the variables of its
             candidates: one of them stays. Where nothing else would be left of the network, those of all branches.
         operations: those of the forward pass, with sizes that follow the variables.
+        norms: the calls that take means over variables, where norms are open: with gates each channel is weighted by
+            its gate, and a closed one has no part in them.
         example: the example inputs, described (structure, shapes, types); None where they hold an object of the user's.
     """
 
     num_variables: int
-    sources: Sources
-    buffer_sources: Sources
+    sources: dict[str, tuple[Tensor | None, ...]]
+    buffer_sources: dict[str, tuple[Tensor | None, ...]]
     names: list[tuple[str, int, int]]
     groups: list[Group]
     readers: list[tuple[str, int]]
@@ -109,6 +117,7 @@ class Space:
     choices: list[Tensor]
     multiplied: list[str]
     example: Example | None = None
+    norms: list[NormRule] = field(default_factory=list)
 
     @staticmethod
     def of(
@@ -119,6 +128,7 @@ class Space:
         include: Patterns | None = None,
         exclude: Patterns | None = None,
         depth: bool = False,
+        norms: Norms = "fixed",
     ) -> Space:
         """Finds what may vary in ``network`` from one forward pass on ``example_inputs``.
 
@@ -131,6 +141,11 @@ class Space:
                 makers match may vary.
             exclude: the channels that these make stay (for a pattern that names only norms: those they scale).
             depth: find residual branches too, which then may be closed as a whole (``branches``).
+            norms: "fixed": the channels that a layer norm, RMS norm, one-group norm or another mean runs over stay (the
+                residual streams of transformers and ConvNeXts), and what is closed computes exactly what zeros compute.
+                "open": they may vary; under gates a norm runs over the channels that are open, each weighted by its
+                gate, and the compact network computes exactly that. Closing some of them changes what the norm makes
+                of the others, so that this is for networks that are trained with their gates, or afterwards.
 
         Never fails on an operation it does not know: what that touches is fixed, and listed in ``fixed``; a warning
         names those that may multiply weights, since they are missing in the MACs.
@@ -139,7 +154,8 @@ class Space:
 
         Raises:
             UserError: on a network that cannot be copied and changed: a parallel wrapper, what torch.compile returns,
-                TorchScript, lazy parameters; or on a pattern that names nothing, with the nearest name.
+                TorchScript, lazy parameters; on a pattern that names nothing, with the nearest name; or on other norms
+                than these.
 
         Examples:
             >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
@@ -152,17 +168,21 @@ class Space:
         wanted, unwanted = patterns(include), patterns(exclude)
         for option, given in (("include", wanted), ("exclude", unwanted)):
             check_patterns([name for name, _ in named_tensors(network)], given, option)
-        trace = traced(network, example_inputs, RULES)
+        if norms not in get_args(Norms):
+            raise UserError(f"norms are {' or '.join(get_args(Norms))}, not '{norms}'.")
+        opens = norms == "open"
+        trace = traced(network, example_inputs, RULES, opens=opens)
         shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(network)}
         plain = bakeable(network, trace.computed)
         computing = {name for name, _ in network.named_parameters(remove_duplicate=False)}
         if plain:
             network = baked(network, plain)
-            trace = traced(network, example_inputs, RULES)
+            trace = traced(network, example_inputs, RULES, opens=opens)
         per_example(trace, network, example_inputs)
         _explain_computed(trace, network)
         found = restricted(trace, variables_of(trace), wanted, unwanted)
-        sizes = with_variables([rule for rule in trace.sizes if not rule.pinned], found.of_label)
+        plainly = [rule for rule in trace.sizes if not rule.pinned and not rule.is_answer]
+        sizes = with_variables(plainly, found.of_label)
         edges = {path: module for path, module in network.named_modules() if isinstance(module, MixedEdge)}
         tested = Probe(network, example_inputs) if (probe and found.groups) or depth or edges else None
         if tested is not None and probe and found.groups:
@@ -235,6 +255,7 @@ class Space:
             multiplied=[m.path for m in trace.multiplications],
             operations=operations_with_variables(trace.operations, of_label),
             example=described(example_inputs),
+            norms=sources.norms,
         )
 
     @property
@@ -369,7 +390,7 @@ def _fitted(
             for group in probe.failing_groups(probe.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
         # Where no number counts channels the network runs as it stands, as it has in every probe before.
-        for other in probe.elsewhere if rules and not reasons else []:
+        for other in probe.elsewhere if (rules or sources.norms) and not reasons else []:
             off = uneven(found.groups, 0.25)
             for group in other.failing_groups(other.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = (

@@ -29,6 +29,7 @@ from dnal.space.labels import Ledger, along, core, distinct, matched, per_index,
 from dnal.space.living import Living
 from dnal.space.operations import Operand, Operation, sides
 from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.norms import NormCall
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
 from dnal.space.surgery.tensors import held_tensors, named_tensors, tensors_of
@@ -40,7 +41,7 @@ KERNEL = "it runs along a kernel"
 
 NOTES = (
     "sizes", "multiplications", "operations", "calls_of", "results_of", "reads", "contracted", "unknown",
-    "multiplied", "parts", "joint", "computed", "uncounted",
+    "multiplied", "parts", "joint", "computed", "uncounted", "norms",
 )  # fmt: skip
 """What a trace writes down beside its ledger."""
 
@@ -114,13 +115,24 @@ class Trace(TorchDispatchMode):
     """Holds the labels of every value seen; rules read and write it.
 
     ``owners`` maps a tensor's name to the first label of each of its dimensions (None for dimensions of size 1).
+    ``opens``: whether what takes a mean over channels may do so over those that are open; ``norms`` are these calls.
     """
 
-    def __init__(self, network: nn.Module, batch: int, rules: Mapping[str, Rule], ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: int,
+        rules: Mapping[str, Rule],
+        ledger: Ledger | None = None,
+        *,
+        opens: bool = False,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ledger = ledger or Ledger()
         self.batch = batch
         self.rules = rules
+        self.opens = opens
+        self.norms: dict[NormCall, Tensor] = {}
         self.owners: dict[str, tuple[Tensor | None, ...]] = {}
         self.used: set[str] = set()
         self.reads: list[Tensor] = []
@@ -196,6 +208,7 @@ class Trace(TorchDispatchMode):
             self._runs,
             self._called,
             Graphs(network),
+            answers=self.opens,
         )
         try:
             with recorder, self:
@@ -582,6 +595,27 @@ class Trace(TorchDispatchMode):
         if not any((other.path, other.target) == (rule.path, rule.target) for other in self.sizes):
             self.sizes.append(rule)
 
+    def over_open(self, tensor: Tensor, dims: Iterable[int]) -> Tensor | None:
+        """Notes that the function of torch that runs takes its mean over those channels of ``dims`` that are open;
+        their labels, (channels,). None where it cannot be told to: then they are to be frozen."""
+        within = {d % tensor.dim() for d in dims} if tensor.dim() else set()
+        alone = [x for x in self.value(tensor).layers if signature(x) and within.issuperset(signature(x))]
+        along_dims = {signature(layer) for layer in alone}
+        call = self._recorder.norm if self.opens and self._recorder is not None else None
+        if call is None or len(along_dims) != 1 or len(dim := along_dims.pop()) != 1:
+            return None
+        labels = core(alone[0], dim)
+        for layer in alone[1:]:
+            self.ledger.tie(core(layer, dim), labels)
+        call = call._replace(dim=dim[0] - tensor.dim())
+        known = self.norms.get(call, labels)
+        if known.shape != labels.shape:
+            self.ledger.freeze(known, "a norm runs over other channels elsewhere")
+            return None
+        self.ledger.tie(known, labels)
+        self.norms[call] = labels
+        return labels
+
     def part(self, layer: Tensor) -> None:
         """Notes a piece of a channel dimension (of a split or slice) that must keep at least one channel."""
         self.parts.append(layer)
@@ -604,7 +638,7 @@ def _widths(network: nn.Module) -> set[int]:
     return {size for size in found if size > 1}
 
 
-def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Trace:
+def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule], *, opens: bool = False) -> Trace:
     """Labels of a whole network: one pass in eval mode and, if that leaves parameters (auxiliary classifiers) or
     buffers (a moving average of each channel) unused, one in training mode. Both run on copies, so that nothing a
     forward pass leaves behind stays in the network; the network itself is in eval mode too, for the sake of a copy that
@@ -618,7 +652,7 @@ def traced(network: nn.Module, inputs: Inputs, rules: Mapping[str, Rule]) -> Tra
         twin = copied(network)
         twin.train()
         twin.eval()  # modules that cache tensors drop them on a change of mode
-        trace = Trace(twin, batch_size(inputs), rules)
+        trace = Trace(twin, batch_size(inputs), rules, opens=opens)
         trace.run(twin, cloned(inputs))
         parameters = {name for name, _ in network.named_parameters()}
         if any(name in parameters or any(own is not None for own in trace.owners[name]) for name in trace.unused()):

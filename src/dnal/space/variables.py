@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,9 +10,19 @@ import torch
 from torch import Tensor
 
 from dnal.space.labels import core, signature
+from dnal.space.surgery.norms import NormRule
 from dnal.space.trace import KERNEL, Trace
 
-Sources = dict[str, tuple[Tensor | None, ...]]
+
+class Sources(dict[str, tuple[Tensor | None, ...]]):
+    """Per tensor and dimension the variable ids, -1 = fixed, or None where the whole dimension is; ``norms``, the calls
+    that take means over variables."""
+
+    def __init__(
+        self, tensors: Mapping[str, tuple[Tensor | None, ...]] | None = None, norms: Iterable[NormRule] = ()
+    ) -> None:
+        super().__init__(tensors or {})
+        self.norms = list(norms)
 
 
 class Fixed(NamedTuple):
@@ -38,11 +49,16 @@ class Variables:
 
     def sources(self, trace: Trace) -> Sources:
         """Per tensor and dimension the variable ids, or None where the whole dimension is fixed."""
-        result: Sources = {}
+        result = Sources(norms=self.norms(trace))
         for name, dims in trace.owners.items():
             ids = [None if own is None else self.of_label[own] for own in dims]
             result[name] = tuple(None if i is None or bool((i < 0).all()) else i for i in ids)
         return result
+
+    def norms(self, trace: Trace) -> list[NormRule]:
+        """The calls that take means over variables, in terms of them."""
+        rules = (NormRule(call, labels).with_variables(self.of_label) for call, labels in trace.norms.items())
+        return [rule for rule in rules if bool((rule.channels >= 0).any())]
 
 
 def variables_of(trace: Trace) -> Variables:

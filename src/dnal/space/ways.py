@@ -26,14 +26,17 @@ class Ways:
         self._network, self._trace = network, trace
         self._remembered: set[Key] = set()
         self._pinned: set[Key] = set()
+        self._answered: set[Key] = set()
 
     def rules(self, found: Variables) -> list[SizeRule]:
         """The numbers that change with the variables, as they are corrected now."""
         plain, remembered, pinned = self._candidates(found)
+        answers = self._answers(found)
         return [
             *(pinned.get(key, rule) if key in self._pinned else rule for key, rule in plain.items()),
             *(rule for key, rule in pinned.items() if key in self._pinned and key not in plain),
             *(rule for key, rule in remembered.items() if key in self._remembered),
+            *(rule for key, rule in answers.items() if key in self._answered),
         ]
 
     def failing(self, found: Variables, bad: Sequence[int], fails: Fails) -> list[int]:
@@ -55,7 +58,7 @@ class Ways:
 
     def _candidates(self, found: Variables) -> tuple[dict[Key, SizeRule], dict[Key, SizeRule], dict[Key, SizeRule]]:
         """The rules as they are, those for what the modules remember instead, and those that pin a number."""
-        known = with_variables(self._trace.sizes, found.of_label)
+        known = with_variables([rule for rule in self._trace.sizes if not rule.is_answer], found.of_label)
         plain = {(rule.path, rule.target): rule for rule in known if not rule.pinned}
         calls = [rule for rule in known if isinstance(rule.target, Argument)]
         held = attributes(self._network, calls, len(found.names))
@@ -67,9 +70,15 @@ class Ways:
         }
         return plain, remembered, pinned
 
+    def _answers(self, found: Variables) -> dict[Key, SizeRule]:
+        """The sizes that modules ask tensors for."""
+        known = with_variables([rule for rule in self._trace.sizes if rule.is_answer], found.of_label)
+        return {(rule.path, rule.target): rule for rule in known}
+
     def _ways(self, found: Variables, bad: Sequence[int]) -> Iterator[list[SizeRule]]:
         """What may be corrected otherwise, of what counts channels of the groups ``bad``: what all modules remember,
-        what those of one class do under one name, and numbers that are pinned."""
+        what those of one class do under one name, the shapes that modules of one class ask for, and those of all,
+        numbers that are pinned, and these with the shapes."""
         leaving = torch.cat([found.groups[group] for group in bad])
         _, remembered, pinned = self._candidates(found)
         own = [rule for rule in remembered.values() if _counts(rule, leaving)]
@@ -78,13 +87,24 @@ class Ways:
             yield own
         for one in kinds if len(kinds) > 1 else ():
             yield [rule for rule in own if kind(self._network, rule) == one]
-        yield [rule for rule in pinned.values() if _counts(rule, leaving)]
+        asked = [rule for rule in self._answers(found).values() if _counts(rule, leaving)]
+        classes = sorted({type(self._network.get_submodule(rule.path)).__qualname__ for rule in asked})
+        for name in classes:
+            yield [r for r in asked if type(self._network.get_submodule(r.path)).__qualname__ == name]
+        if len(classes) > 1:
+            yield asked
+        also = [rule for rule in pinned.values() if _counts(rule, leaving)]
+        yield also
+        if asked:
+            yield [*asked, *also]
 
     def _take(self, way: Sequence[SizeRule], variables: Tensor) -> None:
         for rule in way:
             if _counts(rule, variables):
                 key = rule.path, rule.target
-                if rule.pinned:
+                if rule.is_answer:
+                    self._answered.add(key)
+                elif rule.pinned:
                     self._pinned.add(key)
                 elif isinstance(rule.target, Attribute):
                     self._remembered.add(key)

@@ -1,4 +1,4 @@
-"""Normalisation: what is normalised over stays whole."""
+"""Normalisation: what is normalised over stays whole, or the norm runs over what is open of it."""
 
 from __future__ import annotations
 
@@ -37,41 +37,46 @@ def batch_norm(t: Trace, c: Call) -> None:
 
 @rule("native_layer_norm", "_fused_rms_norm")
 def layer_norm(t: Trace, c: Call) -> None:
-    """Normalises over its last dimensions, which stay; the others pass.
-
-    What would make a residual stream through layer norms removable: a layer that remembers the original width C and
-    computes mean = sum(x) / C and variance = sum(x^2) / C - mean^2. Closed channels are zero wherever the stream is
-    written, add nothing to either sum, and the scale and shift of the layer are zero for them; so that layer would
-    compute from the channels that are left what the original computes with zeros. torch's own divides by the channels
-    it is given, which is another function; and a compact network consists of the classes of the original, so that it
-    stays one that anybody can load. The same holds for global response normalisation (ConvNeXt V2), whose mean of the
-    channels' norms would have to be sum / C. Who accepts another function (the retraining may make up for it) can
-    replace the layers by such ones or by batch norms before the Space is made.
+    """Normalises over its last dimensions. With fixed norms these stay, since torch divides by the channels that it is
+    given: of fewer channels it computes another function. With open ones the function is that of the open channels
+    from the beginning, its scale and shift are theirs, and they may leave. The other dimensions pass.
     """
-    source = c.args[0]
-    normalised = range(source.dim() - len(c.args[1]), source.dim())
-    t.settled(source, normalised, f"{c.func} normalises over it")
-    for tensor in c.args[2:4]:
-        if isinstance(tensor, Tensor):
-            t.freeze(tensor, f"{c.func} normalises over it")
-    t.put(tensors_of(c.out)[0], t.value(source).layers, t.value(source))
+    source, reason = c.args[0], f"{c.func} normalises over it"
+    first = source.dim() - len(c.args[1])
+    opened = t.over_open(source, range(first, source.dim()))
+    layers = t.settled(source, range(first, source.dim()), reason, None if opened is None else [])
+    affine = [tensor for tensor in c.args[2:4] if isinstance(tensor, Tensor)]
+    if opened is None:
+        layers = t.value(source).layers
+        for tensor in affine:
+            t.freeze(tensor, reason)
+    else:
+        alone = [x for x in t.value(source).layers if signature(x) and min(signature(x)) >= first]
+        layers, dim = [*layers, *alone], signature(alone[0])[0]
+        for tensor in affine:
+            t.settled_except(tensor, (dim - first,), reason)
+            t.tie_or_freeze(t.axis(tensor, dim - first), opened, f"it normalises {t.value(source).origin}")
+    t.put(tensors_of(c.out)[0], layers, t.value(source))
 
 
 @rule("native_group_norm")
 def group_norm(t: Trace, c: Call) -> None:
-    """Normalises over the channels of each group: whole groups leave. One group leaves nothing."""
+    """Normalises over the channels of each group: whole groups leave. One group leaves nothing with fixed norms; with
+    open ones any of its channels may."""
     source, groups = c.args[0], int(c.args[6])
     reason = f"{c.func} normalises over it"
     affine = [t.axis(tensor, 0) for tensor in c.args[1:3] if isinstance(tensor, Tensor)]
     t.settled_except(source, (1,), reason)
     channels = t.axis(source, 1)
-    if groups == 1 and source.size(1) > 1:
+    if groups == 1 and source.size(1) > 1 and t.over_open(source, (1,)) is None:
         for labels in (*affine, channels):
             t.ledger.freeze(labels, reason)
     elif channels is not None:
-        t.ledger.tie(channels.view(groups, -1), channels.view(groups, -1)[:, :1])
+        per_group = channels.view(groups, -1)
+        if groups > 1:
+            t.ledger.tie(per_group, per_group[:, :1])
         if isinstance(t.module, nn.GroupNorm) and not affine:  # no weight of it will tell how many are left
-            t.remember(SizeRule(t.path, Attribute("num_groups", -1), channels.view(groups, -1)))
+            t.remember(SizeRule(t.path, Attribute("num_groups", -1), per_group))
             t.remember(SizeRule(t.path, Attribute("num_channels", -1), channels.view(-1, 1)))
     for labels in affine:
         t.tie_or_freeze(labels, channels, f"it normalises {t.value(source).origin}")

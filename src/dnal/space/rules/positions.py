@@ -118,8 +118,8 @@ SPARING = {"sum", "amax", "linalg_vector_norm", "norm"}
 def reduce(t: Trace, c: Call) -> None:
     """Reducing over positions keeps the channels; reducing over channels reads them, and mostly needs all.
 
-    Global response normalisation (ConvNeXt V2) is written with such a mean; what would make its channels removable is
-    said beside layer normalisation (``norms.layer_norm``).
+    A mean, as global response normalisation (ConvNeXt V2) is written with, runs over the open ones where norms are
+    open.
     """
     source = c.args[0]
     dims = c.argument(REDUCTIONS.get(c.name, 1), "dim")
@@ -132,6 +132,8 @@ def reduce(t: Trace, c: Call) -> None:
     averages = "averages over it, as global response normalisation does"
     reason = f"{c.func} {averages if c.name in AVERAGES else 'reduces over it'}"
     settled = t.settled(source, touched, reason, debts)
+    if c.name in AVERAGES and debts and t.over_open(source, touched) is not None:
+        debts = []
     for out in tensors_of(c.out):
         layers = []
         for layer in settled:

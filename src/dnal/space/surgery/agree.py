@@ -22,6 +22,7 @@ from dnal.space.silence import moved, shown
 from dnal.space.surgery.bake import baked
 from dnal.space.surgery.example import Draw, Example, made
 from dnal.space.surgery.inputs import cloned
+from dnal.space.surgery.norms import hard_weights
 from dnal.space.surgery.remove import Kept, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.surgery.substitute import call_with, slots
@@ -210,4 +211,6 @@ def _outputs(
             return held_tensors(call(network, inputs))
         zero = zeroed(network, kept)
         places = slots(network, zero)
-        return held_tensors(call(lambda *a, **k: call_with(network, zero, places, a, k), inputs))
+        device = next((tensor.device for tensor in zero.values()), torch.device("cpu"))
+        norms = hard_weights(kept.norms, device)
+        return held_tensors(call(lambda *a, **k: call_with(network, zero, places, a, k, norms=norms), inputs))

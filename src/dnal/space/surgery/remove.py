@@ -16,6 +16,7 @@ from dnal.space.fast_path import leave_it
 from dnal.space.surgery.bake import DIRECTION, LENGTH, baked, normed
 from dnal.space.surgery.bypass import Bypass, Gone, bypass
 from dnal.space.surgery.multihead import fewer_heads
+from dnal.space.surgery.norms import OpenNorm, open_norms
 from dnal.space.surgery.repair import repair
 from dnal.space.surgery.sizes import Change, SizeRule, changes
 from dnal.space.surgery.tensors import named_tensors
@@ -28,7 +29,8 @@ Correction = Callable[[Any, tuple[Tensor | None, ...] | None], None]
 class Kept(dict[str, tuple[Tensor | None, ...]]):
     """What a compact network keeps: per tensor and dimension the indices that stay (sorted LongTensor), or None where
     all do; ``sizes``, the numbers of its code that change; ``baked``, the layers that become plain ones first;
-    ``bypasses``, the branches that are left out."""
+    ``bypasses``, the branches that are left out; ``norms``, the calls that take means over channels of which some
+    leave: what the network is compared with takes them over those that stay."""
 
     def __init__(
         self,
@@ -36,11 +38,13 @@ class Kept(dict[str, tuple[Tensor | None, ...]]):
         sizes: Iterable[Change] = (),
         baked: Iterable[str] = (),
         bypasses: Iterable[Bypass] = (),
+        norms: Iterable[OpenNorm] = (),
     ) -> None:
         super().__init__(tensors)
         self.sizes = list(sizes)
         self.baked = list(baked)
         self.bypasses = list(bypasses)
+        self.norms = list(norms)
         self._gone = Gone(self.bypasses)
 
     def removes(self, path: str) -> bool:
@@ -57,11 +61,16 @@ class Kept(dict[str, tuple[Tensor | None, ...]]):
 
 
 def kept_indices(
-    sources: Sources, open_variables: Tensor, sizes: Iterable[SizeRule] = (), bypasses: Iterable[Bypass] = ()
+    sources: Mapping[str, tuple[Tensor | None, ...]],
+    open_variables: Tensor,
+    sizes: Iterable[SizeRule] = (),
+    bypasses: Iterable[Bypass] = (),
 ) -> Kept:
     """What stays where exactly ``open_variables`` do and the branches of ``bypasses`` are left out, whose tensors are
     not sliced any more."""
     result = Kept({}, bypasses=bypasses)
+    rules = sources.norms if isinstance(sources, Sources) else ()
+    result.norms = [norm for norm in open_norms(rules, open_variables) if not result.removes(norm.call.path)]
     for name, dims in sources.items():
         gone = result.removes(name)
         result[name] = tuple(None if ids is None or gone else _staying(ids, open_variables) for ids in dims)
@@ -179,6 +188,12 @@ def _recurrent_cell(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -
     module.input_size, module.hidden_size = module.weight_ih.size(1), module.weight_hh.size(1)
 
 
+def _layer_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
+    assert isinstance(module, (nn.LayerNorm, nn.RMSNorm))
+    if module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+
+
 def _embedding(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, nn.Embedding)
     module.num_embeddings, module.embedding_dim = module.weight.shape
@@ -190,6 +205,8 @@ SIZES: dict[type, Correction] = {
     _NormBase: _norm,
     nn.PReLU: _prelu,
     nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _layer_norm,
     nn.Embedding: _embedding,
     nn.RNNBase: _recurrent,
     nn.RNNCellBase: _recurrent_cell,

@@ -20,7 +20,17 @@ from torch.overrides import TorchFunctionMode
 
 from dnal.base.errors import UserError
 from dnal.space.graphs import set_in_graph
-from dnal.space.surgery.sizes import Argument, Attribute, Change, function_name, numbers, sized, with_numbers
+from dnal.space.surgery.sizes import (
+    ANSWER,
+    Argument,
+    Attribute,
+    Change,
+    asks_for_shape,
+    function_name,
+    numbers,
+    sized,
+    with_numbers,
+)
 from dnal.space.unscriptable import refuse_scripting, refuse_symbols
 
 
@@ -30,6 +40,11 @@ class Rewrites(dict[Argument, tuple[int, int, bool]]):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.used: set[Argument] = set()
+
+    @property
+    def answers(self) -> bool:
+        """Whether a shape that a module asks for is another one."""
+        return any(argument.function == ANSWER for argument in self)
 
     def number(self, argument: Argument, given: int | torch.SymInt | Tensor) -> int | torch.SymInt | Tensor:
         for target in (argument, argument._replace(which=-1)):
@@ -77,6 +92,8 @@ class Rewriter(TorchFunctionMode):
         kwargs = kwargs or {}
         name = function_name(func)
         first = sized(name, args)
+        if self._rewrites.answers and asks_for_shape(func):
+            return self._answered(func, args, kwargs)
         if first is not None:
             count = len(numbers((args[first:], kwargs)))
             which = self._calls[name, count]
@@ -86,6 +103,20 @@ class Rewriter(TorchFunctionMode):
             )
             args = (*args[:first], *rest)
         return func(*args, **kwargs)
+
+    def _answered(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The shape that a module asks for, or one of its sizes, as it is in the original."""
+        found, length = func(*args, **kwargs), args[0].dim()
+        which = self._calls[ANSWER, length]
+        self._calls[ANSWER, length] += 1
+
+        def size(dim: int, given: Any) -> Any:
+            return self._rewrites.number(Argument(ANSWER, length, dim, which), given)
+
+        asked = args[1] if len(args) > 1 else kwargs.get("dim")
+        if isinstance(asked, int):
+            return size(asked % length, found)
+        return torch.Size([size(dim, given) for dim, given in enumerate(found)])
 
 
 _REPAIRED: dict[type[nn.Module], type[nn.Module]] = {}

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from dnal.space.labels import core, signature
 from dnal.space.surgery.bake import PLAIN, computes_its_weight
+from dnal.space.surgery.norms import NormCall, norm_of
 
 if TYPE_CHECKING:
     from dnal.space.graphs import Graphs
@@ -27,15 +29,33 @@ if TYPE_CHECKING:
 MAKERS = {"zeros", "new_zeros"}
 """Those that make a tensor of the size that they are given."""
 
+NORMS = {"layer_norm", "rms_norm"}
+"""Those that are given the sizes of their source's last dimensions."""
+
 SIZED = {
     *("view", "reshape", "expand", "repeat", "repeat_interleave", "unflatten"),
-    *("split", "split_with_sizes", "narrow", "__getitem__", "__setitem__", *MAKERS),
+    *("split", "split_with_sizes", "narrow", "__getitem__", "__setitem__", *MAKERS, *NORMS),
 }
 """The functions whose numbers are sizes of their result or places in their source."""
 
 
-PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__"}
+ANSWER = "shape"
+"""What a module asks a tensor for: its shape. Code that computes with it (``C // num_heads``) may need that of the
+original, after which each number that it gives a function above is corrected."""
+
+CORRECTED = {*SIZED, ANSWER}
+"""What a number of a call that changes may belong to."""
+
+PLACES = {"split", "split_with_sizes", "narrow", "__getitem__", "__setitem__", ANSWER}
 """Those whose numbers are places in their source, or lengths of parts of it."""
+
+_SHAPE: Any = torch.Tensor.shape.__get__  # type: ignore[attr-defined]
+
+
+def asks_for_shape(function: Any) -> bool:
+    """Whether a function of torch is ``tensor.shape`` or ``tensor.size``."""
+    name = getattr(function, "__name__", "")
+    return name == "size" or (name == "__get__" and function == _SHAPE)
 
 
 def function_name(function: Any) -> str:
@@ -73,7 +93,8 @@ class Argument(NamedTuple):
 
 class Change(NamedTuple):
     """A number that is another one in the compact network. ``multiple``: it comes in multiples of ``old`` (a batch of
-    heads). Where ``old`` is ``new``, it is this one whatever the code computes from the sizes that are left."""
+    heads). Where ``old`` is ``new``, it is this one whatever the code computes from the sizes that are left; so is the
+    answer to a module that asks for a shape (:data:`ANSWER`)."""
 
     path: str
     target: Attribute | Argument
@@ -104,9 +125,22 @@ class SizeRule:
 
     def change(self, open_variables: Tensor) -> Change:
         """What becomes of the number where exactly ``open_variables`` stay."""
+        new = self.old if self.is_answer else self.sign * self._left(open_variables)
+        return Change(self.path, self.target, self.old, new, self.multiple)
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it is a number in the shape that the module asks for: that of the original."""
+        return isinstance(self.target, Argument) and self.target.function == ANSWER
+
+    def changes(self, open_variables: Tensor) -> bool:
+        """Whether the number is another one than it would be, where exactly ``open_variables`` stay."""
+        return self.pinned or self._left(open_variables) != self.channels.size(0)
+
+    def _left(self, open_variables: Tensor) -> int:
         ids = self.channels
         stays = (ids < 0) | open_variables[ids.clamp(min=0)]
-        return Change(self.path, self.target, self.old, self.sign * int(stays.any(1).sum()), self.multiple)
+        return int(stays.any(1).sum())
 
     def per_repeat(self) -> SizeRule:
         """The rule for one repeat, where the channels repeat (the heads of every example of a batch)."""
@@ -202,8 +236,8 @@ def _one(function: str, rules: Sequence[SizeRule | None]) -> SizeRule | None:
 def changes(rules: Iterable[SizeRule], open_variables: Tensor) -> list[Change]:
     """The numbers that change where exactly ``open_variables`` stay, and those that must not. What counts channels
     that are all gone, with the branch that held them, counts none of them any more."""
-    known = [(rule, rule.change(open_variables)) for rule in rules]
-    return [change for rule, change in known if change.new and (change.old != change.new or rule.pinned)]
+    known = [rule.change(open_variables) for rule in rules if rule.changes(open_variables)]
+    return [change for change in known if change.new]
 
 
 def numbers(tree: Any) -> list[int]:
@@ -248,7 +282,8 @@ Layers = Callable[[Tensor], Sequence[Tensor]]
 
 class Recorder(TorchFunctionMode):
     """Notes the numbers of a forward pass; ``layers`` finds the label layers of a value, ``loose`` those of what it
-    only repeats, ``runs`` numbers the runs of modules, ``run`` runs a function."""
+    only repeats, ``runs`` numbers the runs of modules, ``run`` runs a function; ``answers``: the shapes too that
+    modules ask for."""
 
     def __init__(
         self,
@@ -258,11 +293,14 @@ class Recorder(TorchFunctionMode):
         runs: Iterator[int],
         run: Callable[[Any, Any, Any], Any],
         graphs: Graphs,
+        *,
+        answers: bool = False,
     ) -> None:
         super().__init__()
         self._run = run
         self.calls: list[Seen] = []
         self.computed: list[str] = []  # the layers that compute their weight
+        self.norm: NormCall | None = None  # the function that runs, if it may take a mean over channels
         self.counting = False
         self.calls_of: Counter[str] = Counter()
         self.results_of: dict[str, int] = {}
@@ -271,6 +309,7 @@ class Recorder(TorchFunctionMode):
         self._loose = loose
         self._runs = runs
         self._graphs = graphs
+        self._answers = answers
         # The modules that run, with the number of their run and their calls so far.
         self._running: list[tuple[str, int, Counter[tuple[str, int]]]] = []
         self._hooks: list[RemovableHandle] = []
@@ -316,7 +355,9 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self.norm = self._norm(norm_of(func))
         out = self._run(func, args, kwargs)
+        self.norm = None
         name = function_name(func)
         if name in PLAIN and self._running and len(args) > 1:
             path = self._running[-1][0]
@@ -340,7 +381,36 @@ class Recorder(TorchFunctionMode):
                     rules = tuple(SizeRule(path, Argument(*kind, p, which), rows, sign) for p, rows, sign in counted)
                 self.calls.append(Seen(path, run, name, which, given, rules))
                 count[kind] += 1
+        elif self._answers and self._running and asks_for_shape(func) and args and isinstance(args[0], Tensor):
+            self._asked(args[0])
         return out
+
+    def _asked(self, tensor: Tensor) -> None:
+        """Notes that a module asks for a shape, as a call whose numbers are the sizes."""
+        with self.moving_labels():
+            given = tuple(tensor.shape)
+            counted = [(d, self._rows(tensor, d)) for d in range(len(given))]
+        kind, innermost = (ANSWER, len(given)), self._running[-1][1]
+        plain = not isinstance(self.module, GraphModule)
+        for path, run, count in self._running:
+            which = count[kind]
+            rules = tuple(
+                SizeRule(path, Argument(*kind, d, which), rows)
+                for d, rows in counted
+                if rows is not None and run == innermost and plain
+            )
+            self.calls.append(Seen(path, run, ANSWER, which, given, rules))
+            count[kind] += 1
+
+    def _norm(self, name: str) -> NormCall | None:
+        """The call of a function of this name that the innermost module makes now."""
+        if not name or not self._running:
+            return None
+        path, _, count = self._running[-1]
+        found = NormCall(path, name, count[name, -1], 0)
+        for _, _, each in self._running:
+            each[name, -1] += 1
+        return found
 
     def _rows(self, tensor: Tensor, dim: int, *, repeated: bool = False) -> Tensor | None:
         """The labels along a dimension, one row per index; ``repeated``: of what the value only repeats."""
@@ -358,6 +428,8 @@ class Recorder(TorchFunctionMode):
             given = numbers((args[sized(name, args) :], kwargs))
             return [(d, self._rows(out, d), 1) for d in range(out.dim())] if len(given) >= out.dim() else []
         source, given = args[0], numbers((args[1:], kwargs))
+        if name in NORMS:
+            return [(d, self._rows(source, source.dim() - len(given) + d), 1) for d in range(len(given))]
         if name in ("view", "reshape", "expand"):
             if not isinstance(out, Tensor) or len(given) != out.dim():
                 return []

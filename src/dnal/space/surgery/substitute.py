@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from dnal.space.lasting import lasting
+from dnal.space.surgery.norms import NormCall, weighted
 from dnal.space.surgery.products import Products
 
 
@@ -42,20 +43,21 @@ def call_with(
     kwargs: dict[str, Any],
     gates: Mapping[str, Mapping[int, Tensor]] | None = None,
     products: Products | None = None,
+    norms: Mapping[NormCall, Tensor] | None = None,
 ) -> Any:
     """network(*args, **kwargs) with ``substitutes`` (by name) in all their ``places`` (of :func:`slots`).
 
     ``gates``: by layer and dimension of its weight, what a layer has its inputs (1) or outputs (0) multiplied with
     instead. ``products``: those among the substitutes that the backward pass shall compute again; inputs times gates
-    join them. Parts of the network that torch.utils.checkpoint computes again for the
-    backward pass find all of these there too.
+    join them. ``norms``: by calls that take means over channels, the weights of these. Parts of the network that
+    torch.utils.checkpoint computes again for the backward pass find all of these there too.
 
     Raises:
         UserError: where something else than torch.utils.checkpoint would run a part of it again.
     """
     spread = {place: tensor for name, tensor in substitutes.items() for place in places[name]}
     made = products or Products()
-    with lasting(lambda: _substituted(network, spread, gates or {}, made)):
+    with lasting(lambda: _substituted(network, spread, gates or {}, made, norms or {})):
         return network(*args, **kwargs)
 
 
@@ -65,8 +67,11 @@ def _substituted(
     spread: Mapping[str, Tensor],
     gates: Mapping[str, Mapping[int, Tensor]],
     products: Products,
+    norms: Mapping[NormCall, Tensor],
 ) -> Iterator[None]:
     with ExitStack() as stack:
+        if norms:
+            stack.enter_context(weighted(network, norms))
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             for path in products.readers - (gates.keys() if products.layers is None else set(products.layers)):
                 for handle in products.not_kept_by(network.get_submodule(path)):
