@@ -128,8 +128,10 @@ def jobs_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str
     jobs = [job_of(document, folder, trust) for folder, document in documents.items()]
     # Where no divisor was given, a bound on the latency decided for its own run; without one it is decided so again.
     timed = any("latency" in (document.budget or "") for document in documents.values())
-    if timed and len({job.widths.divisor for job in jobs}) > 1:
-        jobs = [replace(job, widths=replace(job.widths, divisor=None)) for job in jobs]
+    divisors = {job.widths.divisor for job in jobs}
+    if timed and len(divisors) > 1:
+        asked = "auto" if "auto" in divisors else None  # where nothing is timed, it stands there as it was given
+        jobs = [replace(job, widths=replace(job.widths, divisor=asked)) for job in jobs]
     latency = next((job.latency for job in jobs if job.latency is not None), None)
     jobs = [replace(job, latency=latency) for job in jobs]
     bases = list(map(_base, jobs))
