@@ -1,8 +1,8 @@
 """How long does the selection of the best variables within a budget take, by the number of variables?
 
-Pairs of linear layers, 4 channels to N and back to 4: groups of N variables each, with random scores, under one bound or
-two, with any width and with multiples of 16. Seconds of a second call, of this process (`computed`) and by the clock.
-Rows of another `code` were made by this script on the code before.
+Pairs of linear layers, 4 channels to N and back to 4: groups of N variables each, with random scores, under one bound
+or two, with any width and with multiples of 16. Seconds of a second call, of this process (`computed`) and by the
+clock. Rows of another `code` were made by this script on the code before.
 
     OMP_NUM_THREADS=1 python benchmarks/speed/selection.py
 """

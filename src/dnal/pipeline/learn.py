@@ -131,8 +131,8 @@ def learn(
         batch: (batch) -> (inputs, targets), for batches of another kind; it is called with every batch of the loaders.
             ``lambda batch: ((batch["image"], batch["age"]), batch["sick"])`` makes two arguments and a target.
         widths: what may vary and how: a :class:`dnal.settings.Widths`, or a text such as "min_width=8,divisor=auto". A
-            divisor of "auto" is what the backend computes fastest where the budget bounds the latency (the default there),
-            and elsewhere 16, or 8, 4 and 2 in narrow groups, if the budget is used up to 99 % with them.
+            divisor of "auto" is what the backend computes fastest where the budget bounds the latency (the default
+            there), and elsewhere 16, or 8, 4 and 2 in narrow groups, if the budget is used up to 99 % with them.
         deployment: at which batch and where memory and latency are stated: a :class:`dnal.settings.Deployment`, or a
             text such as "deploy_batch_size=64".
         numerics: precision and order of memory: a :class:`dnal.settings.Numerics`, or a text. With "auto" the first

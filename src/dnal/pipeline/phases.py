@@ -142,9 +142,11 @@ def shrunk(
             choosing = float(checkpointer.carried("choosing"))
         small = change.apply(working)
         placed(small, job.fabric, job.example, job.order)
+    del working  # what it shares with what is left of it stays
     _train(
         job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, hooks=change.hooks(small)
     )  # fmt: skip
+    checkpointer.end()
     small.eval()
     if any(technique.truncates for technique in plan.phase(RETRAIN).techniques):
         small, change = without_unread(small, change, job.network, job.space, job.example)

@@ -182,7 +182,9 @@ def _bars(
             ["layer", "base", word, f"{word} / base", *([] if macs is None else ["of its MACs"])],
             [
                 [
-                    path, *(quantity(cost, n) for n in pair), percent(ratio(*pair)),
+                    path,
+                    *(quantity(cost, n) for n in pair),
+                    percent(ratio(*pair)),
                     *([] if macs is None else [macs.get(path, "–")]),
                 ]
                 for path, pair in rows

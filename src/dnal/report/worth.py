@@ -40,7 +40,7 @@ def worth_sentences(source: Source) -> list[str]:
     tried = source.result.worth
     said += advice(tried.tried, tried.speedup or 1 / ms, costs["macs"][0])
     if not any(constraint.cost == "latency" for constraint in source.result.constraints):
-        said.append(f"What bounds the time itself is a bound on it, such as --budget \"latency<={100 * macs:.0f}%\".")
+        said.append(f'What bounds the time itself is a bound on it, such as --budget "latency<={100 * macs:.0f}%".')
     return said
 
 

@@ -75,6 +75,8 @@ class Opening:
                 open, in their turn; by default all, in their order. Those of a group stand in their own order, and
                 where some are missing, they are its last.
         """
+        if not self.counts.numel():
+            return self.counts
         length = self.group_at.numel() if queue is None else queue.numel()
         turn = self.places
         if queue is not None:
@@ -108,7 +110,9 @@ class Opening:
         if bool((state == self.counts).all()):
             return
         last = self.places[self.starts + (state - 1).clamp(min=0)]
-        for place, group in sorted(zip(last[state > 0].tolist(), state.nonzero().flatten().tolist(), strict=True))[::-1]:
+        for place, group in sorted(zip(last[state > 0].tolist(), state.nonzero().flatten().tolist(), strict=True))[
+            ::-1
+        ]:
             if place >= must:
                 yield must, places[(self.group_at != group) | (places < place)]
         closed = state < self.counts

@@ -12,7 +12,6 @@ from dnal.base.errors import OptionError
 from dnal.space.roles import makers
 from dnal.space.space import Group, Space
 
-
 LIKED, SEVERAL = 16, 4
 """The divisor of widths that processors like, and how many multiples of it a group has to have: vector units, and
 kernels for matrices, take so many channels at once, or half or a quarter as many (benchmarks/speed/macs_worth.csv)."""

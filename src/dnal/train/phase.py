@@ -163,6 +163,7 @@ def run_phase(
     )  # fmt: skip
     for technique in sorted(techniques, key=lambda one: (one.truncates, one.reparametrises)):
         technique.finish(network)
+    network.zero_grad(set_to_none=True)  # as much memory as the weights take, for nobody
 
 
 class _States:

@@ -30,8 +30,8 @@ from torch.amp import GradScaler
 from dnal.base.errors import UserError
 from dnal.gates.functions import hard_gates
 from dnal.gates.gated import Gated
-from dnal.selection.ranking import Order, Ranking
 from dnal.selection.opening import Opening, longest
+from dnal.selection.ranking import Order, Ranking
 from dnal.selection.select import check_limits, fits, least_costs, unreachable
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
