@@ -89,8 +89,9 @@ def worth_of(
     if worth >= SATISFYING or coarse:
         return Worth(layers)
     limits, scores = {"macs": share * space.full_cost["macs"]}, proportional(space, opened)
-    rules = {LIKED: WidthRule(divisor=LIKED), "auto": WidthRule.liked()}
-    tried, networks, seen = [], [base, small], [opened.cpu()]
+    rules: dict[int | str, WidthRule] = {LIKED: WidthRule(divisor=LIKED), "auto": WidthRule.liked()}
+    tried: list[tuple[int | str, float]] = []
+    networks, seen = [base, small], [opened.cpu()]
     for name, rule in rules.items():
         try:
             chosen = select(space, scores, limits, rule)

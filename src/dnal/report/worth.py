@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dnal.costs.cost import COSTS
 from dnal.report.costs import known_costs
 from dnal.report.numbers import percent, ratio
-from dnal.report.source import Source, Tried
+from dnal.report.source import Source, Tried, Worth
 
 NEARLY = 0.85
 """Of what the MACs promise: a bound on them is one on the time."""
@@ -37,28 +37,36 @@ def worth_sentences(source: Source) -> list[str]:
     said += _where_it_goes(source)
     if worth >= NEARLY:
         return [*said, "Here a bound on the MACs is a bound on the time."]
-    tried = source.result.worth
-    said += advice(tried.tried, tried.speedup or 1 / ms, costs["macs"][0])
+    said += _other_widths(source.result.worth, costs["macs"][0])
     if not any(constraint.cost == "latency" for constraint in source.result.constraints):
         said.append(f'What bounds the time itself is a bound on it, such as --budget "latency<={100 * macs:.0f}%".')
     return said
 
 
-def advice(tried: list[Tried], speedup: float, base_macs: float) -> list[str]:
-    """Which widths would be faster than the network that is ``speedup`` times as fast as the base."""
-    if not tried:
+def faster(worth: Worth, base_macs: float) -> str | None:
+    """Which widths would be clearly faster, in a sentence; None where none were tried that are."""
+    best = _best(worth)
+    if best is None or best.speedup < BETTER * (worth.speedup or 0.0):
+        return None
+    return (
+        f"With --divisor {best.divisor} this network would be {best.speedup:.1f} times as fast as the base, at "
+        f"{percent(best.macs / base_macs)} of its MACs: one of these proportions was measured beside it."
+    )
+
+
+def _other_widths(worth: Worth, base_macs: float) -> list[str]:
+    best, sentence = _best(worth), faster(worth, base_macs)
+    if best is None:
         return []
-    best = max(tried, key=lambda one: one.speedup)
-    share = percent(best.macs / base_macs)
-    if best.speedup < BETTER * speedup:
-        return [
-            f"Other widths would not help: with --divisor {best.divisor} a network of these proportions is "
-            f"{best.speedup:.2f} times as fast as the base, measured beside it."
-        ]
     return [
-        f"With --divisor {best.divisor} this network would be {best.speedup:.1f} times as fast as the base, at {share} "
-        "of its MACs: one of these proportions was measured beside it."
+        sentence
+        or f"Other widths would not help: with --divisor {best.divisor} a network of these proportions is "
+        f"{best.speedup:.2f} times as fast as the base, measured beside it."
     ]
+
+
+def _best(worth: Worth) -> Tried | None:
+    return max(worth.tried, key=lambda one: one.speedup, default=None)
 
 
 def _where_it_goes(source: Source) -> list[str]:

@@ -48,8 +48,8 @@ class TorchCpu(Backend):
                     if any(True for _ in module.children()):
                         continue
                     for handle in (
-                        module.register_forward_pre_hook(lambda *_, path=path: enter(path)),  # type: ignore[misc]
-                        module.register_forward_hook(lambda *_, path=path: leave(path)),  # type: ignore[misc]
+                        module.register_forward_pre_hook(lambda *_, path=path: enter(path)),
+                        module.register_forward_hook(lambda *_, path=path: leave(path)),
                     ):
                         hooks.callback(handle.remove)
                 call(network, inputs)
