@@ -121,6 +121,7 @@ def shrunk(
     if checkpointer.phase == SEARCH:
         begun = time.perf_counter()
         change = _searched(job, working, plan, base, listener, history, checkpointer)
+        checkpointer.end()
         choosing = 0.0 if plan.asked.method.trains else time.perf_counter() - begun  # else the epochs tell
         opened = change.architecture.open if isinstance(change, Removal) and change.architecture is not None else None
         for technique in plan.before_removal():

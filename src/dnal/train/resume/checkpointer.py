@@ -200,7 +200,7 @@ class Checkpointer:
             self._keep(position, parts, history)
 
     def end(self) -> None:
-        """Lets go of what the last phase changed: nothing of it is put back any more."""
+        """Lets go of what the phase under way changed, which has ended: nothing of it is put back any more."""
         if self.tree is not None:
             self.tree["parts"] = {}
 
