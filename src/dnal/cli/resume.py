@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -130,7 +130,8 @@ def jobs_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str
     timed = any("latency" in (document.budget or "") for document in documents.values())
     divisors = {job.widths.divisor for job in jobs}
     if timed and len(divisors) > 1:
-        asked = "auto" if "auto" in divisors else None  # where nothing is timed, it stands there as it was given
+        # Where nothing is timed, "auto" stands as it was given.
+        asked: Literal["auto"] | None = "auto" if "auto" in divisors else None
         jobs = [replace(job, widths=replace(job.widths, divisor=asked)) for job in jobs]
     latency = next((job.latency for job in jobs if job.latency is not None), None)
     jobs = [replace(job, latency=latency) for job in jobs]
