@@ -92,8 +92,8 @@ class Widths(Options):
     min_width: int | float = option(1, "Least width of a group: channels, such as 8, or a share, such as 0.1.", above=0)
     divisor: int | Literal["auto"] | None = option(
         None,
-        "Widths are multiples of it; auto: what the backend computes fastest. Default: auto where the budget bounds "
-        "the latency, else 1.",
+        "Widths are multiples of it; auto: what the backend computes fastest where the budget bounds the latency, else "
+        "16, or 8, 4 and 2 where a group is narrow. Default: auto where the budget bounds the latency, else 1.",
         least=1,
     )
     prune_blocks: bool | None = option(

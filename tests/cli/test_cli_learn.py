@@ -74,7 +74,7 @@ def test_the_log_has_a_line_per_epoch(finished: Path) -> None:
 def test_the_result_is_complete_and_within_the_budget(finished: Path) -> None:
     result = json.loads((finished / RESULT).read_text())
     assert set(result) == {
-        "base", "compact", "budget", "constraints", "method", "seed", "input_shape", "seconds", "remarks",
+        "base", "compact", "budget", "constraints", "method", "seed", "input_shape", "seconds", "remarks", "worth",
     }  # fmt: skip
     for part in ("base", "compact"):
         assert set(result[part]) == {"macs", "params", "accuracy", "latency_ms"}

@@ -260,6 +260,9 @@ def test_runs_whose_widths_a_bound_on_the_latency_decided_are_of_one_job(finishe
     timed = replace(document, budget="latency<=80%", options={**document.options, "divisor": 8})
     jobs = jobs_of_runs(finished, {finished: document, finished.parent: timed})
     assert [(job.widths.divisor, job.budgets) for job in jobs] == [(None, ("macs<=30%",)), (None, ("latency<=80%",))]
+    given = replace(document, options={**document.options, "divisor": "auto"})  # for both, and decided for one
+    jobs = jobs_of_runs(finished, {finished: given, finished.parent: timed})
+    assert [job.widths.divisor for job in jobs] == ["auto", "auto"]
     other = replace(document, options={**document.options, "divisor": 8})
     with pytest.raises(UserError, match="differ in more than their budgets"):
         jobs_of_runs(finished, {finished: document, finished.parent: other})

@@ -232,22 +232,40 @@ def test_the_multiple_is_decided_by_timing_once(monkeypatch: pytest.MonkeyPatch)
         asked.append(keywords)
         return 4
 
+    class Profiled(Exception):
+        """What is timed after that is no matter here."""
+
+    def profile(*arguments: Any, **keywords: Any) -> None:
+        asked.append(keywords)
+        raise Profiled
+
     monkeypatch.setattr("dnal.latency.fastest_multiple", fastest)
-    results = dnal.trade_off(
-        small_network(), *own_loaders(), budgets=["macs<=70%", "macs<=40%"], epochs=(1, 1, 1), widths="divisor=auto",
-        deployment="backend=torch-cpu",
-    )  # fmt: skip
+    monkeypatch.setattr("dnal.latency.profile", profile)
+    for budgets in (["latency<=70%,macs<=70%", "latency<=60%,macs<=40%"], ["latency<=60%,macs<=30%"]):
+        with pytest.raises(Profiled):
+            dnal.trade_off(
+                small_network(), *own_loaders(), budgets=budgets, epochs=(1, 1, 1), deployment="backend=torch-cpu"
+            )
+    first, profiled, second, _ = asked
     # Multiples of 16 would leave everything whole, the fastest of all per MAC.
-    assert asked == [{"backend": "torch-cpu", "batch": 1, "candidates": [1, 2, 4, 8]}]
-    dnal.trade_off(
-        small_network(),
-        *own_loaders(),
-        budgets=["macs<=30%"],
-        epochs=(1, 1, 1),
-        widths="divisor=auto",
-        deployment="backend=torch-cpu",
-    )
-    assert asked[1]["candidates"] == [1, 2, 4], "multiples of 8 keep 33 % at least"
-    for learned in results:
-        assert learned.settings["divisor"] == 4
-        assert learned.network[0].out_channels % 4 == 0
+    assert first == {"backend": "torch-cpu", "batch": 1, "candidates": [1, 2, 4, 8]}
+    assert profiled["multiple"] == 4
+    assert second["candidates"] == [1, 2, 4], "multiples of 8 keep 33 % at least"
+
+
+def test_widths_that_processors_like_are_not_timed_and_use_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(*arguments: Any, **keywords: Any) -> int:
+        raise AssertionError("nothing of this budget is timed")
+
+    monkeypatch.setattr("dnal.latency.fastest_multiple", timed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is trained
+        learned = dnal.learn(
+            dnal.models.create("vgg_small", classes=10, input_shape=SHAPE), *own_loaders(), method="uniform",
+            budget="macs<=30%,params<=50%", epochs=(0, 0, 0), widths="divisor=auto",
+        )  # fmt: skip
+    assert learned.settings["divisor"] == "auto", "what --like asks for again"
+    assert all(row["holds"] for row in learned.constraints)
+    assert max(row["got"] / row["asked"] for row in learned.constraints) >= 0.99
+    convolutions = [module for module in learned.network.modules() if isinstance(module, nn.Conv2d)]
+    assert all(module.out_channels % 4 == 0 for module in convolutions)

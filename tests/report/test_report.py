@@ -77,7 +77,8 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 FIGURES = {
-    "run-1-costs", "run-1-layers-widths", "run-1-layers-layer-macs", "run-1-learning-gates",
+    "run-1-costs", "run-1-layers-widths", "run-1-layers-layer-macs", "run-1-layers-layer-latency",
+    "run-1-learning-gates",
     "run-1-learning-budget-macs", "run-1-learning-multipliers", "run-1-learning-loss", "run-1-learning-accuracy",
     "run-1-classes-classes", "run-1-classes-confusion-base", "run-1-classes-confusion-compact",
 }  # fmt: skip
@@ -126,6 +127,40 @@ def test_the_numbers_are_those_of_the_run(finished: Path) -> None:
         counts = [[int(n or 0) for n in row] for row in page.named(f"confusion-{kind}")["data"][0]["text"]]
         right = sum(row[i] for i, row in enumerate(counts))
         assert right / sum(map(sum, counts)) == pytest.approx(figures["accuracy"], abs=1e-6)
+
+
+NARROW = {"divisor": 16, "macs": 240.0, "speedup": 2.6}
+AUTO = {"divisor": "auto", "macs": 250.0, "speedup": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("ms", "tried", "sentence"),
+    [
+        (
+            8.0,
+            [AUTO, NARROW],
+            "With --divisor 16 this network would be 2.6 times as fast as the base, at 24.0 % of its",
+        ),
+        (8.0, [{**AUTO, "speedup": 1.3}], "Other widths would not help: with --divisor auto"),
+        (8.0, [], 'What bounds the time itself is a bound on it, such as --budget "latency<=25%".'),
+        (2.8, [], "Here a bound on the MACs is a bound on the time."),
+    ],
+)
+def test_what_the_macs_were_worth_is_said(run: Path, ms: float, tried: list[Any], sentence: str) -> None:
+    result = json.loads((run / RESULT).read_text())
+    result["base"] |= {"macs": 1000, "latency_ms": 10.0}
+    result["compact"] |= {"macs": 250, "latency_ms": ms}
+    layers = {"features.0": [4.0, 3.0], EVIL: [1.0, 1.0]}
+    result["worth"] = {"layers": layers, "tried": tried, "speedup": 10 / ms}
+    (run / RESULT).write_text(json.dumps(result))
+    page = Page.of(write_report(run))
+    assert sentence in page.text
+    assert f"{10 / ms:.2f} times as fast, where the MACs promise 4.00 times" in page.text
+    assert f"100.0 % is in features.0, {EVIL}" in page.text
+    assert page.named("layer-latency")["data"][1]["x"] == [3.0, 1.0]
+    del result["worth"]  # of an older run
+    (run / RESULT).write_text(json.dumps(result))
+    assert "promise" not in Page.of(write_report(run)).text
 
 
 def test_the_widths_are_those_of_the_network(finished: Path) -> None:

@@ -7,7 +7,8 @@ import torch
 
 import dnal
 from dnal import models
-from dnal.selection.select import fits, least_costs, longest, select
+from dnal.selection.opening import longest
+from dnal.selection.select import fits, least_costs, select
 from dnal.selection.widths import WidthRule
 
 

@@ -26,6 +26,12 @@ from dnal.selection.widths import WidthRule, channels_of_variable
         (WidthRule(divisor=8), 16, (3,), [8, 16]),
         (WidthRule(divisor=8, min_width=20), 8, (4,), [6, 8]),
         (WidthRule(divisor=8), 20, (1, 2), [8, 16, 20]),
+        (WidthRule(divisor=16, fewest=4), 64, (1,), [16, 32, 48, 64]),
+        (WidthRule(divisor=16, fewest=4), 63, (1,), [8, 16, 24, 32, 40, 48, 56, 63]),
+        (WidthRule(divisor=16, fewest=4), 16, (1,), [4, 8, 12, 16]),
+        (WidthRule(divisor=16, fewest=4), 16, (4,), [4, 8, 12, 16]),
+        (WidthRule(divisor=16, fewest=4), 3, (1,), [1, 2, 3]),
+        (WidthRule(min_width=0.3, divisor=16, fewest=4), 64, (1,), [32, 48, 64]),
     ],
 )
 def test_allowed_counts_by_hand(rule: WidthRule, width: int, channels: tuple[int, ...], allowed: list[int]) -> None:
@@ -50,11 +56,30 @@ def test_allowed_counts_against_the_definition(multiple: int, least: float) -> N
     [
         *({"min_width": bad} for bad in (0, -1, 2.5, math.nan, math.inf, True)),
         *({"divisor": bad} for bad in (0, 1.5, -8, math.inf, True)),
+        *({"fewest": bad} for bad in (0, 1.5, -8, math.inf, True)),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(dnal.UserError, match=r"^(min_width|divisor) is a whole number"):
+    with pytest.raises(dnal.UserError, match=r"^(min_width|divisor|fewest) is a whole number"):
         WidthRule(**bad)
+
+
+def test_every_group_has_several_widths_that_processors_like() -> None:
+    rule: WidthRule | None = WidthRule.liked()
+    rules = []
+    while rule is not None:
+        rules.append(rule)
+        rule = rule.finer
+    assert [rule.divisor for rule in rules] == [16, 8, 4, 2, 1]
+    for rule in rules:
+        for width in range(1, 200):
+            counts = rule.allowed(width)
+            assert len(counts) >= min(4, width)
+            step = counts[0]
+            assert rule.divisor % step == 0
+            assert step == rule.divisor or width < 4 * 2 * step, "no finer than it has to be"
+            assert all(count % step == 0 for count in counts[:-1])
+    assert WidthRule(divisor=8).finer is None, "what was asked for stays"
 
 
 class Split(nn.Module):

@@ -83,6 +83,14 @@ def show(job: JobRequest, results: Mapping[Path, Learned], together: list[Path],
     print_constraints(learned.constraints)
     for block in learned.blocks:
         line(block)
+    if learned.worth is not None and learned.worth["tried"]:
+        from dnal.report.source import Worth
+        from dnal.report.worth import faster
+
+        sentence = faster(Worth.model_validate(learned.worth), learned.figures.base.macs)
+        if sentence is not None:
+            line()
+            line(sentence)
     line()
     line(f"run:  {folder}")
     _tell_next(job, folder, report)

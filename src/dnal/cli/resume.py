@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -128,8 +128,11 @@ def jobs_of_runs(run: Path, documents: dict[Path, Recorded], trust: Sequence[str
     jobs = [job_of(document, folder, trust) for folder, document in documents.items()]
     # Where no divisor was given, a bound on the latency decided for its own run; without one it is decided so again.
     timed = any("latency" in (document.budget or "") for document in documents.values())
-    if timed and len({job.widths.divisor for job in jobs}) > 1:
-        jobs = [replace(job, widths=replace(job.widths, divisor=None)) for job in jobs]
+    divisors = {job.widths.divisor for job in jobs}
+    if timed and len(divisors) > 1:
+        # Where nothing is timed, "auto" stands as it was given.
+        asked: Literal["auto"] | None = "auto" if "auto" in divisors else None
+        jobs = [replace(job, widths=replace(job.widths, divisor=asked)) for job in jobs]
     latency = next((job.latency for job in jobs if job.latency is not None), None)
     jobs = [replace(job, latency=latency) for job in jobs]
     bases = list(map(_base, jobs))

@@ -94,12 +94,10 @@ def space(
 
 
 def _rule(widths: Widths) -> WidthRule:
-    """The rule for the widths; nothing is timed here, so that a divisor of "auto" is refused."""
+    """The rule for the widths; a divisor of "auto" leaves every width in reach."""
     from dnal.selection.widths import WidthRule
 
-    if widths.divisor == "auto":
-        raise UserError("--divisor is a whole number here, 1 or more: `dnal learn` times which one is fastest.")
-    return WidthRule(widths.min_width, widths.divisor or 1)
+    return WidthRule(widths.min_width, widths.divisor if isinstance(widths.divisor, int) else 1)
 
 
 def described(space: Space, model: str, shape: tuple[int, ...], least: dict[str, float]) -> dict[str, Any]:

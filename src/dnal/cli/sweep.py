@@ -194,11 +194,10 @@ def _check_names(jobs: list[JobRequest]) -> None:
 
 
 def _timed(job: JobRequest) -> bool:
-    """Whether timing decides something: the widths that a backend likes, or what the latency is."""
+    """Whether timing decides something: what the latency is, and with it the widths that a backend likes."""
     from dnal.costs.budget import Budget
 
-    bounds = [] if job.bounds[0] is None else Budget.parse(job.bounds[0]).costs
-    return job.widths.divisor == "auto" or "latency" in bounds
+    return job.bounds[0] is not None and "latency" in Budget.parse(job.bounds[0]).costs
 
 
 def _called(row: Row, varied: tuple[str, ...]) -> str:

@@ -119,14 +119,32 @@ class Deployed:
         Counted on the network itself, or measured, the networks in turn."""
         from dnal.latency import measured_ms
 
-        placed = [self._placed(network, example)[0] for network in networks]
-        inputs = at_batch(self._placed(networks[0], example)[1], self.batch)
+        placed, inputs = self._all_placed(networks, example)
         asked = [cost for cost in COSTS.values() if cost.always or cost.name in costs]
         milliseconds = measured_ms(placed, inputs, self.backend)
         return [
             {cost.figure: time if cost.measured else cost.on(network, inputs) for cost in asked}
             for network, time in zip(placed, milliseconds, strict=True)
         ]
+
+    def milliseconds(self, networks: Sequence[nn.Module], example: Inputs) -> list[float]:
+        """What each network takes, the networks in turn."""
+        from dnal.latency import measured_ms
+
+        return measured_ms(*self._all_placed(networks, example), self.backend)
+
+    def layers(self, networks: Sequence[nn.Module], example: Inputs) -> dict[str, tuple[float, float]]:
+        """What each module of two networks takes that contains no others, in milliseconds by its path, 0 where one of
+        them lacks it; empty where the backend does not tell."""
+        from dnal.latency.profiling import layers_ms
+
+        before, after = layers_ms(*self._all_placed(networks, example), self.backend)
+        return {path: (before.get(path, 0.0), after.get(path, 0.0)) for path in {**before, **after}}
+
+    def _all_placed(self, networks: Sequence[nn.Module], example: Inputs) -> tuple[list[nn.Module], Inputs]:
+        """The networks where the backend runs, and inputs of the deployment's batch."""
+        placed = [self._placed(network, example)[0] for network in networks]
+        return placed, at_batch(self._placed(networks[0], example)[1], self.batch)
 
     def _placed(self, network: nn.Module, example: Inputs) -> tuple[nn.Module, Inputs]:
         """Network and first example where the backend runs: it may be the CPU of a machine that trains on a GPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -38,6 +39,8 @@ UNIFORM_SHARES = (1.0, 0.75, 0.5, 0.3)
 TURNS = (5, 60)
 CALIBRATION_SECONDS = 30.0
 MEASURE_SECONDS = 3.0
+LAYER_TURNS = (3, 31)
+LAYER_SECONDS = 1.0
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being timed, how much of it is done and how much there is."""
@@ -52,6 +55,29 @@ def measured_ms(networks: Sequence[nn.Module], example: Inputs, backend: str | B
     """
     found = backend_of(backend)
     return medians([found.network(network, example) for network in networks], least=9, most=99, seconds=MEASURE_SECONDS)
+
+
+def layers_ms(networks: Sequence[nn.Module], example: Inputs, backend: str | Backend) -> list[dict[str, float]]:
+    """Median milliseconds of each network's modules that contain no others, by their paths, in the order of the forward
+    pass, over interleaved turns; nothing where the backend does not tell.
+
+    Raises:
+        UserError: as :func:`profile`.
+    """
+    runs = [backend_of(backend).layers(network, example) for network in networks]
+    times: list[dict[str, list[float]]] = [{} for _ in networks]
+    begun, turn = time.perf_counter(), 0
+    while None not in runs and (turn < LAYER_TURNS[0] or _more(turn, begun)):
+        for run, own in zip(runs, times, strict=True):
+            assert run is not None
+            for path, ms in run().items():
+                own.setdefault(path, []).append(ms)
+        turn += 1
+    return [{path: statistics.median(ms) for path, ms in own.items()} for own in times]
+
+
+def _more(turn: int, begun: float) -> bool:
+    return turn < LAYER_TURNS[1] and time.perf_counter() - begun < LAYER_SECONDS
 
 
 def profile(

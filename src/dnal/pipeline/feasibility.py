@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dnal.costs.budget import Budget
 from dnal.costs.deployment import Deployed, known_latency
 from dnal.pipeline.plan import Plan
-from dnal.selection.select import CLOSE, least_costs, select
+from dnal.selection.select import least_costs, select
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import Inputs
@@ -20,7 +20,10 @@ from dnal.train.listener import Listener
 if TYPE_CHECKING:
     from dnal.latency import LatencyModel
 
-CORRECTIONS = 5
+CORRECTIONS, CLOSE = 5, 0.97
+"""Of a bound on the latency: at most, and the share of it that counts as used up."""
+USED = 0.99
+"""The share of a limit that widths which processors like must use."""
 
 
 def priced(
@@ -41,7 +44,7 @@ def priced(
     budgets = [plan.budget for plan in plans if plan.budget is not None]
     bounded = {cost for budget in budgets for cost in budget.costs}
     space = deployment.with_costs(space, network, example, bounded)
-    undecided = [plan.asked.widths.divisor == "auto" for plan in plans]
+    undecided = [_timed(plan) for plan in plans]
     if any(undecided):
         own = [plan.budget for plan, auto in zip(plans, undecided, strict=True) if auto and plan.budget is not None]
         if latency is not None:
@@ -58,11 +61,12 @@ def priced(
         return space, plans, None
     counted = space
     while True:
-        least = min(widths_of(plan).divisor for plan in plans if plan.budget and "latency" in plan.budget.costs)
+        timed = [plan for plan in plans if plan.budget and "latency" in plan.budget.costs]
+        least = min(widths_of(plan, counted).divisor for plan in timed)
         model = deployment.latency(counted, network, example, least, latency, listener.profiling)
         space = counted.with_cost("latency", model.cost(counted))
         too_coarse = any(
-            auto and not _reachable(space, [plan.budget], widths_of(plan), model)
+            auto and not _reachable(space, [plan.budget], widths_of(plan, space), model)
             for auto, plan in zip(undecided, plans, strict=True)
         )
         if not too_coarse or least == 1 or latency is not None:
@@ -78,6 +82,12 @@ def priced(
     return space, plans, model
 
 
+def _timed(plan: Plan) -> bool:
+    """Whether timing decides about the divisor: the budget bounds the time, and nobody gave one."""
+    bounded = plan.budget is not None and "latency" in plan.budget.costs
+    return bounded and plan.asked.widths.divisor == "auto"
+
+
 def _decided(plans: list[Plan], undecided: list[bool], divisor: int) -> list[Plan]:
     return [plan.with_widths(divisor=divisor) if auto else plan for auto, plan in zip(undecided, plans, strict=True)]
 
@@ -90,8 +100,9 @@ def _check(space: Space, plans: list[Plan], latency: LatencyModel | None = None)
             plan.budget.check_room(space.full_cost)
             continue
         known = tuple(bound for bound in bounds if bound.cost in space.costs)
-        if len(known) == len(bounds) or not _reachable(space, [plan.budget], widths_of(plan), latency):
-            Budget(known).check(full_costs(space, latency), least_costs(space, widths_of(plan)))
+        widths = widths_of(plan, space)
+        if len(known) == len(bounds) or not _reachable(space, [plan.budget], widths, latency):
+            Budget(known).check(full_costs(space, latency), least_costs(space, widths))
 
 
 def full_costs(space: Space, latency: LatencyModel | None) -> dict[str, float]:
@@ -99,11 +110,16 @@ def full_costs(space: Space, latency: LatencyModel | None) -> dict[str, float]:
     return space.full_cost | ({} if latency is None else {"latency": latency.base_ms})
 
 
-def widths_of(plan: Plan) -> WidthRule:
-    """The rule for the widths of a plan whose divisor is decided."""
+def widths_of(plan: Plan, space: Space) -> WidthRule:
+    """The rule for the widths of a plan, of whose divisor timing has decided, where it was asked to: with "auto" the
+    widths that processors like, with the largest divisor that leaves the budget in reach."""
     widths = plan.asked.widths
-    assert isinstance(widths.divisor, int)
-    return WidthRule(widths.min_width, widths.divisor)
+    if isinstance(widths.divisor, int):
+        return WidthRule(widths.min_width, widths.divisor)
+    rule = WidthRule.liked(widths.min_width)
+    while not _reachable(space, [plan.budget], rule) and rule.finer is not None:
+        rule = rule.finer
+    return rule
 
 
 def _reachable(
@@ -119,7 +135,7 @@ def ranges(space: Space, plans: list[Plan], latency: LatencyModel | None) -> lis
     """Per cost: what the base has, the least possible, and what each budget asks."""
     full = full_costs(space, latency)
     limits = [{} if plan.budget is None else plan.budget.limits(full) for plan in plans]
-    lowest = [full if plan.asked.method.grows else least_costs(space, widths_of(plan)) for plan in plans]
+    lowest = [full if plan.asked.method.grows else least_costs(space, _narrowest(plan, space)) for plan in plans]
     return [
         {
             "cost": cost,
@@ -131,7 +147,30 @@ def ranges(space: Space, plans: list[Plan], latency: LatencyModel | None) -> lis
     ]
 
 
+def _narrowest(plan: Plan, space: Space) -> WidthRule:
+    """The rule by which the least costs are stated: "auto" leaves every width in reach."""
+    widths = plan.asked.widths
+    return widths_of(plan, space) if isinstance(widths.divisor, int) else WidthRule(widths.min_width)
+
+
 def selected(
+    space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule, latency: LatencyModel | None
+) -> Tensor:
+    """The best set of variables within the limits. Where a rule for widths may be finer (:meth:`WidthRule.liked`), it
+    becomes so until a limit is used up to 99 %."""
+    chosen = _within(space, scores, limits, widths, latency)
+    rule = widths.finer
+    while rule is not None and limits and _used(space, chosen, limits) < USED:
+        chosen, rule = _within(space, scores, limits, rule, latency), rule.finer
+    return chosen
+
+
+def _used(space: Space, chosen: Tensor, limits: Mapping[str, float]) -> float:
+    """The share of the limit that is used most."""
+    return max(float(space.costs[name](chosen)) / limit for name, limit in limits.items())
+
+
+def _within(
     space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule, latency: LatencyModel | None
 ) -> Tensor:
     """:func:`dnal.selection.select.select`, and where the latency is bounded, by what the very widths take: the cost

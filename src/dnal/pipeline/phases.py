@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, reason_of
 from dnal.changes import CHANGES, Change, Removal
 from dnal.costs.deployment import Deployed, kept_bounds
 from dnal.methods.task import Task
@@ -20,6 +20,7 @@ from dnal.pipeline.feasibility import full_costs, selected, widths_of
 from dnal.pipeline.plan import BASE, RETRAIN, SEARCH, Plan
 from dnal.pipeline.result import BaseAndCompact, Figures, Learned
 from dnal.pipeline.unread import without_unread
+from dnal.pipeline.worth import worth_of
 from dnal.space.space import Space
 from dnal.space.surgery.inputs import Inputs, of_images
 from dnal.supernet.text import blocks
@@ -120,6 +121,7 @@ def shrunk(
     if checkpointer.phase == SEARCH:
         begun = time.perf_counter()
         change = _searched(job, working, plan, base, listener, history, checkpointer)
+        checkpointer.end()
         choosing = 0.0 if plan.asked.method.trains else time.perf_counter() - begun  # else the epochs tell
         opened = change.architecture.open if isinstance(change, Removal) and change.architecture is not None else None
         for technique in plan.before_removal():
@@ -141,9 +143,11 @@ def shrunk(
             choosing = float(checkpointer.carried("choosing"))
         small = change.apply(working)
         placed(small, job.fabric, job.example, job.order)
+    del working  # what it shares with what is left of it stays
     _train(
         job, small, plan.phase(RETRAIN), listener, history, checkpointer, base=base, hooks=change.hooks(small)
     )  # fmt: skip
+    checkpointer.end()
     small.eval()
     if any(technique.truncates for technique in plan.phase(RETRAIN).techniques):
         small, change = without_unread(small, change, job.network, job.space, job.example)
@@ -152,6 +156,7 @@ def shrunk(
         placed(module, job.fabric, job.example, torch.contiguous_format)
     begun = time.perf_counter()
     figures, confusion, outcomes = _measured(job, base, small, change)
+    worth = _worth(job, base, small, change, figures, settings["divisor"])
     seconds = {
         phase: round(sum(record["seconds"] for record in history if record["phase"] == phase), 3)
         for phase in (phase.name for phase in plan.phases)
@@ -177,7 +182,7 @@ def shrunk(
     return Learned(
         small, change, job.space, history, figures, constraints, settings, seconds,
         settings["method"]["name"], confusion,
-        [] if change.architecture is None else blocks(job.network, change.architecture), outcomes,
+        [] if change.architecture is None else blocks(job.network, change.architecture), outcomes, worth,
     )  # fmt: skip
 
 
@@ -206,6 +211,22 @@ def _measured(
     return BaseAndCompact(before, after, name_of(job.metric), data), confusion, outcomes
 
 
+def _worth(
+    job: Job, base: nn.Module, small: nn.Module, change: Change, figures: BaseAndCompact, divisor: int | str
+) -> dict[str, Any] | None:
+    """What the MACs that were removed are worth, measured by one process."""
+    if change.architecture is None or not isinstance(change, Removal) or not job.fabric.is_global_zero:
+        return None
+    costs = (figures.base.costs, figures.compact.costs)
+    opened = change.architecture.open
+    try:
+        found = worth_of(base, small, opened, job.space, job.deployment, job.example, costs, divisor)
+    except Exception as error:  # all is learnt and measured: nothing of this is needed
+        warnings.warn(f"what the MACs are worth in time was not measured ({reason_of(error)}).", stacklevel=4)
+        return None
+    return None if found is None else found.document()
+
+
 def _train(
     job: Job,
     network: nn.Module,
@@ -232,7 +253,7 @@ def _searched(
     checkpointer: Checkpointer,
 ) -> Change:
     """What the plan's method makes of a network, which it may train."""
-    space, widths, method = job.space, widths_of(plan), plan.asked.method
+    space, widths, method = job.space, widths_of(plan, job.space), plan.asked.method
     limits = plan.budget.limits(full_costs(space, job.latency)) if plan.budget is not None else {}
 
     def select(scores: Tensor, tighter: Mapping[str, float] | None = None) -> Tensor:

@@ -88,6 +88,8 @@ class Learned:
         blocks: of a supernet: a line per mixed edge, what is left of it.
         outcomes: what the compact network makes of each test example; None where the metric says nothing of single
             ones.
+        worth: what the MACs that were removed are worth in time, as plain values; None where hardly any were, or the
+            method removes no channels.
         against: what other methods made of the same base, by their names, where :func:`dnal.learn` was asked for it.
     """
 
@@ -103,6 +105,7 @@ class Learned:
     confusion: dict[str, Tensor] = field(default_factory=dict)
     blocks: list[str] = field(default_factory=list)
     outcomes: Outcomes | None = None
+    worth: dict[str, Any] | None = None
     against: dict[str, Learned] = field(default_factory=dict)
 
     def ahead_of(self, other: Learned) -> Interval | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -84,14 +84,18 @@ def layer_figures(source: Source) -> list[Figure]:
             )
         )  # fmt: skip
     times = [(load.path, load.latency_ms) for load in computed if load.latency_ms is not None]
+    measured = not times and source.result.worth is not None
+    if measured and source.result.worth is not None:
+        times = [(path or "the network itself", pair) for path, pair in source.result.worth.layers.items()]
     if times:
         images = source.config.of_kind.counted(source.config.deploy_batch_size)
+        how = "As measured in each module" if measured else "As the latency model of this run predicts it"
         figures.append(
             _bars(
-                "layer-latency", "Time per layer",
-                f"As the latency model of this run predicts it, for {images} on {source.config.backend}.", "latency",
+                "layer-latency", "Time per layer", f"{how}, for {images} on {source.config.backend}.", "latency",
                 source.word,
                 [(path, pair) for path, pair in times if pair[0] > 0],
+                {load.path: percent(ratio(*load.macs)) for load in computed if load.macs[0]},
             )
         )  # fmt: skip
     return figures
@@ -144,7 +148,16 @@ def _widths_figure(rows: list[Width], word: str, *, explained: bool) -> Figure:
     )  # fmt: skip
 
 
-def _bars(name: str, title: str, caption: str, cost: str, word: str, rows: list[tuple[str, Pair]]) -> Figure:
+def _bars(
+    name: str,
+    title: str,
+    caption: str,
+    cost: str,
+    word: str,
+    rows: list[tuple[str, Pair]],
+    macs: Mapping[str, str] | None = None,
+) -> Figure:
+    """Base and compact network by layer; ``macs``: what is left of each layer's MACs, to stand beside."""
     drawn = _costliest(rows, lambda row: row[1][0])
     names = labels([path for path, _ in drawn])
     hover = [
@@ -166,9 +179,17 @@ def _bars(name: str, title: str, caption: str, cost: str, word: str, rows: list[
         f"is {largest[0]}, from {quantity(cost, largest[1][0])} to {quantity(cost, largest[1][1])}.",
         chart(traces, height=_height(drawn), barmode="overlay", **_axes("ms" if cost == "latency" else "MACs")),
         Table(
-            ["layer", "base", word, f"{word} / base"],
-            [[path, *(quantity(cost, n) for n in pair), percent(ratio(*pair))] for path, pair in rows],
-            3,
+            ["layer", "base", word, f"{word} / base", *([] if macs is None else ["of its MACs"])],
+            [
+                [
+                    path,
+                    *(quantity(cost, n) for n in pair),
+                    percent(ratio(*pair)),
+                    *([] if macs is None else [macs.get(path, "–")]),
+                ]
+                for path, pair in rows
+            ],
+            3 if macs is None else 4,
         ),
         wide=len(rows) > 80,
     )

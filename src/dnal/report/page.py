@@ -21,6 +21,7 @@ from dnal.report.paid import CAVEAT, SECONDS, paid_of
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
 from dnal.report.weights import weight_figures
+from dnal.report.worth import worth_sentences
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
         "id": f"run-{number}",
         "name": source.name,
         "word": source.word,
+        "worth": worth_sentences(source),
         "changed": [] if source.change is None else source.change.remarks(),
         "what": f"{source.config.model} on {source.config.data}",
         "how": _how(source),

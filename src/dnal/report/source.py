@@ -10,7 +10,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +21,7 @@ from dnal.run.change import read_change
 from dnal.run.config import Config, read_config, read_yaml
 from dnal.run.details import Details, read_details
 from dnal.run.files import DETAILS, LOG, RESULT
-from dnal.run.limits import LARGEST, MOST_EPOCHS, MOST_NUMBERS, MOST_PHASES
+from dnal.run.limits import LARGEST, MOST_EPOCHS, MOST_NUMBERS, MOST_OBJECTS, MOST_PHASES
 from dnal.run.loading import read_result
 from dnal.run.trust import going_on
 
@@ -29,6 +29,7 @@ LONGEST_LINE = 2**14
 """Bytes of a line of log.jsonl."""
 
 Value = Annotated[float, Field(allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Constraint(BaseModel):
@@ -42,6 +43,23 @@ class Constraint(BaseModel):
     predicted: Value | None = None
 
 
+class Tried(BaseModel):
+    """Other widths for the same proportions: what to ask for, MACs, and how much faster than the base."""
+
+    divisor: Annotated[int, Field(ge=1)] | Literal["auto"]
+    macs: Annotated[Value, Field(ge=0)]
+    speedup: Annotated[Value, Field(gt=0)]
+
+
+class Worth(BaseModel):
+    """What the MACs that were removed are worth: milliseconds of modules, before and after, widths that were
+    tried, and how much faster the compact network was in turn with those."""
+
+    layers: Annotated[dict[str, tuple[Milliseconds, Milliseconds]], Field(max_length=MOST_OBJECTS)] = {}
+    tried: Annotated[list[Tried], Field(max_length=MOST_NUMBERS)] = []
+    speedup: Annotated[Value, Field(gt=0)] | None = None
+
+
 class Result(BaseModel):
     """result.json, as far as it is shown."""
 
@@ -53,6 +71,7 @@ class Result(BaseModel):
     constraints: list[Constraint] = []
     method: str = "dnal"
     seconds: dict[str, float] = {}
+    worth: Worth | None = None
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ class RunWriter(Listener):
             "seed": config.seed,
             "input_shape": list(config.input),
             "seconds": learned.seconds,
+            **({} if learned.worth is None else {"worth": learned.worth}),
         }
         write_change(self.path, learned.change)
         write_tensors(self.path / MODEL, learned.network.state_dict())

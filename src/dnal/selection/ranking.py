@@ -36,29 +36,22 @@ class Ranking:
     def __init__(self, space: Space, widths: WidthRule | None = None) -> None:
         widths = widths or WidthRule()
         group_of_variable = torch.zeros(space.num_gates, dtype=torch.long)
-        group_of: list[int] = []
-        chunk_of_slot: list[int] = []
-        sizes: list[int] = []
+        sizes_of: list[Tensor] = []  # of each group
         for number, group in enumerate(space.groups):
             group_of_variable[group.variables] = number
-            counts = widths.allowed_in(space, group)
-            for low, high in zip([0, *counts], counts, strict=False):
-                chunk_of_slot += [len(sizes)] * (high - low)
-                group_of.append(number)
-                sizes.append(high - low)
+            sizes_of.append(torch.tensor([0, *widths.allowed_in(space, group)]).diff())
         chosen = {int(variable) for choice in space.choices for variable in choice}
         single = [torch.tensor([b.variable]) for b in space.branches if b.variable not in chosen]
         for number, variables in enumerate([*space.choices, *single], start=len(space.groups)):
             group_of_variable[variables] = number
-            for _ in variables:
-                chunk_of_slot.append(len(sizes))
-                group_of.append(number)
-                sizes.append(1)
-        self.chunks, self.must = len(sizes), len(space.groups) + len(space.choices)
-        self.group_of = torch.tensor(group_of, dtype=torch.long)
+            sizes_of.append(torch.ones(variables.numel(), dtype=torch.long))
+        sizes = torch.cat(sizes_of) if sizes_of else torch.zeros(0, dtype=torch.long)
+        self.chunks, self.must = sizes.numel(), len(space.groups) + len(space.choices)
+        of_each = torch.tensor([own.numel() for own in sizes_of], dtype=torch.long)
+        self.group_of = torch.arange(len(sizes_of)).repeat_interleave(of_each)
         self._group_of_variable = group_of_variable
-        self._chunk_of_slot = torch.tensor(chunk_of_slot, dtype=torch.long)
-        self._sizes = torch.tensor(sizes, dtype=torch.float64)
+        self._chunk_of_slot = torch.arange(sizes.numel()).repeat_interleave(sizes)
+        self._sizes = sizes.to(torch.float64)
         first = torch.ones_like(self.group_of, dtype=torch.bool)
         first[1:] = self.group_of[1:] != self.group_of[:-1]
         self._stays = first & (self.group_of < self.must)

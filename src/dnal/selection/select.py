@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dnal.base.errors import UserError
-from dnal.selection.ranking import Order, Ranking
+from dnal.selection.opening import Opening
+from dnal.selection.ranking import Ranking
 from dnal.selection.widths import WidthRule
 from dnal.space.cost import CostFunction
 from dnal.space.space import Space
 
-CLOSE = 0.97
+CLOSE = 0.99
 """The share of a limit that counts as used up."""
 
 
@@ -51,29 +52,10 @@ def unreachable(name: str, limit: float, least: float) -> UserError:
     return UserError(f"the limit {name}<={limit:g} cannot be kept: the least widths of these groups have {least:g}.")
 
 
-def longest(least: int, most: int, fitting: Callable[[int], bool], near: int | None = None) -> int:
-    """The largest number from ``least`` to ``most`` that fits, where every smaller one fits too (``least`` is not
-    asked). Away from ``near`` (by default ``least``) steps double until the answer is between two known numbers, which
-    are then halved: few questions where it is near."""
-    low, high, step = least, most, 1
-    guess = min(max(least + 1 if near is None else near, least + 1), most)
-    bracketed = set()
-    while low < high:
-        fit = fitting(guess)
-        low, high = (guess, high) if fit else (low, guess - 1)
-        bracketed.add(fit)
-        step *= 2
-        if len(bracketed) == 2:
-            guess = (low + high + 1) // 2
-        else:
-            guess = min(low + step, high) if fit else max(high - step, low + 1)
-    return low
-
-
 def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule | None = None) -> Tensor:
     """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
     further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
-    default it may have every width. Where several channels open at once, and so less than 97 % of every limit would be
+    default it may have every width. Where several channels open at once, and so less than 99 % of every limit would be
     used, one chunk that would have opened stays closed, or one that would not opens before the others.
 
     Args:
@@ -111,70 +93,17 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
         if least > limit:
             raise unreachable(name, limit, least)
 
-    def used(open_variables: Tensor) -> float:
-        return max((float(space.costs[name](open_variables)) / limit for name, limit in limits.items()), default=1.0)
-
-    chosen = filled(space.costs, limits, order, ranking.must)
-    share = used(chosen)
-    for queue, opened in _exchanges(order, ranking.must, chosen) if ranking.coarse else ():
+    opening = Opening(order, space.costs, limits)
+    chosen = opening.filled(ranking.must)
+    share = opening.used(chosen)
+    for opened, queue in opening.exchanges(chosen, ranking.must) if ranking.coarse else ():
         if share >= CLOSE:
             break
-        other = filled(space.costs, limits, order, opened, queue)
-        if share < used(other) <= 1:
-            chosen, share = other, used(other)
-    return chosen
-
-
-def _exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Other queues, and how many at their heads must open: each group in turn stops before its last open chunk, the
-    least wanted first; then each group in turn opens its first closed chunk before all others, the most wanted first.
-    """
-    places = torch.arange(order.group_at.numel())
-    opened, closed = order.place[chosen].unique(), order.place[~chosen].unique()
-    if not closed.numel():
-        return
-    last = {int(order.group_at[place]): int(place) for place in opened}
-    for group, place in sorted(last.items(), key=lambda item: -item[1]):
-        if place >= must:
-            yield places[(order.group_at != group) | (places < place)], must
-    first = {int(order.group_at[place]): int(place) for place in closed.flip(0)}
-    for group, place in sorted(first.items(), key=lambda item: item[1]):
-        head = (places < must) | ((order.group_at == group) & (places <= place))
-        yield torch.cat((places[head], places[~head])), int(head.sum())
-
-
-def filled(
-    costs: Mapping[str, CostFunction],
-    limits: Mapping[str, float],
-    order: Order,
-    opened: int,
-    queue: Tensor | None = None,
-) -> Tensor:
-    """The variables that open when chunks do, one after another, wherever they fit. A group is left once its next
-    chunk does not fit: it will not fit later either.
-
-    Args:
-        opened: how many chunks at the head open whether they fit or not. queue: the places of the chunks that may
-            open, in their turn; by default all, in their order.
-
-    Returns:
-        bool tensor (num_gates,).
-    """
-    queue = torch.arange(order.group_at.numel(), device=order.place.device) if queue is None else queue
-    turn = torch.empty_like(order.group_at)
-    while True:
-        turn.fill_(queue.numel())
-        turn[queue] = torch.arange(queue.numel(), device=queue.device)
-        turn_of_variable = turn[order.place]
-
-        def fitting(count: int, turns: Tensor = turn_of_variable) -> bool:
-            return fits(costs, limits, turns < count)
-
-        opened = longest(opened, queue.numel(), fitting)
-        if opened == queue.numel():
-            return turn_of_variable < opened
-        rest = queue[opened:]
-        queue = torch.cat((queue[:opened], rest[order.group_at[rest] != order.group_at[rest[0]]]))
+        other = opening.filled(opened, queue)
+        used = opening.used(other)
+        if share < used <= 1:
+            chosen, share = other, used
+    return opening.gates(chosen)
 
 
 def least_costs(space: Space, widths: WidthRule | None = None) -> dict[str, float]:

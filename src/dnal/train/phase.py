@@ -154,6 +154,7 @@ def run_phase(
         record: dict[str, Any] = {"lr": step.optimizer.param_groups[0]["lr"]}
         for technique in techniques:
             record |= technique.record()
+        network.zero_grad(set_to_none=True)  # the next step makes its own; a measurement needs memory too
         return record if validate is None else record | validate(network)
 
     parts: dict[str, Stateful] = {"network": network, "optimizer": own, **others, "techniques": _States(techniques)}
@@ -163,6 +164,7 @@ def run_phase(
     )  # fmt: skip
     for technique in sorted(techniques, key=lambda one: (one.truncates, one.reparametrises)):
         technique.finish(network)
+    network.zero_grad(set_to_none=True)  # as much memory as the weights take, for nobody
 
 
 class _States:

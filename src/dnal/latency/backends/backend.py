@@ -39,6 +39,11 @@ class Backend(ABC):
             None where this backend cannot run such a layer by itself.
         """
 
+    def layers(self, network: nn.Module, inputs: Inputs) -> Callable[[], dict[str, float]] | None:
+        """A call that runs the whole network once in eval mode and returns the milliseconds of each module that
+        contains no others, by its path, in the order of the forward pass; None where this backend does not know."""
+        return None
+
     @property
     def threads(self) -> int:
         """CPU threads that one operation may use."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,32 @@ class TorchCpu(Backend):
                 begun = time.perf_counter()
                 call(network, inputs)
                 return 1e3 * (time.perf_counter() - begun)
+
+        return run
+
+    def layers(self, network: nn.Module, inputs: Inputs) -> Callable[[], dict[str, float]]:
+        def run() -> dict[str, float]:
+            times: dict[str, float] = {}
+            begun: dict[str, float] = {}
+
+            def enter(path: str) -> None:
+                times.setdefault(path, 0.0)
+                begun[path] = time.perf_counter()
+
+            def leave(path: str) -> None:
+                times[path] += 1e3 * (time.perf_counter() - begun[path])
+
+            with evaluating(network), ExitStack() as hooks:
+                for path, module in network.named_modules():
+                    if any(True for _ in module.children()):
+                        continue
+                    for handle in (
+                        module.register_forward_pre_hook(lambda *_, path=path: enter(path)),
+                        module.register_forward_hook(lambda *_, path=path: leave(path)),
+                    ):
+                        hooks.callback(handle.remove)
+                call(network, inputs)
+            return times
 
         return run
 

@@ -30,8 +30,9 @@ from torch.amp import GradScaler
 from dnal.base.errors import UserError
 from dnal.gates.functions import hard_gates
 from dnal.gates.gated import Gated
+from dnal.selection.opening import Opening, longest
 from dnal.selection.ranking import Order, Ranking
-from dnal.selection.select import check_limits, filled, fits, least_costs, longest, unreachable
+from dnal.selection.select import check_limits, fits, least_costs, unreachable
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
 from dnal.train.scaling import overflowed
@@ -290,7 +291,8 @@ class BudgetSearch:
 
     def _inside(self, order: Order, limits: Mapping[str, float]) -> Tensor:
         if self._ranking.coarse:  # the longest prefix alone may leave much of the budget
-            return filled(self.space.costs, limits, order, self._ranking.must)
+            opening = Opening(order, self.space.costs, limits)
+            return opening.gates(opening.filled(self._ranking.must))
         self._count = longest(
             self._ranking.must,
             self._ranking.chunks,

@@ -199,6 +199,11 @@ class Checkpointer:
         if self.tree is not None and self._checkpoints is not None:
             self._keep(position, parts, history)
 
+    def end(self) -> None:
+        """Lets go of what the phase under way changed, which has ended: nothing of it is put back any more."""
+        if self.tree is not None:
+            self.tree["parts"] = {}
+
     def _keep(self, position: Position, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> None:
         assert self.tree is not None
         self._since = 0
