@@ -176,7 +176,7 @@ def test_what_looks_at_the_same_layers_is_refused(method: str, others: tuple[str
     for names in (("self-tuning", *others), (*others, "self-tuning")):
         techniques = tuple(map(TECHNIQUES.read, names))
         with pytest.raises(UserError, match=says):
-            Plan.of(None, Asked(METHODS.read(method), techniques, training=Training(epochs=(1, 1, 1))))
+            Plan.of(None, Asked(METHODS.read(method), techniques, training=Training(epochs=(2, 2, 2))))
 
 
 def test_a_job_that_was_killed_drops_as_much_as_before(tmp_path: Path) -> None:

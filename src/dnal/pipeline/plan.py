@@ -247,7 +247,7 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
         second, third = 0, third + second
     least = method.stages if method.trains else 0
     if min(first, third) < 0 or second < least:
-        why = ", one for each of the rounds before the last," if least > 1 else ""
+        why = ", one for each of the rounds before the last" if least > 1 else ""
         needs = f"is 0 or more for each phase, and {max(1, least)} or more for the second{why}"
         raise OptionError("epochs", f"{needs}, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third

@@ -20,8 +20,8 @@ def tuning_figures(source: Source) -> list[Figure]:
     figures = (
         over_phases(
             source, name, name.capitalize().replace("-", " "),
-            "As the validation data tuned it while the network trained, at the end of each epoch; each phase begins with "
-            "the start.",
+            "As the validation data tuned it while the network trained, at the end of each epoch; each phase begins at "
+            "its start.",
             1.0, ".4f", UNITS.get(name, ""),
         )
         for name in HYPERPARAMETERS

@@ -164,8 +164,8 @@ class SelfTuning:
         return self._fold(deep_copy(self.network)).train(self.network.training)
 
     def fold(self) -> nn.Module:
-        """The network as :meth:`folded` makes it, in place: with ``in_place`` the one that was given, of the layers that
-        it had. This one is done then."""
+        """The network as :meth:`folded` makes it, in place; with ``in_place`` that is the one that was given, of the
+        layers that it had. This one is done then."""
         return self._fold(self.network)
 
     def _fold(self, network: nn.Module) -> nn.Module:

@@ -130,16 +130,18 @@ class SelfTuningNetworks(Technique):
             self._position.load_state_dict(state["val"])
 
     def _tune(self, step: Step) -> None:
-        """A validation step. A batch whose gradient is no number moves nothing: to look at it would wait for the
-        device, and the weights are none of its matter."""
+        """A validation step. What of its gradient is no number counts as 0, since to look whether it is would wait for
+        the device; the loss of a training batch tells of a network that diverged."""
         batch = step.fabric.to_device(split(next(self._batches)))
         with step.fabric.autocast():
             value = self._tuning.validation_loss(batch)
         tuned = (self._tuning.free, self._tuning.rho)
-        for one, gradient in zip(tuned, torch.autograd.grad(value, tuned), strict=True):
-            if step.fabric.world_size > 1:  # each process has drawn its own
-                gradient = step.fabric.all_reduce(gradient, reduce_op="mean")
-            one.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
+        gradients = torch.autograd.grad(value, tuned, materialize_grads=True)
+        for one, gradient in zip(tuned, gradients, strict=True):
+            shared: Any = gradient
+            if step.fabric.world_size > 1:  # each process has its own
+                shared = step.fabric.all_reduce(gradient, reduce_op="mean")
+            one.grad = shared.nan_to_num(0.0, 0.0, 0.0)
         self._ascent.step()
 
 
