@@ -177,6 +177,20 @@ def test_the_widths_are_those_of_the_network(finished: Path) -> None:
     assert "read by features.3.weight[1]" in hover["features.0"]
 
 
+def test_what_was_tuned_has_its_schedule(run: Path) -> None:
+    lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+    values = [round(0.05 + 0.01 * number, 2) for number in range(len(lines))]
+    for line, value in zip(lines, values, strict=True):
+        line |= {"dropout": value, "input-noise": 2 * value, "<b>other": value}
+    (run / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = Page.of(write_report(run))
+    for name, factor in (("dropout", 1), ("input-noise", 2)):
+        drawn = [value for trace in page.named(f"learning-{name}")["data"] for value in trace["y"]]
+        assert drawn == pytest.approx([factor * value for value in values])
+    assert "Input noise" in page.text
+    assert "other" not in [name.rpartition("-")[2] for name in page.charts]
+
+
 def test_equal_runs_give_equal_pages(finished: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(finished, tmp_path / "again" / finished.name)
     text = (finished / REPORT).read_text().replace(str(finished), str(copy))

@@ -205,6 +205,7 @@ def test_each_example_has_hyperparameters_of_its_own() -> None:
 def test_the_perturbation_is_drawn_for_each_example() -> None:
     seen: list[Tensor] = []
     tuning = SelfTuning(network(), ["dropout"], scale=2.0)
+    tuning.training_loss(batch(4))  # at first it looks whether the examples are told apart
     tuning.network[5].register_forward_pre_hook(lambda module, _: seen.append(module.now.free.detach().clone()))
     tuning.network.train()
     tuning.training_loss(batch(400))

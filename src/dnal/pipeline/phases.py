@@ -32,6 +32,7 @@ from dnal.train.outcomes import Collected, Outcomes, outcomes_of
 from dnal.train.phase import Context, Loss, Phase, run_phase
 from dnal.train.resume.checkpointer import Checkpointer
 from dnal.train.resume.data_position import DataPosition
+from dnal.train.resume.dropout import probabilities, put_probabilities
 from dnal.train.resume.early import EarlyWeights
 from dnal.train.setup.reinitialize import reset
 from dnal.train.technique import Technique
@@ -91,6 +92,7 @@ def train_base(
     if not waiting:
         with checkpointers[0].believed():
             job.network.load_state_dict(checkpointers[0].carried("base"))
+            put_probabilities(job.network, checkpointers[0].carried("dropout"))
         return
     leader, own = next(((k, own) for k, own in waiting if k.phase), waiting[0])
     latency = None if job.latency is None else job.latency.document()
@@ -107,7 +109,7 @@ def train_base(
         checkpointer.begin(
             SEARCH, job=own, history=history, parts={"place": position},
             carried={
-                "latency": latency, "base": job.network.state_dict(),
+                "latency": latency, "base": job.network.state_dict(), "dropout": probabilities(job.network),
                 "early": None if early is None else early.state_of(job.network),
             },
         )  # fmt: skip
@@ -131,7 +133,7 @@ def shrunk(
             reset(small, plan.asked.training.seed)
             change.restore(small)
         placed(small, job.fabric, job.example, job.order)
-        carried = {name: checkpointer.carried(name) for name in ("latency", "base")}
+        carried = {name: checkpointer.carried(name) for name in ("latency", "base", "dropout")}
         checkpointer.begin(
             RETRAIN, job=settings, history=history, parts={"network": small, "place": DataPosition(job.train)},
             carried={**carried, "change": change.document(), "kind": change.file, "choosing": choosing},

@@ -111,6 +111,7 @@ class Plan:
         techniques = techniques_of(asked)
         _check_early(asked, techniques)
         _check_held(asked, techniques)
+        _check_exchanged(asked, techniques)
         optimizer = asked.optimizer or optimizer_of(training.optimizer)
         schedule = asked.schedule or schedule_of(training.schedule)
         courses = _courses(asked, peak, epochs, anew=reinitialize or rewinds)
@@ -246,7 +247,7 @@ def phases_of(epochs: int | tuple[int, int, int] | None, method: Method, base_is
         second, third = 0, third + second
     least = method.stages if method.trains else 0
     if min(first, third) < 0 or second < least:
-        why = ", one for each of the rounds before the last," if least > 1 else ""
+        why = ", one for each of the rounds before the last" if least > 1 else ""
         needs = f"is 0 or more for each phase, and {max(1, least)} or more for the second{why}"
         raise OptionError("epochs", f"{needs}, not {first},{second},{third}.")
     return (0 if base_is_trained else first), second, third
@@ -292,6 +293,28 @@ def _check_held(asked: Asked, techniques: Sequence[Technique]) -> None:
             f"the method '{METHODS.name_of(method)}' and the technique '{name}' both hold the weights in another way "
             "while they train, and cannot act together; leave one of them out."
         )
+
+
+def _check_exchanged(asked: Asked, techniques: Sequence[Technique]) -> None:
+    """Refuses, beside a technique that exchanges layers, what looks at these layers, or at their weights by name.
+
+    Raises:
+        UserError: naming both.
+    """
+    for one in (each for each in techniques if each.exchanges_layers):
+        name, method = TECHNIQUES.name_of(one), asked.method
+        if method.retrains and RETRAIN in one.phases:
+            raise UserError(
+                f"the technique '{name}' exchanges layers while it trains, and the method '{METHODS.name_of(method)}' "
+                "holds some of their weights at zero or adds others meanwhile: they cannot act together; leave one out."
+            )
+        for other in techniques:
+            apart = other.reparametrises or other.exchanges_layers or other.reads_layers
+            if other is not one and apart and set(one.phases) & set(other.phases):
+                raise UserError(
+                    f"the technique '{name}' exchanges layers while it trains, at which '{TECHNIQUES.name_of(other)}' "
+                    "looks, or whose weights it holds in another way: they cannot act together; leave one out."
+                )
 
 
 def _warn_of_unused(asked: Asked) -> None:

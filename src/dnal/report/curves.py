@@ -60,12 +60,13 @@ def curve_figures(source: Source) -> list[Figure]:
     return [
         figure
         for figure in (
-            _phases(source, "loss", "Loss", "Mean loss of the training batches.", 1.0, ".4f", ""),
-            _phases(
+            over_phases(source, "loss", "Loss", "Mean loss of the training batches.", 1.0, ".4f", ""),
+            over_phases(
                 source,
                 aim.figure,
                 aim.words[0].upper() + aim.words[1:],
-                "On the validation data, at the end of each epoch.",
+                "On the validation data, at the end of each epoch."
+                + (" While gates are learnt, with gates rounded to open and closed." if _gated(source) else ""),
                 aim.factor,
                 ".2f" if aim.is_share else ".4f",
                 aim.unit,
@@ -76,7 +77,15 @@ def curve_figures(source: Source) -> list[Figure]:
     ]
 
 
-def _phases(source: Source, key: str, title: str, caption: str, factor: float, shown: str, unit: str) -> Figure | None:
+def over_phases(
+    source: Source, key: str, title: str, caption: str, factor: float, shown: str, unit: str
+) -> Figure | None:
+    """A number of the epochs, a curve for each phase; None where no epoch has it.
+
+    Args:
+        key: of the number in a line of the log, and the figure's name. factor: what it is multiplied by. shown: the
+            format of a value, such as ".2f".
+    """
     traces, rows, said = [], [], []
     values: list[float] = []
     for phase in dict.fromkeys(epoch.phase for epoch in source.log):
@@ -93,8 +102,6 @@ def _phases(source: Source, key: str, title: str, caption: str, factor: float, s
     if not traces:
         return None
     logarithmic = key == "loss" and 0 < min(values) < max(values) / WIDE
-    if key != "loss" and any("gates" in e.values or e.gates for e in source.log):
-        caption += " While gates are learnt, with gates rounded to open and closed."
     if key == "loss" and "distillation" in str(source.settings.get("techniques")):
         caption += " From the second phase on it includes what the teacher asks, so phases are not to be compared."
     return Figure(
@@ -110,6 +117,10 @@ def _phases(source: Source, key: str, title: str, caption: str, factor: float, s
         ),
         Table(["phase", "epoch", f"{title.lower()}{f', {unit}' if unit else ''}"], rows, 2),
     )
+
+
+def _gated(source: Source) -> bool:
+    return any("gates" in e.values or e.gates for e in source.log)
 
 
 def _soft_against_hard(source: Source) -> Figure | None:

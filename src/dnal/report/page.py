@@ -20,6 +20,7 @@ from dnal.report.numbers import changed, percent, quantity, ratio, shown
 from dnal.report.paid import CAVEAT, SECONDS, paid_of
 from dnal.report.source import Source, finite
 from dnal.report.trade_off import trade_off_figures
+from dnal.report.tuning import tuning_figures
 from dnal.report.weights import weight_figures
 from dnal.report.worth import worth_sentences
 
@@ -86,6 +87,7 @@ def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
                 *growth_figures(source),
                 *gate_figures(source),
                 *curve_figures(source),
+                *tuning_figures(source),
             ],
         ),
         Section("classes", "The classes", class_figures(source)),

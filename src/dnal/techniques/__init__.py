@@ -29,6 +29,7 @@ TECHNIQUES = Registry(
         "nio": "dnal.techniques.nio:NIO",
         "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
         "repair": "dnal.techniques.repair:Repair",
+        "self-tuning": "dnal.techniques.stn:SelfTuningNetworks",
         "swa": "dnal.techniques.swa:SWA",
         "weight-compander": "dnal.techniques.weight_compander:WeightCompander",
     },

@@ -59,6 +59,10 @@ class Technique(Options):
             network; 2, all others.
         reparametrises: whether the network holds its weights in another way while it acts. It is prepared before all
             others of its turn and finished after them, so that these see the same parameters all the time.
+        exchanges_layers: whether layers of the network are others while it acts, with more weights than they had.
+            Beside it no other may reparametrise, nor look at single layers, nor may a method that retrains hold some
+            weights at zero or add others.
+        reads_layers: whether it looks at single layers of the network while it acts.
         truncates: whether features may be useless at its end. It is finished after all others, on the weights that
             leave the phase; and what nothing reads after the retraining is removed.
     """
@@ -67,6 +71,8 @@ class Technique(Options):
     prepares_removal: ClassVar[bool] = False
     turn: ClassVar[int] = 2
     reparametrises: ClassVar[bool] = False
+    exchanges_layers: ClassVar[bool] = False
+    reads_layers: ClassVar[bool] = False
     truncates: ClassVar[bool] = False
 
     def check(self, outputs: Any) -> None:

@@ -46,6 +46,7 @@ class Guidance(Technique):
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base", "retrain")
+    reads_layers: ClassVar[bool] = True
 
     guide: str | None = option(
         None,

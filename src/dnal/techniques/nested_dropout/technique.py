@@ -35,6 +35,7 @@ class NestedDropout(Technique):
     """
 
     phases: ClassVar[tuple[str, ...]] = ("base", "retrain")
+    reads_layers: ClassVar[bool] = True
     truncates: ClassVar[bool] = True
 
     sigma: float = option(SIGMA, "Of P(k); the paper: 10 of 512 features for 10 classes, 100 for more.", above=0)

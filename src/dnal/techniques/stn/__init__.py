@@ -3,6 +3,7 @@
 from dnal.techniques.stn.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dnal.techniques.stn.layers import HyperConv, HyperDropout, HyperLinear
 from dnal.techniques.stn.network import SelfTuning
+from dnal.techniques.stn.technique import SelfTuningNetworks
 from dnal.techniques.stn.training import SelfTuned, self_tuning
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "Hyperparameter",
     "SelfTuned",
     "SelfTuning",
+    "SelfTuningNetworks",
     "self_tuning",
 ]

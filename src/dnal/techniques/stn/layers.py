@@ -21,10 +21,14 @@ SMALL = 0.01
 @dataclass
 class Now:
     """What all layers of a network read: the hyperparameters without bounds, (H,) or one row for each example (N, H),
-    and the probabilities of dropout, (N,)."""
+    and the probabilities of dropout, (N,).
+
+    ``tried``: nothing is drawn, and dropout multiplies by 1 - p in any mode, to see where the probabilities go.
+    """
 
     free: Tensor
     dropout: Tensor = field(default_factory=lambda: torch.zeros(()))
+    tried: bool = False
 
 
 KNOWN: Any = {getattr(Tensor, name).__get__ for name in ("dtype", "device", "shape", "ndim", "is_cuda", "layout")} | {
@@ -103,17 +107,23 @@ class HyperLayer(nn.Module):
         """A number for each output, (outputs,) or (N, outputs), in the shape of an answer."""
         raise NotImplementedError
 
-    @torch.no_grad()
+    def fold(self, free: Tensor) -> nn.Module:
+        """The layer that was given, in place, with the weights that it has at l, (H,); this one is done then."""
+        return self._put(self.plain, free)
+
     def folded(self, free: Tensor) -> nn.Module:
-        """The plain layer with the weights that it has at l, (H,)."""
-        found: Any = copy.deepcopy(self.plain)
-        weight, *bias = self.gates(free.to(self.gates.weight)).chunk(1 if found.bias is None else 2)
-        weight = weight.reshape(-1, *(1 for _ in found.weight.shape[1:]))
-        found.weight.copy_(self.scale * self.plain.weight + weight * self.response.weight)
+        """A plain layer with the weights that this one has at l, (H,)."""
+        return self._put(copy.deepcopy(self.plain), free)
+
+    @torch.no_grad()
+    def _put(self, plain: Any, free: Tensor) -> nn.Module:
+        weight, *bias = self.gates(free.to(self.gates.weight)).chunk(1 if plain.bias is None else 2)
+        weight = weight.reshape(-1, *(1 for _ in plain.weight.shape[1:]))
+        plain.weight.copy_(self.scale * self.plain.weight + weight * self.response.weight)
         if bias:
-            found.bias.copy_(self.scale * self.plain.bias + bias[0] * self.response.bias)
-        plain: nn.Module = found
-        return plain
+            plain.bias.copy_(self.scale * self.plain.bias + bias[0] * self.response.bias)
+        found: nn.Module = plain
+        return found
 
 
 class HyperLinear(HyperLayer):
@@ -152,21 +162,23 @@ class HyperDropout(nn.Module):
         self.plain, self.now = plain, now
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not (self.training or self.now.tried):
             return x
         p = self.now.dropout
         p = _for_rows(p, x) if p.dim() else p.expand(len(x))
+        if self.now.tried:
+            return x * (1 - p).to(x.dtype).reshape(-1, *(1 for _ in x.shape[1:]))
         if isinstance(self.plain, nn.Dropout) or x.dim() < 3:
             return dropped(x, p)
         whole = torch.ones(*x.shape[:2], *(1 for _ in x.shape[2:]), dtype=x.dtype, device=x.device)
         return x * dropped(whole, p)  # whole channels
 
-    def folded(self, p: float | None) -> nn.Module:
-        """The plain dropout, with this probability; None: its own."""
-        found: Any = copy.deepcopy(self.plain)
-        found.p = found.p if p is None else p
-        plain: nn.Module = found
-        return plain
+    def fold(self, p: float | None) -> nn.Module:
+        """The dropout that was given, in place, with this probability; None: its own."""
+        plain: Any = self.plain
+        plain.p = plain.p if p is None else p
+        found: nn.Module = plain
+        return found
 
 
 def _for_rows(numbers: Tensor, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from dnal.base.errors import UserError, all_names, described
 from dnal.space.copying import deep_copy
 from dnal.space.surgery.inputs import Inputs, batch_size
 from dnal.space.surgery.running import call, in_eval
+from dnal.techniques.stn.apart import check_apart
 from dnal.techniques.stn.hyperparameters import HYPERPARAMETERS, Hyperparameter
 from dnal.techniques.stn.layers import HyperDropout, HyperLayer, Now, kind_of, own, sequence_first
 from dnal.train.batch import split
@@ -38,17 +39,19 @@ class SelfTuning:
     and in turns with one of :attr:`free` and :attr:`rho` on :meth:`validation_loss`.
 
     Args:
-        network: stays as it is. It is called with the examples along dimension 0.
+        network: stays as it is, except for ``in_place``. It is called with the examples along dimension 0.
         hyperparameters: names among ``HYPERPARAMETERS`` (dropout, input-noise, jitter, cutout), or such of your own.
         scale: softplus(rho) at the start. entropy: tau, the weight of the entropy in the validation loss.
         loss: (outputs, targets) -> scalar; cross entropy by default.
+        in_place: whether the layers of the network itself are exchanged, until :meth:`fold`.
 
     Attributes:
-        network: the copy. hyperparameters: as objects. free: l, (H,). rho: (H,).
+        network: the copy, or the network itself. hyperparameters: as objects. free: l, (H,). rho: (H,).
 
     Raises:
         UserError: an unknown name, a network without any such layer, dropout of one that has none; an optimizer's
-            hyperparameters, such as the learning rate, cannot be tuned so.
+            hyperparameters, such as the learning rate, cannot be tuned so. At the first training batch: an example's
+            answer depends on the hyperparameters of another one, as where a layer reads sequences first.
 
     Examples:
         >>> import torch
@@ -72,15 +75,16 @@ class SelfTuning:
         scale: float = SCALE,
         entropy: float = ENTROPY,
         loss: Callable[[Any, Any], Tensor] = task_loss,
+        in_place: bool = False,
     ) -> None:
-        if isinstance(hyperparameters, str) or not isinstance(hyperparameters, Iterable):
-            raise UserError(f"the hyperparameters are a list, such as ['dropout'], not {hyperparameters!r}.")
-        self.hyperparameters = [_known(one) for one in hyperparameters]
-        if not self.hyperparameters or len({one.name for one in self.hyperparameters}) < len(self.hyperparameters):
-            raise UserError("self-tuning needs a hyperparameter or more, each once.")
+        self.hyperparameters = chosen(hyperparameters)
         if not (scale > 0 and math.isfinite(scale)):
             raise UserError(f"the scale of the hyperparameters' perturbation is above 0, not {scale}.")
-        self.network, self._loss, self._entropy = deep_copy(network), loss, entropy
+        if in_place and kind_of(network) is not None:
+            raise UserError(
+                "a network that is a single layer has none that could be exchanged; wrap it in a Sequential."
+            )
+        self.network, self._loss, self._entropy = network if in_place else deep_copy(network), loss, entropy
         first = next(self.network.parameters(), torch.zeros(()))
         start = torch.tensor([one.free_start for one in self.hyperparameters], device=first.device)
         self.free = nn.Parameter(start)
@@ -88,6 +92,7 @@ class SelfTuning:
         self._now = Now(self.free.detach())
         self._tunes_dropout = any(one.act is None for one in self.hyperparameters)
         self.network = self._replaced(self.network)
+        self._tried = False
 
     def weights(self) -> list[nn.Parameter]:
         """What is trained on training data: all but l and rho."""
@@ -113,37 +118,66 @@ class SelfTuning:
             batch: inputs (N, ...) and targets, or a mapping with ``labels``.
         """
         inputs, targets = split(batch)
-        with self._at(self._perturbed(batch_size(inputs)).detach()) as free:
-            outputs = call(self.network, self._regularised(inputs, free))
+        try:
+            outputs = call(self.network, self.drawn(inputs))
+        finally:
+            self.settle()
         return self._loss(outputs, targets)
+
+    def drawn(self, inputs: Inputs) -> Inputs:
+        """Draws hyperparameters for each example, to which the layers answer until :meth:`settle`, for a forward and a
+        backward pass of your own; returns the inputs, regularised by them. At first it looks whether the examples are
+        told apart."""
+        if not self._tried:
+            check_apart(self.network, self._now, inputs)
+            self._tried = True
+        free = self._perturbed(batch_size(inputs)).detach()
+        found = self._regularised(inputs, free)
+        self._now.free = free
+        return found
+
+    def settle(self) -> None:
+        """The layers answer to the current hyperparameters, and nothing is dropped."""
+        self._now.free, self._now.dropout = self.free.detach(), torch.zeros((), device=self.free.device)
 
     def validation_loss(self, batch: Any) -> Tensor:
         """The loss of a validation batch in eval mode, without regularisation, minus tau times the entropy. Its
         gradient reaches l and rho by the layers' answers, and no weight."""
         inputs, targets = split(batch)
-        with in_eval(self.network), self._frozen(), self._at(self._perturbed(batch_size(inputs))):
-            outputs = call(self.network, inputs)
+        with in_eval(self.network), self._frozen():
+            self._now.free = self._perturbed(batch_size(inputs))
+            try:
+                outputs = call(self.network, inputs)
+            finally:
+                self.settle()
         return self._loss(outputs, targets) - self._entropy * self.entropy()
 
     def __call__(self, inputs: Inputs) -> Any:
         """What the network answers at the current hyperparameters, in eval mode without gradients."""
-        with in_eval(self.network), torch.no_grad(), self._at(self.free.detach()):
+        self.settle()
+        with in_eval(self.network), torch.no_grad():
             return call(self.network, inputs)
 
     def folded(self) -> nn.Module:
         """A plain network of the classes of the one that was given, with the weights that it has at the current
         hyperparameters; its dropouts have the tuned probability."""
+        return self._fold(deep_copy(self.network)).train(self.network.training)
+
+    def fold(self) -> nn.Module:
+        """The network as :meth:`folded` makes it, in place; with ``in_place`` that is the one that was given, of the
+        layers that it had. This one is done then."""
+        return self._fold(self.network)
+
+    def _fold(self, network: nn.Module) -> nn.Module:
         values = self.values()
         probability = next((values[one.name] for one in self.hyperparameters if one.act is None), None)
-        found = deep_copy(self.network)
 
-        def fold(module: nn.Module) -> nn.Module | None:
+        def plain(module: nn.Module) -> nn.Module | None:
             if isinstance(module, HyperLayer):
-                return module.folded(self.free.detach())
-            return module.folded(probability) if isinstance(module, HyperDropout) else None
+                return module.fold(self.free.detach())
+            return module.fold(probability) if isinstance(module, HyperDropout) else None
 
-        plain: nn.Module = _exchanged(found, fold)
-        return plain.train(self.network.training)
+        return _exchanged(network, plain)
 
     def _pairs(self, numbers: Tensor) -> list[tuple[Hyperparameter, Tensor]]:
         return list(zip(self.hyperparameters, numbers.unbind(-1), strict=True))
@@ -164,14 +198,6 @@ class SelfTuning:
                     f"'{one.name}' acts on one tensor of inputs, and this batch has several; tune dropout alone."
                 )
         return inputs
-
-    @contextmanager
-    def _at(self, free: Tensor) -> Iterator[Tensor]:
-        self._now.free = free
-        try:
-            yield free
-        finally:
-            self._now.free, self._now.dropout = self.free.detach(), torch.zeros((), device=self.free.device)
 
     @contextmanager
     def _frozen(self) -> Iterator[None]:
@@ -233,6 +259,20 @@ def _exchanged(network: nn.Module, other: Callable[[nn.Module], nn.Module | None
         return made[id(module)]
 
     return at(network)
+
+
+def chosen(hyperparameters: Sequence[str | Hyperparameter]) -> list[Hyperparameter]:
+    """Hyperparameters that were given by their names, or themselves.
+
+    Raises:
+        UserError: they are no list of such, there is none, or one stands twice.
+    """
+    if isinstance(hyperparameters, str) or not isinstance(hyperparameters, Iterable):
+        raise UserError(f"the hyperparameters are a list, such as ['dropout'], not {hyperparameters!r}.")
+    found = [_known(one) for one in hyperparameters]
+    if not found or len({one.name for one in found}) < len(found):
+        raise UserError("self-tuning needs a hyperparameter or more, each once.")
+    return found
 
 
 def _known(one: str | Hyperparameter) -> Hyperparameter:

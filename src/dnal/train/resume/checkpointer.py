@@ -157,11 +157,13 @@ class Checkpointer:
             return self.tree["carried"].get("stage")
 
     def resume_start(self, phase: str, network: nn.Module) -> None:
-        """Puts back the network with which a phase began, where no more than that was kept of it: whatever is made of
-        the network before the first step is made of these weights."""
+        """Puts back the network with which a phase began, and everything random, where no more than that was kept of
+        it: whatever is made of the network before the first step, or drawn, is made of these weights and this state."""
         if self._only_start(phase):
+            assert self.tree is not None
             with self.believed():
                 network.load_state_dict(self._kept["network"])
+                put_back(self.tree["random"], self._loaders)
 
     def resume(self, phase: str, parts: Mapping[str, Stateful], history: list[dict[str, Any]]) -> Position:
         """Puts back what was kept of this phase, in place, and says how far it was; not the network with which it
