@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,27 @@ def test_processes_side_by_side_and_one_that_is_killed_change_nothing(
     found_in(tmp_path / "two", jobs=2)
     assert (tmp_path / "mark").exists()
     assert files_of(tmp_path / "two") == files_of(whole)
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_goes_on_with_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    """A real kill, as soon as the second network is told of."""
+    words = {"epochs": 1, "final-epochs": 2, "limit-train": 80, "batch-size": 32, "evaluations": 4}
+    command = [sys.executable, "-m", "dnal", "search", "--out", str(tmp_path / "killed"), "--no-report"]
+    command += [word for name in ("space", "sampler", "budget") for word in (f"--{name}", SMALL[name])]
+    command += [word for name, value in words.items() for word in (f"--{name}", str(value))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("2 of 4"):
+                process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert "1 of 4" not in ended.stdout
+    assert "4 of 4" in ended.stdout
+    assert files_of(tmp_path / "killed") == files_of(whole)
 
 
 def test_another_search_in_the_folder_and_damage_are_sentences(whole: Path, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ EXAMPLES = {
     "search": (
         "dnal search",
         'dnal search --data cifar10 --sampler aco --space layered-graph --budget "macs<=5M,latency<=2ms" --jobs 2',
-        "dnal learn --model runs/search-layers-pso-digits-s0",
     ),
     "resume": ("dnal resume runs/vgg_small-digits-macs30pct-s0",),
     "sweep": ("dnal sweep sweep.yaml --out study --trials-at-once 2",),

@@ -16,10 +16,10 @@ PURPOSES = {
     "mlflow": "dnal learn --log-to mlflow",
     "wandb": "dnal learn --log-to wandb",
     "ray": "dnal sweep",
-    "search": "dnal search --sampler tpe or random, searches in studies",
     "hf": "networks in Hugging Face's Trainer",
     "corruptions": "the corruptions of dnal analyse",
     "graphs": "Cora, CiteSeer and PubMed by name",
+    "search": "dnal search --sampler tpe; grids, random search and TPE in studies",
     "baselines": "baselines from outside in dnal bench",
 }
 """What an extra is good for. Those for developers are not here."""
