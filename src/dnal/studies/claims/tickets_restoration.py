@@ -203,9 +203,9 @@ def _learnt(study: TicketsRestoreImages, seed: int, params: float) -> tuple[nn.M
     """A network with channels that are learnt under a budget of this share of the parameters, and the share that it
     has. Its base is trained as the dense network is, and what is left for as long again."""
     dataset = _dataset(study)
-    held = [EpochLoader(part, 100) for part in (_few(dataset.val, study.tests), _few(dataset.test, study.tests))]
+    val, test = (EpochLoader(_few(part, study.tests), 100) for part in (dataset.val, dataset.test))
     found = learn(
-        _network(study, seed), _loader(study, seed), *held, f"params<={100 * params:.2f}%",
+        _network(study, seed), _loader(study, seed), val, test, f"params<={100 * params:.2f}%",
         epochs=(study.epochs, max(1, study.epochs // 2), study.epochs), lr=study.lr, optimizer=OPTIMIZER,
         loss=absolute_error, metric=psnr, seed=seed, numerics="precision=32-true,memory_format=contiguous",
     )  # fmt: skip
