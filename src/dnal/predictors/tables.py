@@ -3,8 +3,8 @@
 Three forms of .npz are known, by the arrays in them:
 
 * ``edges`` (N, 6), ``accuracy`` (N, 3): NAS-Bench-201. Edges are in the order of ``CELL_EDGES``, 0 none, 1 skip, 2 1x1,
-  3 3x3, 4 pool; accuracies in %, on CIFAR-10, CIFAR-100, ImageNet16-120. Where they are there, ``latency_ms`` (N, D) and
-  ``devices`` (D,), their names.
+  3 3x3, 4 pool; accuracies in %, on CIFAR-10, CIFAR-100, ImageNet16-120. Where they are there, ``latency_ms`` (N, D)
+  and ``devices`` (D,), their names.
 * ``arch`` (N, L), ``accuracy`` (N, K): NAS-Bench-Macro. The choice of each layer, and its trainings, of which the mean
   counts; ``params`` and ``macs`` (N,) where they are there.
 * ``operations`` (N, n), ``adjacency`` (N, n, n): any others, as of :class:`dnal.predictors.Graph`, all of one size.
