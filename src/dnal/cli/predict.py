@@ -117,7 +117,8 @@ def _rank(folder: Path, place: Path, top: int, *, quiet: bool, as_json: bool) ->
     saved, known = read_predictor(folder), _table(place)
     if saved.columns != known.columns:
         raise UserError(f"'{place}' has other columns than the table from which '{folder}' learnt; give one like it.")
-    values, deviations = saved.predictor.predict(known.architectures), None
+    values: Any = saved.predictor.predict(known.architectures)
+    deviations: Any = None
     if saved.predictor.members > 1 or saved.predictor.knows_spread:
         values, deviations = saved.predictor.predict(known.architectures, return_std=True)
     least = saved.target.partition(":")[0] in ("latency", "latency_ms", "macs", "params", "memory")

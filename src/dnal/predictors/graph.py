@@ -23,7 +23,7 @@ class Graph:
     """An architecture of named operations, in an order in which every node comes after those that it reads.
 
     Attributes:
-        operations: (n,) a number per node; the first is :data:`INPUT` and the last :data:`OUTPUT`.
+        operations: (n,) a number per node; the first is ``INPUT`` and the last ``OUTPUT``.
         adjacency: (n, n) bool, [i, j] where node j reads node i; so only above the diagonal.
 
     Raises:

@@ -68,7 +68,7 @@ class Scale:
     def _tails(self) -> tuple[float, float]:
         """How steeply values rise over places before the first label and after the last."""
         x, y = self.places, self.values
-        span = TAIL * (x[-1] - x[0])
+        span = TAIL * float(x[-1] - x[0])
         low, high = np.interp([x[0] + span, x[-1] - span], x, y)
         return self.beyond * float(low - y[0]) / span, self.beyond * float(y[-1] - high) / span
 

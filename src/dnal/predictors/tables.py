@@ -1,16 +1,14 @@
 """Tables of architectures whose accuracies and latencies are known, from files that may be anybody's.
 
-===================  ==========================================================================================
-keys of the .npz     what it is
-===================  ==========================================================================================
-edges, accuracy      NAS-Bench-201: edges (N, 6), operations in the order of :data:`CELL_EDGES`, numbers 0 none, 1 skip,
-                     2 1x1, 3 3x3, 4 pool; accuracy (N, 3) in %, on CIFAR-10, CIFAR-100, ImageNet16-120; where they are
-                     there, latency_ms (N, D) and devices (D,), their names
-arch, accuracy       NAS-Bench-Macro: arch (N, L), the choice of each layer; accuracy (N, K), its trainings, of which
-                     the mean counts; params and macs (N,) where they are there
-operations,          any other: operations (N, n), adjacency (N, n, n) as of :class:`dnal.predictors.Graph`, all of
-adjacency            one size; every other array (N,) is a target by its name
-===================  ==========================================================================================
+Three forms of .npz are known, by the arrays in them:
+
+* ``edges`` (N, 6), ``accuracy`` (N, 3): NAS-Bench-201. Edges are in the order of ``CELL_EDGES``, 0 none, 1 skip, 2 1x1,
+  3 3x3, 4 pool; accuracies in %, on CIFAR-10, CIFAR-100, ImageNet16-120. Where they are there, ``latency_ms`` (N, D)
+  and ``devices`` (D,), their names.
+* ``arch`` (N, L), ``accuracy`` (N, K): NAS-Bench-Macro. The choice of each layer, and its trainings, of which the mean
+  counts; ``params`` and ``macs`` (N,) where they are there.
+* ``operations`` (N, n), ``adjacency`` (N, n, n): any others, as of :class:`dnal.predictors.Graph`, all of one size.
+  Every other array (N,) is a target by its name.
 """
 
 from __future__ import annotations
