@@ -68,7 +68,7 @@ class PatchesSeeTheWhole(Study):
     )
     sizes = Sizes(
         tiny=Size(2, "seconds", {"sets": GENERATED, "width": 8, "window": 64, "batch": 100, "epochs": 1}),
-        small=Size(3, "an hour"),
+        small=Size(3, "15 minutes for CollegeMsg"),
         paper=Size(5, "days", {"width": 100, "window": 65_536, "epochs": 50}),
     )
     sets: str = option("collegemsg", f"Names of files without their ending, with commas between them; or {GENERATED}.")
