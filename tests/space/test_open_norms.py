@@ -208,6 +208,7 @@ def test_a_smaller_network_becomes_smaller_again_and_is_copied_and_trained() -> 
     assert all(parameter.grad is not None for parameter in twin.parameters())
 
 
+@pytest.mark.slow
 def test_a_network_that_is_told_the_width_of_its_stream_is_exported_and_pickled() -> None:
     """Swin's attention computes the width of a head from that of the stream, which has fewer channels now."""
     network, inputs, space = made("swin")
