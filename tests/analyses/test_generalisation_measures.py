@@ -145,7 +145,8 @@ def test_pac_bayes_by_hand() -> None:
             "pacbayes_init": float(moved.sum()) / (4 * 0.04) + math.log(250) + 10,
             "pacbayes_orig": float((w**2).sum()) / (4 * 0.04) + math.log(250) + 10,
             "pacbayes_flatness": 25.0, "pacbayes_mag_flatness": 6.25,
-            "pacbayes_mag_init": magnitude_of(float(moved.sum())), "pacbayes_mag_orig": magnitude_of(float((w**2).sum())),
+            "pacbayes_mag_init": magnitude_of(float(moved.sum())),
+            "pacbayes_mag_orig": magnitude_of(float((w**2).sum())),
         }
     )  # fmt: skip
 

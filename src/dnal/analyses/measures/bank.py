@@ -68,7 +68,7 @@ class Measured:
 
     Attributes:
         values: by name, in the order of the bank, set against the samples: (value - log m) / 2 of the logarithms, the
-            root of value / m of all others. NaN where this is no number; those that could not be measured are not there.
+            root of value / m of all others. NaN where this is no number; what could not be measured is not there.
         margin: the tenth percentile, over the training examples, of how far the true class's logit is ahead of the
             best other one. sigma, sigma_magnitude: the noise in its weights, plain and in units of each weight, at
             which a tenth of the training accuracy is lost.
@@ -98,8 +98,7 @@ def generalisation(
     Args:
         network: any that the Space reads, with logits (N, classes); it stays as it is. initial: the same before
             training; None: not known, and measures from there are left out.
-        loader: training batches as (inputs, class numbers), in eval form, without augmentation. It is gone through about
-            ten times.
+        loader: training batches as (inputs, class numbers), not augmented. It is gone through about ten times.
         exact_spectral: spectral norms (29-35, 41) of convolutions as maps of whole images, by FFT, instead of those of
             their kernels as matrices. seed: of the noise.
 

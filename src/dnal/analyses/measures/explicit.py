@@ -149,7 +149,7 @@ def _materialised(network: nn.Module) -> nn.Module:
             _freed(module)
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, BasePruningMethod):
-                prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
+                prune.remove(module, hook._tensor_name)
     return twin
 
 

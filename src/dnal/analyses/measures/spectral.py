@@ -39,9 +39,9 @@ def convolution_norm(
     a little: it is the same map without the sums over the edge.
 
     Args:
-        kernel: (outputs, inputs / groups, *kernel sizes). sizes: of the input's map, a number for each kernel size; they
-            are taken up to the next multiple of the stride. stride, dilation: of the convolution, a number or one for
-            each size. groups: of channels.
+        kernel: (outputs, inputs / groups, *kernel sizes). sizes: of the input's map, a number for each kernel size,
+            which are taken up to the next multiple of the stride. stride, dilation: of the convolution, a number or one
+            for each size. groups: of channels.
 
     Raises:
         ValueError: other numbers of sizes than the kernel has.
@@ -71,15 +71,16 @@ def convolution_norm(
 
 
 def _transformed(kernel: Tensor, sizes: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """The kernel's Fourier transform over maps of these sizes, (outputs, inputs, *sizes); taps beyond a map's edge go on
-    at the other."""
+    """The kernel's Fourier transform over maps of these sizes, (outputs, inputs, *sizes); taps beyond an edge of a map
+    go on at the other."""
     spread = kernel.double()
     for dim, (size, space) in enumerate(zip(sizes, dilation, strict=True), start=2):
         places = (torch.arange(kernel.shape[dim]) * space) % size
         shape = [*spread.shape]
         shape[dim] = size
         spread = torch.zeros(shape, dtype=spread.dtype).index_add(dim, places, spread)
-    return torch.fft.fftn(spread, dim=tuple(range(2, kernel.dim())))
+    found: Tensor = torch.fft.fftn(spread, dim=tuple(range(2, kernel.dim())))
+    return found
 
 
 def _each(value: Sequence[int] | int, dims: int) -> list[int]:
