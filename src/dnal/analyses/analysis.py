@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -17,6 +17,10 @@ from dnal.analyses.people import People
 from dnal.base.statistics import Interval
 from dnal.data.dataset import Dataset
 
+if TYPE_CHECKING:
+    from dnal.analyses.measures.bank import Measured
+    from dnal.analyses.measures.of_runs import Ranking
+
 BASE, CLEAN = "base", "clean"
 
 
@@ -28,6 +32,8 @@ class Looked:
         name: of the network; run: of its folder; word: "base", or what became of it, such as "compact".
         macs: of one example, as result.json has them; None where it has none.
         confidence: of what it says, (N,).
+        measured: its generalisation measures, where they were asked for and can be taken.
+        point: the settings of its run, by which measures are held against each other.
     """
 
     name: str
@@ -38,11 +44,30 @@ class Looked:
     geometry: Geometry | None
     confidence: Tensor
     calibration: Calibration
+    measured: Measured | None = None
+    point: Mapping[str, Hashable] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, run: str, seen: Seen, geometry: Geometry | None, *, word: str, macs: float | None) -> Looked:
+    def of(
+        cls,
+        name: str,
+        run: str,
+        seen: Seen,
+        geometry: Geometry | None,
+        *,
+        word: str,
+        macs: float | None,
+        measured: Measured | None = None,
+        point: Mapping[str, Hashable] | None = None,
+    ) -> Looked:
         confidence = confidences(seen.logits)
-        return cls(name, run, word, macs, seen, geometry, confidence, calibration_of(confidence, seen.correct))
+        calibration = calibration_of(confidence, seen.correct)
+        return cls(name, run, word, macs, seen, geometry, confidence, calibration, measured, point or {})
+
+    @property
+    def gap(self) -> float | None:
+        """Its accuracy on the training examples on which it was measured minus that on the test data."""
+        return None if self.measured is None else self.measured.accuracy - self.accuracy
 
     @property
     def base(self) -> bool:
@@ -138,6 +163,8 @@ class Analysis:
         data: whose test part was looked at. kinds: CKA of the last features, rank correlation of the margins, and share
             of equal answers, by name: (networks, networks); those that there are.
         disagreement: of people on each example, (N,), where it was given.
+        rankings: of what is "base" and of what became of it, how well each measure ranks them by their gap; of four
+            networks or more.
         remarks: a sentence for everything that could not be looked at.
     """
 
@@ -148,6 +175,7 @@ class Analysis:
     corrupted: Corrupted | None
     disagreement: Tensor | None = None
     remarks: Sequence[str] = field(default_factory=list)
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)
 
     @property
     def targets(self) -> Tensor:

@@ -13,6 +13,8 @@ STUDIES = Registry(
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "hypernetwork-trade-off": "dnal.studies.claims.hypernetwork_trade_off:OneHypernetworkGivesTheTradeOff",
         "hypernetworks": "dnal.studies.claims.hypernetworks:HypernetworksTrainStably",
+        "measures": "dnal.studies.claims.measures:MeasuresFlip",
+        "measures-compact": "dnal.studies.claims.measures_compact:MeasuresOfCompactNetworks",
         "more-is-better": "dnal.studies.claims.more_is_better:MoreIsBetter",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
         "overtraining": "dnal.studies.claims.overtraining:OvertrainingPeaksAtTheThreshold",

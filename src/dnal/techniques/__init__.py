@@ -29,6 +29,7 @@ TECHNIQUES = Registry(
         "nio": "dnal.techniques.nio:NIO",
         "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
         "repair": "dnal.techniques.repair:Repair",
+        "sgld": "dnal.techniques.sgld:SGLD",
         "swa": "dnal.techniques.swa:SWA",
         "weight-compander": "dnal.techniques.weight_compander:WeightCompander",
     },

@@ -62,6 +62,10 @@ BANK = (
 """All measures."""
 
 
+NO_NOISE = "No noise up to"
+UNKNOWN_START = "The network before training is not known: what is measured from there is left out."
+
+
 @dataclass(frozen=True)
 class Measured:
     """What the bank says of a network.
@@ -128,7 +132,7 @@ def generalisation(
     remarks += [f"Nor are those of {len(plan.left) - 1} others."] if len(plan.left) > 1 else []
     start = None if initial is None else _start(initial, own)
     if start is None:
-        remarks.append("The network before training is not known: what is measured from there is left out.")
+        remarks.append(UNKNOWN_START)
     seen = run(own.network, loader, "training", None)
     accuracy, m = float(seen.correct.double().mean()), len(seen.targets)
     margin = margin_of(seen)
@@ -210,7 +214,7 @@ def _remark_of_noise(plain: Bearable, grown: Bearable, remarks: list[str]) -> No
     for found, what in zip((plain, grown), ("", ", in units of each weight,"), strict=True):
         if not found.reached:
             remarks.append(
-                f"No noise up to {LARGEST:g}{what} takes a tenth off the training accuracy; {LARGEST:g} stands for it."
+                f"{NO_NOISE} {LARGEST:g}{what} takes a tenth off the training accuracy; {LARGEST:g} stands for it."
             )
 
 

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dnal.base.statistics import Interval, kendall
 
@@ -213,6 +214,6 @@ def _normalised(cells: Sequence[Sequence[tuple[int, int]]]) -> float:
     return max(0.0, shared / entropy) if entropy > 0 else math.nan
 
 
-def _entropy(probabilities: np.ndarray) -> float:  # type: ignore[type-arg]
+def _entropy(probabilities: NDArray[np.float64]) -> float:
     kept = probabilities[probabilities > 0]
     return float(-(kept * np.log2(kept)).sum())
