@@ -9,6 +9,7 @@ STUDIES = Registry(
     Study,
     {
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
+        "estimability": "dnal.studies.claims.estimability:SomeErrorsCannotBeEstimated",
         "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "hypernetwork-trade-off": "dnal.studies.claims.hypernetwork_trade_off:OneHypernetworkGivesTheTradeOff",
