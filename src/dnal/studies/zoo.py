@@ -61,7 +61,7 @@ def trained_together(
     """  # fmt: skip
     sizes = [x.shape[1], *widths, classes]
     starts = [_network(sizes, recipe.seed) for recipe in recipes]
-    layers = [[layer for layer in start if isinstance(layer, nn.Linear)] for start in starts]  # type: ignore[attr-defined]
+    layers = [[layer for layer in start if isinstance(layer, nn.Linear)] for start in starts]
     weights = [torch.stack([own[place].weight.detach().T for own in layers]) for place in range(len(sizes) - 1)]
     biases = [torch.stack([own[place].bias.detach()[None] for own in layers]) for place in range(len(sizes) - 1)]
     parameters = [value.clone().requires_grad_() for value in (*weights, *biases)]

@@ -134,8 +134,7 @@ def _drawn(rng: np.random.Generator, setting: str, world: int) -> tuple[list[flo
 
 def _shortest(x: Array, labels: NDArray[Any]) -> Array:
     """The shortest weights whose sign is that of the labels, by exactly 1."""
-    found: Array = np.linalg.lstsq(x, 2.0 * labels - 1, rcond=None)[0]
-    return found
+    return np.asarray(np.linalg.lstsq(x, 2.0 * labels - 1, rcond=None)[0], dtype=np.float64)
 
 
 def _regressed(features: Array, target: Array, half: int) -> Array:
@@ -145,8 +144,7 @@ def _regressed(features: Array, target: Array, half: int) -> Array:
     design = np.concatenate([scaled, np.ones((len(scaled), 1))], axis=1)
     own = design[:half]
     weights = np.linalg.solve(own.T @ own + np.eye(own.shape[1]), own.T @ target[:half])
-    found: Array = design[half:] @ weights
-    return found
+    return np.asarray(design[half:] @ weights, dtype=np.float64)
 
 
 @lru_cache(maxsize=1)

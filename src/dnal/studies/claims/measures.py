@@ -122,13 +122,13 @@ class MeasuresFlip(Study):
         ]  # fmt: skip
 
     def figure(self, rows: Sequence[Row]) -> Figure:
-        told = []
+        told: list[Row] = []
         for seed in sorted({int(row["seed"]) for row in rows}):
             own = _of_seed(rows, seed)
             for name in (*NAMES, CHANCE) if len(own) > 1 else ():
                 psi = _psi(own, name)
                 values = {"all pairs": tau(_values(own, name), _values(own, "gap")).value, **psi}
-                told.append({"measure": name.replace("_", " "), "seed": seed} | dict(values))
+                told.append({"measure": name.replace("_", " "), "seed": seed, **values})
         if not told:
             return dots(rows, ["width"], "gap", what="training minus test accuracy")
         columns = {name: name for name in ("all pairs", *AXES) if any(name in row for row in told)}

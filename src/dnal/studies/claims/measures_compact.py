@@ -132,7 +132,7 @@ class MeasuresOfCompactNetworks(Study):
         ]  # fmt: skip
 
     def figure(self, rows: Sequence[Row]) -> Figure:
-        told = [
+        told: list[Row] = [
             {"by": name.replace("_", " "), "seed": seed, "tau": -_tau(own, name) if name in ("removed", "macs") else
              _tau(own, name)}
             for seed in _seeds(rows)
