@@ -4,14 +4,15 @@
 
 Four things on the same batch, in turn within one run: a plain training step; one with a guide of the same network; the
 guide's forward pass alone; and the distances alone, with their gradients, of activations that are there already.
-Reported: the median time of each over that of the plain step. What is left of a guided step after the three others is
-the hooks. One thread by default.
+Reported: the median CPU time of each over that of the plain step. What is left of a guided step after the three others
+is the hooks. One thread by default.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def measure(name: str, shape: tuple[int, int, int], batch: int, repeats: int) ->
         "forward": forward,
         "distances": distances_of(copy.deepcopy(network), x),
     }
-    median = medians(parts, repeats, 2)
+    median = medians(parts, repeats, 2, time.process_time)
     return {
         "network": name, "input": "x".join(map(str, shape)), "batch": batch, "threads": torch.get_num_threads(),
         "repeats": repeats, "plain_ms": f"{1e3 * median['plain']:.1f}",

@@ -18,6 +18,7 @@ PURPOSES = {
     "ray": "dnal sweep",
     "hf": "networks in Hugging Face's Trainer",
     "corruptions": "the corruptions of dnal analyse",
+    "search": "grids, random search and TPE in studies",
     "baselines": "baselines from outside in dnal bench",
 }
 """What an extra is good for. Those for developers are not here."""
