@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from dnal.analyses.likeness import agreement as agreement
     from dnal.analyses.likeness import cka_matrix as cka_matrix
     from dnal.analyses.likeness import rank_correlations as rank_correlations
+    from dnal.analyses.measures.bank import BANK as BANK
+    from dnal.analyses.measures.bank import Measured as Measured
+    from dnal.analyses.measures.bank import generalisation as generalisation
     from dnal.analyses.of_run import analyse as analyse
     from dnal.analyses.people import People as People
     from dnal.analyses.people import disagreement as disagreement
@@ -55,6 +58,7 @@ _HOMES = {
     "flips": ("Flips", "flips_of", "in_the_lowest"),
     "geometry": ("Geometry", "class_directions", "cosines_of", "geometry_of", "margins", "rebuilt"),
     "likeness": ("agreement", "cka_matrix", "rank_correlations"),
+    "measures.bank": ("BANK", "Measured", "generalisation"),
     "of_run": ("analyse",),
     "people": ("People", "disagreement", "people_of", "read_people"),
     "redundancy": ("redundancy_of",),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -17,6 +17,10 @@ from dnal.analyses.people import People
 from dnal.analyses.routing import Routing
 from dnal.base.statistics import Interval
 from dnal.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from dnal.analyses.measures.bank import Measured
+    from dnal.analyses.measures.of_runs import Ranking
 
 BASE, CLEAN = "base", "clean"
 
@@ -31,6 +35,8 @@ class Looked:
         confidence: of what it says, (N,).
         routing: of its mixtures of experts; None where it has none. smoothness: the mean of
             :func:`dnal.analyses.smoothness.smoothness_of` over nodes of a graph; None of other data.
+        measured: its generalisation measures, where they were asked for and can be taken.
+        point: the settings of its run, by which measures are held against each other.
     """
 
     name: str
@@ -43,6 +49,8 @@ class Looked:
     calibration: Calibration
     routing: Routing | None = None
     smoothness: float | None = None
+    measured: Measured | None = None
+    point: Mapping[str, Hashable] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -56,10 +64,19 @@ class Looked:
         macs: float | None,
         routing: Routing | None = None,
         smoothness: float | None = None,
+        measured: Measured | None = None,
+        point: Mapping[str, Hashable] | None = None,
     ) -> Looked:
         confidence = confidences(seen.logits)
         calibration = calibration_of(confidence, seen.correct)
-        return cls(name, run, word, macs, seen, geometry, confidence, calibration, routing, smoothness)
+        return cls(
+            name, run, word, macs, seen, geometry, confidence, calibration, routing, smoothness, measured, point or {}
+        )
+
+    @property
+    def gap(self) -> float | None:
+        """Its accuracy on the training examples on which it was measured minus that on the test data."""
+        return None if self.measured is None else self.measured.accuracy - self.accuracy
 
     @property
     def base(self) -> bool:
@@ -155,6 +172,8 @@ class Analysis:
         data: whose test part was looked at. kinds: CKA of the last features, rank correlation of the margins, and share
             of equal answers, by name: (networks, networks); those that there are.
         disagreement: of people on each example, (N,), where it was given.
+        rankings: of what is "base" and of what became of it, how well each measure ranks them by their gap; of four
+            networks or more.
         remarks: a sentence for everything that could not be looked at.
     """
 
@@ -165,6 +184,7 @@ class Analysis:
     corrupted: Corrupted | None
     disagreement: Tensor | None = None
     remarks: Sequence[str] = field(default_factory=list)
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)
 
     @property
     def targets(self) -> Tensor:

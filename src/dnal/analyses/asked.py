@@ -20,6 +20,13 @@ class Asked(Options):
     images: int | None = option(
         None, "Test images that are corrupted; default: 1000, and fewer of more than 64x64 pixels.", least=1, most=2**24
     )
+    measures: int | None = option(
+        None,
+        "Training examples on which generalisation measures are taken; default: 1000, and fewer of large networks; 0: "
+        "none are.",
+        least=0,
+        most=2**24,
+    )
     labels_of_people: str | None = option(
         None, "FILE.npz or FILE.npz:NAME: how many people gave each class to each test example, as in CIFAR-10H."
     )

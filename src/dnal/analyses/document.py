@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dnal.analyses.analysis import Analysis, Pair
 from dnal.analyses.flips import OUTCOMES
+from dnal.analyses.measures.bank import Measured
+from dnal.analyses.measures.of_runs import Ranking
 from dnal.base.statistics import Interval
 
 Rows = list[dict[str, str]]
@@ -34,6 +36,8 @@ def document_of(analysis: Analysis) -> dict[str, Any]:
                     "loads": _matrix(one.routing.loads), "entropy": one.routing.entropy.tolist(),
                     "certainty": one.routing.certainty.tolist(), "changed": one.routing.changed.tolist(),
                 },
+                "gap": one.gap,
+                "measures": None if one.measured is None else _measured(one.measured),
             }
             for one in analysis.networks
         ],
@@ -51,6 +55,7 @@ def document_of(analysis: Analysis) -> dict[str, Any]:
             ],
             "redundancy": _matrix(corrupted.redundancy),
         },
+        "rankings": {word: _ranking(found, names) for word, found in analysis.rankings.items()},
         "remarks": list(analysis.remarks),
     }  # fmt: skip
 
@@ -106,6 +111,41 @@ def corruptions_table(analysis: Analysis) -> Rows:
         }
         for row in analysis.corrupted.rows
     ]
+
+
+def measures_table(analysis: Analysis) -> Rows:
+    """A row per network that was measured: its gap, margin, the noise it bears, and all measures."""
+    return [
+        {
+            "network": one.name, "run": one.run, "gap": _text(one.gap or 0.0), "examples": str(one.measured.examples),
+            "training accuracy": _text(one.measured.accuracy), "margin": _text(one.measured.margin),
+            "sigma": _text(one.measured.sigma), "sigma, in units of each weight": _text(one.measured.sigma_magnitude),
+            **{name: _text(value) for name, value in one.measured.values.items()},
+        }
+        for one in analysis.networks if one.measured is not None
+    ]  # fmt: skip
+
+
+def _measured(found: Measured) -> dict[str, Any]:
+    return {
+        "examples": found.examples, "training_accuracy": found.accuracy, "margin": found.margin, "sigma": found.sigma,
+        "sigma_magnitude": found.sigma_magnitude,
+        "values": {name: _number(value) for name, value in found.values.items()},
+    }  # fmt: skip
+
+
+def _ranking(found: Ranking, names: list[str]) -> dict[str, Any]:
+    return {
+        "networks": [names[number] for number in found.networks], "settings": list(found.axes),
+        "measures": {
+            row.measure: {
+                "tau": _interval(row.tau), "granulated": _number(row.granulated.mean),
+                "by_setting": {axis: _number(value) for axis, value in row.granulated.by_axis.items()},
+                "conditional_information": _number(row.information.least), "worst_pairs": _number(row.worst[0]),
+            }
+            for row in found.rows
+        },
+    }  # fmt: skip
 
 
 def _pair(pair: Pair, names: list[str]) -> dict[str, Any]:

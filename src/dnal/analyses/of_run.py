@@ -22,6 +22,8 @@ from dnal.analyses.features import Seen, seen_of
 from dnal.analyses.flips import flips_of, in_the_lowest
 from dnal.analyses.geometry import geometry_of
 from dnal.analyses.likeness import agreement, cka_matrix, rank_correlations, spread
+from dnal.analyses.measures.bank import Measured
+from dnal.analyses.measures.of_runs import Ranking, measured_on, point_of, ranking_of, usual_examples
 from dnal.analyses.people import disagreement, people_of, read_people
 from dnal.analyses.routing import routing_of
 from dnal.analyses.smoothness import smoothness_of
@@ -85,9 +87,9 @@ def analyse(
         if one.base is not None and one.digest not in bases:
             tell(f"{one.called(BASE_WORD)} on {one.dataset.name}")
             bases[one.digest] = len(taken)
-            taken.append(one.looked(one.base, BASE_WORD, remarks))
+            taken.append(one.looked(one.base, BASE_WORD, remarks, asked.measures))
         tell(f"{one.called(one.word)} on {one.dataset.name}")
-        taken.append(one.looked(one.changed, one.word, remarks))
+        taken.append(one.looked(one.changed, one.word, remarks, asked.measures))
         if one.base is not None:
             between.append((bases[one.digest], len(taken) - 1))
     networks, running = [looked for looked, _ in taken], [own for _, own in taken]
@@ -97,7 +99,8 @@ def analyse(
     pairs = [_pair(networks, base, compact, people) for base, compact in between]
     found = _corrupted(networks, running, pairs, names, asked, remarks, tell)
     return Analysis(
-        networks, pairs, running[0].data, _likeness(networks), found, people, list(dict.fromkeys(remarks))
+        networks, pairs, running[0].data, _likeness(networks), found, people, list(dict.fromkeys(remarks)),
+        _rankings(networks),
     )  # fmt: skip
 
 
@@ -124,7 +127,7 @@ class _Run:
     def called(self, word: str) -> str:
         return word if not self.name or word == BASE_WORD else f"{self.name} {word}"
 
-    def looked(self, network: nn.Module, word: str, remarks: list[str]) -> tuple[Looked, Running]:
+    def looked(self, network: nn.Module, word: str, remarks: list[str], examples: int | None) -> tuple[Looked, Running]:
         from dnal.train.rows import to_device
         from dnal.train.setup.numerics import fabric_of
 
@@ -140,11 +143,14 @@ class _Run:
         if seen.cut:
             remarks.append(f"Of {name} the first {len(seen.targets):,} targets are looked at; more are not kept.")
         figures = self.result["base" if word == BASE_WORD else "compact"]
-        macs = figures.get("macs")
+        said = figures.get("macs")
+        macs = float(said) if isinstance(said, int | float) else None
+        number = usual_examples(macs) if examples is None else examples
+        measured = self._measured(network, name, batch, number, remarks) if number else None
         looked = Looked.of(
-            name, str(self.folder), seen, _geometry(seen), word=word,
-            macs=float(macs) if isinstance(macs, int | float) else None, routing=routing_of(network, loader),
-            smoothness=_smoothness(seen) if self.dataset.kind == "graphs" else None,
+            name, str(self.folder), seen, _geometry(seen), word=word, macs=macs, routing=routing_of(network, loader),
+            smoothness=_smoothness(seen) if self.dataset.kind == "graphs" else None, measured=measured,
+            point=point_of(self.config),
         )  # fmt: skip
         said = figures.get("accuracy")
         tolerance = max(CLOSE, 1.5 / len(seen.targets))
@@ -154,6 +160,17 @@ class _Run:
                 f"{said:.4f}: the data or the files are others than those of the job."
             )
         return looked, Running(network, self.dataset, batch, seen.head)
+
+    def _measured(
+        self, network: nn.Module, name: str, batch: int, examples: int, remarks: list[str]
+    ) -> Measured | None:
+        try:
+            found = measured_on(network, self.dataset, batch, examples)
+        except UserError as error:
+            remarks.append(f"Of {name} no generalisation measures are shown: {error}")
+            return None
+        remarks.extend(f"Of {name}: {remark}" for remark in found.remarks)
+        return found
 
 
 def _geometry(seen: Seen) -> Any:
@@ -314,6 +331,21 @@ def _likeness(networks: Sequence[Looked]) -> dict[str, Tensor]:
             found["CKA of the last features"] = cka_matrix(features)
         found["rank correlation of the margins"] = rank_correlations(torch.stack([one.margins for one in networks]))
         found["share of equal answers"] = agreement(torch.stack([one.seen.predictions for one in networks]))
+    return found
+
+
+def _rankings(networks: Sequence[Looked]) -> dict[str, Ranking]:
+    """How well measures rank the bases, and what became of them."""
+    found = {}
+    for word, base in ((BASE_WORD, True), ("changed", False)):
+        own = {number: one for number, one in enumerate(networks) if one.base == base and one.measured is not None}
+        ranking = ranking_of(
+            {number: one.measured for number, one in own.items() if one.measured is not None},
+            {number: one.gap for number, one in own.items() if one.gap is not None},
+            {number: one.point for number, one in own.items()},
+        )
+        if ranking is not None:
+            found[word] = ranking
     return found
 
 

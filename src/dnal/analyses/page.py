@@ -19,7 +19,9 @@ from dnal.analyses.figures import (
     shift_figure,
     smoothness_figure,
 )
+from dnal.analyses.measures.figures import ranking_figure, values_figure
 from dnal.base.statistics import Interval
+from dnal.report.figure import Figure
 from dnal.report.frame import rendered
 from dnal.report.numbers import percent, quantity
 from dnal.report.pictures import picture_of
@@ -56,12 +58,27 @@ def page(analysis: Analysis) -> str:
         ],
         pairs=[_pair(analysis, number, pair) for number, pair in enumerate(analysis.pairs, start=1)],
         people=[figure for figure in (people_figure(analysis),) if figure is not None],
+        measures=_measures(analysis),
         likeness=likeness_figures(analysis),
         alike=[] if len(networks) != 2 else [
             f"{kind[:1].upper()}{kind[1:]}: {float(found[0, 1]):.3f}." for kind, found in analysis.likeness.items()
         ],
         corruptions=corruption_figures(analysis),
     )  # fmt: skip
+
+
+def _measures(analysis: Analysis) -> list[Figure]:
+    """The measures of the networks, and how well each ranks them."""
+    own = [(one.name, one.measured, one.gap) for one in analysis.networks]
+    told = [(name, found, gap) for name, found, gap in own if found is not None and gap is not None]
+    if not told:
+        return []
+    names, measured, gaps = zip(*told, strict=True)
+    words = {"base": "bases", "changed": "compact networks"}
+    return [
+        values_figure(names, measured, gaps),
+        *(ranking_figure(found, words[word], f"ranking-{word}") for word, found in analysis.rankings.items()),
+    ]
 
 
 def _cells(one: Looked) -> list[str]:

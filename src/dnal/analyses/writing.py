@@ -7,26 +7,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnal.analyses.analysis import Analysis
-from dnal.analyses.document import classes_table, corruptions_table, examples_table
+from dnal.analyses.document import Rows, classes_table, corruptions_table, examples_table, measures_table
 from dnal.base.atomic import refusal, write_text
 from dnal.base.errors import UserError
 from dnal.base.rows import write_table
 from dnal.run.files import ANALYSIS_PAGE
 
-CLASSES, EXAMPLES, CORRUPTIONS = "classes.csv", "examples.csv", "corruptions.csv"
+CLASSES, EXAMPLES, CORRUPTIONS, MEASURES = "classes.csv", "examples.csv", "corruptions.csv", "measures.csv"
 
 
 class Written(NamedTuple):
-    """The files of an analysis; ``corruptions`` is None where none were looked at."""
+    """The files of an analysis; ``corruptions`` and ``measures`` are None where there are none."""
 
     page: Path
     classes: Path
     examples: Path
     corruptions: Path | None
+    measures: Path | None
 
 
 def write_analysis(analysis: Analysis, folder: str | Path) -> Written:
-    """Writes analysis.html, classes.csv, examples.csv and, where there are any, corruptions.csv.
+    """Writes analysis.html, classes.csv, examples.csv and, where there are any, corruptions.csv and measures.csv.
 
     Args:
         folder: made if it is not there. `dnal report` links to the page in the folder "analysis" of a run.
@@ -47,12 +48,18 @@ def write_analysis(analysis: Analysis, folder: str | Path) -> Written:
     write_text(where / ANALYSIS_PAGE, page(analysis))  # first: by it the folder is known as one of an analysis
     write_table(where / CLASSES, classes_table(analysis))
     write_table(where / EXAMPLES, examples_table(analysis))
-    rows = corruptions_table(analysis)
-    write_table(where / CORRUPTIONS, rows)
-    if not rows:  # of an earlier analysis
-        (where / CORRUPTIONS).unlink(missing_ok=True)
-    found = where / CORRUPTIONS if rows else None
-    return Written(where / ANALYSIS_PAGE, where / CLASSES, where / EXAMPLES, found)
+    corruptions = _if_any(where / CORRUPTIONS, corruptions_table(analysis))
+    measures = _if_any(where / MEASURES, measures_table(analysis))
+    return Written(where / ANALYSIS_PAGE, where / CLASSES, where / EXAMPLES, corruptions, measures)
+
+
+def _if_any(path: Path, rows: Rows) -> Path | None:
+    """Writes a table that has rows; of one without, that of an earlier analysis goes."""
+    write_table(path, rows)
+    if rows:
+        return path
+    path.unlink(missing_ok=True)
+    return None
 
 
 def check_folder(folder: Path) -> None:

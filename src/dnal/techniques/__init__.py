@@ -30,6 +30,7 @@ TECHNIQUES = Registry(
         "scaling": "dnal.techniques.scaling:ArchitectureAwareScaling",
         "repair": "dnal.techniques.repair:Repair",
         "self-tuning": "dnal.techniques.stn:SelfTuningNetworks",
+        "sgld": "dnal.techniques.sgld:SGLD",
         "swa": "dnal.techniques.swa:SWA",
         "weight-compander": "dnal.techniques.weight_compander:WeightCompander",
     },
