@@ -58,6 +58,9 @@ def test_a_search_that_is_not_finished_is_a_sentence(run: Path, dnal: Program) -
         assert "is not finished; the same `dnal search` goes on with it" in answer.err
     assert dnal("report", run).status == 0
     assert "This search is not finished" in (run / "report.html").read_text()
+    assert dnal("search", *JOB, "--out", "found").status == 0
+    assert "This search is not finished" not in (run / "report.html").read_text()  # the page of the whole search
+    (run / RESULT).unlink()
     (run / CANDIDATES).unlink()
     assert "was trained yet" in dnal("report", run).err
     (run / SEARCH).write_text("[]")

@@ -16,7 +16,7 @@ from torch import Tensor
 import dnal
 from dnal.base.errors import UserError
 from dnal.data.events.events import Events, events_of, read_events
-from dnal.data.events.negatives import KINDS, Negatives
+from dnal.data.events.negatives import NEGATIVES, Negatives
 from dnal.data.events.windows import Windows, causal_features
 from dnal.models.temporal.edgebank import edgebank
 from dnal.models.temporal.patches import Patches
@@ -155,7 +155,7 @@ def test_the_future_changes_nothing_that_is_known() -> None:
     other = Events(pairs[:, 0], pairs[:, 1], events.time, events.nodes)
     known, same = (Windows(each, width=64).window(at) for each in (events, other))
     assert all(known[name].equal(same[name]) for name in known)
-    for kind in KINDS:
+    for kind in NEGATIVES:
         chosen = [
             Negatives(each)(kind, at, at + 1, at, torch.Generator().manual_seed(0)) for each in (events, other)
         ]  # fmt: skip
@@ -220,7 +220,7 @@ def test_negatives_are_what_they_are_called() -> None:
     assert negatives("random", first, last, past, draw)[:, 0].equal(events.source[first:last])
 
 
-def test_edgebank_on_messages_between_students(tmp_path: Path) -> None:
+def test_edgebank_remembers_pairs_in_their_direction() -> None:
     past = torch.tensor([[0, 1], [2, 3], [0, 1]])
     assert edgebank(past, torch.tensor([[0, 1], [1, 0], [2, 3], [3, 3]]), 5).tolist() == [1, 0, 1, 0]
 
