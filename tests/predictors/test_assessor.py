@@ -96,6 +96,6 @@ def test_arrays_are_checked_without_a_network_of_the_sizes_that_the_options_name
     model = Assessor(epochs=1, bandwidth=0.5, hidden=8, code=4, units=8).fit(CELLS[:20], WORTH[:20])
     model._check_arrays(model.members_[0])
     model.set_params(hidden=4096, units=4096)
-    with Made() as made, pytest.raises(UserError, match="encoder.0.weight"):
+    with Made() as made, pytest.raises(UserError, match=r"encoder\.0\.weight"):
         model._check_arrays(model.members_[0])
     assert made.largest < 4096
