@@ -155,11 +155,17 @@ def test_the_future_changes_nothing_that_is_known() -> None:
     other = Events(pairs[:, 0], pairs[:, 1], events.time, events.nodes)
     known, same = (Windows(each, width=64).window(at) for each in (events, other))
     assert all(known[name].equal(same[name]) for name in known)
+    first, past = 345, 342  # of the last part; the event itself is the same, and what comes after it another
+    assert events.time[past - 1] < events.time[past]
+    pairs = events.pairs.clone()
+    pairs[first + 1 :] = torch.randint(12, (len(events) - first - 1, 2), generator=draw)
+    other = Events(pairs[:, 0], pairs[:, 1], events.time, events.nodes)
     for kind in NEGATIVES:
-        chosen = [
-            Negatives(each)(kind, at, at + 1, at, torch.Generator().manual_seed(0)) for each in (events, other)
-        ]  # fmt: skip
-        assert chosen[0].shape == (1, 2)
+        chosen, same_ones = (
+            Negatives(each)(kind, first, first + 1, past, torch.Generator().manual_seed(0)) for each in (events, other)
+        )
+        assert chosen.shape == (1, 2)
+        assert chosen.equal(same_ones), kind
 
 
 def test_what_is_planted_in_the_future_is_not_found() -> None:
