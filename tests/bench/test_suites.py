@@ -9,7 +9,7 @@ import torch
 
 from dnal import models
 from dnal.base.errors import UserError
-from dnal.bench.choosing import trains
+from dnal.bench.choosing import teaching, trains
 from dnal.bench.ground import DataFolders, check_given
 from dnal.bench.jobs import Penalty, Run, jobs, leader, needs, phases, runs
 from dnal.bench.suite import (
@@ -130,3 +130,12 @@ def test_what_is_not_there_is_told() -> None:
         only(suite_of("smoke"), ("magnitud",))
     with pytest.raises(UserError, match="does not use the data 'cifar', but cifar10"):
         check_data(suite_of("cpu"), ["cifar"])
+
+
+def test_the_teacher_acts_in_the_phases_in_which_it_does_in_a_job() -> None:
+    acts = {
+        name: [bool(teaching(SUITES[name], True, phase)) for phase in ("architecture", "retrain")]
+        for name in ("cpu", "guided")
+    }
+    assert acts == {"cpu": [True, True], "guided": [False, True]}
+    assert not teaching(SUITES["cpu"], False, "retrain")

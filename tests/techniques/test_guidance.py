@@ -328,6 +328,9 @@ def test_without_a_guide_the_base_guides_and_only_the_retraining() -> None:
     guided, by_module = trained(Guidance(), base=base), trained(Guidance(guide=base), base=base)
     assert not torch.equal(plain[1].weight, guided[1].weight)
     assert torch.equal(by_module[1].weight, guided[1].weight)
+    # A benchmark retrains at several rates, and rounds of masks retrain in the phase that chooses.
+    for name in ("retrain at 0.1", "architecture"):
+        assert torch.equal(trained(Guidance(), base=base, phase=name)[1].weight, guided[1].weight)
     assert torch.equal(trained(Guidance(), phase="base")[1].weight, plain[1].weight)
     assert not torch.equal(trained(Guidance(network=base), phase="base")[1].weight, plain[1].weight)
 

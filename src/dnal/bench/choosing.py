@@ -20,7 +20,7 @@ from dnal.changes import Removal
 from dnal.methods import METHODS
 from dnal.methods.paper import Paper, ranked
 from dnal.methods.task import Task
-from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH
+from dnal.pipeline.plan import ARCHITECTURE_RATE, SEARCH, acting
 from dnal.selection.select import select
 from dnal.selection.widths import WidthRule
 from dnal.techniques import TECHNIQUES
@@ -96,12 +96,12 @@ def choose(
 def _phase(ground: Ground, entry: Entry, epochs: int, taught: bool) -> Phase:
     part = part_of(ground.network, entry, 1, (0, epochs, 0))
     rate = ARCHITECTURE_RATE * ground.rate if part == WHOLE else ground.rate
-    return Phase(SEARCH, epochs, rate, techniques=teaching(ground.suite, taught), part=part)
+    return Phase(SEARCH, epochs, rate, techniques=teaching(ground.suite, taught, SEARCH), part=part)
 
 
-def teaching(suite: Suite, taught: bool) -> tuple[Technique, ...]:
-    """What all entries are given alike."""
-    return (TECHNIQUES.read(suite.teacher),) if taught else ()
+def teaching(suite: Suite, taught: bool, phase: str) -> tuple[Technique, ...]:
+    """What all entries are given alike in a phase, by its name in a job."""
+    return acting((TECHNIQUES.read(suite.teacher),), phase) if taught else ()
 
 
 def again(ground: Ground, shapes: Shapes) -> nn.Module:

@@ -23,7 +23,7 @@ from dnal.bench.spent import Spent
 from dnal.bench.suite import BASELINES
 from dnal.costs.counted import params
 from dnal.latency.backends.backend import cpu_name
-from dnal.pipeline.plan import WARMUP
+from dnal.pipeline.plan import RETRAIN, WARMUP
 from dnal.space.space import macs
 from dnal.train.loop import Diverged
 from dnal.train.phase import Context, Phase, run_phase
@@ -161,8 +161,8 @@ def _retrained(
     part = part_of(ground.network, entry, 2, checkpointer.carried("epochs"))
     try:
         phase = Phase(
-            _phase(rate), epochs, rate, WARMUP if new_weights(entry) else 0.0, teaching(ground.suite, job.taught),
-            part=part,
+            _phase(rate), epochs, rate, WARMUP if new_weights(entry) else 0.0, 
+            teaching(ground.suite, job.taught, RETRAIN), part=part,
         )  # fmt: skip
         around = Context(ground.fabric, train, ground.loss, base.network, spent, checkpointer=checkpointer)
         run_phase(phase, small, around)

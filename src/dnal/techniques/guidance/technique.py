@@ -80,7 +80,7 @@ class Guidance(Technique):
     def prepare(self, network: nn.Module, scene: Scene) -> None:
         self._steps, self._sum, self._count = 0, torch.zeros(()), 0
         self._guide: Guide | None = None
-        guide = scene.base if self.guide is None and scene.phase == self.phases[-1] else None
+        guide = scene.base if self.guide is None else None  # there is none where it is trained itself
         if self.guide is not None:
             device = next(network.parameters()).device
             guide = self._fitting(network, to_device(split(first_batch(self._loader, "training"))[0], device))
