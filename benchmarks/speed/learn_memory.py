@@ -2,7 +2,8 @@
 
 A network whose weights outweigh everything else: linear layers of 2048, batches of 8. The resident memory of the
 process at its most in each phase, above what it was before the job, over the bytes of the weights; with and without
-checkpoints, with SGD and AdamW. A row's `code` is "now", or "before" where this script ran on the code before. Linux
+checkpoints, with SGD and AdamW. A row's `code` is "now", or says on which code before this script ran: "before"
+anything of a phase was let go at its end, or "freed", before the base shared its memory with the trained network. Linux
 only. Each job runs in a process of its own.
 
     OMP_NUM_THREADS=1 python benchmarks/speed/learn_memory.py

@@ -28,7 +28,7 @@ T = TypeVar("T")
 FIELDS = (
     "predictor", "learn_seconds", "learn_cpu", "graphs_seconds", "predict_seconds", "predict_cpu", "machine",
 )  # fmt: skip
-LABELS, STEPS = 781, 20
+LABELS = 781
 MODELS = {
     "boosting": "boosting", "ridge": "ridge", "gaussian-process": "gaussian-process", "mlp": "mlp",
     "assessor": "assessor:bandwidth=0.02,epochs=20", "nar-former": "nar-former:epochs=3",

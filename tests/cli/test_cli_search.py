@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli_program import Program
+from dnal.base.errors import UserError
+from dnal.cli.found import config_of
 from dnal.run.files import CANDIDATES, CONFIG, RESULT, SEARCH
 
 JOB = [
@@ -58,6 +60,9 @@ def test_a_search_that_is_not_finished_is_a_sentence(run: Path, dnal: Program) -
         assert "is not finished; the same `dnal search` goes on with it" in answer.err
     assert dnal("report", run).status == 0
     assert "This search is not finished" in (run / "report.html").read_text()
+    assert dnal("search", *JOB, "--out", "found").status == 0
+    assert "This search is not finished" not in (run / "report.html").read_text()  # the page of the whole search
+    (run / RESULT).unlink()
     (run / CANDIDATES).unlink()
     assert "was trained yet" in dnal("report", run).err
     (run / SEARCH).write_text("[]")
@@ -70,3 +75,11 @@ def test_another_run_is_no_model(here: Path, dnal: Program) -> None:
     answer = dnal("learn", "--model", "other")
     assert answer.status == 2
     assert "or the folder of a `dnal search`" in answer.err
+
+
+def test_the_name_of_a_model_is_no_folder_that_is_called_so_too(here: Path) -> None:
+    (here / "vgg_small").mkdir()
+    (here / "vgg_small" / CONFIG).write_text("model: dagnn\n")
+    assert config_of("vgg_small") is None
+    with pytest.raises(UserError, match=r"'\./vgg_small' is a run"):
+        config_of("./vgg_small")

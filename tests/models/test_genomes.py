@@ -11,7 +11,7 @@ from torch import nn
 import dnal
 from dnal import models
 from dnal.base.errors import UserError
-from dnal.models.genomes.families import EXAMPLES, FAMILIES
+from dnal.models.genomes.families import EXAMPLES, FAMILIES, most_weights
 from dnal.models.genomes.genome import text_of
 from dnal.models.genomes.layered_graph import pooled
 from dnal.search.spaces import SPACES
@@ -67,6 +67,29 @@ def test_the_side_of_an_image_after_a_pooling_is_what_torch_makes_of_it() -> Non
                 assert pooled(side, size, stride) == found, (side, size, stride)
 
 
+def test_a_pooling_that_is_wider_than_its_image_takes_all_of_it() -> None:
+    image = torch.rand(2, 1, 3, 5)
+    for kind, whole in (("max", image.amax((2, 3))), ("average", image.mean((2, 3)))):
+        network = models.create(
+            f"layered-graph/conv_1_1_relu-pool_{kind}_8_1-flat", classes=2, input_shape=(1, 3, 5)
+        ).eval()
+        assert network(image).shape == (2, 2)
+        pool = next(module for module in network if isinstance(module, nn.MaxPool2d | nn.AvgPool2d))
+        assert torch.allclose(pool(image).flatten(1), whole)
+
+
+@pytest.mark.parametrize("space", SPACES.names())
+def test_no_layer_has_more_weights_than_is_told_before_it_is_built(space: str) -> None:
+    draw, chosen = random.Random(1), SPACES.read(space)
+    for sizes in ((1, 33, 9), (3, 8, 8)):
+        for _ in range(12):
+            genome = chosen.drawn(Chance(draw), sizes)
+            network = models.outline(chosen.model(genome), classes=7, input_shape=sizes)
+            largest = max(weight.numel() for weight in network.parameters() if weight.dim() > 1)
+            assert largest <= most_weights(genome, 7, sizes) <= 4 * largest
+    assert most_weights(FAMILIES["layers"].parse("conv_1_1-max"), 10, (1, 5, 5)) == 3 * 3 * 10
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -78,7 +101,8 @@ def test_the_side_of_an_image_after_a_pooling_is_what_torch_makes_of_it() -> Non
         ("layers/conv_٣_3", "is no layer"),
         ("layers/max-conv_3_3", "begins with a convolution"),
         ("layers/conv_3_3-drop_50", "is said once and first"),
-        ("layers/conv_3_3-fc_5-max", "behind a fully connected layer"),
+        ("layers/conv_3_3-fc_5-max", "'max' stands behind a fully connected layer"),
+        ("layers/conv_3_3-fc_5-fc_5-avg", "'avg' stands behind a fully connected layer"),
         ("layers/" + "-".join(["conv_3_3"] * 200), "at most 128"),
         ("layered-graph/conv_3_3_relu", "has one 'flat'"),
         ("layered-graph/conv_3_3_tanh-flat", "ACTIVATION: relu, elu, leaky, sigmoid"),

@@ -16,7 +16,7 @@ from torch import Tensor
 import dnal
 from dnal.base.errors import UserError
 from dnal.data.events.events import Events, events_of, read_events
-from dnal.data.events.negatives import KINDS, Negatives
+from dnal.data.events.negatives import NEGATIVES, Negatives
 from dnal.data.events.windows import Windows, causal_features
 from dnal.models.temporal.edgebank import edgebank
 from dnal.models.temporal.patches import Patches
@@ -155,11 +155,17 @@ def test_the_future_changes_nothing_that_is_known() -> None:
     other = Events(pairs[:, 0], pairs[:, 1], events.time, events.nodes)
     known, same = (Windows(each, width=64).window(at) for each in (events, other))
     assert all(known[name].equal(same[name]) for name in known)
-    for kind in KINDS:
-        chosen = [
-            Negatives(each)(kind, at, at + 1, at, torch.Generator().manual_seed(0)) for each in (events, other)
-        ]  # fmt: skip
-        assert chosen[0].shape == (1, 2)
+    first, past = 345, 342  # of the last part; the event itself is the same, and what comes after it another
+    assert events.time[past - 1] < events.time[past]
+    pairs = events.pairs.clone()
+    pairs[first + 1 :] = torch.randint(12, (len(events) - first - 1, 2), generator=draw)
+    other = Events(pairs[:, 0], pairs[:, 1], events.time, events.nodes)
+    for kind in NEGATIVES:
+        chosen, same_ones = (
+            Negatives(each)(kind, first, first + 1, past, torch.Generator().manual_seed(0)) for each in (events, other)
+        )
+        assert chosen.shape == (1, 2)
+        assert chosen.equal(same_ones), kind
 
 
 def test_what_is_planted_in_the_future_is_not_found() -> None:
@@ -220,7 +226,7 @@ def test_negatives_are_what_they_are_called() -> None:
     assert negatives("random", first, last, past, draw)[:, 0].equal(events.source[first:last])
 
 
-def test_edgebank_on_messages_between_students(tmp_path: Path) -> None:
+def test_edgebank_remembers_pairs_in_their_direction() -> None:
     past = torch.tensor([[0, 1], [2, 3], [0, 1]])
     assert edgebank(past, torch.tensor([[0, 1], [1, 0], [2, 3], [3, 3]]), 5).tolist() == [1, 0, 1, 0]
 

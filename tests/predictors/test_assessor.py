@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from architectures import CELLS, WORTH
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from dnal.base.errors import UserError
 from dnal.predictors.assessor import Assessor, AssessorNetwork, likeness, propagation
 
 
@@ -74,3 +78,24 @@ def test_rebuilding_all_makes_codes_that_can_be_rebuilt() -> None:
         with torch.no_grad():
             lost.append(float((network.decoder(network.codes(x)) - x).square().mean()))
     assert lost[1] < 0.8 * lost[0]
+
+
+class Made(TorchDispatchMode):
+    """Notes the largest tensor that is made in memory."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and not found.is_meta:
+            self.largest = max(self.largest, found.numel())
+        return found
+
+
+def test_arrays_are_checked_without_a_network_of_the_sizes_that_the_options_name() -> None:
+    model = Assessor(epochs=1, bandwidth=0.5, hidden=8, code=4, units=8).fit(CELLS[:20], WORTH[:20])
+    model._check_arrays(model.members_[0])
+    model.set_params(hidden=4096, units=4096)
+    with Made() as made, pytest.raises(UserError, match=r"encoder\.0\.weight"):
+        model._check_arrays(model.members_[0])
+    assert made.largest < 4096

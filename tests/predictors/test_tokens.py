@@ -84,7 +84,7 @@ def test_the_fusion_stages_are_those_of_the_formula() -> None:
         assert fusion.queries.shape == (4, 192)
 
 
-def test_the_published_size_is_that_of_the_card() -> None:
+def test_the_network_of_the_published_size_has_as_many_parameters_as_counted() -> None:
     """Six blocks and three fusion stages of width 192 with feed-forward parts of 768, counted by hand."""
     d, f = 192, 768
     linear = lambda i, o: i * o + o  # noqa: E731

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def config_of(name: str) -> Config | None:
-    """What a search found whose folder has this name; None where it is no such folder.
+    """What a search found whose folder has this name; None where it is no such folder, or the name of a model, which
+    a folder beside it may have too.
 
     Raises:
         UserError: the folder of a search that is not finished, or of another run.
@@ -25,7 +26,7 @@ def config_of(name: str) -> Config | None:
     from dnal.run.searched import is_search
 
     folder = _folder(name)
-    if folder is None:
+    if folder is None or _is_model(name):
         return None
     if is_search(folder):
         if not os.path.lexists(folder / RESULT):
@@ -74,3 +75,9 @@ def _folder(name: str) -> Path | None:
         return path if path.is_dir() else None
     except (UserError, OSError):
         return None
+
+
+def _is_model(name: str) -> bool:
+    from dnal import models
+
+    return models.is_genome(name) or name in models.own_names() or name in models.brought_names()

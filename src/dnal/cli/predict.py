@@ -71,6 +71,7 @@ def _fit(
     from dnal.predictors import PREDICTORS, cross_validated
     from dnal.predictors.correlation import tau
     from dnal.predictors.file import Saved, check_folder, write_predictor
+    from dnal.predictors.predictor import subset
 
     tell = teller(quiet=quiet, as_json=as_json)
     predictor = PREDICTORS.read(model)
@@ -84,12 +85,12 @@ def _fit(
     drawn = np.random.default_rng(seed).permutation(len(measured))
     own, rest = measured[drawn[:number]], measured[drawn[number:]]
     others = np.setdiff1d(np.arange(len(known)), own)
-    learnt, aside = _rows(known, own), _rows(known, others)
+    learnt, aside = subset(known.architectures, own), subset(known.architectures, others)
     tell(f"{len(known):,} architectures of {known.name}; learning {target} from {number:,}")
     predictor.fit(learnt, values[own], unlabelled=aside)
     write_predictor(out, Saved(predictor, target, known.name, known.columns, tuple(known.labels[row] for row in own)))
     found = cross_validated(predictor, learnt, values[own], unlabelled=aside) if number >= LEAST else None
-    unseen = tau(predictor.predict(_rows(known, rest)), values[rest]) if len(rest) >= LEAST else None
+    unseen = tau(predictor.predict(subset(known.architectures, rest)), values[rest]) if len(rest) >= LEAST else None
     if as_json:
         json_document({
             "predictor": PREDICTORS.values(predictor), "table": known.name, "target": target, "labels": number,
@@ -159,11 +160,6 @@ def _table(place: Path) -> Table:
     from dnal.predictors.runs import table_of_runs
 
     return table_of_runs(place) if place.is_dir() else read_table(place)
-
-
-def _rows(known: Table, rows: Any) -> Any:
-    found: Any = known.architectures
-    return found[rows] if known.columns else [found[row] for row in rows]
 
 
 def _known(known: Table, target: str, row: int) -> float | None:

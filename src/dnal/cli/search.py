@@ -111,7 +111,8 @@ def _reported(folder: Path) -> Path | None:
     from dnal.cli.report import report_at_the_end
     from dnal.run.files import REPORT
 
-    return folder / REPORT if (folder / REPORT).exists() else report_at_the_end([folder], folder / REPORT)
+    # Anew every time: what stands there may have been made while the search was under way.
+    return report_at_the_end([folder], folder / REPORT)
 
 
 def _document(found: SearchResult) -> dict[str, Any]:

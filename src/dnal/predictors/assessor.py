@@ -203,7 +203,8 @@ class Assessor(OfFeatures):
             return found
 
     def _check_arrays(self, arrays: Arrays) -> None:
-        network = AssessorNetwork(len(self.features_.shift), self.hidden, self.code, self.units)
+        with torch.device("meta"):  # the sizes are the file's, and may be larger than what it holds
+            network = AssessorNetwork(len(self.features_.shift), self.hidden, self.code, self.units)
         expected = {name: tuple(one.shape) for name, one in network.state_dict().items() if "decoder" not in name}
         check_shapes(arrays, {**expected, "references": (None, self.code), "variance": (1,)})
         if len(arrays["references"]) > 2 * MOST_REFERENCES or arrays["variance"][0] <= 0:

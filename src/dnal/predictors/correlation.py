@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import kendalltau
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 
 from dnal.base.statistics import Interval, kendall
-from dnal.predictors.predictor import Architectures, Predictor
+from dnal.predictors.predictor import Architectures, Predictor, subset
 
 FOLDS = 5
 
@@ -43,10 +41,6 @@ def cross_validated(
     found = np.empty(len(labels))
     parts = KFold(min(folds, len(labels)), shuffle=True, random_state=predictor.seed)
     for train, test in parts.split(labels):
-        model = clone(predictor).fit(_rows(architectures, train), labels[train], unlabelled=unlabelled)
-        found[test] = model.predict(_rows(architectures, test))
+        model = clone(predictor).fit(subset(architectures, train), labels[train], unlabelled=unlabelled)
+        found[test] = model.predict(subset(architectures, test))
     return kendall(found.tolist(), labels.tolist())
-
-
-def _rows(architectures: Any, rows: NDArray[np.int64]) -> Any:
-    return architectures[rows] if isinstance(architectures, np.ndarray) else [architectures[row] for row in rows]

@@ -22,6 +22,19 @@ Arrays = Mapping[str, NDArray[Any]]
 MOST_LABELS = 2**20
 
 
+def subset(architectures: Architectures, rows: Sequence[int] | NDArray[np.integer[Any]]) -> Architectures:
+    """Some of the architectures, in the order of ``rows``.
+
+    Examples:
+        >>> subset(np.array([[4, 8], [8, 8], [8, 16]]), [2, 0]).tolist()
+        [[8, 16], [4, 8]]
+    """
+    if isinstance(architectures, np.ndarray):
+        found: NDArray[Any] = architectures[np.asarray(rows, dtype=np.int64)]
+        return found
+    return [architectures[row] for row in rows]
+
+
 @dataclass(eq=False, repr=False)
 class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Learns a value of architectures from labelled ones.

@@ -9,7 +9,7 @@ from torch import nn
 
 from dnal import models
 from dnal.base.errors import UserError
-from dnal.costs.budget import Bound, Budget, amount
+from dnal.costs.budget import Bound, Budget
 from dnal.costs.cost import COSTS
 from dnal.costs.deployment import Deployed, kept_bounds
 from dnal.data.kind import Kind, Sizes
@@ -71,14 +71,6 @@ class Bounds:
         """Whether a network keeps the budget."""
         costs = self.costs(model)
         return costs is not None and all(self._kept(bound, costs[bound.cost]) for bound in self.budget.bounds)
-
-    def breaks(self, model: str) -> str:
-        """Which bound a network breaks, in words; "" where it keeps all."""
-        costs = self.costs(model)
-        if costs is None:
-            return "more parameters than the budget allows"
-        broken = [bound for bound in self.budget.bounds if not self._kept(bound, costs[bound.cost])]
-        return ", ".join(f"{COSTS[b.cost].words} {amount(b.cost, costs[b.cost])}, asked {b}" for b in broken)
 
     def network(self, model: str) -> nn.Module:
         """The network of a name, with new weights."""

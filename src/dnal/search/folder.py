@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dnal.base import claim
@@ -121,8 +122,7 @@ def finish(
     Args:
         figures: of the network on the test data, by their names in a result. constraints: a row per bound.
     """
-    import torch
-
+    change = Found.of(network, evaluations)
     write_text(folder / GENOME, best.model + "\n")
     document = {
         "dnal": VERSION, "torch": str(torch.__version__), "model": best.model, "weights": None, "kind": dataset.kind,
@@ -133,13 +133,13 @@ def finish(
         "batch_size": asked.batch_size, "workers": 0, "seed": asked.seed,
         "deploy_batch_size": asked.deploy_batch_size, "backend": asked.backend,
     }  # fmt: skip
-    write_change(folder, Found.of(network, evaluations))
+    write_change(folder, change)
     write_tensors(folder / MODEL, network.state_dict())
     write_text(folder / CONFIG, settings_file.written(document))
     write_text(folder / MANIFEST, manifest_of(folder))
     result = {
         "base": dict(figures), "compact": dict(figures), "budget": budget, "constraints": constraints,
-        "method": f"search by {sampler}", "remarks": Found.of(network, evaluations).remarks(), "seed": asked.seed,
+        "method": f"search by {sampler}", "remarks": change.remarks(), "seed": asked.seed,
         "input_shape": list(dataset.input_shape), "seconds": dict(seconds),
     }  # fmt: skip
     write_text(folder / RESULT, json.dumps(result, indent=1) + "\n")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dnal.predictors.predictor import Predictor
+from dnal.predictors.predictor import Predictor, subset
 from dnal.predictors.tables import CELL_EDGES, Table, cells, chains, read_table
 
 CELLS = (
@@ -43,16 +42,11 @@ def invented(form: str) -> Table:
     return Table("invented", architectures, ["-".join(map(str, row)) for row in choices.tolist()], targets)
 
 
-def rows_of(table: Table, rows: Sequence[int] | np.ndarray[Any, Any]) -> list[Any]:
-    """Some of its architectures."""
-    return [table.architectures[row] for row in rows]
-
-
 def fitted(
     predictor: Predictor, table: Table, target: str, own: np.ndarray[Any, Any], rest: np.ndarray[Any, Any]
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """What a predictor that learns from the rows ``own`` says of the rows ``rest``, and what is true of them."""
     values = table.target(target)
-    aside = rows_of(table, rest)
-    predictor.fit(rows_of(table, own), values[own], unlabelled=aside)
+    aside = subset(table.architectures, rest)
+    predictor.fit(subset(table.architectures, own), values[own], unlabelled=aside)
     return predictor.predict(aside), values[rest]

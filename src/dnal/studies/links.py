@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dnal.data.events.negatives import Kind
+from dnal.data.events.negatives import Negative
 from dnal.data.events.windows import Windows
 
 Score = Callable[[dict[str, Tensor], int], Tensor]
@@ -30,7 +30,7 @@ def trained_on_links(
     network.eval()
 
 
-def average_precision(score: Score, windows: Windows, first: int, last: int, kind: Kind, seed: int = 0) -> float:
+def average_precision(score: Score, windows: Windows, first: int, last: int, kind: Negative, seed: int = 0) -> float:
     """Of the scores of all events from ``first`` to before ``last``, and as many pairs without one."""
     from sklearn.metrics import average_precision_score
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from dnal.base.errors import UserError, lacks_memory
 from dnal.space.copying import deep_copy
@@ -21,7 +21,7 @@ LINEAR = frozenset(
         *("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit", "_batch_norm_no_update"),
         *("_native_batch_norm_legit_no_training", "add", "relu", "mean", "sum", "empty", "zeros"),
         *("max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d"),
-        *("max_pool1d", "avg_pool1d", "max_pool2d_with_indices", "mkldnn_max_pool2d", "constant_pad_nd"),
+        *("max_pool1d", "avg_pool1d", "mkldnn_max_pool2d", "constant_pad_nd"),
         *("t", "transpose", "permute", "view", "_unsafe_view", "reshape", "flatten", "unflatten", "clone", "copy"),
         *("squeeze", "unsqueeze", "expand", "select", "slice", "cat", "stack", "split", "split_with_sizes", "chunk"),
         *("unbind", "detach", "alias", "as_strided", "contiguous", "narrow", "channel_shuffle", "_to_copy"),
@@ -77,7 +77,5 @@ def path_norm(network: nn.Module, inputs: Inputs) -> float:
 
 
 def _ones(inputs: Inputs) -> Inputs:
-    from torch.utils._pytree import tree_map_only
-
     found: Inputs = tree_map_only(Tensor, lambda leaf: torch.ones_like(leaf, dtype=torch.float64), inputs)
     return found

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from dnal.data.events.events import Events
 
-Kind = Literal["random", "historical", "inductive"]
-KINDS: tuple[Kind, ...] = ("random", "historical", "inductive")
+Negative = Literal["random", "historical", "inductive"]
+NEGATIVES: tuple[Negative, ...] = ("random", "historical", "inductive")
 
 
 class Negatives:
-    """Draws pairs without an event.
+    """Draws pairs to tell from those of a batch.
 
-    Random: the same source, and any node. Historical: a pair that had an event in training. Inductive: a pair that had
-    an event after training and before now, and none in training. None of them is a pair of the batch itself; where
-    there are too few of the last two, random ones fill up.
+    Random: the same source, and any node; by chance that is a pair that has an event. Historical: a pair that had an
+    event in training. Inductive: a pair that had an event after training and before now, and none in training. Neither
+    of the last two is a pair of the batch itself; where there are too few of them, random ones fill up.
 
     Source: Poursafaei et al., "Towards Better Evaluation for Dynamic Link Prediction" (2022), section 4; recalled.
     """
@@ -31,7 +31,7 @@ class Negatives:
         later = self._keys[self._end :]
         self._new = ~torch.isin(later, self._trained)
 
-    def __call__(self, kind: Kind, first: int, last: int, past: int, draw: torch.Generator) -> Tensor:
+    def __call__(self, kind: Negative, first: int, last: int, past: int, draw: torch.Generator) -> Tensor:
         """As many pairs as the batch has events, (last - first, 2).
 
         Args:

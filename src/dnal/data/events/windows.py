@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dnal.data.events.events import Events
-from dnal.data.events.negatives import Kind, Negatives
+from dnal.data.events.negatives import Negative, Negatives
 
 Batch = tuple[dict[str, Tensor], Tensor]
 FEATURES = 3
@@ -69,7 +69,7 @@ class Windows:
             }  # fmt: skip
         return self._known[first]
 
-    def batches(self, first: int, last: int, kind: Kind, seed: int) -> Iterator[Batch]:
+    def batches(self, first: int, last: int, kind: Negative, seed: int) -> Iterator[Batch]:
         """Batches of the events from ``first`` to before ``last``, in their order, with a pair without an event for
         each: inputs of :class:`dnal.models.temporal.todyformer.Todyformer`, and targets (1, 2 n), 1 for an event.
 

@@ -15,7 +15,7 @@ from dnal.data.restoration.raw import RawPhotographs
 ARRAYS = ("clean_train", "clean_test")
 VAL = "clean_val"
 PARTS = ("train", "test", "val")
-MOST_VALUES = 2**31
+MOST_IN_ALL = 2**31
 """Of all pictures of a folder together, which are held in memory."""
 
 
@@ -53,8 +53,8 @@ def read_photographs(path: Path) -> RawPhotographs:
             if image.dtype != np.uint8:
                 raise UserError(f"'{picture}' has 16 bits, and clean images have 8; save it with 8 bits.")
             taken += image.size
-            if taken > MOST_VALUES:
-                raise UserError(f"the pictures in '{path}' have more than {MOST_VALUES:,} numbers; give fewer.")
+            if taken > MOST_IN_ALL:
+                raise UserError(f"the pictures in '{path}' have more than {MOST_IN_ALL:,} numbers; give fewer.")
             parts[part].append(image)
     return RawPhotographs(parts["train"], parts["test"], parts.get("val"))
 

@@ -9,10 +9,10 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.data.dataset import Dataset, Part
-from dnal.data.images.kind import MOST_VALUES, PARTS
+from dnal.data.images.kind import MOST_VALUES
 from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
 from dnal.data.objective import Objective
-from dnal.data.restoration.files import ARRAYS, holds_pictures, read_photographs
+from dnal.data.restoration.files import ARRAYS, PARTS, holds_pictures, read_photographs
 from dnal.data.restoration.photographs import RestorationOptions, from_photographs
 from dnal.data.restoration.quality import quality_by_task
 from dnal.data.restoration.raw import RawPhotographs

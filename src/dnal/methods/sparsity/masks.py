@@ -18,19 +18,24 @@ MaskDict = Mapping[str, Tensor]
 """Masks, or weights, by the names of their tensors."""
 
 
+def spared(network: nn.Module) -> set[str]:
+    """The parameters that a network names in ``no_weight_decay()``, and that are no weights of a layer."""
+    named = getattr(network, "no_weight_decay", None)
+    return set(named()) if callable(named) else set()
+
+
 def maskable(network: nn.Module, space: Space) -> dict[str, Tensor]:
     """The weights that may be masked: parameters of two or more dimensions, without those of layers that compute their
     weight from them (weight norm, weight standardisation), of which a zero makes none, and without those that the
     network names in ``no_weight_decay()``, as timm's do: positions, class tokens and prompts, which are no weights of
     a layer."""
     computing = {f"{path}." for path in space.baked}
-    named = getattr(network, "no_weight_decay", None)
-    spared = set(named()) if callable(named) else set()
+    apart = spared(network)
     return {
         name: parameter.detach()
         for name, parameter in network.named_parameters()
         if parameter.dim() > 1
-        and name not in spared
+        and name not in apart
         and "parametrizations." not in name
         and not any(name.startswith(path) for path in computing)
     }

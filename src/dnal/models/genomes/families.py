@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -64,24 +65,27 @@ def built(name: str, *, classes: int | None = None, input_shape: Sizes | None = 
     family = FAMILIES[prefix]
     genome = family.parse(text)
     sizes = (input_shape or INPUT)[:3]
-    if genome and _largest(genome, classes or CLASSES, sizes) > MOST_NUMBERS:
+    if genome and most_weights(genome, classes or CLASSES, sizes) > MOST_NUMBERS:
         raise UserError(
             f"'{prefix}/{text[:40]}...' has a layer of more than {MOST_NUMBERS:,} weights; make it smaller."
         )
     return family.build(genome, classes=classes or CLASSES, input_shape=sizes)
 
 
-def _largest(genome: Genome, classes: int, sizes: Sizes) -> int:
-    """No layer has more weights than this, without building any: every image at its full size."""
+def most_weights(genome: Genome, classes: int, sizes: Sizes) -> int:
+    """No layer of a network has more weights than this, told without building any."""
     width, most = sizes[0], 0
-    pixels, flat = sizes[1] * sizes[2], False
+    sides, flat = sizes[1:], False
     for kind, values in genome:
         if kind == "conv":
             most, width = max(most, width * int(values[0]) * int(values[1]) ** 2), int(values[0])
-        elif kind in ("max", "avg"):
-            pixels = max(1, -(-pixels // 4))
-        elif kind == "pool":
-            pixels = max(1, -(-pixels // int(values[2])))
+        elif kind in ("max", "avg", "pool"):
+            stride = int(values[2]) if kind == "pool" else 2
+            sides = tuple(-(-side // stride) for side in sides)  # no pooling leaves more
         elif kind in ("fc", "dense"):
-            most, width, flat = max(most, width * (1 if flat else pixels) * int(values[0])), int(values[0]), True
-    return max(most, width * (1 if flat else pixels) * classes)
+            most, width, flat = (
+                max(most, width * (1 if flat else math.prod(sides)) * int(values[0])),
+                int(values[0]),
+                True,
+            )
+    return max(most, width * (1 if flat else math.prod(sides)) * classes)

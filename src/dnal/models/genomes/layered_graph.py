@@ -53,7 +53,8 @@ def build(genome: Genome, *, classes: int, input_shape: Sizes) -> nn.Module:
         elif kind == "pool":
             size, stride = int(values[1]), int(values[2])
             pool = nn.MaxPool2d if values[0] == "max" else nn.AvgPool2d
-            made[f"pool{number}"] = pool(size, stride, ceil_mode=True)
+            # torch refuses a window that is larger than the image; cut to it, it sees the same pixels.
+            made[f"pool{number}"] = pool((min(size, height), min(size, width)), stride, ceil_mode=True)
             height, width = pooled(height, size, stride), pooled(width, size, stride)
         elif kind == "flat":
             made["flat"] = nn.Flatten()

@@ -97,5 +97,6 @@ def check_order(genome: Genome) -> None:
     if "drop" in kinds:
         raise UserError("'drop' is said once and first: it is the dropout of the whole network.")
     flat = kinds.index("fc") if "fc" in kinds else len(kinds)
-    if any(kind in SPATIAL for kind in kinds[flat:]):
-        raise UserError(f"'{kinds[flat + 1]}' stands behind a fully connected layer, where there is no image any more.")
+    behind = next((kind for kind in kinds[flat:] if kind in SPATIAL), None)
+    if behind is not None:
+        raise UserError(f"'{behind}' stands behind a fully connected layer, where there is no image any more.")

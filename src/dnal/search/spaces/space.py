@@ -45,8 +45,8 @@ class NetworkSpace(Options):
     A subclass is a frozen dataclass whose fields are its options.
 
     Attributes:
-        family: the prefix of the names of its networks. kinds: of data. spatial: kinds of layers before the image is
-            flat.
+        family: the prefix of the names of its networks. kind: of data. spatial: kinds of layers before the image is
+            flat. pooling: those among them that make it smaller.
     """
 
     family: ClassVar[str]

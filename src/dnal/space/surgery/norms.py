@@ -4,11 +4,12 @@ A layer norm takes mean and variance over the channels that it is given: without
 So a network whose channels are still all there, some of them closed, takes its means over those that are open, each
 weighted by its gate g: mean = sum(g x) / sum(g), variance = sum(g (x - mean)^2) / sum(g). With gates of 0 and 1 that is
 what the same code computes of the channels that are left. A mode does it for the calls that are known to run over
-channels, by the module, the function, and the how-many-eth such call of that module it is.
+channels, by the module, the function, and the place of the call among those of its kind there.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -158,18 +159,16 @@ class _Over(NamedTuple):
     def share(self, dims: Sequence[int], dtype: torch.dtype) -> Tensor:
         """What each entry is of a mean over dimensions counted from the end; they add up to 1."""
         weight = self.weight.to(dtype)
-        others = 1
-        for dim in dims:
-            others *= self.source.size(dim) if dim != self.dim else 1
-        weight = weight / (weight.sum().clamp(min=LEAST) * others)
+        weight = weight / (weight.sum().clamp(min=LEAST) * self._others(dims))
         return weight.view([-1] + [1] * (-self.dim - 1))
 
     def entries(self, dims: Sequence[int]) -> Tensor:
         """How many entries such a mean is taken of."""
-        others = 1
-        for dim in dims:
-            others *= self.source.size(dim) if dim != self.dim else 1
-        return self.weight.sum() * others
+        return self.weight.sum() * self._others(dims)
+
+    def _others(self, dims: Sequence[int]) -> int:
+        """Entries for each channel."""
+        return math.prod(self.source.size(dim) for dim in dims if dim != self.dim)
 
     def dims(self, dim: Any) -> list[int]:
         """Dimensions as a call names them, None for all, counted from the end."""

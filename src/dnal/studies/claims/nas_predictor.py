@@ -15,8 +15,9 @@ from dnal.base.statistics import mean, paired
 from dnal.predictors import PREDICTORS
 from dnal.predictors.correlation import tau
 from dnal.predictors.nar_former.former import NarFormer
+from dnal.predictors.predictor import subset
 from dnal.predictors.transfer import Transfer
-from dnal.studies.architectures import CELLS, DEVICES, INVENTED, fitted, known, rows_of
+from dnal.studies.architectures import CELLS, DEVICES, INVENTED, fitted, known
 from dnal.studies.check import Check
 from dnal.studies.figures import curves
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
@@ -178,12 +179,12 @@ class TransformersRankArchitectures(Study):
         return model
 
     def _latency(self, table: Any, target: str, model: str, own: Any, rest: Any) -> tuple[Any, Any]:
-        values, aside = table.target(target), rows_of(table, rest)
+        values, aside = table.target(target), subset(table.architectures, rest)
         if model == ALONE:
             return fitted(PREDICTORS.read("gaussian-process"), table, target, own, rest)
         there = np.concatenate([own, rest])[: self.sources]  # all that is measured here is measured there too
         first = PREDICTORS.read("boosting").fit(
-            rows_of(table, there), table.target(f"latency:{DEVICES[0]}")[there]
+            subset(table.architectures, there), table.target(f"latency:{DEVICES[0]}")[there]
         )  # fmt: skip
-        moved = Transfer(first).fit(rows_of(table, own), values[own])
+        moved = Transfer(first).fit(subset(table.architectures, own), values[own])
         return moved.predict(aside), values[rest]

@@ -18,7 +18,16 @@ from dnal.data.dataset import Chosen, Part
 from dnal.data.objective import absolute_error
 from dnal.data.restoration.degradations import DEGRADATIONS
 from dnal.data.restoration.quality import quality_by_task
-from dnal.methods.sparsity.masks import all_of, counts_of, kept, largest, largest_of_each, of_round, random_masks
+from dnal.methods.sparsity.masks import (
+    all_of,
+    counts_of,
+    kept,
+    largest,
+    largest_of_each,
+    of_round,
+    random_masks,
+    spared,
+)
 from dnal.pipeline.learn import learn
 from dnal.studies.check import Check
 from dnal.studies.figures import curves, number
@@ -251,7 +260,7 @@ def _network(study: TicketsRestoreImages, seed: int) -> nn.Module:
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
     """Of layers; prompts are none."""
-    spared = network.no_weight_decay() if hasattr(network, "no_weight_decay") else set()  # type: ignore[operator]
+    apart = spared(network)
     return {
-        name: weight.detach() for name, weight in network.named_parameters() if weight.dim() > 1 and name not in spared
+        name: weight.detach() for name, weight in network.named_parameters() if weight.dim() > 1 and name not in apart
     }

@@ -15,7 +15,7 @@ from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.base.statistics import paired
 from dnal.data.events.events import Events, events_of, read_events
-from dnal.data.events.negatives import KINDS
+from dnal.data.events.negatives import NEGATIVES
 from dnal.data.events.windows import Windows
 from dnal.models.temporal.edgebank import edgebank
 from dnal.models.temporal.todyformer import Todyformer
@@ -98,7 +98,7 @@ class PatchesSeeTheWhole(Study):
         """Average precision on the test events, and on those for validation."""
         (train, val), end = windows.events.ends, len(windows.events)
         found: dict[str, float] = {
-            kind: round(average_precision(score, windows, val, end, kind, seed), 4) for kind in KINDS
+            kind: round(average_precision(score, windows, val, end, kind, seed), 4) for kind in NEGATIVES
         }
         return {**found, "validation": round(average_precision(score, windows, train, val, "random", seed), 4)}
 
@@ -112,17 +112,17 @@ class PatchesSeeTheWhole(Study):
                 f"better than {network}, {kind} pairs", f"average precision, {OURS} minus {network}, points",
                 paired(of(OURS, kind), of(network, kind)), above=0.0,
             )
-            for kind in KINDS[:2] for network in (BANK, "local only", "global only", "graph network")
+            for kind in NEGATIVES[:2] for network in (BANK, "local only", "global only", "graph network")
         ]  # fmt: skip
 
     def figure(self, rows: Sequence[Row]) -> Figure:
-        columns: dict[str, str] = {kind: f"{kind} pairs" for kind in KINDS}
+        columns: dict[str, str] = {kind: f"{kind} pairs" for kind in NEGATIVES}
         return dots(rows, ["data", "network"], columns, what="average precision on the last 15 %")
 
     def imagined(self, row: Row, holds: bool) -> Row:
         noise = 0.001 * (int(row["seed"]) % 3)
         high = (row["network"] == OURS) == holds
-        return row | dict.fromkeys(KINDS, (0.9 if high else 0.8) + noise)
+        return row | dict.fromkeys(NEGATIVES, (0.9 if high else 0.8) + noise)
 
 
 @lru_cache(maxsize=2)
