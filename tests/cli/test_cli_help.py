@@ -44,6 +44,7 @@ def test_names_in_the_examples_exist() -> None:
     from dnal.bench.suite import suite_of
     from dnal.costs.budget import Budget
     from dnal.export.formats import FORMATS
+    from dnal.predictors import PREDICTORS
     from dnal.settings import BACKENDS
 
     words = [shlex.split(example) for own in (*EXAMPLES.values(), PROGRAM) for example in own]
@@ -51,7 +52,8 @@ def test_names_in_the_examples_exist() -> None:
     def given(option: str, *commands: str) -> list[str]:
         return [own[own.index(option) + 1] for own in words if option in own and own[1] in (commands or COMMANDS)]
 
-    assert set(given("--model")) <= set(models.names())
+    assert set(given("--model", *COMMANDS.keys() - {"predict"})) <= set(models.names())
+    assert all(PREDICTORS.read(name) for name in given("--model", "predict"))
     assert set(given("--data", "learn")) <= {name for name, _, _ in data.names()}
     assert set(given("--to")) <= FORMATS.keys()
     assert set(given("--backend")) <= BACKENDS.keys()

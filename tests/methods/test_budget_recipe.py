@@ -169,7 +169,9 @@ def test_the_same_settings_serve_every_budget(share: float, multiple: int) -> No
     assert 0.9 * limits["macs"] <= float(space.costs["macs"](hard)) <= limits["macs"]
     assert history[-1]["undecided"] < 0.02
     chosen = select(space, s, limits, WidthRule(divisor=multiple))
-    assert float((chosen != hard).double().mean()) < 0.05  # the ranking moves few variables
+    # The ranking moves few variables; where it opens some, to use the budget, it may close others for them.
+    assert float((hard & ~chosen).double().mean()) < 0.05
+    assert float((chosen & ~hard).double().mean()) < 0.05
 
 
 def test_settings_do_not_depend_on_the_budget(network: nn.Module, space: dnal.Space) -> None:

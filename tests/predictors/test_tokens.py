@@ -98,7 +98,7 @@ def test_the_network_of_the_published_size_has_as_many_parameters_as_counted() -
 
 def test_consistency_makes_orders_of_one_architecture_agree() -> None:
     values = np.arange(16.0)
-    size = {"width": 24, "heads": 2, "depth": 1, "hidden": 16, "epochs": 30, "batch": 16, "lr": 3e-3, "prune": False}
+    size = {"width": 24, "heads": 2, "depth": 1, "hidden": 16, "epochs": 60, "batch": 16, "lr": 3e-3, "prune": False}
     apart = []
     for augment in (True, False):
         model = NarFormer(augment=augment, **size).fit(CELLS[:16], values)  # type: ignore[arg-type]

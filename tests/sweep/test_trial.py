@@ -56,7 +56,7 @@ def test_a_trial_goes_on_with_what_the_sweep_names(
         "class Mine(Uniform):\n    pass\n"
     )
     job = "{model: 'own.network:net', method: 'swept_method:Mine', input: '1,8,8'}"
-    text = f"job: {job}\ngrid: {{seed: [0], divisor: [auto]}}"
+    text = f"job: {job}\ngrid: {{seed: [0], budget: ['latency<=50%']}}"  # what is timed is not said by the options
     (trial,) = _trials(sweep_of(text, "sweep.yaml"), tmp_path / "study")
     packages = [word for name in ("own", "swept_method") for word in ("--trust", name)]
     assert trial.task(1).resume[-7:-1] == [*packages, "--trust", "digits"]

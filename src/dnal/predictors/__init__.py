@@ -1,5 +1,6 @@
 """Predictors: the accuracy or latency of an architecture from those of others, without training or running it.
 
+>>> import numpy as np
 >>> from dnal.predictors import Boosting, cells
 >>> edges = np.random.default_rng(0).integers(5, size=(60, 6))
 >>> score = (edges == 3).sum(1) + 0.5 * (edges == 2).sum(1)

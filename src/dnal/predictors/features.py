@@ -39,6 +39,8 @@ def paths(graph: Graph) -> Counter[Path]:
         UserError: more than 4,096 different ones.
 
     Examples:
+        >>> import numpy as np
+        >>> from dnal.predictors.graph import NOTHING, SAME, Graph
         >>> adjacency = np.zeros((5, 5), bool)
         >>> adjacency[0, 1:4] = adjacency[1:4, 4] = True
         >>> dict(paths(Graph([0, 4, SAME, NOTHING, 1], adjacency)))

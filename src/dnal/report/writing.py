@@ -40,11 +40,11 @@ def write_report(runs: str | Path | Sequence[str | Path], out: str | Path | None
     if searches and len(folders) > 1:
         raise UserError(f"'{searches[0]}' is a search, which has a report of its own; give it alone.")
     file = Path(out) if out is not None else folders[0] / REPORT if len(folders) == 1 else Path(REPORT)
+    sources = [] if searches else [read_source(folder) for folder in folders]
     check_place(file)
     if searches:
         write_text(file, search_page(searches[0]))
         return file
-    sources = [read_source(folder) for folder in folders]
     link = f"{ANALYSIS}/{ANALYSIS_PAGE}"
     write_text(file, page(sources, analysis=link if (file.parent / link).is_file() else None))
     return file

@@ -25,8 +25,7 @@ from dnal.train.technique import Scene, Technique
 
 @dataclass
 class SGLD(Technique):
-    """Stochastic gradient Langevin dynamics: an ensemble of posterior samples, whose averaged predictions the network
-    learns.
+    """Stochastic gradient Langevin dynamics: the network learns the averaged predictions of posterior samples.
 
     Between the shares ``begin`` and ``end`` of a phase each step's gradient gets normal noise of variance
     2 T (1 - momentum) / (lr n), n training examples, so that SGD samples weights with a density of

@@ -29,13 +29,11 @@ class Propagation:
 
         Source: Kipf and Welling, "Semi-Supervised Classification with Graph Convolutional Networks" (2017), equation 2.
         """
-        graphs = len(edges)
+        graphs = edges.size(0)
         own = torch.arange(graphs * nodes, device=edges.device)
         first = (torch.arange(graphs, device=edges.device) * nodes).view(-1, 1)
         source, target = (torch.cat([(row + first).flatten(), own]) for row in edges.unbind(1))
-        count = torch.ones_like(target).to(like)
-        given = edges.size(2) * graphs
-        count[:given] = (source[:given] != target[:given]).to(like)
+        count = torch.cat([(edges[:, 0] != edges[:, 1]).flatten(), torch.ones_like(own, dtype=torch.bool)]).to(like)
         neighbours = torch.zeros_like(own, dtype=like.dtype).index_add(0, target, count)
         root = neighbours.rsqrt()
         return cls(source, target, (count * root[source] * root[target]).unsqueeze(1))
