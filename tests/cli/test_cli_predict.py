@@ -60,6 +60,7 @@ WRONG = {
     "model": (["predict", "fit", "table.npz", "--model", "bosting"], "did you mean 'boosting'?"),
     "option": (["predict", "fit", "table.npz", "--model", "ridge:alfa=1"], "did you mean 'alpha'?"),
     "labels": (["predict", "fit", "table.npz", "--labels", "61"], "at most 60"),
+    "seed": (["predict", "fit", "table.npz", "--seed", "-1"], "--seed is 0 or more"),
     "one path": (["predict", "rank", "table.npz"], "folder of a predictor"),
     "two paths": (["predict", "fit", "a", "b"], "one table"),
     "no predictor": (["predict", "rank", ".", "table.npz"], "no predictor"),

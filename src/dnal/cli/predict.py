@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnal.base.errors import UserError, all_names
+from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import errors_as_sentences
+from dnal.settings import MOST
 
 if TYPE_CHECKING:
     from dnal.predictors import Table
@@ -50,6 +52,7 @@ def predict(
 ) -> None:  # fmt: skip
     """Predict accuracy or latency of architectures from a table or a folder of runs, and rank others by it."""
     options.within(options.COUNT, "--labels", labels)
+    options.within(Range(least=0, most=MOST), "--seed", seed)
     options.within(options.COUNT, "--top", top)
     if what == FIT:
         if len(places) != 1:
