@@ -32,7 +32,7 @@ def read_graph(path: Path) -> RawGraph:
     else:
         found = read_arrays(path, (EDGES, "y", "x", *MASKS))
         features = found["x"]
-    train, val, test = (_mask(found[name], len(found["y"]), name) for name in MASKS)
+    train, val, test = (_mask(found[name], found["y"].size, name) for name in MASKS)
     return RawGraph(features, found[EDGES], found["y"], train, val, test)
 
 
