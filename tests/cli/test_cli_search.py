@@ -54,6 +54,13 @@ def test_the_next_command_takes_the_data_of_the_search(here: Path, dnal: Program
     assert answer.out.splitlines()[-1].strip() == "next: dnal learn --model found --data mine.npz --input 1,8,8"
 
 
+def test_a_budget_that_no_search_takes_leaves_no_folder(here: Path, dnal: Program) -> None:
+    answer = dnal("search", *JOB, "--budget", "macs<=30%", "--out", "found")
+    assert answer.status == 2
+    assert "is a share of a network" in answer.err
+    assert not (here / "found").exists()
+
+
 def test_looking_at_what_it_found_takes_its_own_input(run: Path, dnal: Program) -> None:
     told = json.loads(dnal("space", "--model", run, "--json").out)
     assert told["params"] == json.loads((run / RESULT).read_text())["compact"]["params"]

@@ -25,8 +25,6 @@ def from_graph(name: str, raw: RawGraph, wanted: Wanted) -> Dataset:
     Raises:
         UserError: anything wrong with the graph, or with what is wanted.
     """
-    if np.ndim(raw.y) != 1:
-        raise UserError(f"y is the class of each node, (N,), not of shape {np.shape(raw.y)}.")
     nodes = len(raw.y)
     x = np.asarray(raw.features)
     if x.ndim != 2 or len(x) != nodes or x.dtype.kind not in "biuf" or not x.size:
