@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dnal.base.claim import LOCK, check_nobody_works, check_still_held, held
+from dnal.base.claim import LOCK, check_nobody_works, check_still_held, claimed, held
 from dnal.base.errors import UserError
 from holder import CONTEXT, holder
 
@@ -90,3 +90,24 @@ def test_what_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError), held(tmp_path):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_whose_work_is_refused_at_once_is_free_again(tmp_path: Path) -> None:
+    def work(folder: Path, after: str) -> None:
+        with claimed(folder, "asked.json", "{}", "dnal search"):
+            if after:
+                (folder / after).write_text("worked")
+            raise UserError("no budget of this kind.")
+
+    def begins(folder: Path, after: str = "") -> None:
+        with pytest.raises(UserError, match="no budget"):
+            work(folder, after)
+
+    begins(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    begins(tmp_path / "empty")
+    assert list((tmp_path / "empty").iterdir()) == []
+    begins(tmp_path / "begun", after="first.txt")
+    begins(tmp_path / "begun")  # what was begun before stays
+    assert sorted(path.name for path in (tmp_path / "begun").iterdir()) == ["asked.json", "first.txt"]

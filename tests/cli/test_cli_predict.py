@@ -18,6 +18,9 @@ WORTH = np.array([0.0, 1.0, 2.0, 3.0, 0.5])[EDGES].sum(1)
 def made(here: Path) -> Path:
     latency = np.stack([1 + WORTH, 30 - WORTH], 1)
     np.savez(
+        here / "unknown.npz", edges=EDGES, accuracy=np.stack([np.full(60, np.nan), WORTH, WORTH], 1),
+    )  # fmt: skip
+    np.savez(
         here / "table.npz", edges=EDGES, accuracy=np.stack([WORTH, WORTH, -WORTH], 1), latency_ms=latency,
         devices=np.array(["near", "far"]),
     )  # fmt: skip
@@ -60,6 +63,9 @@ WRONG = {
     "model": (["predict", "fit", "table.npz", "--model", "bosting"], "did you mean 'boosting'?"),
     "option": (["predict", "fit", "table.npz", "--model", "ridge:alfa=1"], "did you mean 'alpha'?"),
     "labels": (["predict", "fit", "table.npz", "--labels", "61"], "at most 60"),
+    "one label": (["predict", "fit", "table.npz", "--labels", "1"], "--labels is 2 or more"),
+    "nothing known": (["predict", "fit", "unknown.npz"], "knows 'accuracy' of 0 of its 60 architectures"),
+    "seed": (["predict", "fit", "table.npz", "--seed", "-1"], "--seed is 0 or more"),
     "one path": (["predict", "rank", "table.npz"], "folder of a predictor"),
     "two paths": (["predict", "fit", "a", "b"], "one table"),
     "no predictor": (["predict", "rank", ".", "table.npz"], "no predictor"),
@@ -82,3 +88,12 @@ def test_a_folder_with_something_else_is_kept_and_nothing_learnt(dnal: Program, 
     answer = dnal("predict", "fit", made, "--out", ".")
     assert (answer.status, answer.out) == (2, "")
     assert "table.npz" in answer.err
+
+
+def test_a_table_whose_operations_are_others_is_told(dnal: Program, made: Path) -> None:
+    assert dnal("predict", "fit", made, "--labels", "20", "--model", "ridge", "--out", "p").status == 0
+    assert dnal("predict", "rank", "p", made).err == ""
+    np.savez("macro.npz", arch=EDGES % 3, accuracy=WORTH)
+    answer = dnal("predict", "rank", "p", "macro.npz")
+    assert answer.status == 0
+    assert "learnt from the table 'nasbench201', and 'macro.npz' is the table 'macro'" in answer.err

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cli_program import Program
@@ -46,6 +47,22 @@ def test_what_it_found_is_a_model_of_other_commands(run: Path, dnal: Program) ->
     assert f"model: {model}\n" in Path("learnt", CONFIG).read_text()
 
 
+def test_the_next_command_takes_the_data_of_the_search(here: Path, dnal: Program) -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8), np.arange(60) % 2
+    np.savez("mine.npz", x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
+    smaller = ["--evaluations", "1", "--limit-train", "20", "--no-report", "--out", "found"]
+    answer = dnal("search", *JOB, *smaller, "--data", "mine.npz", "--input", "1,8,8")
+    assert answer.status == 0, answer.err
+    assert answer.out.splitlines()[-1].strip() == "next: dnal learn --model found --data mine.npz --input 1,8,8"
+
+
+def test_a_budget_that_no_search_takes_leaves_no_folder(here: Path, dnal: Program) -> None:
+    answer = dnal("search", *JOB, "--budget", "macs<=30%", "--out", "found")
+    assert answer.status == 2
+    assert "is a share of a network" in answer.err
+    assert not (here / "found").exists()
+
+
 def test_looking_at_what_it_found_takes_its_own_input(run: Path, dnal: Program) -> None:
     told = json.loads(dnal("space", "--model", run, "--json").out)
     assert told["params"] == json.loads((run / RESULT).read_text())["compact"]["params"]
@@ -83,3 +100,23 @@ def test_the_name_of_a_model_is_no_folder_that_is_called_so_too(here: Path) -> N
     assert config_of("vgg_small") is None
     with pytest.raises(UserError, match=r"'\./vgg_small' is a run"):
         config_of("./vgg_small")
+
+
+def test_a_folder_of_anybody_names_layers_and_no_more_than_its_files_tell_of(here: Path, dnal: Program) -> None:
+    (here / "theirs.py").write_text("open('ran', 'w')\n\n\ndef build(): ...\n")
+    folder = here / "anybodys"
+    folder.mkdir()
+    for name in (SEARCH, RESULT):
+        (folder / name).write_text("{}")
+    rest = "dnal: '1'\ntorch: '2'\ninput: [1, 8, 8]\nclasses: 10\ndata: digits\nbatch_size: 64\nseed: 0\n"
+    for model, said in (
+        ("theirs:build", "no list of layers"),
+        ("timm/resnet18", "no list of layers"),
+        ("layers/conv_512_15-conv_512_15", "are believed of a folder"),
+    ):
+        (folder / CONFIG).write_text(f"model: {model}\n{rest}")
+        for command in ("learn", "space"):
+            answer = dnal(command, "--model", folder)
+            assert answer.status == 2
+            assert said in answer.err
+    assert not (here / "ran").exists()

@@ -235,6 +235,8 @@ def test_edgebank_remembers_pairs_in_their_direction() -> None:
     ("changes", "sentence"),
     [
         ({"src": np.array([0.5, 1, 2, 3])}, "whole numbers"),
+        ({"dst": np.array([0.5, 1, 2, 3], ">f4")}, "whole numbers"),
+        ({"src": np.int64(1), "dst": np.int64(1), "t": np.int64(1)}, "equal lengths"),
         ({"src": np.array([-1, 1, 2, 3])}, "from 0"),
         ({"dst": np.array([0, 1, 2, 2**40])}, "from 0 to below"),
         ({"t": np.array([0, 1, 2, np.nan])}, "NaN"),

@@ -15,7 +15,7 @@ import torch
 
 import dnal
 from dnal.base.errors import UserError
-from dnal.run.files import CANDIDATES, CONFIG, GENOME, MANIFEST, MODEL, RESULT, SEARCH
+from dnal.run.files import CANDIDATES, CONFIG, GENOME, MANIFEST, MEASURED, MODEL, RESULT, SEARCH
 from dnal.search import SearchResult, search
 from dnal.search import training as training_of
 from dnal.search.course import Candidate, Progress
@@ -146,6 +146,11 @@ def test_another_search_in_the_folder_and_damage_are_sentences(whole: Path, tmp_
     (folder / CANDIDATES).write_text('{"model": "layers/conv_3_3", "fitness": NaN}\n')
     with pytest.raises(UserError, match="is not as a search writes it; remove it"):
         found_in(folder)
+    (folder / CANDIDATES).write_bytes((whole / CANDIDATES).read_bytes())
+    first = json.loads((whole / CANDIDATES).read_text().splitlines()[0])["model"]
+    (folder / MEASURED).write_text(json.dumps({"model": first, "costs": {"latency": 1.0}}) + "\n")
+    assert found_in(folder) is not None  # what it does not say of a network is counted again
+    assert files_of(folder) == files_of(whole)
 
 
 def test_what_breaks_the_budget_is_never_trained(monkeypatch: pytest.MonkeyPatch) -> None:

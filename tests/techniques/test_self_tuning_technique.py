@@ -169,6 +169,7 @@ def test_a_validation_batch_that_is_no_number_moves_nothing() -> None:
         ("dnal", ("guidance",), "at which 'guidance' looks"),
         ("dnal", ("nested-dropout",), "at which 'nested-dropout' looks"),
         ("dnal", ("weight-compander",), "'weight-compander' looks, or whose weights"),
+        ("magnitude-masks", (), "the method 'magnitude-masks' holds some of their weights at zero"),
         ("magnitude-masks:reset=init", (), "the method 'magnitude-masks' holds some of their weights at zero"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import dnal
+from cli_program import SHORT, Program
 from dnal.base.errors import UserError
 from dnal.techniques.sgld import SGLD, add_noise, average_prediction
 from dnal.train.technique import Scene
@@ -99,8 +102,29 @@ def test_what_it_cannot_sample_with_is_refused() -> None:
         SGLD().optimizer(torch.optim.Adam(nn.Linear(2, 2).parameters()))
     with pytest.raises(UserError, match="later end"):
         SGLD(begin=0.8, end=0.5)
+    with pytest.raises(UserError, match="temperature is 0 or more"):
+        SGLD(temperature=-1.0)
+    with pytest.raises(UserError, match="begin is a number"):
+        SGLD(begin="early")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="logits"):
         SGLD().check(torch.zeros(4, 1))
+
+
+def test_another_optimizer_is_refused_before_anything_is_written(here: Path, dnal: Program) -> None:
+    answer = dnal("learn", "--with", "sgld", "--optimizer", "adamw", *SHORT, "--out", "run")
+    assert answer.status == 2
+    assert "samples with SGD" in answer.err
+    assert not (here / "run").exists()
+
+
+def test_a_phase_with_fewer_steps_than_samples_is_told() -> None:
+    network = nn.Linear(3, 2)
+    with pytest.warns(UserWarning, match="none of the 1 steps of the phase 'base' are between begin=0.5"):
+        SGLD(samples=1).prepare(network, Scene("base", 1, 1))
+    with pytest.warns(UserWarning, match="3 of the 10 steps of the phase 'base' are between"):
+        SGLD(samples=4).prepare(network, Scene("base", 1, 10))
+    with warnings.catch_warnings(action="error"):
+        SGLD(samples=3).prepare(network, Scene("base", 1, 10))
 
 
 def test_an_ordinary_network_leaves() -> None:

@@ -45,6 +45,9 @@ def lock(file: IO[Any], *, wait: bool) -> bool:
 def claimed(folder: Path, name: str, text: str, command: str) -> Iterator[None]:
     """A folder, made if need be, with a file that says what it is for; ours until the end.
 
+    Where what is asked for is refused before anything else is written, nothing stays: the corrected command may have
+    the folder.
+
     Args:
         name, text: of that file; one that is there stays. command: whose folder it is, as a user calls it.
 
@@ -53,8 +56,10 @@ def claimed(folder: Path, name: str, text: str, command: str) -> Iterator[None]:
     """
     path = folder / name
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        begun = path.exists()
+        if not begun:
             write_text(path, text)
         file = open_to_append(path)
     except OSError as error:
@@ -62,7 +67,15 @@ def claimed(folder: Path, name: str, text: str, command: str) -> Iterator[None]:
     with file:
         if not lock(file, wait=False):
             raise UserError(f"another `{command}` works in '{folder}'; wait for its end, or stop it.")
-        yield
+        try:
+            yield
+        except UserError:
+            with suppress(OSError):
+                if not begun and [entry.name for entry in folder.iterdir()] == [name]:
+                    path.unlink()
+                    if made:
+                        folder.rmdir()
+            raise
 
 
 @dataclass

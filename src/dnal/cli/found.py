@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, one_line
 from dnal.base.names import possible
 
 if TYPE_CHECKING:
@@ -18,8 +18,10 @@ def config_of(name: str) -> Config | None:
     """What a search found whose folder has this name; None where it is no such folder, or the name of a model, which
     a folder beside it may have too.
 
+    The folder may be anybody's: what it names is a list of layers, and no larger than its tensors tell of.
+
     Raises:
-        UserError: the folder of a search that is not finished, or of another run.
+        UserError: the folder of a search that is not finished, of another run, or one that names no list of layers.
     """
     from dnal.run.config import read_config
     from dnal.run.files import CONFIG, RESULT
@@ -31,7 +33,17 @@ def config_of(name: str) -> Config | None:
     if is_search(folder):
         if not os.path.lexists(folder / RESULT):
             raise UserError(f"the search in '{name}' is not finished; the same `dnal search` goes on with it.")
-        return read_config(folder)
+        from dnal import models
+        from dnal.run.believed import check_believed
+
+        config = read_config(folder)
+        if not models.is_genome(config.model):  # it might be code, or a download
+            raise UserError(
+                f"the search in '{name}' says that it found '{one_line(config.model, 80)}', which is no list of "
+                "layers as `dnal search` writes it; give a name of `dnal models`, or the folder of another search."
+            )
+        check_believed(config, [folder], (), "give that name as --model if it is meant")
+        return config
     if os.path.lexists(folder / CONFIG):
         raise UserError(
             f"'{name}' is a run that changed a network which has a name; --model takes a name of `dnal models`, or the "

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnal.base.errors import UserError, all_names
+from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
-from dnal.cli.errors import errors_as_sentences
+from dnal.cli.errors import errors_as_sentences, say
+from dnal.settings import MOST
 
 if TYPE_CHECKING:
     from dnal.predictors import Table
 
 FIT, RANK = "fit", "rank"
+FEWEST = 2
+"""Labels from which anything can be learnt."""
 LEAST = 10
 """Labels, or architectures without one, of which a rank correlation is told."""
 
@@ -49,7 +53,8 @@ def predict(
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
     """Predict accuracy or latency of architectures from a table or a folder of runs, and rank others by it."""
-    options.within(options.COUNT, "--labels", labels)
+    options.within(Range(least=FEWEST, most=MOST), "--labels", labels)
+    options.within(Range(least=0, most=MOST), "--seed", seed)
     options.within(options.COUNT, "--top", top)
     if what == FIT:
         if len(places) != 1:
@@ -79,6 +84,11 @@ def _fit(
     known = _table(place)
     values = known.target(target)
     measured = np.flatnonzero(np.isfinite(values))
+    if len(measured) < FEWEST:
+        raise UserError(
+            f"the table knows '{target}' of {len(measured)} of its {len(known):,} architectures, and a predictor "
+            f"learns from {FEWEST} or more; give another --target."
+        )
     number = len(measured) if labels is None else labels
     if number > len(measured):
         raise UserError(f"--labels is at most {len(measured)}, the architectures with '{target}', not {number}.")
@@ -114,10 +124,16 @@ def _rank(folder: Path, place: Path, top: int, *, quiet: bool, as_json: bool) ->
     import numpy as np
 
     from dnal.predictors.file import read_predictor
+    from dnal.predictors.tables import CELLS, MACRO
 
     saved, known = read_predictor(folder), _table(place)
     if saved.columns != known.columns:
         raise UserError(f"'{place}' has other columns than the table from which '{folder}' learnt; give one like it.")
+    if saved.table != known.name and {saved.table, known.name} & {CELLS, MACRO}:
+        say(
+            f"note: '{folder}' learnt from the table '{saved.table}', and '{place}' is the table '{known.name}', where "
+            "an operation of the same number is another one: this order means nothing unless you know that they agree."
+        )
     values: Any = saved.predictor.predict(known.architectures)
     deviations: Any = None
     if saved.predictor.members > 1 or saved.predictor.knows_spread:

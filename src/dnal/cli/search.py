@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dnal.base.options import values_of
+from dnal.base.options import arguments_of, options_of, values_of
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import Ended, errors_as_sentences, say
@@ -89,7 +89,7 @@ def search(
     elif quiet:
         line(str(folder))
     else:
-        _show(found, folder, page)
+        _show(found, asked, folder, page)
 
 
 def _default(space: str, sampler: str, asked: Searches) -> Path:
@@ -132,7 +132,7 @@ def _document(found: SearchResult) -> dict[str, Any]:
     }
 
 
-def _show(found: SearchResult, folder: Path, page: Path | None) -> None:
+def _show(found: SearchResult, asked: Searches, folder: Path, page: Path | None) -> None:
     """What was found, for people, and what to do next."""
     from dnal.cli.summary import print_constraints
     from dnal.costs.budget import amount
@@ -157,4 +157,14 @@ def _show(found: SearchResult, folder: Path, page: Path | None) -> None:
     line(f"run:  {folder}")
     if page is not None:
         line(f"see:  {page}")
-    line(f"next: {shlex.join(['dnal', 'learn', '--model', str(folder)])}")
+    line(f"next: {shlex.join(['dnal', 'learn', '--model', str(folder), *_same_data(asked)])}")
+
+
+def _same_data(asked: Searches) -> list[str]:
+    """What another command must be told to take the data of a search: a model does not say on what it was found."""
+    return [
+        word
+        for one in options_of(Searches)
+        if one.name in ("data", "root", "input", "classes") and getattr(asked, one.name) != one.default
+        for word in arguments_of(one, getattr(asked, one.name))
+    ]

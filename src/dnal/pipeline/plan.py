@@ -109,9 +109,9 @@ class Plan:
         peak = DEFAULT_LR if training.lr is None else training.lr
         epochs = phases_of(training.epochs, method, asked.base_is_trained)
         techniques = techniques_of(asked)
+        _check_exchanged(asked, techniques)  # first: no option helps where two things cannot act together
         _check_early(asked, techniques)
         _check_held(asked, techniques)
-        _check_exchanged(asked, techniques)
         optimizer = asked.optimizer or optimizer_of(training.optimizer)
         schedule = asked.schedule or schedule_of(training.schedule)
         courses = _courses(asked, peak, epochs, anew=reinitialize or rewinds)

@@ -37,6 +37,7 @@ from dnal.train.setup.numerics import ORDERS, chosen_numerics, fabric_of, workab
 from dnal.train.setup.processes import shared_out
 from dnal.train.setup.reinitialize import check_resettable
 from dnal.train.source import fingerprint
+from dnal.train.technique import Technique
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -101,6 +102,7 @@ def prepared(
     loss, metric = shared.get("loss") or task_loss, shared.get("metric") or accuracy
     for batch in tried.held_out:
         check(network, fabric.to_device(batch), loss, metric, asked.techniques)
+    _check_optimizers(network, plans)
     inputs, targets = fabric.to_device(examples(tried.held_out[0]))
     if any(method.gates for method in methods):
         check_gateable(network, inputs)
@@ -188,6 +190,20 @@ def _space(network: nn.Module, example: Inputs, plans: list[Plan]) -> Space:
     if any(plan.asked.training.reinitialize for plan in plans):
         check_resettable(network)
     return space
+
+
+def _check_optimizers(network: nn.Module, plans: list[Plan]) -> None:
+    """Refuses techniques that cannot work with the optimizer of a phase in which they act.
+
+    Raises:
+        UserError: as :meth:`Technique.check_optimizer`.
+    """
+    for phase in (phase for plan in plans for phase in plan.phases if phase.epochs):
+        asking = [each for each in phase.techniques if type(each).check_optimizer is not Technique.check_optimizer]
+        if asking:  # a function of the user's may take its time
+            optimizer = phase.optimizer(network, phase.lr)
+            for technique in asking:
+                technique.check_optimizer(optimizer)
 
 
 def _settings(

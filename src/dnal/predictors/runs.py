@@ -44,8 +44,9 @@ def table_of_runs(folder: Path) -> Table:
     """
     runs = [run for run in runs_in(folder) if (run / RESULT).exists()] if folder.is_dir() else []
     if not 2 <= len(runs) <= MOST_ROWS:
+        several = "" if len(runs) == 1 else "s"
         raise UserError(
-            f"'{folder}' has {len(runs)} finished runs, and a table has two or more; give a sweep's folder."
+            f"'{folder}' has {len(runs)} finished run{several}, and a table has two or more; give a sweep's folder."
         )
     rows: list[Widths] = []
     fingerprints: list[str] = []

@@ -30,6 +30,8 @@ CELL_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """Of a cell of NAS-Bench-201, between its four tensors; each has an operation."""
 CELL_OPERATIONS = ("none", "skip", "1x1", "3x3", "pool")
 ACCURACIES = ("cifar10", "cifar100", "imagenet16-120")
+CELLS, MACRO = "nasbench201", "macro"
+"""Names of tables whose operations have a meaning that we know: another one's of the same number is not the same."""
 MOST_ROWS = 2**20
 MOST_TARGETS = 2**10
 
@@ -145,7 +147,7 @@ def _nasbench201(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Table:
             raise UserError(f"{len(devices):,} devices are more than {MOST_TARGETS:,}.")
         targets |= {f"latency:{printable(str(name))}": one for name, one in zip(devices, latency.T, strict=True)}
     names = ["|".join(CELL_OPERATIONS[one] for one in row) for row in edges.tolist()]
-    return Table("nasbench201", cells(edges), names, targets)
+    return Table(CELLS, cells(edges), names, targets)
 
 
 def _macro(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Table:
@@ -157,7 +159,7 @@ def _macro(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Table:
     for name in ("params", "macs"):
         if name in arrays:
             targets[name] = _column(arrays[name], name, len(choices))
-    return Table("macro", chains(choices), ["-".join(map(str, row)) for row in choices.tolist()], targets)
+    return Table(MACRO, chains(choices), ["-".join(map(str, row)) for row in choices.tolist()], targets)
 
 
 def _general(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Table:

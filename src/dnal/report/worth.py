@@ -39,7 +39,9 @@ def worth_sentences(source: Source) -> list[str]:
         return [*said, "Here a bound on the MACs is a bound on the time."]
     said += _other_widths(source.result.worth, costs["macs"][0])
     if not any(constraint.cost == "latency" for constraint in source.result.constraints):
-        said.append(f'What bounds the time itself is a bound on it, such as --budget "latency<={100 * macs:.0f}%".')
+        said.append(
+            f'What bounds the time itself is a bound on it, such as --budget "latency<={max(1, round(100 * macs))}%".'
+        )
     return said
 
 

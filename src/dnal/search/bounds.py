@@ -52,7 +52,10 @@ class Bounds:
                     f"such as '{EXAMPLES[bound.cost]}'."
                 )
         self._kind, self._sizes, self._classes, self._deployed = kind, sizes, classes, deployed
-        self._known: dict[str, Known | None] = dict(measured or {})
+        counted = {"macs", "params", *self.budget.costs}  # a file may tell of fewer; then all are counted again
+        self._known: dict[str, Known | None] = {
+            model: costs for model, costs in (measured or {}).items() if counted <= costs.keys()
+        }
         self._keep = keep
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -47,6 +48,7 @@ class SGLD(Technique):
     weight: float = option(0.9, "Share of the average in the loss after that.", least=0, most=1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.begin < self.end:
             raise UserError(f"sgld draws its samples from begin={self.begin:g} to end={self.end:g}; give a later end.")
 
@@ -57,8 +59,19 @@ class SGLD(Technique):
         self._network, self._members = network, list[nn.Module]()
         self._steps = max(1, scene.steps // max(1, scene.epochs))
         self._rows = 0
+        first, last = (math.floor(share * scene.steps + 1e-9) for share in (self.begin, self.end))
+        if last - first < self.samples:
+            warnings.warn(
+                f"sgld draws a sample a step at most, and {last - first or 'none'} of the {scene.steps} steps of the "
+                f"phase '{scene.phase}' {'is' if last - first == 1 else 'are'} between begin={self.begin:g} and "
+                f"end={self.end:g}, for {self.samples} samples; give more epochs, or fewer samples.",
+                stacklevel=2,
+            )
 
     def optimizer(self, optimizer: Optimizer) -> None:
+        self.check_optimizer(optimizer)
+
+    def check_optimizer(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, SGD):
             raise UserError(
                 f"sgld samples with SGD, and the optimizer is {type(optimizer).__name__}; give optimizer=sgd, or leave "

@@ -92,6 +92,13 @@ class Technique(Options):
             UserError: saying what to do instead.
         """
 
+    def check_optimizer(self, optimizer: Optimizer) -> None:
+        """Before anything is trained: refuses an optimizer of the weights that it cannot work with.
+
+        Raises:
+            UserError: saying what to do instead.
+        """
+
     def before_removal(
         self, network: nn.Module, space: Space, open_variables: Tensor | None, loader: Loader, fabric: Fabric
     ) -> None:

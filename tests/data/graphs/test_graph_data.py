@@ -73,6 +73,7 @@ def test_sparse_features_are_those_of_scipy(tmp_path: Path) -> None:
         ({"train": np.zeros(NODES, bool)}, "holds some"),
         ({"val": np.array([NODES])}, "val must be a mask"),
         ({"y": np.arange(NODES) - 1}, "negative"),
+        ({"y": np.int64(1)}, "y is the class of each node"),
         ({"test": None}, "has no test"),
     ],
 )

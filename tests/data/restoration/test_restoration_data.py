@@ -141,6 +141,7 @@ WRONG = {
     "one photograph": ({"clean_train": photographs(1), "clean_test": photographs(1)}, "", "single training image"),
     "unknown task": ({"clean_train": photographs(3), "clean_test": photographs(1)}, ":tasks=snow", "snow"),
     "a task twice": ({"clean_train": photographs(3), "clean_test": photographs(1)}, ":tasks=haze/haze", "at most once"),
+    "a number": ({"clean_train": np.uint8(3), "clean_test": photographs(1)}, "", "single number"),
     "two channels": ({"clean_train": photographs(3, channels=2), "clean_test": photographs(1)}, "", "(H, W, 3)"),
 }
 

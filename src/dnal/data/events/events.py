@@ -53,7 +53,7 @@ def events_of(source: Tensor, target: Tensor, time: Tensor) -> Events:
     Raises:
         UserError: they are no such numbers.
     """
-    if not len(source) == len(target) == len(time) or source.dim() != 1 or not 3 < len(time) <= MOST_EVENTS:
+    if not source.shape == target.shape == time.shape or source.dim() != 1 or not 3 < len(time) <= MOST_EVENTS:
         raise UserError(f"events are src, dst and t of equal lengths from 4 to {MOST_EVENTS:,}.")
     if source.is_floating_point() or target.is_floating_point():
         raise UserError("the nodes of events, src and dst, are whole numbers; give them so.")
@@ -77,5 +77,5 @@ def read_events(path: str | Path) -> Events:
     if any(array.dtype.kind not in "iuf" for array in found.values()):
         raise UserError(f"src, dst and t in {str(path)!r} must be numbers.")
     nodes = [np.asarray(found[name]) for name in ("src", "dst")]
-    source, target = (torch.from_numpy(one.astype(np.int64) if one.dtype.kind in "iu" else one) for one in nodes)
+    source, target = (torch.from_numpy(one.astype(np.int64 if one.dtype.kind in "iu" else np.float64)) for one in nodes)
     return events_of(source, target, torch.from_numpy(found["t"].astype(np.float64)))

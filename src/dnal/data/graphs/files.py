@@ -32,8 +32,11 @@ def read_graph(path: Path) -> RawGraph:
     else:
         found = read_arrays(path, (EDGES, "y", "x", *MASKS))
         features = found["x"]
-    train, val, test = (_mask(found[name], len(found["y"]), name) for name in MASKS)
-    return RawGraph(features, found[EDGES], found["y"], train, val, test)
+    y = found["y"]
+    if y.ndim != 1:
+        raise UserError(f"y is the class of each node, (N,), not of shape {y.shape}.")
+    train, val, test = (_mask(found[name], len(y), name) for name in MASKS)
+    return RawGraph(features, found[EDGES], y, train, val, test)
 
 
 def _dense(found: dict[str, NDArray[np.generic]], path: str) -> NDArray[np.float32]:

@@ -150,6 +150,8 @@ def from_photographs(name: str, raw: RawPhotographs, wanted: Wanted, options: Re
 
 def _images(given: Photographs, which: str) -> list[Tensor]:
     """Each uint8 (C, H, W)."""
+    if isinstance(given, np.ndarray) and not given.ndim:
+        raise UserError(f"the {which} images are a single number; clean images are (N, H, W) or (N, H, W, 3) of uint8.")
     found = []
     for image in given:
         array = np.asarray(image)
