@@ -13,6 +13,7 @@ from dnal.base.errors import UserError
 from dnal.loggers import logs_of
 from dnal.run import check_free, load, read_config, read_result
 from dnal.run.files import CONFIG, DETAILS, LATENCY, LOCK, RESULT, TRADE_OFF, runs_in
+from dnal.run.older import LATER
 from dnal.run.trade_off import check_not_begun, complete
 from dnal.run.writer import leftovers, tidy, vacant
 
@@ -40,10 +41,7 @@ def test_a_start_is_a_whole_run_or_a_free_folder(dying: Dying, work: object, mom
         if not folder.exists() or vacant(folder):
             check_free(folder)
             begin(folder).close()  # the same command
-        elif (
-            read_config(folder).model_extra == {"lr": 0.1, "against": [], "accumulate": 1}
-            and not (folder / RESULT).exists()
-        ):
+        elif read_config(folder).model_extra == {"lr": 0.1, **LATER} and not (folder / RESULT).exists():
             begun += 1
         else:  # not touched yet: the run that was to be replaced
             assert work is replace
@@ -94,7 +92,7 @@ def test_an_end_is_finished_when_it_is_whole(dying: Dying, moment: str, tmp_path
             assert names(folder) - {LOCK} == names(alive)
             load(folder)
         else:
-            assert read_config(folder).model_extra == {"lr": 0.1, "against": [], "accumulate": 1}
+            assert read_config(folder).model_extra == {"lr": 0.1, **LATER}
             assert names(folder) & {"checkpoint.safetensors", "checkpoint.before.safetensors"}
     assert finished > 2 or moment == "torn"
 
