@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 import torchvision
-import transformers
 
 import dnal
 from dnal.space.space import Norms
@@ -130,6 +129,7 @@ def test_convnext_tiny() -> None:
 def test_bert_base_with_open_norms() -> None:
     # 12 layers of 12 heads and 3072 hidden channels. Word, position and type embeddings, the layers and the head write
     # and read one stream of 768, since the table of words is the output's weight too.
+    transformers = pytest.importorskip("transformers", reason="needs the extra: pip install 'dnal[hf]'")
     network = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=99)).eval()
     inputs = {"input_ids": torch.randint(3, 99, (1, 8))}
     count = 768 + 12 * (12 + 3072)
@@ -138,6 +138,7 @@ def test_bert_base_with_open_norms() -> None:
 
 def test_llama_with_open_norms() -> None:
     # Two layers: each of 2 heads of keys and values, which leave with their 2 heads of queries, and 48 gated channels.
+    transformers = pytest.importorskip("transformers", reason="needs the extra: pip install 'dnal[hf]'")
     config = transformers.LlamaConfig(
         vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=48, max_position_embeddings=32, pad_token_id=0,
