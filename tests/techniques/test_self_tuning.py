@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tuned_network import batch, network
 
 from dnal.base.errors import UserError
 from dnal.techniques import self_tuning
@@ -79,19 +80,6 @@ def test_a_convolution_answers_per_channel_and_example(groups: int) -> None:
         assert torch.allclose(one.weight, layer.scale * plain.weight + gate * layer.response.weight, atol=1e-5)
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(),
-        nn.Dropout(0.5), nn.Linear(8, 3),
-    )  # fmt: skip
-
-
-def batch(size: int = 10) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(size, 1, 6, 6, generator=draw), torch.randint(3, (size,), generator=draw)
-
-
 ALL = list(HYPERPARAMETERS)
 
 
@@ -109,7 +97,7 @@ def test_folding_is_the_network_at_the_current_hyperparameters() -> None:
     before = copy.deepcopy(given.state_dict())
     tuning = SelfTuning(given, ALL)
     moved(tuning)
-    plain, (x, _) = tuning.folded(), batch()
+    plain, (x, _) = tuning.folded(), batch(10)
     assert [type(module) for module in plain.modules()] == [type(module) for module in given.modules()]
     assert {n: v.shape for n, v in plain.state_dict().items()} == {n: v.shape for n, v in before.items()}
     assert torch.allclose(plain.eval()(x), tuning(x), rtol=1e-4, atol=1e-4)
@@ -122,7 +110,7 @@ def test_folding_is_the_network_at_the_current_hyperparameters() -> None:
 
 
 def test_a_new_network_computes_nearly_what_was_given() -> None:
-    given, (x, _) = network().eval(), batch()
+    given, (x, _) = network().eval(), batch(10)
     tuning = SelfTuning(given, ["input-noise"])
     assert torch.allclose(tuning(x), given(x), atol=0.3)
     assert tuning.folded()[7].p == 0.5, "dropout that is not tuned stays as it is"
@@ -131,14 +119,14 @@ def test_a_new_network_computes_nearly_what_was_given() -> None:
 def test_the_training_loss_moves_no_hyperparameter_and_the_validation_loss_no_weight() -> None:
     tuning = SelfTuning(network(), ALL, entropy=0.0)
     tuning.network.train()
-    tuning.training_loss(batch()).backward()
+    tuning.training_loss(batch(10)).backward()
     assert tuning.free.grad is None
     assert tuning.rho.grad is None
     assert all(parameter.grad is not None for parameter in tuning.weights())
     running = tuning.network[1].running_mean.clone()
     for parameter in tuning.weights():
         parameter.grad = None
-    tuning.validation_loss(batch()).backward()
+    tuning.validation_loss(batch(10)).backward()
     assert tuning.free.grad is not None
     assert bool(tuning.free.grad.all())
     assert tuning.rho.grad is not None
@@ -155,7 +143,7 @@ def test_the_validation_loss_flows_by_the_answers_alone() -> None:
         for module in tuning.network.modules():
             if isinstance(module, HyperLinear | HyperConv):
                 module.gates.weight.zero_()
-    first, second = (tuning.validation_loss(batch()) for _ in range(2))
+    first, second = (tuning.validation_loss(batch(10)) for _ in range(2))
     assert torch.equal(first, second), "no regularisation is drawn"
     first.backward()
     assert tuning.free.grad is not None
@@ -171,7 +159,7 @@ def test_the_entropy_is_the_formula_and_widens_the_perturbation() -> None:
     for module in tuning.network.modules():
         if isinstance(module, HyperLinear | HyperConv):
             nn.init.zeros_(module.gates.weight)
-    tuning.validation_loss(batch()).backward()
+    tuning.validation_loss(batch(10)).backward()
     assert tuning.rho.grad is not None
     assert torch.allclose(tuning.rho.grad, -widens), "where nothing answers, it is all that is left"
     assert bool((widens > 0).all())
@@ -256,7 +244,7 @@ def test_the_whole_training_is_repeatable_and_leaves_an_ordinary_network() -> No
     assert fixed.schedule[-1]["dropout_scale"] == pytest.approx(0.5)
     assert one.schedule[-1]["dropout_scale"] != pytest.approx(0.5, abs=1e-4)
     assert [type(module) for module in one.network.modules()] == [type(module) for module in network().modules()]
-    assert torch.allclose(one.network(batch()[0]), one.tuning(batch()[0]), atol=1e-4)
+    assert torch.allclose(one.network(batch(10)[0]), one.tuning(batch(10)[0]), atol=1e-4)
 
 
 def test_what_cannot_be_tuned_is_refused() -> None:
@@ -272,10 +260,10 @@ def test_what_cannot_be_tuned_is_refused() -> None:
     with pytest.raises(UserError, match="above 0"):
         SelfTuning(network(), ["dropout"], scale=0.0)
     with pytest.raises(UserError, match="one step or more"):
-        self_tuning(network(), ["dropout"], [batch()], [batch()], 0)
-    x, y = batch()
+        self_tuning(network(), ["dropout"], [batch(10)], [batch(10)], 0)
+    x, y = batch(10)
     with pytest.raises(UserError, match="take a smaller rate"):
-        self_tuning(network(), ["dropout"], [(x * math.nan, y)], [batch()], 2)
+        self_tuning(network(), ["dropout"], [(x * math.nan, y)], [batch(10)], 2)
 
 
 def test_layers_that_share_their_weights_stay() -> None:

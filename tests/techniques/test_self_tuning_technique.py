@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from tuned_network import batch, network
 
 import dnal
 from dnal.base.errors import UserError
@@ -26,19 +27,6 @@ from dnal.train.schedule import constant
 from dnal.train.technique import Technique
 from killer import Killed, Killer
 from learned import check_same
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(), nn.Flatten(), nn.Linear(64, 8), nn.ReLU(),
-        nn.Dropout(0.5), nn.Linear(8, 3),
-    )  # fmt: skip
-
-
-def batch(size: int = 12) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randn(size, 1, 6, 6, generator=draw), torch.randint(3, (size,), generator=draw)
 
 
 def trained(net: nn.Module, *techniques: Technique, epochs: int = 3, val: Any = None) -> list[dict[str, Any]]:

@@ -69,6 +69,11 @@ def mean(values: Collection[float], confidence: float = CONFIDENCE) -> Interval:
     return Interval(found.mean, *interval(found, confidence), found.number, confidence, "Student's t")
 
 
+def mean_of_known(values: Collection[float]) -> Interval:
+    """:func:`mean` of those that are not NaN."""
+    return mean([value for value in values if not math.isnan(value)])
+
+
 def differences(ours: Mapping[K, float], theirs: Mapping[K, float]) -> list[float]:
     """Ours minus theirs, over the keys (seeds) that both have."""
     return [value - theirs[key] for key, value in ours.items() if key in theirs]

@@ -133,8 +133,8 @@ class _Counted:
     """A sum of products of gate sums, by how far the groups are open: the same number as its function of gates."""
 
     def __init__(self, cost: Cost, opening: Opening) -> None:
-        index, segment = cost._index.cpu(), cost._segment.cpu()
-        self._factors, self._rows, self._base = cost._factors.cpu(), cost._rows.cpu(), cost._base.cpu()
+        index, segment = cost.index.cpu(), cost.segment.cpu()
+        self._factors, self._rows, self._base = cost.factors.cpu(), cost.rows.cpu(), cost.base.cpu()
         groups = opening.counts.numel()
         pairs, pair = torch.unique(segment * groups + opening.group_of[index], return_inverse=True)
         self._sum, self._group = pairs // groups, pairs % groups

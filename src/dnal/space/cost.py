@@ -29,6 +29,12 @@ class Cost:
     Args:
         terms: (factor, sides) each; a side is the variable ids of its channels, shape (n,), where -1 (fixed) counts 1,
             or a plain count.
+
+    Attributes:
+        index, segment: which gates are summed, and of each the number of its sum. base: of each sum what counts
+            whatever the gates are, float64; sum 0 is the constant 1.
+        factors, rows: of each term its factor, float64 (terms,), and the numbers of the sums in its product, int64
+            (terms, width).
     """
 
     def __init__(self, terms: Sequence[tuple[float, Sequence[Side]]]) -> None:
@@ -55,23 +61,23 @@ class Cost:
                 row.append(numbers[key])
             rows.append(row + [0] * (width - len(row)))
             factors.append(factor)
-        self._factors = torch.tensor(factors, dtype=torch.float64)
-        self._rows = torch.tensor(rows, dtype=torch.long).view(len(rows), width)
-        self._base = torch.tensor(base, dtype=torch.float64)
-        self._index = torch.cat(index) if index else torch.empty(0, dtype=torch.long)
-        self._segment = torch.cat(segment) if segment else torch.empty(0, dtype=torch.long)
+        self.factors = torch.tensor(factors, dtype=torch.float64)
+        self.rows = torch.tensor(rows, dtype=torch.long).view(len(rows), width)
+        self.base = torch.tensor(base, dtype=torch.float64)
+        self.index = torch.cat(index) if index else torch.empty(0, dtype=torch.long)
+        self.segment = torch.cat(segment) if segment else torch.empty(0, dtype=torch.long)
 
     def terms(self, gates: Tensor) -> Tensor:
         """The cost of each term, shape (terms,), float64; ``gates``: (num_gates,), bool or floating."""
         self._move(gates.device)
-        sums = self._base.index_add(0, self._segment, gates.to(torch.float64)[self._index])
-        return self._factors * sums[self._rows].prod(dim=1)
+        sums = self.base.index_add(0, self.segment, gates.to(torch.float64)[self.index])
+        return self.factors * sums[self.rows].prod(dim=1)
 
     def __call__(self, gates: Tensor) -> Tensor:
         """The cost of gate values of shape (num_gates,): a float64 scalar, differentiable in them."""
         return self.terms(gates).sum()
 
     def _move(self, device: torch.device) -> None:
-        if self._base.device != device:  # the gates decide where the arithmetic happens
-            for name in ("_factors", "_rows", "_base", "_index", "_segment"):
+        if self.base.device != device:  # the gates decide where the arithmetic happens
+            for name in ("factors", "rows", "base", "index", "segment"):
                 setattr(self, name, getattr(self, name).to(device))

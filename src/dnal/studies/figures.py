@@ -28,6 +28,11 @@ def number(row: Row, name: str) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
+def numbers(rows: Sequence[Row], name: str) -> list[float]:
+    """:func:`number` of every row."""
+    return [number(row, name) for row in rows]
+
+
 def dots(
     rows: Sequence[Row], by: Sequence[str], values: str | Mapping[str, str], *, what: str, caption: str = ""
 ) -> Figure:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
-from dnal.base.errors import UserError
 from dnal.data.dataset import Dataset
 from dnal.data.images.arrays import RawArrays, from_arrays
 from dnal.data.images.digits import read_digits
 from dnal.data.images.folder import load_folder
 from dnal.data.images.npz import KEYS, read_npz
+from dnal.data.images.sides import OfImages
 from dnal.data.images.torchvision_sets import read_cifar10, read_cifar100, read_fashion_mnist
-from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
-
-MOST_VALUES = 2**28
-"""Of one image: a gigabyte."""
+from dnal.data.kind import Heads, Wanted
 
 PARTS = ("train", "val", "test")
 
 
-class Images(Kind):
+class Images(OfImages):
     name = "images"
-    one = "image"
-    several = "images"
-    classified = "images"
-    sizes = ("channels", "height", "width")
     usual = (3, 32, 32)
     raw = RawArrays
     normalisation = "(image - mean) / std per channel; images of 8 bits are 0 to 1 before"
@@ -57,20 +49,3 @@ class Images(Kind):
             "seed": wanted.seed, "augment": wanted.augment,
         }  # fmt: skip
         return load_folder(raw, **asked) if isinstance(raw, Path) else from_arrays(name, raw, **asked)
-
-    def inputs(self, sizes: Sizes) -> Entry:
-        return Entry(sizes)
-
-    def arguments(self, sizes: Sizes) -> dict[str, int]:
-        return dict.fromkeys(("in_channels", "in_chans", "input_channels"), sizes[0])
-
-    def kept(self, sizes: Sizes) -> dict[str, int]:
-        return {"channels": sizes[0]}
-
-    def check(self, sizes: Sizes) -> None:
-        super().check(sizes)
-        if math.prod(sizes) > MOST_VALUES:
-            raise UserError(
-                f"an image of {math.prod(sizes):,} values ({sizes}) is more than the {MOST_VALUES:,} that one "
-                "may have; choose a smaller input"
-            )

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from dnal.base.errors import UserError
 from dnal.data.dataset import Dataset, Part
-from dnal.data.images.kind import MOST_VALUES
-from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
+from dnal.data.images.sides import OfImages
+from dnal.data.kind import Heads, Sizes, Wanted
 from dnal.data.objective import Objective
 from dnal.data.restoration.files import ARRAYS, PARTS, holds_pictures, read_photographs
 from dnal.data.restoration.photographs import RestorationOptions, from_photographs
@@ -19,12 +18,8 @@ from dnal.data.restoration.raw import RawPhotographs
 from dnal.data.restoration.sets import read_photographs as read_sample
 
 
-class Restoration(Kind):
+class Restoration(OfImages):
     name = "restoration"
-    one = "image"
-    several = "images"
-    classified = "images"
-    sizes = ("channels", "height", "width")
     usual = (3, 64, 64)
     raw = RawPhotographs
     options = RestorationOptions
@@ -51,25 +46,8 @@ class Restoration(Kind):
     def dataset(self, name: str, raw: Any, wanted: Wanted, options: RestorationOptions) -> Dataset:
         return from_photographs(name, raw, wanted, options)
 
-    def inputs(self, sizes: Sizes) -> Entry:
-        return Entry(sizes)
-
-    def arguments(self, sizes: Sizes) -> dict[str, int]:
-        return dict.fromkeys(("in_channels", "in_chans", "input_channels"), sizes[0])
-
-    def kept(self, sizes: Sizes) -> dict[str, int]:
-        return {"channels": sizes[0]}
-
     def answered(self, sizes: Sizes, objective: Objective) -> tuple[int, ...]:
         return sizes[1:]
 
     def apart(self, network: nn.Module, part: Part) -> dict[str, dict[str, float | None]]:
         return {task: found._asdict() for task, found in quality_by_task(network, part).items()}
-
-    def check(self, sizes: Sizes) -> None:
-        super().check(sizes)
-        if self.numbers(sizes) > MOST_VALUES:
-            raise UserError(
-                f"an image of {self.numbers(sizes):,} values ({sizes}) is more than the {MOST_VALUES:,} that one may "
-                "have; choose a smaller input."
-            )

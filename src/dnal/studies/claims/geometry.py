@@ -16,11 +16,11 @@ from dnal.analyses.features import Seen, run, seen_of
 from dnal.analyses.flips import flips_of, in_the_lowest
 from dnal.analyses.geometry import Geometry, geometry_of
 from dnal.base.options import option
-from dnal.base.statistics import Interval, auroc, mean, paired
+from dnal.base.statistics import auroc, mean_of_known, paired
 from dnal.data import Dataset
 from dnal.pipeline.learn import learn
 from dnal.studies.check import Check
-from dnal.studies.figures import curves, number
+from dnal.studies.figures import curves, number, numbers
 from dnal.studies.images import dataset_of, image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study, Value
 
@@ -91,14 +91,14 @@ class GeometryOfRemoval(Study):
         ]  # fmt: skip
         of = {m: {row["seed"]: 100 * number(row, "corrupted") for row in rows if row["method"] == m} for m in METHODS}
         return [
-            Check("margins fall with each severity", "the least fall of the median margin, lengths", _mean(steps),
-                  below=0.0),
-            Check("the angle says what is right", "AUROC of the angle", _mean([number(r, "angle") for r in rows]),
+            Check("margins fall with each severity", "the least fall of the median margin, lengths",
+                  mean_of_known(steps), below=0.0),
+            Check("the angle says what is right", "AUROC of the angle", mean_of_known(numbers(rows, "angle")),
                   above=ANGLE),
             Check("and the length says less", "AUROC of the angle minus that of the length",
-                  _mean([number(row, "angle") - number(row, "length") for row in rows]), above=0.0),
+                  mean_of_known([number(row, "angle") - number(row, "length") for row in rows]), above=0.0),
             Check("what flips lay near a boundary", "share of the flips in the lowest decile of the base's margins",
-                  _mean([number(row, "lowest") for row in rows]), above=MOST),
+                  mean_of_known(numbers(rows, "lowest")), above=MOST),
             *(
                 Check(f"dnal is more robust than {other}", "accuracy under corruption, dnal minus it, points",
                       paired(of["dnal"], of[other]), above=0.0)
@@ -134,10 +134,6 @@ def corrupted(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
         return blurred
     middle = pixels.mean((1, 2, 3), keepdim=True)
     return middle + (pixels - middle) * (0.75, 0.5, 0.25)[severity - 1]
-
-
-def _mean(values: list[float]) -> Interval:
-    return mean([value for value in values if value == value])
 
 
 @lru_cache(maxsize=1)

@@ -17,9 +17,9 @@ from dnal import data
 from dnal.analyses.measures.bank import BANK, generalisation
 from dnal.analyses.measures.ranking import flip, granulated, tau, worst
 from dnal.base.options import option
-from dnal.base.statistics import Interval, mean
+from dnal.base.statistics import mean_of_known
 from dnal.studies.check import Check
-from dnal.studies.figures import dots, number
+from dnal.studies.figures import dots, number, numbers
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
 from dnal.studies.zoo import Recipe, Trained, trained_together
 
@@ -103,22 +103,22 @@ class MeasuresFlip(Study):
         flips = [_mean([flip(_psi(own, name), TURNED) is not None for name in NORMS]) for own in seeds]
         flat = [_psi(own, FLATNESS) for own in seeds]
         errors = [
-            min((worst(_values(own, name), _values(own, "gap"), _points(own))[0] for name in NAMES), default=math.nan)
+            min((worst(numbers(own, name), numbers(own, "gap"), _points(own))[0] for name in NAMES), default=math.nan)
             for own in seeds
         ]
         return [
             Check("most measures of norms flip", f"share of those with psi beyond {TURNED:g} on both sides",
-                  _over(flips), above=0.5),
+                  mean_of_known(flips), above=0.5),
             Check("flatness ranks", "granulated Kendall of 1 / sigma'^2",
-                  _over([_mean(list(p.values())) for p in flat]), above=0.2),
+                  mean_of_known([_mean(list(p.values())) for p in flat]), above=0.2),
             Check("and nowhere the other way round", "its least psi along a choice",
-                  _over([min(p.values(), default=math.nan) for p in flat]), above=0.0),
+                  mean_of_known([min(p.values(), default=math.nan) for p in flat]), above=0.0),
             Check("counting parameters ranks the wrong way round", "psi of their number along the width",
-                  _over([_psi(own, PARAMS).get("width", math.nan) for own in seeds]), below=0.0),
+                  mean_of_known([_psi(own, PARAMS).get("width", math.nan) for own in seeds]), below=0.0),
             Check("every measure fails somewhere", "least share, over measures, of wrong pairs where it is worst",
-                  _over(errors), above=0.5),
+                  mean_of_known(errors), above=0.5),
             Check("control: a number by lot ranks nothing", "its granulated Kendall",
-                  _over([_mean(list(_psi(own, CHANCE).values())) for own in seeds]), above=-0.3, below=0.3),
+                  mean_of_known([_mean(list(_psi(own, CHANCE).values())) for own in seeds]), above=-0.3, below=0.3),
         ]  # fmt: skip
 
     def figure(self, rows: Sequence[Row]) -> Figure:
@@ -127,7 +127,7 @@ class MeasuresFlip(Study):
             own = _of_seed(rows, seed)
             for name in (*NAMES, CHANCE) if len(own) > 1 else ():
                 psi = _psi(own, name)
-                values = {"all pairs": tau(_values(own, name), _values(own, "gap")).value, **psi}
+                values = {"all pairs": tau(numbers(own, name), numbers(own, "gap")).value, **psi}
                 told.append({"measure": name.replace("_", " "), "seed": seed, **values})
         if not told:
             return dots(rows, ["width"], "gap", what="training minus test accuracy")
@@ -164,25 +164,17 @@ def _of_seed(rows: Sequence[Row], seed: int) -> list[Row]:
     return fitting or own
 
 
-def _values(rows: Sequence[Row], name: str) -> list[float]:
-    return [number(row, name) for row in rows]
-
-
 def _points(rows: Sequence[Row]) -> list[dict[str, Hashable]]:
     return [{axis: row[axis] for axis in AXES} for row in rows]
 
 
 def _psi(rows: Sequence[Row], name: str) -> dict[str, float]:
-    found = granulated(_values(rows, name), _values(rows, "gap"), _points(rows)).by_axis
+    found = granulated(numbers(rows, name), numbers(rows, "gap"), _points(rows)).by_axis
     return {axis: value for axis, value in found.items() if not math.isnan(value)}
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
-
-
-def _over(values: Sequence[float]) -> Interval:
-    return mean([value for value in values if not math.isnan(value)])
 
 
 @lru_cache(maxsize=4)

@@ -17,12 +17,12 @@ from dnal.analyses.likeness import spread
 from dnal.analyses.measures.bank import BANK, generalisation
 from dnal.analyses.measures.ranking import granulated, tau
 from dnal.base.options import option
-from dnal.base.statistics import Interval, mean, paired
+from dnal.base.statistics import mean_of_known, paired
 from dnal.data import Loaders
 from dnal.data.dataset import plain
 from dnal.pipeline.learn import learn
 from dnal.studies.check import Check
-from dnal.studies.figures import dots, number
+from dnal.studies.figures import dots, numbers
 from dnal.studies.images import dataset_of, image_loaders
 from dnal.studies.phases import train
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
@@ -118,17 +118,17 @@ class MeasuresOfCompactNetworks(Study):
         removed = {seed: -_tau(own, "removed") for seed, own in seeds.items()}
         macs = {seed: -_tau(own, "macs") for seed, own in seeds.items()}
         within = [_within(own, "removed") for own in seeds.values()]
-        flat = [tau(_values(own, f"{FLATNESS} after"), _values(own, "gap")).value for own in seeds.values()]
+        flat = [tau(numbers(own, f"{FLATNESS} after"), numbers(own, "gap")).value for own in seeds.values()]
         return [
             Check("the validation accuracy at removal ranks", "its Kendall's tau with the test accuracy",
-                  _mean(list(removed.values())), above=0.2),
-            Check("also where the budget is one", "its psi along the method", _mean(within), above=0.0),
+                  mean_of_known(list(removed.values())), above=0.2),
+            Check("also where the budget is one", "its psi along the method", mean_of_known(within), above=0.0),
             Check("no measure ranks better", "tau of the best measure of other seeds minus that of the accuracy",
                   paired(best, removed), below=0.0),
             Check("nor better than the MACs do", "tau of the best measure of other seeds minus that of the MACs",
                   paired(best, macs), below=0.0),
             Check("after retraining, flatness ranks the gap", "tau of 1 / sigma'^2 with training minus test accuracy",
-                  _mean(flat), above=0.0),
+                  mean_of_known(flat), above=0.0),
         ]  # fmt: skip
 
     def figure(self, rows: Sequence[Row]) -> Figure:
@@ -192,18 +192,14 @@ def _of_seed(rows: Sequence[Row], seed: int) -> list[Row]:
     return [row for row in rows if int(row["seed"]) == seed]
 
 
-def _values(rows: Sequence[Row], name: str) -> list[float]:
-    return [number(row, name) for row in rows]
-
-
 def _tau(rows: Sequence[Row], name: str) -> float:
     """How a number ranks networks if a smaller one is a better network."""
-    return -tau(_values(rows, name), _values(rows, "test")).value
+    return -tau(numbers(rows, name), numbers(rows, "test")).value
 
 
 def _within(rows: Sequence[Row], name: str) -> float:
     points = [{"method": row["method"], "budget": row["budget"]} for row in rows]
-    return granulated(_values(rows, name), _values(rows, "test"), points).by_axis.get("method", math.nan)
+    return granulated(numbers(rows, name), numbers(rows, "test"), points).by_axis.get("method", math.nan)
 
 
 def _chosen(by: dict[int, dict[str, float]]) -> str:
@@ -214,10 +210,6 @@ def _chosen(by: dict[int, dict[str, float]]) -> str:
         return -math.inf if any(math.isnan(value) for value in values) else sum(values)
 
     return max(NAMES, key=total)
-
-
-def _mean(values: Sequence[float]) -> Interval:
-    return mean([value for value in values if not math.isnan(value)])
 
 
 def _short(value: float) -> float:
