@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from dnal.latency import LatencyModel
 
 Progress = Callable[[str, int, int], None]
+SATISFYING = 0.85
+"""Of the speed that the MACs promise: so much, and a bound on them is one on the time."""
 
 
 @dataclass(frozen=True)

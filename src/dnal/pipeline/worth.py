@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dnal.architecture.architecture import Architecture
 from dnal.architecture.compact import compact
 from dnal.base.errors import UserError
-from dnal.costs.deployment import Deployed
+from dnal.costs.deployment import SATISFYING, Deployed
 from dnal.selection.select import select
 from dnal.selection.widths import LIKED, WidthRule
 from dnal.space.space import Space
@@ -22,8 +22,6 @@ from dnal.space.surgery.inputs import Inputs
 
 FEWER = 0.97
 """A network with no more than this share of the MACs has fewer."""
-SATISFYING = 0.85
-"""Of what the MACs promise; where so much was got, no other widths are tried."""
 MOST_LAYERS = 1000
 """Whose time is told: those that take most."""
 
@@ -86,7 +84,7 @@ def worth_of(
     layers = _costliest(deployment.layers([base, small], example))
     worth = share * before["latency_ms"] / after["latency_ms"]
     coarse = not isinstance(divisor, int) or divisor >= LIKED
-    if worth >= SATISFYING or coarse:
+    if worth >= SATISFYING or coarse:  # no other widths are tried
         return Worth(layers)
     limits, scores = {"macs": share * space.full_cost["macs"]}, proportional(space, opened)
     rules: dict[int | str, WidthRule] = {LIKED: WidthRule(divisor=LIKED), "auto": WidthRule.liked()}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dnal.costs.cost import COSTS
+from dnal.costs.deployment import SATISFYING
 from dnal.report.costs import known_costs
 from dnal.report.numbers import percent, ratio
 from dnal.report.source import Source, Tried, Worth
 
-NEARLY = 0.85
-"""Of what the MACs promise: a bound on them is one on the time."""
 BETTER = 1.1
 """Other widths are named that are faster by this factor."""
 NAMED = 3
@@ -35,7 +34,7 @@ def worth_sentences(source: Source) -> list[str]:
         f"{percent(worth)} of that."
     ]
     said += _where_it_goes(source)
-    if worth >= NEARLY:
+    if worth >= SATISFYING:
         return [*said, "Here a bound on the MACs is a bound on the time."]
     said += _other_widths(source.result.worth, costs["macs"][0])
     if not any(constraint.cost == "latency" for constraint in source.result.constraints):
