@@ -8,6 +8,7 @@ STUDIES = Registry(
     "study",
     Study,
     {
+        "activate-while-pruning": "dnal.studies.claims.activate_while_pruning:NegativeWeightsSilence",
         "assessor": "dnal.studies.claims.assessor:UnlabelledArchitecturesHelp",
         "dagnn": "dnal.studies.claims.dagnn:HopsApartFromLayersMayBeMany",
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
