@@ -68,21 +68,21 @@ class GeometryOfRemoval(Study):
     needs = "CIFAR-10: `data=cifar10` downloads it, `data=FILE.npz` is your own copy."
     differs = (
         "Three methods remove channels, where the paper compares masks and tickets, which are one row here; three "
-        "corruptions of a few lines instead of CIFAR-10-C; a small network."
+        "corruptions of a few lines instead of CIFAR-10-C; a small network, on images of 16x16."
     )
     sizes = Sizes(
         tiny=Size(
             2, "seconds", {"data": "digits", "model": "vgg_small", "images": 200, "side": 8, "epochs": (2, 1, 1)}
         ),
-        small=Size(3, "an hour"),
-        paper=Size(5, "days", {"images": None, "model": "torchvision/resnet18", "epochs": (100, 50, 150)}),
+        small=Size(3, "40 minutes of one core"),
+        paper=Size(5, "days", {"images": None, "side": 32, "model": "torchvision/resnet18", "epochs": (100, 50, 150)}),
     )
     data: str = option("cifar10", "A data set by name, or an .npz.")
     model: str = option("cifar/resnet20", "The network.")
     budget: float = option(30.0, "Percent of the MACs.", above=0, most=100)
     epochs: tuple[int, int, int] = option((12, 8, 16), "Of base, choice and retraining.", least=1)
-    images: int | None = option(10_000, "For training; none: all.", least=1)
-    side: int = option(32, "Pixels of an image's side.", least=1)
+    images: int | None = option(6000, "For training; none: all.", least=1)
+    side: int = option(16, "Pixels of an image's side.", least=1)
 
     def settings(self) -> Sequence[Setting]:
         return [{"method": method} for method in (*METHODS, TICKETS)]
