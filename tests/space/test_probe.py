@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dnal.space.probe import Probe, told_apart
+import dnal
+from dnal.space.probe import Probe, told_apart, uneven
 from dnal.space.surgery.remove import kept_indices
 
 
@@ -47,6 +48,44 @@ def test_any_two_groups_are_told_apart(count: int) -> None:
         assert any(bool(len(off[one])) != bool(len(off[other])) for off in others)
     for off, group in ((off, group) for choice in others for off, group in zip(choice, groups, strict=True)):
         assert bool(torch.isin(off, group).all())
+
+
+def test_groups_that_lost_different_shares_are_apart_already() -> None:
+    groups = list(torch.arange(12 * 16).view(12, 16))
+    tried = [uneven(groups), uneven(groups, 0.5)]
+    _, *others = told_apart(groups, 0.25, tried)
+    assert 0 < len(others) < len(told_apart(groups, 0.25)) - 1
+    for one, other in itertools.combinations(range(12), 2):
+        choices = [*tried, *others]
+        assert any(len(choice[one]) != len(choice[other]) for choice in choices)
+    small = list(torch.arange(12 * 2).view(12, 2))  # of each half leaves, whatever the share
+    _, *others = told_apart(small, 0.25, [uneven(small), uneven(small, 0.5)])
+    for one, other in itertools.combinations(range(12), 2):
+        assert any(len(choice[one]) != len(choice[other]) for choice in others)
+
+
+class Tells(nn.Linear):
+    """Notes whether its weight is one that is trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        trained.append(self.weight.requires_grad)
+        return super().forward(x)
+
+
+trained: list[bool] = []
+
+
+def test_what_stands_in_for_a_weight_is_trained_if_the_weight_is() -> None:
+    """torch computes a product with a weight that is not in another way, at half the speed."""
+    network = nn.Sequential(Tells(4, 6), nn.ReLU(), Tells(6, 2))
+    trained.clear()
+    dnal.Space.of(network, torch.randn(2, 4))
+    assert trained
+    assert all(trained)
+    network[2].weight.requires_grad_(False)
+    trained.clear()
+    dnal.Space.of(network, torch.randn(2, 4))
+    assert trained.count(False) == trained.count(True)
 
 
 class Counted(nn.Module):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +24,7 @@ from dnal.space.fit import fit, used_rewrites
 from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
 from dnal.space.silence import Shown, moved, shown
 from dnal.space.surgery.bypass import Bypass
-from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, offer_others
 from dnal.space.surgery.norms import hard_weights
 from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
@@ -54,7 +55,7 @@ class Probe:
         self._inside = False  # whether only what selections are made from shows what was removed
         with comparable(inputs), evaluating(network):
             torch.manual_seed(0)
-            self.network, self.inputs = next(tries(randomised(network), inputs))
+            self.network, self.inputs, self._whole = next(tries(randomised(network), inputs))
 
     def _forget(self) -> None:
         """Nothing is known yet of this network on these inputs."""
@@ -62,29 +63,33 @@ class Probe:
         self._references: dict[int, list[Tensor]] = {}
         self._judged: dict[tuple[int, tuple[Change, ...]], tuple[bool, set[tuple[str, Any]]]] = {}
 
-    def _on(self, network: nn.Module, inputs: Inputs) -> Probe:
-        """The same probe of another network or on other inputs."""
+    def _on(self, network: nn.Module, inputs: Inputs, outputs: list[Tensor] | None = None) -> Probe:
+        """The same probe of another network or on other inputs; its ``outputs``, where they are known."""
         probe = copy.copy(self)
         probe.network, probe.inputs = network, inputs
         probe._forget()
+        probe._whole = outputs
         return probe
 
     @cached_property
     def elsewhere(self) -> list[Probe]:
-        """The same network on noise of another batch and of another size, as far as it takes those."""
-        found = []
+        """The same network on noise of another batch and size, as far as it takes those."""
+        found: list[Probe] = []
         with comparable(self.inputs):
             first = self._whole
             if first is None or not finite(first):
                 first = finite_outputs(self.network, self.inputs)
-            for candidates in others(self.inputs):
-                for tried in (tried for other in candidates for tried in (noise(other), other)):
+
+            def takes(other: Inputs) -> bool:
+                for tried in (noise(other), other):
                     outputs = finite_outputs(self.network, tried)
                     batches = batch_size(self.inputs), batch_size(tried)
-                    if first is None or outputs is None or not for_each_example(first, outputs, batches):
-                        continue
-                    found.append(self._on(self.network, tried))
-                    break
+                    if first is not None and outputs is not None and for_each_example(first, outputs, batches):
+                        found.append(self._on(self.network, tried))
+                        return True
+                return False
+
+            offer_others(self.inputs, takes)
         return found
 
     def silent(self, without: Callable[[Sequence[int]], Kept], count: int) -> list[int]:
@@ -97,8 +102,8 @@ class Probe:
         """
         silent: list[int] | None = None
         with comparable(self.inputs), evaluating(self.network):
-            for network, inputs in self._others() if count else ():
-                tried = self._on(network, inputs)
+            for network, inputs, outputs in self._others() if count else ():
+                tried = self._on(network, inputs, outputs)
                 if silent is not None and (
                     finite_outputs(network, inputs) is None or tried._silent(without, silent) == silent
                 ):
@@ -123,7 +128,7 @@ class Probe:
 
         with evaluating(self.network):
             try:
-                self._whole = self._run(self.network)
+                self._whole = self._whole or self._run(self.network)
                 if all(moved(self._whole, self._reference(without(numbers)))):
                     return []
             except Exception as error:  # here too
@@ -142,9 +147,9 @@ class Probe:
                     silent.append(number)
         return silent
 
-    def _others(self) -> Iterator[tuple[nn.Module, Inputs]]:
-        """The network and inputs as they are, then others to look at."""
-        yield self.network, self.inputs
+    def _others(self) -> Iterator[tuple[nn.Module, Inputs, list[Tensor] | None]]:
+        """The network and inputs as they are, then others to look at, and what they compute, where that is known."""
+        yield self.network, self.inputs, self._whole
         network, inputs = self._given
         yield from tries(self.network, inputs)
         for seed in DRAWS:
@@ -280,6 +285,9 @@ class Probe:
 
     def _zeroed(self, kept: Kept) -> list[Tensor]:
         zero = zeroed(self.network, kept)
+        own = dict(self.network.named_parameters())
+        for name, tensor in zero.items():  # torch takes other kernels, often slower ones, for weights without gradients
+            tensor.requires_grad_(own[name].requires_grad)
         places = slots(self.network, zero)
         device = next((tensor.device for tensor in zero.values()), torch.device("cpu"))
         norms = hard_weights(kept.norms, device)
@@ -348,12 +356,27 @@ def uneven(groups: Sequence[Tensor], phase: float = 0.0) -> list[Tensor]:
     return off
 
 
-def told_apart(groups: Sequence[Tensor], phase: float = 0.0) -> list[list[Tensor]]:
+def told_apart(
+    groups: Sequence[Tensor], phase: float = 0.0, besides: Sequence[Sequence[Tensor]] = ()
+) -> list[list[Tensor]]:
     """What leaves of the groups: a part of each; then, of any two, in some choice a part of one and nothing of the
-    other, so that no two widths are equal by chance in all of them."""
+    other, so that no two widths are equal by chance in all of them.
+
+    Args:
+        besides: choices that are tried too. Two groups of which one of these leaves different shares are apart already,
+            and their widths, and the same multiples of those, with them.
+    """
     off = uneven(groups, phase)
-    bits = range(max(0, len(groups) - 1).bit_length())
-    return [off, *([part if number >> bit & 1 else part[:0] for number, part in enumerate(off)] for bit in bits)]
+    alike: dict[tuple[Fraction, ...], list[int]] = {}
+    for number, group in enumerate(groups):
+        shares = tuple(Fraction(len(choice[number]), len(group)) for choice in besides)
+        alike.setdefault(shares, []).append(number)
+    place = {number: at for numbers in alike.values() for at, number in enumerate(numbers)}
+    most = max(map(len, alike.values()), default=0)
+    if most == 1 and len(groups) > 1:  # each stands alone: still, some stay whole while others lose a part
+        place, most = dict(enumerate(n % 2 for n in range(len(groups)))), 2
+    bits = range(max(0, most - 1).bit_length())
+    return [off, *([part if place[n] >> bit & 1 else part[:0] for n, part in enumerate(off)] for bit in bits)]
 
 
 def all_but_one(groups: Sequence[Tensor]) -> list[Tensor]:

@@ -385,7 +385,7 @@ def _fitted(
         sizes = probe.fitted(sources, rules, found.groups, variables, seen)
         reasons: dict[int, str] = {}
         tried = [uneven(found.groups), uneven(found.groups, 0.5)]  # nothing may have fitted all of them
-        choices = [*tried, *told_apart(found.groups, 0.25)[1:], all_but_one(found.groups)]
+        choices = [*tried, *told_apart(found.groups, 0.25, tried)[1:], all_but_one(found.groups)]
         for off in choices if sizes else []:
             for group in probe.failing_groups(probe.exact, sources, sizes, found.groups, off, variables):
                 reasons[group] = "no correction of the numbers in the code fits its removal (numeric probe)"
@@ -398,7 +398,7 @@ def _fitted(
                     "(numeric probe)"
                 )
         if not reasons:
-            off = uneven(found.groups, 0.25)
+            off = tried[-1]  # the outputs with zeros are known
             for group in probe.failing_groups(probe.trains, sources, sizes, found.groups, off, variables):
                 reasons[group] = "without it training mode fails, in code that runs only there (probe)"
             for group in probe.failing_groups(probe.exact_as_run, sources, sizes, found.groups, off, variables):

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import BuiltinFunctionType
 from typing import Any
 
@@ -28,7 +29,7 @@ from dnal.space.graphs import Graphs
 from dnal.space.labels import Ledger, along, core, distinct, matched, per_index, rows, signature
 from dnal.space.living import Living
 from dnal.space.operations import Operand, Operation, sides
-from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_each_example, others
+from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_each_example, offer_others
 from dnal.space.surgery.norms import NormCall
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
@@ -233,12 +234,11 @@ class Trace(TorchDispatchMode):
         return outputs
 
     def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[Seen]:
-        """The calls with numbers of all inputs seen so far, of another batch, and of another size, as far as
-        the network takes those."""
+        """The calls with numbers of all inputs seen so far, and of another batch and size, as far as the network takes
+        those."""
         if not self._was_elsewhere:
             self._was_elsewhere = True
-            for candidates in others(inputs):
-                any(self._takes(network, other) for other in candidates)
+            offer_others(inputs, partial(self._takes, network))
         return self.calls
 
     def _takes(self, network: nn.Module, inputs: Inputs) -> bool:

@@ -66,14 +66,14 @@ def weightless(network: nn.Module) -> nn.Module:
     return twin
 
 
-def tries(network: nn.Module, inputs: Inputs) -> Iterator[tuple[nn.Module, Inputs]]:
+def tries(network: nn.Module, inputs: Inputs) -> Iterator[tuple[nn.Module, Inputs, list[Tensor] | None]]:
     """The network, in single precision where that can be, with noise where it takes that: some want positive or whole
-    numbers, or their own precision. The last one is as given."""
+    numbers, or their own precision. The last one is as given. With each what it computes, where that is known."""
     single = _single_precision(network)
     for candidate, tried in ((single, noise(_single_precision_inputs(inputs))), (network, noise(inputs))):
-        if finite_outputs(candidate, tried) is not None:
-            yield candidate, tried
-    yield network, cloned(inputs)
+        if (outputs := finite_outputs(candidate, tried)) is not None:
+            yield candidate, tried, outputs
+    yield network, cloned(inputs), None
 
 
 def noise(inputs: Inputs) -> Inputs:
@@ -87,6 +87,7 @@ def finite_outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
     """What the network computes from these inputs; None where it refuses them or that is not finite."""
     try:
         with evaluating(network):
+            torch.manual_seed(1)  # as in every pass that is compared
             outputs = held_tensors(call(network, cloned(inputs)))
     except Exception as error:  # whatever the user's forward raises
         if lacks_memory(error):

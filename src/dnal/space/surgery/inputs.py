@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -113,31 +113,46 @@ GROWN: tuple[dict[int, tuple[int, ...]], ...] = (
 """Which dimensions count positions, for tensors of so many dimensions: as is usual, and otherwise."""
 
 
-def larger(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = GROWN[0]) -> Inputs:
-    """The same inputs in fresh memory, those of floats 32 positions larger along ``dimensions``; an image has none
-    where a side is a single pixel."""
+STEP, SMALL = 32, 160
+"""Positions by which inputs of another size differ, and from which size on they have fewer: large inputs cost more."""
 
-    def grown(tensor: Tensor) -> Tensor:
+
+def resized(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = GROWN[0]) -> Inputs:
+    """The same inputs in fresh memory, those of floats :data:`STEP` positions longer or shorter along ``dimensions``;
+    an image has none where a side is a single pixel."""
+
+    def other(tensor: Tensor) -> Tensor:
         dims = dimensions.get(tensor.dim(), ())
         if not dims or not tensor.is_floating_point() or min(tensor.size(d) for d in dims) < 2:
             return tensor
-        return tensor.new_ones([size + 32 * (d in dims) for d, size in enumerate(tensor.shape)])
+        step = STEP if min(tensor.size(d) for d in dims) < SMALL else -STEP
+        return tensor.new_ones([size + step * (d in dims) for d, size in enumerate(tensor.shape)])
 
-    return tree_map_only(Tensor, grown, cloned(inputs))  # type: ignore[no-any-return]
+    return tree_map_only(Tensor, other, cloned(inputs))  # type: ignore[no-any-return]
 
 
-def others(inputs: Inputs) -> list[list[Inputs]]:
-    """Inputs of another batch and of another size, each in the order in which to try them: a network may take
-    multiples of a batch only. A list of images gives as many results, which are not those of fewer."""
+def offer_others(inputs: Inputs, takes: Callable[[Inputs], bool]) -> None:
+    """Offers inputs of another batch and another size; where those are not taken, of another batch, then of another
+    size, each in the order in which to try them: a network may take multiples of a batch only. A list of images gives
+    as many results, which are not those of fewer.
+
+    Args:
+        takes: tries some inputs, and says whether the network takes them.
+    """
     batch = batch_size(inputs)
-    listed = lists_examples(inputs)
-    found = [
-        [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch and not listed],
-        [larger(inputs, dimensions) for dimensions in GROWN],
-    ]
-    sizes = [t.shape for t in held_tensors(inputs)]
-    changed = [[other for other in tries if [t.shape for t in held_tensors(other)] != sizes] for tries in found]
-    return [tries for tries in changed if tries]
+    batches = [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch and not lists_examples(inputs)]
+    sizes = [resized(inputs, dimensions) for dimensions in GROWN]
+    batches, sizes = ([other for other in tries if _differ(other, inputs)] for tries in (batches, sizes))
+    both = resized(batches[0]) if batches else inputs
+    if batches and sizes and _differ(both, batches[0]) and takes(both):
+        return
+    for tries in (batches, sizes):
+        any(takes(other) for other in tries)
+
+
+def _differ(inputs: Inputs, others: Inputs) -> bool:
+    """Whether their shapes do."""
+    return [tensor.shape for tensor in held_tensors(inputs)] != [tensor.shape for tensor in held_tensors(others)]
 
 
 def for_each_example(outputs: Sequence[Tensor], others: Sequence[Tensor], batches: tuple[int, int]) -> bool:
