@@ -88,7 +88,8 @@ def graph_of(pairs: Iterable[tuple[int, int]]) -> PortGraph:
     Raises:
         ValueError: a node has no free port.
     """
-    graph, ids = PortGraph(), {}
+    graph = PortGraph()
+    ids: dict[int, int] = {}
     for one, other in pairs:
         for node in (one, other):
             if node not in ids:
