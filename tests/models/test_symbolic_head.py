@@ -108,7 +108,9 @@ def test_widths_of_the_whole_network_leave_exactly() -> None:
     images = torch.randn(2, 1, 8, 8)
     space = dnal.Space.of(network, images)
     assert space.unknown == {}
-    assert space.num_variables > 0
+    hidden = 2 * 8 + 16 + 16  # of two residuals and of attention's network; what the last layer says of nodes
+    assert space.num_variables > hidden
+    assert dnal.Space.of(network, images, norms="open").num_variables >= space.num_variables + 8  # the stream too
     small = assert_exact(network, images, space, coin_flips(space, 1))
     assert small[1].out.out_features == 3
 

@@ -33,10 +33,10 @@ def compressed(
     that two parts have in common; how it values one is recalled and not verified.
 
     Examples:
-        >>> path = Program.of("push add connect add next_port connect add prev_port connect identity")
-        >>> (shorter,), (fn,) = compressed([path, path][:1], times=1)
-        >>> str(shorter), str(fn.body)
-        ('push add connect fn_0 next_port fn_0 prev_port connect identity', 'add #0 connect #1')
+        >>> texts = ("push add connect move identity", "push add connect pop push add connect identity")
+        >>> (one, other), (fn,) = compressed([Program.of(text) for text in texts])
+        >>> str(one), str(other), str(fn.body)
+        ('fn_0 move identity', 'fn_0 pop fn_0 identity', 'push add connect #0')
     """
     written, known = list(programs), tuple(library)
     for _ in range(times):

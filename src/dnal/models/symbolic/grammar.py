@@ -23,8 +23,8 @@ class Grammar:
         weights: the logarithm of the probability of each operation. library: the abstractions among them.
 
     Examples:
-        >>> math.exp(Grammar.uniform().log_probability(Program.of("push add connect identity")))
-        0.0001...
+        >>> f"{math.exp(Grammar.uniform().log_probability(Program.of('push add connect identity'))):.5f}"
+        '0.00010'
     """
 
     weights: Mapping[str, float]
