@@ -79,7 +79,7 @@ class GraphsModulateGeneralisation(Study):
     )
     sizes = Sizes(
         tiny=Size(2, "seconds", {"puzzles": WITHOUT, "images": 30, "held": 60, "epochs": 1, "features": 32, "width": 8,
-                                 "population": 3, "keep": 2, "rounds": 3, "tries": 20_000}),
+                                 "population": 3, "keep": 2, "rounds": 3, "tries": 13_000}),
         small=Size(6, "20 minutes of one core"),
         paper=Size(5, "days", {"features": 512, "width": 256, "epochs": 16, "population": 50, "keep": 25,
                                "tries": 2_000_000, "contrast": 0.5}),
