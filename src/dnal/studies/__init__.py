@@ -27,6 +27,7 @@ STUDIES = Registry(
         "noisy-labels": "dnal.studies.claims.noisy_labels:FewFeaturesIgnoreNoise",
         "rich-features": "dnal.studies.claims.rich_features:RichFeaturesGeneralise",
         "scaling": "dnal.studies.claims.scaling:RankingsDependOnTraining",
+        "ssnn": "dnal.studies.claims.ssnn:GraphsModulateGeneralisation",
         "subgm": "dnal.studies.claims.subgm:RankNeedsNotBeKnown",
         "swarm": "dnal.studies.claims.swarm:SwarmsBeatChance",
         "tas-target": "dnal.studies.claims.tas_target:TasEndsAtItsTarget",
