@@ -185,6 +185,7 @@ class _Work:
             measured={} if folder is None else read_measured(folder),
             keep=(lambda model, costs: None) if folder is None else partial(files.keep_measured, folder),
         )  # fmt: skip
+        bounds.check(self.space)
         ground = Ground(
             self.space, data.input_shape, self.asked.seed, lambda genome: bounds.within(self.space.model(genome))
         )
