@@ -6,7 +6,7 @@ import pytest
 
 from dnal.base.decorated import decorated
 
-UNDERSTOOD = '''
+UNDERSTOOD = """
 from registry import register_model
 
 
@@ -30,7 +30,7 @@ def third():
 
 def not_registered():
     return None
-'''
+"""
 
 
 def test_it_reads_the_functions_under_a_decorator(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from dnal.search.samplers.evolution import Evolution, Generations
 from dnal.search.samplers.sampler import Ground
 from dnal.search.spaces import SPACES
 from dnal.search.spaces.space import Chance
-from dnal.search.training import Worth
+from dnal.search.training import Evaluation
 
 SIZES = (1, 8, 8)
 OPTIONS = {
@@ -45,7 +45,7 @@ def course(sampler: str, space: str, budget: str, seed: int = 0, evaluations: in
     found.advance()
     number = 0
     while (candidate := found.candidate(number)) is not None:
-        candidate.worth = Worth(worth_of(candidate.model))
+        candidate.evaluation = Evaluation(worth_of(candidate.model))
         found.advance()
         number += 1
     assert found.over
@@ -153,9 +153,9 @@ def test_networks_are_told_in_the_order_in_which_they_were_asked_for_whichever_e
         found = Progress(chosen, SAMPLERS.read("pso:particles=4").course(ground), bounds, 12, {})
         found.advance()
         while not found.over:
-            waiting = [one for one in found.candidates if one.worth is None]
+            waiting = [one for one in found.candidates if one.evaluation is None]
             for one in waiting[:: -1 if backwards else 1]:
-                one.worth = Worth(worth_of(one.model))
+                one.evaluation = Evaluation(worth_of(one.model))
             found.advance()
         return [one.model for one in found.candidates]
 

@@ -29,8 +29,8 @@ def filled(space: dnal.Space, limits: dict[str, float], order: Order, opened: in
         queue = torch.cat((queue[:opened], rest[order.group_at[rest] != order.group_at[rest[0]]]))
 
 
-def exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Queues of which one chunk is left out, or put first."""
+def exchanges(order: Order, must: int, chosen: Tensor, widths: bool) -> Iterator[tuple[Tensor, int]]:
+    """Queues of which one chunk is left out, or put first; of branches alone where widths rise one by one."""
     places = list(range(order.group_at.numel()))
     group_at = order.group_at.tolist()
     opened = set(order.place[chosen].tolist())
@@ -39,10 +39,10 @@ def exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor,
         return
     last = {group_at[place]: place for place in places if place in opened}
     for place, group in sorted(((place, group) for group, place in last.items()), reverse=True):
-        if place >= must:
+        if place >= must and (widths or group >= must):
             yield torch.tensor([p for p in places if group_at[p] != group or p < place]), must
     first = {group_at[place]: place for place in reversed(closed)}
-    for place, group in sorted((place, group) for group, place in first.items()):
+    for place, group in sorted((place, group) for group, place in first.items() if widths or group >= must):
         head = [p for p in places if p < must or (group_at[p] == group and p <= place)]
         yield torch.tensor([*head, *(p for p in places if p not in set(head))]), len(head)
 
@@ -56,7 +56,7 @@ def slowly(space: dnal.Space, scores: Tensor, limits: dict[str, float], widths: 
 
     chosen = filled(space, limits, order, ranking.must, torch.arange(order.group_at.numel()))
     share = used(chosen)
-    for queue, opened in exchanges(order, ranking.must, chosen) if ranking.coarse else ():
+    for queue, opened in exchanges(order, ranking.must, chosen, ranking.coarse):
         if share >= CLOSE:
             break
         other = filled(space, limits, order, opened, queue)

@@ -96,3 +96,18 @@ def test_rankings_of_channels_alone_leave_the_branches_open(residual: dnal.Space
     for scores in (l1_scores(network, residual), uniform_scores(residual, random_scores(residual, 0))):
         chosen = select(residual, scores, {"macs": 0.5 * residual.full_cost["macs"]})
         assert bool(chosen[residual.num_variables :].all())
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("widths", [WidthRule(), WidthRule(divisor=4)])
+def test_branches_that_are_wanted_least_leave_no_budget_unused(
+    residual: dnal.Space, widths: WidthRule, share: float
+) -> None:
+    """While they are closed, the channels within them cost nothing, and all of them open; yet none then fits whole."""
+    for seed in range(3):
+        scores = torch.rand(residual.num_gates, generator=torch.Generator().manual_seed(seed))
+        scores[residual.num_variables :] = -1 - scores[residual.num_variables :]
+        limit = share * residual.full_cost["macs"]
+        chosen = select(residual, scores, {"macs": limit}, widths)
+        assert 0.95 * limit <= residual.cost_of(chosen)["macs"] <= limit
+        assert int(chosen[residual.num_variables :].sum()) >= 1

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
-
-
-def folder_of(package: str) -> Path | None:
-    """The folder of an installed package that nothing is imported of; None where it has none, as in an archive."""
-    spec = find_spec(package)
-    place = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
-    return place if place is not None and place.is_dir() else None
 
 
 def decorated(files: Iterable[Path], decorator: str) -> list[tuple[str, str]] | None:
@@ -29,7 +21,8 @@ def decorated(files: Iterable[Path], decorator: str) -> list[tuple[str, str]] | 
     begun = re.compile(rf"^[ \t]*@(?:\w+\.)*{decorator}\b", re.MULTILINE)
     # The brackets end with a line, and other decorators may stand between this one and its function.
     whole = re.compile(
-        rf"^@{decorator}(?:\(((?:[^()]|\([^()]*\))*)\))?[ \t]*(?:#.*)?\n(?:(?!@{decorator}\b|def |class ).*\n)*?def (\w+)\(",
+        rf"^@{decorator}(?:\(((?:[^()]|\([^()]*\))*)\))?[ \t]*(?:#.*)?\n"
+        rf"(?:(?!@{decorator}\b|def |class ).*\n)*?def (\w+)\(",
         re.MULTILINE,
     )
     found = []

@@ -1,12 +1,12 @@
-"""The names of all models, read where they are registered: a list waits neither for torch nor for its model packages."""
+"""The names of all models, read where they are registered: a list waits for no package of models, nor for torch."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-from dnal.base.decorated import decorated, folder_of
-from dnal.base.place import brought
+from dnal.base.decorated import decorated
+from dnal.base.place import brought, folder_of
 
 _OWN = re.compile(r'"([^"]+)"')
 _KIND = re.compile(r'\bkind="(\w+)"')

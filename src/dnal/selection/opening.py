@@ -103,9 +103,13 @@ class Opening:
             left, active = torch.where(full, now, left), active & ~full
             opened = int(torch.where(full, length, next_turn).min())
 
-    def exchanges(self, state: Tensor, must: int) -> Iterator[tuple[int, Tensor]]:
+    def exchanges(self, state: Tensor, must: int, *, widths: bool) -> Iterator[tuple[int, Tensor]]:
         """Other heads that must open, and queues: each group in turn stops before its last open chunk, the least wanted
-        first; then each group in turn opens its first closed chunk before all others, the most wanted first."""
+        first; then each group in turn opens its first closed chunk before all others, the most wanted first.
+
+        Args:
+            widths: whether of all groups, or of those alone of which none must stay, branches.
+        """
         places = torch.arange(self.group_at.numel())
         if bool((state == self.counts).all()):
             return
@@ -113,11 +117,13 @@ class Opening:
         for place, group in sorted(zip(last[state > 0].tolist(), state.nonzero().flatten().tolist(), strict=True))[
             ::-1
         ]:
-            if place >= must:
+            if place >= must and (widths or group >= must):
                 yield must, places[(self.group_at != group) | (places < place)]
         closed = state < self.counts
         first = self.places[(self.starts + state).clamp(max=places.numel() - 1)]
         for place, group in sorted(zip(first[closed].tolist(), closed.nonzero().flatten().tolist(), strict=True)):
+            if not widths and group < must:
+                continue
             head = (places < must) | ((self.group_at == group) & (places <= place))
             yield int(head.sum()), torch.cat((places[head], places[~head]))
 

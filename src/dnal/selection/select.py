@@ -55,8 +55,9 @@ def unreachable(name: str, limit: float, least: float) -> UserError:
 def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule | None = None) -> Tensor:
     """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
     further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
-    default it may have every width. Where several channels open at once, and so less than 99 % of every limit would be
-    used, one chunk that would have opened stays closed, or one that would not opens before the others.
+    default it may have every width. Where several channels open at once, or a branch with all that is in it, and so less
+    than 99 % of every limit would be used, one chunk that would have opened stays closed, or one that would not opens
+    before the others.
 
     Args:
         scores: (num_gates,), higher = kept first. limits: cost name -> bound in its own unit.
@@ -94,16 +95,34 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
             raise unreachable(name, limit, least)
 
     opening = Opening(order, space.costs, limits)
-    chosen = opening.filled(ranking.must)
+    return opening.gates(filled(opening, ranking.must, widths=ranking.coarse))
+
+
+def filled(opening: Opening, must: int, *, widths: bool, may: Tensor | None = None) -> Tensor:
+    """The state in which the limits are used up, as far as one exchange does it where the order alone leaves much.
+
+    Widths that rise one by one fill any limit. What may not fit is a step of several channels, or a branch: the
+    channels within it cost nothing while it is closed, so that they open before it, and it would come with all of them
+    at once. Where it opens before all others, they follow as far as there is room.
+
+    Args:
+        must: chunks at the head of the order that stay. widths: whether groups of channels are exchanged too, or
+            branches alone. may: bool (chunks,): the places of those that may open; by default all.
+    """
+
+    def allowed(queue: Tensor) -> Tensor:
+        return queue if may is None else queue[may[queue]]
+
+    chosen = opening.filled(must, None if may is None else may.nonzero().flatten())
     share = opening.used(chosen)
-    for opened, queue in opening.exchanges(chosen, ranking.must) if ranking.coarse else ():
+    for opened, queue in opening.exchanges(chosen, must, widths=widths):
         if share >= CLOSE:
             break
-        other = opening.filled(opened, queue)
+        other = opening.filled(opened, allowed(queue))
         used = opening.used(other)
         if share < used <= 1:
             chosen, share = other, used
-    return opening.gates(chosen)
+    return chosen
 
 
 def least_costs(space: Space, widths: WidthRule | None = None) -> dict[str, float]:
