@@ -198,12 +198,12 @@ def two_blocks() -> nn.Module:
 
     torch.manual_seed(0)
     return Net(
-        compute, stem=conv(1, 8), down=conv(8, 16), up=conv(16, 8), down2=conv(8, 16), up2=conv(16, 8),
+        compute, stem=conv(1, 8), down=conv(8, 80), up=conv(80, 8), down2=conv(8, 80), up2=conv(80, 8),
         last=nn.Conv2d(8, 10, 1),
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("share", [0.2, 0.4])
+@pytest.mark.parametrize("share", [0.2, 0.6])
 def test_an_untrained_network_whose_blocks_may_go_uses_its_budget(share: float) -> None:
     """It loses nothing without any block: all leave before their channels do, which cost nothing from then on."""
     network, given = two_blocks(), digits()
@@ -232,10 +232,15 @@ def test_a_search_in_which_two_blocks_close_at_once_uses_its_budget(curves: bool
         search.step()
         gated.zero_grad()
     opened = gated.gates() > 0.5
-    assert 0.95 * limits["macs"] <= space.cost_of(opened)["macs"] <= limits["macs"] * (1 + 1e-9)
+    # Of what the curves left all may be open within the blocks, and a channel of the stream is an eighth of the network.
+    least = 0.95 if closed is None else 0.85
+    assert least * limits["macs"] <= space.cost_of(opened)["macs"] <= limits["macs"] * (1 + 1e-9)
+    for variable in (~opened if closed is None else ~opened & ~closed).nonzero().flatten():
+        wider = opened.clone()
+        wider[variable] = True
+        assert space.cost_of(wider)["macs"] > limits["macs"]
     chosen = task_of(network, space, given.train, limits).select(gated.s.detach())
     assert 0.95 * limits["macs"] <= space.cost_of(chosen)["macs"] <= limits["macs"]
-    assert closed is None or not bool((chosen & closed).any())
 
 
 def test_branches_of_which_nothing_tells_stay_and_that_is_said() -> None:

@@ -98,16 +98,28 @@ def test_rankings_of_channels_alone_leave_the_branches_open(residual: dnal.Space
         assert bool(chosen[residual.num_variables :].all())
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
-@pytest.mark.parametrize("widths", [WidthRule(), WidthRule(divisor=4)])
-def test_branches_that_are_wanted_least_leave_no_budget_unused(
-    residual: dnal.Space, widths: WidthRule, share: float
-) -> None:
-    """While they are closed, the channels within them cost nothing, and all of them open; yet none then fits whole."""
-    for seed in range(3):
-        scores = torch.rand(residual.num_gates, generator=torch.Generator().manual_seed(seed))
-        scores[residual.num_variables :] = -1 - scores[residual.num_variables :]
-        limit = share * residual.full_cost["macs"]
-        chosen = select(residual, scores, {"macs": limit}, widths)
-        assert 0.95 * limit <= residual.cost_of(chosen)["macs"] <= limit
-        assert int(chosen[residual.num_variables :].sum()) >= 1
+class Wide(Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = (
+            nn.Conv2d(12, 160, 3, padding=1),
+            nn.BatchNorm2d(160),
+            nn.Conv2d(160, 12, 1),
+        )
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.9])
+def test_branches_that_are_wanted_least_leave_no_budget_unused(share: float) -> None:
+    """While they are closed, the channels within them cost nothing, and all of them open; yet then none fits whole."""
+    network = nn.Sequential(nn.Conv2d(1, 12, 3), Wide(), Wide(), Wide(), nn.Flatten(), nn.Linear(12 * 16, 2))
+    space = dnal.Space.of(network, torch.zeros(2, 1, 6, 6), depth=True)
+    assert space.num_branches == 3
+    limit = share * space.full_cost["macs"]
+    for widths in (WidthRule(), WidthRule(divisor=4)):
+        for seed in range(3):
+            scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(seed))
+            scores[space.num_variables :] -= 2
+            chosen = select(space, scores, {"macs": limit}, widths)
+            assert 0.95 * limit <= space.cost_of(chosen)["macs"] <= limit
+            for group in space.groups:
+                assert int(chosen[group.variables].sum()) in widths.allowed_in(space, group)

@@ -17,6 +17,8 @@ from dnal.space.space import Space
 
 CLOSE = 0.99
 """The share of a limit that counts as used up."""
+ENOUGH = 0.95
+"""The share of a limit below which other branches open than those that are wanted most."""
 
 
 def fits(costs: Mapping[str, CostFunction], limits: Mapping[str, float], open_variables: Tensor) -> bool:
@@ -55,9 +57,9 @@ def unreachable(name: str, limit: float, least: float) -> UserError:
 def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: WidthRule | None = None) -> Tensor:
     """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
     further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
-    default it may have every width. Where several channels open at once, or a branch with all that is in it, and so less
-    than 99 % of every limit would be used, one chunk that would have opened stays closed, or one that would not opens
-    before the others.
+    default it may have every width. Where several channels open at once, and so less than 99 % of every limit would be
+    used, one chunk that would have opened stays closed, or one that would not opens before the others; where branches
+    come with all that is in them, and so less than 95 % would be used, another branch opens before that.
 
     Args:
         scores: (num_gates,), higher = kept first. limits: cost name -> bound in its own unit.
@@ -113,10 +115,11 @@ def filled(opening: Opening, must: int, *, widths: bool, may: Tensor | None = No
     def allowed(queue: Tensor) -> Tensor:
         return queue if may is None else queue[may[queue]]
 
+    enough = CLOSE if widths else ENOUGH
     chosen = opening.filled(must, None if may is None else may.nonzero().flatten())
     share = opening.used(chosen)
     for opened, queue in opening.exchanges(chosen, must, widths=widths):
-        if share >= CLOSE:
+        if share >= enough:
             break
         other = opening.filled(opened, allowed(queue))
         used = opening.used(other)

@@ -32,7 +32,7 @@ from dnal.gates.functions import hard_gates
 from dnal.gates.gated import Gated
 from dnal.selection.opening import Opening, longest
 from dnal.selection.ranking import Order, Ranking
-from dnal.selection.select import CLOSE, check_limits, filled, fits, least_costs, unreachable
+from dnal.selection.select import ENOUGH, check_limits, filled, fits, least_costs, unreachable
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
 from dnal.train.scaling import overflowed
@@ -299,7 +299,7 @@ class BudgetSearch:
                 near=self._count,
             )
             inside = order.place < self._count
-            if not self.space.branches or self._used(inside, limits) >= CLOSE:
+            if not self.space.branches or self._used(inside, limits) >= ENOUGH:
                 return inside
         # The longest prefix alone may leave much of the budget.
         may = torch.ones_like(order.group_at, dtype=torch.bool)
