@@ -232,7 +232,7 @@ def test_a_search_in_which_two_blocks_close_at_once_uses_its_budget(curves: bool
         search.step()
         gated.zero_grad()
     opened = gated.gates() > 0.5
-    # Of what the curves left all may be open within the blocks, and a channel of the stream is an eighth of the network.
+    # Of what the curves left all may be open within the blocks; a channel of the stream is an eighth of the network.
     least = 0.95 if closed is None else 0.85
     assert least * limits["macs"] <= space.cost_of(opened)["macs"] <= limits["macs"] * (1 + 1e-9)
     for variable in (~opened if closed is None else ~opened & ~closed).nonzero().flatten():

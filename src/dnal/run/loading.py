@@ -8,7 +8,7 @@ A list of shapes has no tensors: the network of one takes what its lines tell of
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
 def load_base(run: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
     """The network of a run before removal, as the first phase left it, in eval mode, on the CPU.
 
-    The folder needs config.yaml, model.safetensors and base.safetensors, and may be anybody's, as for :func:`load`. No manifest seals the
-    base: whoever uses it measures it, and holds what comes out against result.json.
+    The folder needs config.yaml, model.safetensors and base.safetensors, and may be anybody's, as for :func:`load`. No
+    manifest seals the base: whoever uses it measures it, and holds what comes out against result.json.
 
     Args:
         run: the folder. trust: as for :func:`load`.
