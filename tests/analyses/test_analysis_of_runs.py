@@ -156,6 +156,8 @@ def test_a_base_larger_than_it_may_be_is_not_read(dnal: Program, run: Path) -> N
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
     assert "more than such a file can have" in refused_base_is_a_remark(dnal, run)
+    with pytest.raises(UserError, match="more than such a file can have"):
+        load_base(run)
 
 
 def refused_base_is_a_remark(dnal: Program, run: Path) -> str:

@@ -25,6 +25,7 @@ from dnal.analyses.measures.path import path_norm
 from dnal.analyses.measures.sharpness import EPS, pac_bayes
 from dnal.analyses.measures.spectral import convolution_norm
 from dnal.base.errors import UserError
+from independent import coin_flips
 
 
 class Residual(nn.Module):
@@ -264,13 +265,23 @@ def test_what_cannot_be_measured_is_a_sentence() -> None:
     gelu = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2))
     found = generalisation(gelu, None, [(inputs, targets)])
     assert not {"path_norm", "l2_dist", "pacbayes_init"} & found.values.keys()
-    assert any("'gelu'" in remark for remark in found.remarks)
+    assert "There is no path norm of this network: no path runs through its GELU '1'." in found.remarks
     with pytest.raises(UserError, match="no matrix"):
         generalisation(nn.ReLU(), None, [(inputs, targets)])
     with pytest.raises(UserError, match="no batch"):
         generalisation(gelu, None, [])
     with pytest.raises(UserError, match="same shape"):
         generalisation(gelu, nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2)), [(inputs, targets)])
+
+
+def test_no_remark_names_what_torch_makes_of_a_module() -> None:
+    """A layer norm over the channels that are open is several operations, none of which a user wrote."""
+    torch.manual_seed(0)
+    plain, inputs = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(6, 6)
+    small = dnal.compact(plain, coin_flips(dnal.Space.of(plain, inputs, norms="open"), 1))
+    for network in (plain, small):
+        remarks = generalisation(network, None, [(inputs, torch.arange(6) % 3)]).remarks
+        assert "There is no path norm of this network: no path runs through its LayerNorm '1'." in remarks
 
 
 def test_sequences_and_tied_weights_are_read_too() -> None:

@@ -171,7 +171,7 @@ def test_the_space_of_a_model_of_each_kind(model: str, dnal: Program) -> None:
 def test_data_and_model_of_two_kinds(here: Path, dnal: Program) -> None:
     answer = dnal("learn", "--data", "wine")
     assert answer.status == 2
-    assert "are tables, where images are needed" in answer.err
+    assert "are of the kind 'tables', where 'images' is needed" in answer.err
     assert "dnal models --kind tables" in answer.err
     assert dnal("models", "--kind", "tables").out.split() == ["mlp/small"]
     assert dnal("models", "--kind", "events").status == 2
@@ -199,7 +199,7 @@ FORGED: dict[str, tuple[str, dict[str, Any], str]] = {
     "no such objective": ("tables", {"objective": "fame"}, "no objective 'fame'"),
     "another kind": ("tables", {"kind": "images", "input": [1, 8, 8]}, "is for tables"),
     "sizes of another kind": ("tables", {"input": [1, 8, 8]}, "numbers of a row"),
-    "data of another kind": ("tables", {"data": "digits"}, "are images, where tables are needed"),
+    "data of another kind": ("tables", {"data": "digits"}, "are of the kind 'images', where 'tables' is needed"),
     "data of another objective": ("tables", {"data": "diabetes", "input": [10]}, ""),
     "columns that no tensor has": ("tables", {"input": [3_000_000]}, "numbers of a row"),
     "a text without an end": ("text", {"input": [2**20, 512]}, "numbers"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cli_program import Program
+from dnal.base.errors import UserError
 
 EDGES = np.random.default_rng(0).integers(5, size=(60, 6))
 WORTH = np.array([0.0, 1.0, 2.0, 3.0, 0.5])[EDGES].sum(1)
@@ -20,6 +21,9 @@ def made(here: Path) -> Path:
     np.savez(
         here / "unknown.npz", edges=EDGES, accuracy=np.stack([np.full(60, np.nan), WORTH, WORTH], 1),
     )  # fmt: skip
+    infinite = np.stack([WORTH, WORTH, WORTH], 1)
+    infinite[7, 1] = np.inf
+    np.savez(here / "infinite.npz", edges=EDGES, accuracy=infinite)
     np.savez(
         here / "table.npz", edges=EDGES, accuracy=np.stack([WORTH, WORTH, -WORTH], 1), latency_ms=latency,
         devices=np.array(["near", "far"]),
@@ -65,6 +69,7 @@ WRONG = {
     "labels": (["predict", "fit", "table.npz", "--labels", "61"], "at most 60"),
     "one label": (["predict", "fit", "table.npz", "--labels", "1"], "--labels is 2 or more"),
     "nothing known": (["predict", "fit", "unknown.npz"], "knows 'accuracy' of 0 of its 60 architectures"),
+    "infinite": (["predict", "fit", "infinite.npz"], "accuracy is infinite in row 7; write NaN for what was not"),
     "seed": (["predict", "fit", "table.npz", "--seed", "-1"], "--seed is 0 or more"),
     "one path": (["predict", "rank", "table.npz"], "folder of a predictor"),
     "two paths": (["predict", "fit", "a", "b"], "one table"),
@@ -97,3 +102,16 @@ def test_a_table_whose_operations_are_others_is_told(dnal: Program, made: Path) 
     answer = dnal("predict", "rank", "p", "macro.npz")
     assert answer.status == 0
     assert "learnt from the table 'nasbench201', and 'macro.npz' is the table 'macro'" in answer.err
+
+
+def test_where_the_cross_validation_fails_nothing_is_written(
+    dnal: Program, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: object, **__: object) -> None:
+        raise UserError("the validation fails.")
+
+    monkeypatch.setattr("dnal.predictors.cross_validated", refusing)
+    answer = dnal("predict", "fit", made, "--out", "p")
+    assert (answer.status, answer.out) == (2, "60 architectures of nasbench201; learning accuracy from 60\n")
+    assert answer.err == "dnal: the validation fails.\n"
+    assert not Path("p").exists()

@@ -56,10 +56,14 @@ def test_the_next_command_takes_the_data_of_the_search(here: Path, dnal: Program
     assert answer.out.splitlines()[-1].strip() == "next: dnal learn --model found --data mine.npz --input 1,8,8"
 
 
-def test_a_budget_that_no_search_takes_leaves_no_folder(here: Path, dnal: Program) -> None:
-    answer = dnal("search", *JOB, "--budget", "macs<=30%", "--out", "found")
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [("macs<=30%", "is a share of a network"), ("params<=10", "is below the least that a network of this space has")],
+)
+def test_a_budget_that_no_search_takes_leaves_no_folder(budget: str, said: str, here: Path, dnal: Program) -> None:
+    answer = dnal("search", *JOB, "--budget", budget, "--out", "found")
     assert answer.status == 2
-    assert "is a share of a network" in answer.err
+    assert said in answer.err
     assert not (here / "found").exists()
 
 

@@ -87,8 +87,7 @@ def test_what_failed_is_told_and_the_rest_is_there(dnal: Program, here: Path, co
     assert answer.status == 1
     assert "side tails, seed 3 failed: this coin stands on its edge." in answer.out
     assert answer.err == (
-        "dnal: 1 rows are missing; side tails, seed 3: this coin stands on its edge; "
-        "the same command tries them again.\n"
+        "dnal: 1 row is missing; side tails, seed 3: this coin stands on its edge; the same command tries them again.\n"
     )
     assert "1 rows are still to be made" in (here / "runs" / "study-my_coin.Coin-tiny" / "report.html").read_text()
 

@@ -125,3 +125,23 @@ def test_subsets_of_small_seeds_are_as_they_were() -> None:
     y = torch.zeros(100, dtype=torch.int64)
     expected = np.sort(np.random.RandomState(2**32 - 1).permutation(100)[:10])
     assert stratified_sample(y, 10, 2**32 - 1).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("found", data.KINDS)
+@pytest.mark.parametrize("wanted", data.KINDS)
+def test_another_kind_of_data_is_a_sentence_for_every_two_kinds(found: str, wanted: str, tmp_path: Path) -> None:
+    if found == wanted:
+        return
+    name = next(iter(data.KINDS[found].sets))
+    with pytest.raises(UserError) as refused:
+        data.load(name, root=tmp_path, kind=wanted, download=False)
+    assert str(refused.value) == (
+        f"the data '{name}' are of the kind '{found}', where '{wanted}' is needed; choose other data, or a model for "
+        f"these (`dnal models --kind {found}`)."
+    )
+
+
+@pytest.mark.parametrize("kind", data.KINDS.values(), ids=data.KINDS)
+def test_sizes_are_said_to_be_of_examples_whatever_the_kind_is_called(kind: data.Kind) -> None:
+    with pytest.raises(UserError, match=rf" of {kind.several}, such as {','.join(map(str, kind.usual))}, not 0\."):
+        kind.check((0,))

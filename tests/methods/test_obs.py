@@ -189,6 +189,60 @@ def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None
         assert (small(x) - before(x)).abs().mean() < 0.2 * (bare(x) - before(x)).abs().mean()
 
 
+def two_blocks() -> nn.Module:
+    def compute(n: Net, x: Tensor) -> Tensor:
+        x = n.stem(x).relu()
+        x = x + n.up(n.down(x).relu())
+        x = x + n.up2(n.down2(x).relu())
+        return n.last(x).mean((2, 3))
+
+    torch.manual_seed(0)
+    return Net(
+        compute, stem=conv(1, 8), down=conv(8, 80), up=conv(80, 8), down2=conv(8, 80), up2=conv(80, 8),
+        last=nn.Conv2d(8, 10, 1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_an_untrained_network_whose_blocks_may_go_uses_its_budget(share: float) -> None:
+    """It loses nothing without any block: all leave before their channels do, which cost nothing from then on."""
+    network, given = two_blocks(), digits()
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), depth=True)
+    limits = {"macs": share * space.full_cost["macs"]}
+    stays = kept_by_curves(task_of(network, space, given.train, limits), OBS(), limits, branches=True)
+    assert 0.95 * limits["macs"] <= space.cost_of(stays)["macs"] <= limits["macs"]
+
+
+@pytest.mark.parametrize("curves", [False, True])
+def test_a_search_in_which_two_blocks_close_at_once_uses_its_budget(curves: bool) -> None:
+    network, given = two_blocks(), digits()
+    space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), depth=True)
+    limits, closed = {"macs": 0.4 * space.full_cost["macs"]}, None
+    if curves:
+        task = task_of(network, space, given.train, limits)
+        closed = ~kept_by_curves(task, OBS(), {"macs": 1.5 * limits["macs"]})
+    gated = Gated(network, space, start=1.0, closed=closed)
+    search = BudgetSearch(gated, space, limits, steps=10)
+    x, y = next(iter(given.train))
+    for step in range(10):
+        F.cross_entropy(gated(x), y).backward()
+        if step == 8:
+            with torch.no_grad():
+                gated.s[[branch.variable for branch in space.branches]] = -1.0
+        search.step()
+        gated.zero_grad()
+    opened = gated.gates() > 0.5
+    # Of what the curves left all may be open within the blocks; a channel of the stream is an eighth of the network.
+    least = 0.95 if closed is None else 0.85
+    assert least * limits["macs"] <= space.cost_of(opened)["macs"] <= limits["macs"] * (1 + 1e-9)
+    for variable in (~opened if closed is None else ~opened & ~closed).nonzero().flatten():
+        wider = opened.clone()
+        wider[variable] = True
+        assert space.cost_of(wider)["macs"] > limits["macs"]
+    chosen = task_of(network, space, given.train, limits).select(gated.s.detach())
+    assert 0.95 * limits["macs"] <= space.cost_of(chosen)["macs"] <= limits["macs"]
+
+
 def test_branches_of_which_nothing_tells_stay_and_that_is_said() -> None:
     """The stream ends in the outputs: no layer behind the block could be rebuilt."""
 

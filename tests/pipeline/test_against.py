@@ -168,6 +168,24 @@ def test_a_trade_off_compares_nothing_and_says_so() -> None:
         dnal.trade_off(network(), *loaders(), ["macs<=40%"], epochs=EPOCHS, against=["uniform"])  # type: ignore[call-arg]
 
 
+SCRATCH_ALONE = "acts while the base is trained, and 'scratch' takes nothing of the base"
+
+
+@pytest.mark.parametrize("technique", ["data-diet", "nio"])
+def test_what_acts_in_the_base_alone_and_not_from_scratch_is_said(technique: str) -> None:
+    def told(**asked: Any) -> list[str]:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            compared(Wanted("macs<=30%", asked_of(epochs=EPOCHS, **asked)))
+        return [str(one.message) for one in found if SCRATCH_ALONE in str(one.message)]
+
+    (said,) = told(techniques=[technique], against=["uniform", "scratch"])
+    assert said.startswith(f"the technique '{technique}' ")
+    assert not told(techniques=[technique], against=["uniform"])
+    assert not told(techniques=["ema"], against=["scratch"])
+    assert not told(techniques=[technique], against=["scratch"], base_is_trained=True)
+
+
 def test_a_method_that_takes_no_budget_is_left_out() -> None:
     with pytest.warns(
         UserWarning, match="'net2wider' takes no budget, so that it cannot reach macs<=40%: it is left out"

@@ -9,6 +9,7 @@ import pytest
 
 from dnal.base.errors import UserError
 from dnal.costs.deployment import Deployed
+from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
 from dnal.models.genomes.genome import Genome
 from dnal.search.bounds import Bounds
@@ -17,7 +18,8 @@ from dnal.search.samplers import SAMPLERS
 from dnal.search.samplers.evolution import Evolution, Generations
 from dnal.search.samplers.sampler import Ground
 from dnal.search.spaces import SPACES
-from dnal.search.training import Worth
+from dnal.search.spaces.space import Chance
+from dnal.search.training import Evaluation
 
 SIZES = (1, 8, 8)
 OPTIONS = {
@@ -43,7 +45,7 @@ def course(sampler: str, space: str, budget: str, seed: int = 0, evaluations: in
     found.advance()
     number = 0
     while (candidate := found.candidate(number)) is not None:
-        candidate.worth = Worth(worth_of(candidate.model))
+        candidate.evaluation = Evaluation(worth_of(candidate.model))
         found.advance()
         number += 1
     assert found.over
@@ -104,6 +106,31 @@ def test_a_budget_that_nothing_keeps_is_a_sentence(sampler: str, monkeypatch: py
         course(sampler, "layers", "params<=10")
 
 
+@pytest.mark.parametrize("space", SPACES.names())
+@pytest.mark.parametrize("sizes", [SIZES, (3, 20, 20)])
+def test_no_network_of_a_space_costs_less_than_what_it_calls_its_smallest(space: str, sizes: Sizes) -> None:
+    for text in (space, SMALL[space]):
+        chosen, draw = SPACES.read(text), random.Random(0)
+        bounds = Bounds("params<=1G,memory<=1GB", KINDS["images"], sizes, 10, Deployed.of(1, "torch-cpu"))
+        smallest = [bounds.costs(chosen.model(genome)) or {} for genome in chosen.smallest(sizes)]
+        drawn = [bounds.costs(chosen.model(chosen.drawn(Chance(draw), sizes))) or {} for _ in range(30)]
+        for cost in ("macs", "params", "memory"):
+            assert 0 < min(costs[cost] for costs in smallest) <= min(costs[cost] for costs in drawn)
+
+
+@pytest.mark.parametrize("space", SPACES.names())
+@pytest.mark.parametrize("cost", ["macs", "params", "memory"])
+def test_a_budget_below_the_smallest_network_is_refused_before_any_is_drawn(cost: str, space: str) -> None:
+    def bounds(number: float) -> Bounds:
+        return Bounds(f"{cost}<={number}", KINDS["images"], SIZES, 10, Deployed.of(1, "torch-cpu"))
+
+    chosen = SPACES.read(space)
+    least = min((bounds(1e9).costs(chosen.model(genome)) or {})[cost] for genome in chosen.smallest(SIZES))
+    bounds(least).check(chosen)
+    with pytest.raises(UserError, match=rf"the budget {cost}<=.* is below the least that a network of this space has"):
+        bounds(least - 1).check(chosen)
+
+
 def test_a_share_of_nothing_is_no_budget() -> None:
     with pytest.raises(UserError, match="a search has none; say how much, such as 'macs<=2M'"):
         Bounds("macs<=30%", KINDS["images"], SIZES, 10, Deployed.of(1, "torch-cpu"))
@@ -126,9 +153,9 @@ def test_networks_are_told_in_the_order_in_which_they_were_asked_for_whichever_e
         found = Progress(chosen, SAMPLERS.read("pso:particles=4").course(ground), bounds, 12, {})
         found.advance()
         while not found.over:
-            waiting = [one for one in found.candidates if one.worth is None]
+            waiting = [one for one in found.candidates if one.evaluation is None]
             for one in waiting[:: -1 if backwards else 1]:
-                one.worth = Worth(worth_of(one.model))
+                one.evaluation = Evaluation(worth_of(one.model))
             found.advance()
         return [one.model for one in found.candidates]
 

@@ -19,7 +19,7 @@ from dnal.run.files import CANDIDATES, CONFIG, GENOME, MANIFEST, MEASURED, MODEL
 from dnal.search import SearchResult, search
 from dnal.search import training as training_of
 from dnal.search.course import Candidate, Progress
-from dnal.search.training import Worth
+from dnal.search.training import Evaluation
 from dnal.settings import Searches
 
 SMALL: dict[str, Any] = {
@@ -171,16 +171,16 @@ def test_fitness_is_of_validation_data_unless_training_data_are_asked_for(tmp_pa
         images, targets = part.batch(torch.arange(len(part)), 0)
         with torch.no_grad():
             right = float((network(images).argmax(1) == targets).float().mean())
-        worth = training_of.worth_of(Searches(**{**vars(asked), "fitness": fitness}), model)
+        worth = training_of.evaluation_of(Searches(**{**vars(asked), "fitness": fitness}), model)
         assert worth.fitness == pytest.approx(right, abs=1e-6)
 
 
 def test_a_network_whose_loss_is_no_number_is_not_the_best() -> None:
     deep = f"layered-graph/{'-'.join(['conv_8_3_leaky'] * 14)}-flat"  # no norms: its numbers overflow
-    worth = training_of.worth_of(Searches(limit_train=80, lr=1e3, epochs=9), deep)
+    worth = training_of.evaluation_of(Searches(limit_train=80, lr=1e3, epochs=9), deep)
     assert worth.fitness is None
     assert "the loss became" in worth.why
-    candidates = [Candidate(deep, 1, {}, worth), Candidate("layers/conv_3_3", 1, {}, Worth(-1e9))]
+    candidates = [Candidate(deep, 1, {}, worth), Candidate("layers/conv_3_3", 1, {}, Evaluation(-1e9))]
     assert Progress(None, None, None, 2, {}, candidates).best is candidates[1]  # type: ignore[arg-type]
 
 

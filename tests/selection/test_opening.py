@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import dnal
 from dnal.selection.opening import Opening, longest
 from dnal.selection.ranking import Order, Ranking
-from dnal.selection.select import CLOSE, fits, select
+from dnal.selection.select import CLOSE, ENOUGH, fits, select
 from dnal.selection.widths import WidthRule
 
 RULES = (WidthRule(), WidthRule(divisor=4), WidthRule(divisor=8), WidthRule.liked(), WidthRule(min_width=0.3))
@@ -29,8 +29,9 @@ def filled(space: dnal.Space, limits: dict[str, float], order: Order, opened: in
         queue = torch.cat((queue[:opened], rest[order.group_at[rest] != order.group_at[rest[0]]]))
 
 
-def exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Queues of which one chunk is left out, or put first."""
+def exchanges(order: Order, must: int, chosen: Tensor, widths: bool) -> Iterator[tuple[Tensor, int]]:
+    """Queues of which one chunk is left out, or put first, a branch with the open ones; of branches that are closed
+    alone where widths rise one by one."""
     places = list(range(order.group_at.numel()))
     group_at = order.group_at.tolist()
     opened = set(order.place[chosen].tolist())
@@ -39,11 +40,14 @@ def exchanges(order: Order, must: int, chosen: Tensor) -> Iterator[tuple[Tensor,
         return
     last = {group_at[place]: place for place in places if place in opened}
     for place, group in sorted(((place, group) for group, place in last.items()), reverse=True):
-        if place >= must:
+        if place >= must and widths:
             yield torch.tensor([p for p in places if group_at[p] != group or p < place]), must
     first = {group_at[place]: place for place in reversed(closed)}
     for place, group in sorted((place, group) for group, place in first.items()):
-        head = [p for p in places if p < must or (group_at[p] == group and p <= place)]
+        if group < must and not widths:
+            continue
+        with_it = {p for p in opened if group_at[p] >= must} if group >= must else set()
+        head = [p for p in places if p < must or (group_at[p] == group and p <= place) or p in with_it]
         yield torch.tensor([*head, *(p for p in places if p not in set(head))]), len(head)
 
 
@@ -56,8 +60,8 @@ def slowly(space: dnal.Space, scores: Tensor, limits: dict[str, float], widths: 
 
     chosen = filled(space, limits, order, ranking.must, torch.arange(order.group_at.numel()))
     share = used(chosen)
-    for queue, opened in exchanges(order, ranking.must, chosen) if ranking.coarse else ():
-        if share >= CLOSE:
+    for queue, opened in exchanges(order, ranking.must, chosen, ranking.coarse):
+        if share >= (CLOSE if ranking.coarse else ENOUGH):
             break
         other = filled(space, limits, order, opened, queue)
         if share < used(other) <= 1:

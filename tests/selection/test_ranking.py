@@ -96,3 +96,30 @@ def test_rankings_of_channels_alone_leave_the_branches_open(residual: dnal.Space
     for scores in (l1_scores(network, residual), uniform_scores(residual, random_scores(residual, 0))):
         chosen = select(residual, scores, {"macs": 0.5 * residual.full_cost["macs"]})
         assert bool(chosen[residual.num_variables :].all())
+
+
+class Wide(Block):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = (
+            nn.Conv2d(12, 160, 3, padding=1),
+            nn.BatchNorm2d(160),
+            nn.Conv2d(160, 12, 1),
+        )
+
+
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.9])
+def test_branches_that_are_wanted_least_leave_no_budget_unused(share: float) -> None:
+    """While they are closed, the channels within them cost nothing, and all of them open; yet then none fits whole."""
+    network = nn.Sequential(nn.Conv2d(1, 12, 3), Wide(), Wide(), Wide(), nn.Flatten(), nn.Linear(12 * 16, 2))
+    space = dnal.Space.of(network, torch.zeros(2, 1, 6, 6), depth=True)
+    assert space.num_branches == 3
+    limit = share * space.full_cost["macs"]
+    for widths in (WidthRule(), WidthRule(divisor=4)):
+        for seed in range(3):
+            scores = torch.rand(space.num_gates, generator=torch.Generator().manual_seed(seed))
+            scores[space.num_variables :] -= 2
+            chosen = select(space, scores, {"macs": limit}, widths)
+            assert 0.95 * limit <= space.cost_of(chosen)["macs"] <= limit
+            for group in space.groups:
+                assert int(chosen[group.variables].sum()) in widths.allowed_in(space, group)

@@ -36,7 +36,7 @@ from dnal.run.change import read_change
 from dnal.run.config import Config, read_config
 from dnal.run.data import batch_of, data_of
 from dnal.run.files import BASE, MODEL, RESULT, runs_in
-from dnal.run.loading import SPARE_BASE, TIMES, load, load_base, read_result
+from dnal.run.loading import SPARE_BASE, TIMES, load, load_base, load_initial, read_result
 from dnal.train.evaluate import IGNORED
 
 MOST_NODES = 2**12
@@ -112,6 +112,7 @@ class _Run:
         name: in front of those of its networks, "" where it is the only run.
         word: what its changed network is called beside its base, such as "compact".
         base: the network before the change, and digest: of its file; None and "" where it cannot be had.
+        trust: whose code it may have run.
     """
 
     folder: Path
@@ -123,6 +124,7 @@ class _Run:
     changed: nn.Module
     base: nn.Module | None
     digest: str
+    trust: Sequence[str]
 
     def called(self, word: str) -> str:
         return word if not self.name or word == BASE_WORD else f"{self.name} {word}"
@@ -146,7 +148,8 @@ class _Run:
         said = figures.get("macs")
         macs = float(said) if isinstance(said, int | float) else None
         number = usual_examples(macs) if examples is None else examples
-        measured = self._measured(network, name, batch, number, remarks) if number else None
+        start = self._start(name, remarks) if number and word == BASE_WORD else None
+        measured = self._measured(network, start, name, batch, number, remarks) if number else None
         looked = Looked.of(
             name, str(self.folder), seen, _geometry(seen), word=word, macs=macs, routing=routing_of(network, loader),
             smoothness=_smoothness(seen) if self.dataset.kind == "graphs" else None, measured=measured,
@@ -161,11 +164,20 @@ class _Run:
             )
         return looked, Running(network, self.dataset, batch, seen.head)
 
+    def _start(self, name: str, remarks: list[str]) -> nn.Module | None:
+        """The base before its first step. A changed network has none: it begins where the base ends, in other
+        shapes."""
+        try:
+            return load_initial(self.folder, trust=self.trust)
+        except UserError as error:
+            remarks.append(f"Of {name} no measures of the distance from its initial weights are shown: {error}")
+            return None
+
     def _measured(
-        self, network: nn.Module, name: str, batch: int, examples: int, remarks: list[str]
+        self, network: nn.Module, start: nn.Module | None, name: str, batch: int, examples: int, remarks: list[str]
     ) -> Measured | None:
         try:
-            found = measured_on(network, self.dataset, batch, examples)
+            found = measured_on(network, self.dataset, batch, examples, initial=start)
         except UserError as error:
             remarks.append(f"Of {name} no generalisation measures are shown: {error}")
             return None
@@ -208,7 +220,7 @@ def _read(
         word, changed = read_change(folder).word, load(folder, trust=trust)
         digest = _base(folder, trust, bases, remarks)
         name = "" if len(folders) == 1 else _name(folder, folders)
-        found.append(_Run(folder, config, result, dataset, name, word, changed, bases.get(digest), digest))
+        found.append(_Run(folder, config, result, dataset, name, word, changed, bases.get(digest), digest, trust))
     return found
 
 
@@ -259,7 +271,7 @@ def _base(folder: Path, trust: Sequence[str], bases: dict[str, nn.Module], remar
         )
         return ""
     try:
-        ordinary(folder / BASE, SPARE_BASE + TIMES * ordinary(folder / MODEL))  # as is believed where it is counted
+        ordinary(folder / BASE, SPARE_BASE + TIMES * ordinary(folder / MODEL))  # all of it is read, before it is loaded
         with opened(folder / BASE) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest not in bases:

@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ def plural(kind: str) -> str:
     if kind == "data":
         return kind
     return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+
+
+def folder_of(package: str) -> Path | None:
+    """The folder of an installed package; None where it has none, as in an archive. Nothing is imported."""
+    spec = find_spec(package)
+    place = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+    return place if place is not None and place.is_dir() else None
 
 
 def found_at(place: str, kind: str, name: str | None = None) -> Any:

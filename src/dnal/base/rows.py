@@ -52,3 +52,13 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     writer.writerow(map(inert, columns))
     writer.writerows([inert(row.get(name, "")) for name in columns] for row in rows)
     write_text(path, text.getvalue())
+
+
+def rows_are(number: int) -> str:
+    """So many of them as the subject of a sentence, with its verb.
+
+    Examples:
+        >>> rows_are(1), rows_are(3)
+        ('1 row is', '3 rows are')
+    """
+    return f"{number} row is" if number == 1 else f"{number} rows are"

@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -59,7 +58,7 @@ def interval(found: Estimate, confidence: float = CONFIDENCE) -> tuple[float, fl
     """Student's interval of the mean; NaN for fewer than two values."""
     if found.number < 2:
         return math.nan, math.nan
-    reach = float(stats.t.ppf((1 + confidence) / 2, found.number - 1)) * found.error
+    reach = float(_stats().t.ppf((1 + confidence) / 2, found.number - 1)) * found.error
     return found.mean - reach, found.mean + reach
 
 
@@ -124,7 +123,7 @@ def paired_examples(ours: Sequence[float], theirs: Sequence[float], confidence: 
         return Interval(value, math.nan, math.nan, number, confidence, how)
     more, fewer = (float((apart == sign).sum() + 1) / (number + 2) for sign in (1, -1))
     error = math.sqrt((more + fewer - (more - fewer) ** 2) / (number + 2))
-    reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    reach = float(_stats().norm.ppf((1 + confidence) / 2)) * error
     low, high = max(-1.0, more - fewer - reach), min(1.0, more - fewer + reach)
     return Interval(value, low, high, number, confidence, how)
 
@@ -150,8 +149,8 @@ def equivalence(values: Collection[float], margin: float) -> float:
         return math.nan
     if found.error == 0:
         return 0.0 if abs(found.mean) < margin else 1.0
-    below = stats.t.sf((found.mean + margin) / found.error, found.number - 1)
-    above = stats.t.cdf((found.mean - margin) / found.error, found.number - 1)
+    below = _stats().t.sf((found.mean + margin) / found.error, found.number - 1)
+    above = _stats().t.cdf((found.mean - margin) / found.error, found.number - 1)
     return float(max(below, above))
 
 
@@ -159,7 +158,7 @@ def share(count: int, number: int, confidence: float = CONFIDENCE) -> Interval:
     """A share of independent trials with the interval of Clopper and Pearson."""
     if not number:
         return Interval(math.nan, math.nan, math.nan, 0, confidence, "Clopper and Pearson")
-    ends = stats.binomtest(count, number).proportion_ci(confidence)
+    ends = _stats().binomtest(count, number).proportion_ci(confidence)
     return Interval(count / number, float(ends.low), float(ends.high), number, confidence, "Clopper and Pearson")
 
 
@@ -187,14 +186,14 @@ def auroc(scores: Sequence[float], positive: Sequence[bool], confidence: float =
     how = "DeLong"
     if not (m and n):
         return Interval(math.nan, math.nan, math.nan, m + n, confidence, how)
-    ranks = stats.rankdata(np.concatenate([ours, others]))
-    above = (ranks[:m] - stats.rankdata(ours)) / n  # of each positive: the share of the others below it
-    below = 1 - (ranks[m:] - stats.rankdata(others)) / m
+    ranks = _stats().rankdata(np.concatenate([ours, others]))
+    above = (ranks[:m] - _stats().rankdata(ours)) / n  # of each positive: the share of the others below it
+    below = 1 - (ranks[m:] - _stats().rankdata(others)) / m
     area = float(above.mean())
     if min(m, n) < 2:
         return Interval(area, math.nan, math.nan, m + n, confidence, how)
     error = math.sqrt(above.var(ddof=1) / m + below.var(ddof=1) / n)
-    reach = float(stats.norm.ppf((1 + confidence) / 2)) * error
+    reach = float(_stats().norm.ppf((1 + confidence) / 2)) * error
     return Interval(area, max(0.0, area - reach), min(1.0, area + reach), m + n, confidence, how)
 
 
@@ -223,13 +222,13 @@ def _of_pairs(
 
 
 def _spearman(a: NDArray[Any], b: NDArray[Any], drawn: NDArray[Any]) -> list[float]:
-    return [float(np.corrcoef(stats.rankdata(a[own]), stats.rankdata(b[own]))[0, 1]) for own in drawn]
+    return [float(np.corrcoef(_stats().rankdata(a[own]), _stats().rankdata(b[own]))[0, 1]) for own in drawn]
 
 
 def _kendall(a: NDArray[Any], b: NDArray[Any], drawn: NDArray[Any]) -> Any:
     """Of few pairs for all draws at once: each pair of pairs counts as often as both were drawn."""
     if len(a) > FEW:
-        return [float(stats.kendalltau(a[own], b[own]).statistic) for own in drawn]
+        return [float(_stats().kendalltau(a[own], b[own]).statistic) for own in drawn]
     times = np.stack([np.bincount(own, minlength=len(a)) for own in drawn]).astype(float)
     order_a, order_b = np.sign(a[:, None] - a), np.sign(b[:, None] - b)
 
@@ -242,3 +241,9 @@ def _kendall(a: NDArray[Any], b: NDArray[Any], drawn: NDArray[Any]) -> Any:
 
 def _single(values: NDArray[Any]) -> bool:
     return bool((values == values[0]).all())
+
+
+def _stats() -> Any:
+    from scipy import stats  # half a second, and training needs none of it
+
+    return stats

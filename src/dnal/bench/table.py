@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from dnal.base.rows import Row
+from dnal.base.rows import Row, rows_are
 from dnal.base.statistics import Estimate, ahead_or_behind, estimate, interval
 from dnal.bench.comparison import paired, pooled, spread
 from dnal.bench.jobs import Run
@@ -95,7 +95,7 @@ def document(rows: Mapping[Run, Row], command: str, missing: int, impossible: Ma
     """
     lines = [f"# `{command}`", "", _provenance(rows.values()), ""]
     if missing:
-        lines += [f"**Not finished: {missing} rows are missing.**", ""]
+        lines += [f"**Not finished: {rows_are(missing)} missing.**", ""]
     if impossible:
         lines += [
             f"{len(impossible)} rows cannot be made:",

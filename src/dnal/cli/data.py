@@ -105,7 +105,7 @@ def _scored(found: Dataset, score: str, model: str | None, epochs: int, networks
     made_for = models.kind_of(chosen)
     if made_for not in (None, found.kind):
         raise UserError(
-            f"the model '{chosen}' is for {made_for}, and '{found.name}' are {found.kind}; give --model "
+            f"the model '{chosen}' is for {made_for}, and '{found.name}' is of the kind '{found.kind}'; give --model "
             f"(`dnal models --kind {found.kind}`)."
         )
     if not found.objective.is_share or found.train.y.dim() != 1:

@@ -11,6 +11,7 @@ from dnal.base.registry import Registry
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table
 from dnal.cli.errors import errors_as_sentences
+from dnal.cli.model_names import model_names
 
 
 @errors_as_sentences
@@ -24,12 +25,15 @@ def models(
     as_json: options.Json = False,
 ) -> None:
     """List the models: dnal's own, those of installed packages, torchvision's and timm's."""
-    from dnal.data import KINDS
-    from dnal.models import names
-
-    if kind not in (None, *KINDS):
-        raise UserError(f"unknown --kind '{kind}'{all_names(str(kind), list(KINDS))}")
-    found = [name for name in names(kind) if filter_ is None or filter_.lower() in name.lower()]
+    known = model_names()
+    kinds = list(dict.fromkeys(each for each in known.values() if each is not None))
+    if kind not in (None, *kinds):
+        raise UserError(f"unknown --kind '{kind}'{all_names(str(kind), kinds)}")
+    found = [
+        name
+        for name, its_kind in known.items()
+        if kind in (None, its_kind) and (filter_ is None or filter_.lower() in name.lower())
+    ]
     if not found:
         raise UserError(f"no model's name contains '{filter_}'; `dnal models` lists all.")
     if as_json:

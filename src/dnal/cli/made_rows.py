@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from dnal.base.rows import rows_are
 from dnal.cli.display import line
 from dnal.cli.errors import Ended, say
 
@@ -51,10 +52,10 @@ def check_whole(signalled: int | None, *, killed: bool, left: int) -> None:
     if signalled is not None:
         raise Ended(signalled, "interrupted; the same command goes on.")
     if killed:
-        failed(f"a process was killed; {left} rows are left; the same command goes on.")
+        failed(f"a process was killed; {rows_are(left)} left; the same command goes on.")
 
 
 def tell_left(left: int) -> None:
     """Says how many rows are still to be made, if any are; that is no failure."""
     if left:
-        line(f"{left} rows are left; the same command goes on.")
+        line(f"{rows_are(left)} left; the same command goes on.")

@@ -107,7 +107,7 @@ def _try(network: nn.Module, model: str, kind: Kind, sizes: Sizes, answer: tuple
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"the network '{model}' cannot take {kind.name} of {size} ({reason}); choose another --input."
+            f"the network '{model}' cannot take {kind.several} of {size} ({reason}); choose another --input."
         ) from error
     finally:
         network.train(was_training)

@@ -98,9 +98,10 @@ def _fit(
     learnt, aside = subset(known.architectures, own), subset(known.architectures, others)
     tell(f"{len(known):,} architectures of {known.name}; learning {target} from {number:,}")
     predictor.fit(learnt, values[own], unlabelled=aside)
-    write_predictor(out, Saved(predictor, target, known.name, known.columns, tuple(known.labels[row] for row in own)))
     found = cross_validated(predictor, learnt, values[own], unlabelled=aside) if number >= LEAST else None
     unseen = tau(predictor.predict(subset(known.architectures, rest)), values[rest]) if len(rest) >= LEAST else None
+    # Last, so that a folder is there only where all of it worked.
+    write_predictor(out, Saved(predictor, target, known.name, known.columns, tuple(known.labels[row] for row in own)))
     if as_json:
         json_document({
             "predictor": PREDICTORS.values(predictor), "table": known.name, "target": target, "labels": number,

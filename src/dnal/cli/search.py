@@ -102,8 +102,8 @@ def _default(space: str, sampler: str, asked: Searches) -> Path:
 
 
 def _told(number: int, of: int, candidate: Candidate) -> str:
-    worth = candidate.worth
-    said = "" if worth is None else worth.why if worth.fitness is None else f"{worth.fitness:.4f}"
+    evaluation = candidate.evaluation
+    said = "" if evaluation is None else evaluation.why if evaluation.fitness is None else f"{evaluation.fitness:.4f}"
     return f"{number + 1} of {of}: {said}  {candidate.model}"
 
 
@@ -125,7 +125,7 @@ def _document(found: SearchResult) -> dict[str, Any]:
                 "model": one.model,
                 "round": one.round,
                 "costs": dict(one.costs),
-                "fitness": None if one.worth is None else one.worth.fitness,
+                "fitness": None if one.evaluation is None else one.evaluation.fitness,
             }
             for one in found.candidates
         ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dnal.base.errors import UserError
+from dnal.base.rows import rows_are
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import errors_as_sentences
@@ -146,6 +147,6 @@ def _end(outcome: Outcome, signalled: int | None, *, tell: bool) -> None:
     check_whole(signalled, killed=outcome.killed, left=outcome.left)
     if outcome.failed:
         what, why = next(iter(outcome.failed.items()))
-        failed(f"{outcome.left} rows are missing; {what}: {why.rstrip('.')}; the same command tries them again.")
+        failed(f"{rows_are(outcome.left)} missing; {what}: {why.rstrip('.')}; the same command tries them again.")
     if tell:
         tell_left(outcome.left)

@@ -183,7 +183,9 @@ class Kind(ABC):
             *first, last = self.sizes
             words = f"{', '.join(first)} and {last}" if first else last
             like = ",".join(map(str, self.usual))
-            raise OptionError("input", f"is {words} of {self.name}, such as {like}, not {','.join(map(str, sizes))}.")
+            raise OptionError(
+                "input", f"is {words} of {self.several}, such as {like}, not {','.join(map(str, sizes))}."
+            )
 
     def counted(self, count: int) -> str:
         """So many examples, in words."""

@@ -94,8 +94,8 @@ def load(
         raise _unread(short, path) if os.path.lexists(path) else _unknown(short)
     if kind not in (None, found.name):
         raise UserError(
-            f"the data '{short}' are {found.name}, where {kind} are needed; choose other data, or a model for these "
-            f"(`dnal models --kind {found.name}`)."
+            f"the data '{short}' are of the kind '{found.name}', where '{kind}' is needed; choose other data, or a "
+            f"model for these (`dnal models --kind {found.name}`)."
         )
     options = from_text(found.options, told, f"data of the kind '{found.name}'")
     if input_shape is not None:

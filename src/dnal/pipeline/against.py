@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from dnal.base.errors import UserError, all_names
 from dnal.costs.budget import Budget
 from dnal.methods import METHODS, Method
-from dnal.pipeline.plan import Asked, Plan, split_of
+from dnal.pipeline.plan import BASE, Asked, Plan, split_of
 from dnal.settings import Comparison
 from dnal.techniques import TECHNIQUES
+from dnal.train.technique import Technique
 
 SCRATCH = "scratch"
 """Uniform widths, trained from new weights for as long as all phases of the others together."""
@@ -119,6 +120,8 @@ def _rival(name: str, asked: Asked, plan: Plan) -> Asked | None:
     training = replace(asked.training, epochs=(base, search, retrain))
     if name == SCRATCH:
         own = 0 if asked.base_is_trained else base
+        if own:
+            _tell_of_what_acts_in_the_base(techniques)
         training = replace(training, epochs=(base, 0, own + search + retrain), reinitialize=True)
     elif method.trains and (asked.training.epochs is None or isinstance(asked.training.epochs, int)):
         _, second, third = method.epochs
@@ -139,6 +142,17 @@ def _rival(name: str, asked: Asked, plan: Plan) -> Asked | None:
     except UserError as error:
         raise UserError(f"'{name}', to compare with: {error}") from error
     return other
+
+
+def _tell_of_what_acts_in_the_base(techniques: Sequence[Technique]) -> None:
+    """Says what the others have that begin with the base, and what is trained from new weights has not."""
+    alone = [TECHNIQUES.name_of(one) for one in techniques if set(one.phases) == {BASE}]
+    if alone:
+        warnings.warn(
+            f"the technique '{alone[0]}' acts while the base is trained, and '{SCRATCH}' takes nothing of the base: it "
+            "trains without it all the time.",
+            stacklevel=2,
+        )
 
 
 def _apart(text: str) -> list[str]:

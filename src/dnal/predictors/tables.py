@@ -190,7 +190,11 @@ def _whole(array: NDArray[np.generic], name: str) -> NDArray[np.int64]:
 def _numbers(array: NDArray[np.generic], name: str) -> NDArray[np.float64]:
     if array.dtype.kind not in "iuf":
         raise UserError(f"{name} holds numbers.")
-    return array.astype(np.float64)
+    found = array.astype(np.float64)
+    infinite = np.argwhere(np.isinf(found))
+    if len(infinite):
+        raise UserError(f"{name} is infinite in row {infinite[0][0]}; write NaN for what was not measured.")
+    return found
 
 
 def _column(array: NDArray[np.generic], name: str, number: int) -> NDArray[np.float64]:

@@ -26,7 +26,17 @@ needs these three and config.yaml, wherever they are.
 
 from dnal.run.config import Config, read_config
 from dnal.run.evaluation import evaluate
-from dnal.run.loading import load, load_base, read_result
+from dnal.run.loading import load, load_base, load_initial, read_result
 from dnal.run.writer import RunWriter, check_free
 
-__all__ = ["Config", "RunWriter", "check_free", "evaluate", "load", "load_base", "read_config", "read_result"]
+__all__ = [
+    "Config",
+    "RunWriter",
+    "check_free",
+    "evaluate",
+    "load",
+    "load_base",
+    "load_initial",
+    "read_config",
+    "read_result",
+]

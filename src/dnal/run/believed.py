@@ -39,7 +39,7 @@ def check_believed(config: Config, folders: Sequence[Path], trust: Sequence[str]
     numbers = examples * kind.numbers(config.input)
     if numbers > LARGEST_BATCH:
         raise UserError(
-            f"a batch of {examples:,} {kind.name} of {'x'.join(map(str, config.input))} has {numbers:,} numbers, "
+            f"a batch of {examples:,} {kind.several} of {'x'.join(map(str, config.input))} has {numbers:,} numbers, "
             f"more than the {LARGEST_BATCH:,} that are believed of a folder; {remedy}."
         )
     needed = models.memory_of(

@@ -86,11 +86,11 @@ class Config(BaseModel):
         fits = len(self.input) == len(kind.sizes)
         numbers = kind.numbers(self.input) if fits else 0
         if numbers > kind.largest:
-            raise ValueError(f"{kind.name} of {size} have more than {kind.largest:,} numbers")
+            raise ValueError(f"{kind.several} of {size} have more than {kind.largest:,} numbers")
         kind.check(self.input)
         if self.deploy_batch_size * numbers > LARGEST_DEPLOYMENT:
             raise ValueError(
-                f"a deploy_batch_size of {self.deploy_batch_size} {kind.name} of {size} has more than "
+                f"a deploy_batch_size of {self.deploy_batch_size} {kind.several} of {size} has more than "
                 f"{LARGEST_DEPLOYMENT:,} numbers"
             )
         return self

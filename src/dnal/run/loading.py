@@ -8,7 +8,7 @@ A list of shapes has no tensors: the network of one takes what its lines tell of
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from dnal import models
 from dnal.base.errors import UserError, one_line
 from dnal.base.names import possible
 from dnal.base.reading import REMEDY, ordinary, plain_json, text_of
+from dnal.base.version import VERSION
 from dnal.changes import Change
 from dnal.run.change import change_file, check_grown, read_change
 from dnal.run.config import Config, read_config, read_yaml
@@ -30,6 +31,8 @@ from dnal.run.shape import Model, Shape, built, cut, numbers_of, read_shape
 from dnal.run.trust import check_trust, going_on
 from dnal.space.surgery.bake import plain
 from dnal.space.surgery.remove import Kept, removed
+from dnal.techniques import TECHNIQUES
+from dnal.train.technique import PHASES, Technique
 
 SPARE = 2**26
 """Bytes that loading may take in any case for values that no file holds (position tables), and ..."""
@@ -69,14 +72,15 @@ def load(run: str | Path, *, network: nn.Module | None = None, trust: Sequence[s
 def load_base(run: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
     """The network of a run before removal, as the first phase left it, in eval mode, on the CPU.
 
-    The folder needs config.yaml and base.safetensors, and may be anybody's, as for :func:`load`. No manifest seals the
-    base: whoever uses it measures it, and holds what comes out against result.json.
+    The folder needs config.yaml, model.safetensors and base.safetensors, and may be anybody's, as for :func:`load`. No
+    manifest seals the base: whoever uses it measures it, and holds what comes out against result.json.
 
     Args:
         run: the folder. trust: as for :func:`load`.
 
     Raises:
-        UserError: as :func:`load`; or the run has no base.safetensors, since an older version wrote it.
+        UserError: as :func:`load`; or the run has no base.safetensors, since an older version wrote it, or one that is
+            larger than that of a network from which model.safetensors was made.
     """
     path = possible(run, "path of the run")
     try:
@@ -86,12 +90,65 @@ def load_base(run: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
                 f"the run '{path}' has no {BASE}, which older versions did not write; run `dnal learn --like {path}` "
                 "for one that has."
             )
+        # Its size tells below what may be loaded: so it is held against a file that is sealed, as where it is counted.
+        ordinary(path / BASE, SPARE_BASE + TIMES * ordinary(path / MODEL))
         check_trust(config.model, trust, otherwise="")
         network = _base(config, path, BASE)
         models.load_weights(network, path / BASE, remedy=REMEDY)
         return network.cpu().eval()
     except UserError as error:
         raise UserError(one_line(str(error), LONGEST)) from error
+
+
+def load_initial(run: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
+    """The network of a run before its first step, in eval mode, on the CPU: made again from the run's seed, since no
+    file holds it.
+
+    Args:
+        run: the folder. trust: as for :func:`load`.
+
+    Raises:
+        UserError: as :func:`load_base`; or it began with other weights than those that the seed draws, or may have: it
+            was trained before, torch or dnal have other versions now, or a technique drew or scaled its weights.
+    """
+    path = possible(run, "path of the run")
+    try:
+        config = read_config(path)
+        more = config.model_extra or {}
+        if config.weights is not None or more.get("base_is_trained"):
+            raise UserError("it began with trained weights, which its folder does not hold.")
+        if (config.torch, config.dnal) != (torch.__version__, VERSION):
+            raise UserError(
+                f"it was made by torch {config.torch} and dnal {config.dnal}, by which a seed may draw other weights "
+                f"than by torch {torch.__version__} and dnal {VERSION}."
+            )
+        changing = [one for one in _techniques(more) if _changes_the_start(one)]
+        if changing:
+            raise UserError(f"the technique '{changing[0]}' may have changed the weights with which it began.")
+        check_trust(config.model, trust, otherwise="")
+        ordinary(path / BASE, SPARE_BASE + TIMES * ordinary(path / MODEL))
+        _base(config, path, BASE)  # refuses a network larger than its file
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            return models.create(
+                config.model, classes=config.classes, input_shape=config.input, kind=config.kind
+            ).eval()
+    except UserError as error:
+        raise UserError(one_line(str(error), LONGEST)) from error
+
+
+def _techniques(recorded: Mapping[str, Any]) -> list[str]:
+    """Their names, as config.yaml tells them."""
+    found = recorded.get("techniques")
+    return [str(one.get("name")) for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _changes_the_start(name: str) -> bool:
+    """Whether a technique may change the weights with which a base begins; of others' code nothing is imported."""
+    if not TECHNIQUES.is_ours(name):
+        return True
+    kind = TECHNIQUES.of(name)
+    return PHASES[0] in kind.phases and (kind.turn < Technique.turn or kind.reparametrises or kind.exchanges_layers)
 
 
 def read_result(run: str | Path) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def _model(name: str, classes: int, kind: str, sizes: tuple[int, ...]) -> Model:
         raise ValueError(f"there is no kind of data '{kind}'{all_names(kind, list(KINDS))}")
     own = KINDS[kind]
     if min(sizes) < 1 or len(sizes) != len(own.sizes):
-        raise ValueError(f"the sizes of {kind} are {', '.join(own.sizes)}")
+        raise ValueError(f"the sizes of {own.several} are {', '.join(own.sizes)}")
     if not 0 < classes <= MOST_CLASSES or own.numbers(sizes) > own.largest:
         raise ValueError(f"there are 1 to {MOST_CLASSES:,} classes, and 1 to {own.largest:,} numbers in {_a(own.one)}")
     own.check(sizes)

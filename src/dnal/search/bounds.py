@@ -9,10 +9,11 @@ from torch import nn
 
 from dnal import models
 from dnal.base.errors import UserError
-from dnal.costs.budget import Bound, Budget
+from dnal.costs.budget import Bound, Budget, amount
 from dnal.costs.cost import COSTS
 from dnal.costs.deployment import Deployed, kept_bounds
 from dnal.data.kind import Kind, Sizes
+from dnal.search.spaces.space import NetworkSpace
 
 MOST_PARAMS = 2**27
 """Of any network that a search builds, whatever the budget: half a gigabyte."""
@@ -62,6 +63,25 @@ class Bounds:
     def clocked(self) -> bool:
         """Whether something is measured by a clock."""
         return any(COSTS[name].measured for name in self.budget.costs)
+
+    def check(self, space: NetworkSpace) -> None:
+        """Refuses a budget that no network of a space can keep, as far as the space says what its smallest ones are.
+
+        Raises:
+            UserError: with what the smallest one costs.
+        """
+        models = [space.model(genome) for genome in space.smallest(self._sizes)]
+        example = self._kind.example(self._sizes, self._deployed.batch)
+        for bound in self.budget.bounds if models else ():
+            cost = COSTS[bound.cost]
+            if cost.measured:
+                continue
+            least, model = min((float(cost.on(self.network(model).eval(), example)), model) for model in models)
+            if not self._kept(bound, least):
+                raise UserError(
+                    f"the budget {bound} is below the least that a network of this space has: "
+                    f"{amount(cost.name, least, 12)} {cost.words} ('{model}'); allow more, or choose another --space."
+                )
 
     def costs(self, model: str) -> Known | None:
         """What a network costs: MACs, parameters and whatever else is bounded; None where it breaks the budget by a

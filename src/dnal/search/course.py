@@ -10,7 +10,7 @@ from dnal.models.genomes.genome import Genome
 from dnal.search.bounds import Bounds, Known
 from dnal.search.samplers.sampler import Course, Fitness
 from dnal.search.spaces.space import NetworkSpace
-from dnal.search.training import Worth
+from dnal.search.training import Evaluation
 
 STALE = 50
 """Rounds without a network that was not there before, after which a sampler is at its end."""
@@ -21,13 +21,13 @@ class Candidate:
     """A network that is trained.
 
     Attributes:
-        round: in which it was asked for first, from 1. costs: by name. worth: None until it was trained.
+        round: in which it was asked for first, from 1. costs: by name. evaluation: None until it was trained.
     """
 
     model: str
     round: int
     costs: Known
-    worth: Worth | None = None
+    evaluation: Evaluation | None = None
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Progress:
     sampler: Course
     bounds: Bounds
     evaluations: int
-    known: Mapping[str, Worth]
+    known: Mapping[str, Evaluation]
     candidates: list[Candidate] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
     over: bool = False
@@ -83,7 +83,7 @@ class Progress:
     @property
     def best(self) -> Candidate | None:
         """The best that was trained; of equals the one with fewer parameters, then the first."""
-        found = [one for one in self.candidates if one.worth is not None and one.worth.fitness is not None]
+        found = [one for one in self.candidates if one.evaluation is not None and one.evaluation.fitness is not None]
         return max(found, key=_rank, default=None)
 
     def _ask(self) -> None:
@@ -114,10 +114,10 @@ class Progress:
             if at is None:
                 round.append((genome, None))
                 continue
-            worth = self.candidates[at].worth
-            if worth is None:
+            evaluation = self.candidates[at].evaluation
+            if evaluation is None:
                 return False
-            round.append((genome, worth.fitness))
+            round.append((genome, evaluation.fitness))
         if not self._cut:  # such a round is the last one
             self.sampler.tell(round)
         self._asked = None
@@ -125,5 +125,5 @@ class Progress:
 
 
 def _rank(candidate: Candidate) -> tuple[float, float]:
-    fitness = None if candidate.worth is None else candidate.worth.fitness
+    fitness = None if candidate.evaluation is None else candidate.evaluation.fitness
     return -math.inf if fitness is None else fitness, -candidate.costs.get("params", 0.0)

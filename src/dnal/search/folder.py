@@ -39,7 +39,7 @@ from dnal.run.searched import LARGEST_ASKED, cut, read_lines
 from dnal.run.writer import check_free
 from dnal.search.bounds import Known
 from dnal.search.course import Candidate
-from dnal.search.training import Worth
+from dnal.search.training import Evaluation
 from dnal.settings import Searches
 
 
@@ -66,7 +66,7 @@ def claimed(folder: Path, document: Mapping[str, Any]) -> AbstractContextManager
     return claim.claimed(folder, SEARCH, json.dumps(document, indent=1) + "\n", "dnal search")
 
 
-def known(folder: Path) -> dict[str, Worth]:
+def known(folder: Path) -> dict[str, Evaluation]:
     """What networks are worth that were trained before, by name; what a kill left half written is removed.
 
     Raises:
@@ -75,16 +75,16 @@ def known(folder: Path) -> dict[str, Worth]:
     for left in list(temporary_files(folder, (*OF_SEARCH, *FILES))):
         left.unlink(missing_ok=True)
     cut(folder)
-    return {line.model: Worth(line.fitness, line.why) for line in read_lines(folder)}
+    return {line.model: Evaluation(line.fitness, line.why) for line in read_lines(folder)}
 
 
 def line_of(candidate: Candidate) -> str:
     """The line of a network that was trained."""
-    worth = candidate.worth or Worth(None)
+    one = candidate.evaluation or Evaluation(None)
     found: dict[str, Any] = {
-        "model": candidate.model, "round": candidate.round, "costs": dict(candidate.costs), "fitness": worth.fitness,
+        "model": candidate.model, "round": candidate.round, "costs": dict(candidate.costs), "fitness": one.fitness,
     }  # fmt: skip
-    return json.dumps({**found, **({"why": worth.why} if worth.why else {})}) + "\n"
+    return json.dumps({**found, **({"why": one.why} if one.why else {})}) + "\n"
 
 
 def keep(folder: Path, candidate: Candidate) -> None:
@@ -100,7 +100,7 @@ def keep_measured(folder: Path, model: str, costs: Known) -> None:
 def write_candidates(folder: Path, candidates: Iterable[Candidate]) -> None:
     """Writes the lines again, in the order in which the networks were asked for, which has nothing of which ended
     first."""
-    write_text(folder / CANDIDATES, "".join(line_of(one) for one in candidates if one.worth is not None))
+    write_text(folder / CANDIDATES, "".join(line_of(one) for one in candidates if one.evaluation is not None))
 
 
 def finish(

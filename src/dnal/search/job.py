@@ -29,7 +29,15 @@ from dnal.search.course import Candidate, Progress
 from dnal.search.samplers import SAMPLERS, Sampler
 from dnal.search.samplers.sampler import Ground
 from dnal.search.spaces import SPACES, NetworkSpace
-from dnal.search.training import MEASURED_AT_ONCE, Worth, data_of, evaluate, finally_trained, one_thread, worth_of
+from dnal.search.training import (
+    MEASURED_AT_ONCE,
+    Evaluation,
+    data_of,
+    evaluate,
+    evaluation_of,
+    finally_trained,
+    one_thread,
+)
 from dnal.settings import SEARCH_BUDGET, Searches
 from dnal.train.evaluate import accuracy, measured
 
@@ -128,7 +136,7 @@ def finished(folder: Path) -> SearchResult:
     """
     result = read_result(folder)
     candidates = [
-        Candidate(line.model, line.round, line.costs, Worth(line.fitness, line.why)) for line in read_lines(folder)
+        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why)) for line in read_lines(folder)
     ]
     return SearchResult(
         read_config(folder).model, load(folder), candidates, result["compact"], result.get("constraints", [])
@@ -161,7 +169,7 @@ class _Work:
             files.write_candidates(self.folder, progress.candidates)
         best = progress.best
         if best is None:
-            why = next((one.worth.why for one in progress.candidates if one.worth), "none keeps the budget")
+            why = next((one.evaluation.why for one in progress.candidates if one.evaluation), "none keeps the budget")
             raise UserError(f"no network of the search could be trained ({why}); choose another --space or --budget.")
         if self.stop():
             return None
@@ -185,6 +193,7 @@ class _Work:
             measured={} if folder is None else read_measured(folder),
             keep=(lambda model, costs: None) if folder is None else partial(files.keep_measured, folder),
         )  # fmt: skip
+        bounds.check(self.space)
         ground = Ground(
             self.space, data.input_shape, self.asked.seed, lambda genome: bounds.within(self.space.model(genome))
         )
@@ -199,9 +208,9 @@ class _Work:
     def _train(self, progress: Progress) -> None:
         """Trains what is asked for, one after the other or side by side."""
 
-        def ended(number: int, worth: Worth) -> None:
+        def ended(number: int, evaluation: Evaluation) -> None:
             candidate = progress.candidates[number]
-            candidate.worth = worth
+            candidate.evaluation = evaluation
             if self.folder is not None:
                 files.keep(self.folder, candidate)
             self.on_end(number, candidate)
@@ -212,11 +221,11 @@ class _Work:
             return
         number = 0
         while (candidate := progress.candidate(number)) is not None and not self.stop():
-            if candidate.worth is None:
-                ended(number, worth_of(self.asked, candidate.model))
+            if candidate.evaluation is None:
+                ended(number, evaluation_of(self.asked, candidate.model))
             number += 1
 
-    def _side_by_side(self, progress: Progress, ended: Callable[[int, Worth], None]) -> None:
+    def _side_by_side(self, progress: Progress, ended: Callable[[int, Evaluation], None]) -> None:
         """The same in processes. A network whose process was killed is trained again.
 
         Raises:
@@ -225,19 +234,20 @@ class _Work:
 
         def ready(number: int) -> bool:
             candidate = progress.candidate(number)
-            return candidate is not None and candidate.worth is None
+            return candidate is not None and candidate.evaluation is None
 
         kills = 0
         while not progress.over and not self.stop():
-            before = sum(one.worth is not None for one in progress.candidates)
+            before = sum(one.evaluation is not None for one in progress.candidates)
             left = side_by_side(
                 evaluate, range(self.asked.evaluations),
                 arguments=lambda number: (self.asked, progress.candidates[number].model), at_once=self.jobs,
-                stop=self.stop, ended=lambda number, answer: ended(number, Worth(*json.loads(answer))), ready=ready,
+                stop=self.stop, ready=ready,
+                ended=lambda number, answer: ended(number, Evaluation(*json.loads(answer))),
             )  # fmt: skip
             if not left.killed:
                 return
-            kills = 0 if sum(one.worth is not None for one in progress.candidates) > before else kills + 1
+            kills = 0 if sum(one.evaluation is not None for one in progress.candidates) > before else kills + 1
             if kills == KILLS:
                 raise UserError(
                     "processes that train networks are killed again and again, perhaps for want of memory; fewer "

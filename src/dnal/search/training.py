@@ -29,8 +29,8 @@ MEASURED_AT_ONCE = 256
 """Examples in a batch where a network is measured."""
 
 
-class Worth(NamedTuple):
-    """What a network is worth: ``fitness``, higher is better, or None and ``why`` it has none."""
+class Evaluation(NamedTuple):
+    """What came of training a network: ``fitness``, higher is better, or None and ``why`` it has none."""
 
     fitness: float | None
     why: str = ""
@@ -58,7 +58,7 @@ def data_of(asked: Searches) -> Dataset:
     return dataset_of(asked.data, asked.root, asked.input, asked.classes, asked.limit_train, asked.seed)
 
 
-def worth_of(asked: Searches, model: str) -> Worth:
+def evaluation_of(asked: Searches, model: str) -> Evaluation:
     """Trains a network from new weights and measures it. It follows from its name and what is asked alone: all begin at
     the same seed and see the same batches, on one thread."""
     dataset = data_of(asked)
@@ -67,13 +67,13 @@ def worth_of(asked: Searches, model: str) -> Worth:
         with one_thread():
             part = plain(dataset.train) if asked.fitness == "training" else dataset.val
             loader = EpochLoader(part, MEASURED_AT_ONCE)
-            return Worth(measured(dataset.metric or accuracy, network, loader, asked.fitness))
+            return Evaluation(measured(dataset.metric or accuracy, network, loader, asked.fitness))
     except Diverged as error:
-        return Worth(None, str(error))
+        return Evaluation(None, str(error))
     except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
-        return Worth(None, "the machine has not enough memory for it")
+        return Evaluation(None, "the machine has not enough memory for it")
 
 
 def trained(asked: Searches, model: str, epochs: int, schedule: Schedule) -> nn.Module:
@@ -111,5 +111,5 @@ def one_thread() -> Iterator[None]:
 
 
 def evaluate(asked: Searches, model: str) -> str:
-    """:func:`worth_of` as text, in a process of its own."""
-    return json.dumps(worth_of(asked, model))
+    """:func:`evaluation_of` as text, in a process of its own."""
+    return json.dumps(evaluation_of(asked, model))

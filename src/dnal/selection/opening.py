@@ -103,9 +103,14 @@ class Opening:
             left, active = torch.where(full, now, left), active & ~full
             opened = int(torch.where(full, length, next_turn).min())
 
-    def exchanges(self, state: Tensor, must: int) -> Iterator[tuple[int, Tensor]]:
+    def exchanges(self, state: Tensor, must: int, *, widths: bool) -> Iterator[tuple[int, Tensor]]:
         """Other heads that must open, and queues: each group in turn stops before its last open chunk, the least wanted
-        first; then each group in turn opens its first closed chunk before all others, the most wanted first."""
+        first; then each group in turn opens its first closed chunk before all others, the most wanted first, a branch
+        together with those that are open.
+
+        Args:
+            widths: whether all groups are exchanged, or those alone that are branches and closed.
+        """
         places = torch.arange(self.group_at.numel())
         if bool((state == self.counts).all()):
             return
@@ -113,12 +118,17 @@ class Opening:
         for place, group in sorted(zip(last[state > 0].tolist(), state.nonzero().flatten().tolist(), strict=True))[
             ::-1
         ]:
-            if place >= must:
+            if place >= must and widths:
                 yield must, places[(self.group_at != group) | (places < place)]
         closed = state < self.counts
         first = self.places[(self.starts + state).clamp(max=places.numel() - 1)]
+        branches = (self.group_at >= must) & (state[self.group_at] > 0)
         for place, group in sorted(zip(first[closed].tolist(), closed.nonzero().flatten().tolist(), strict=True)):
             head = (places < must) | ((self.group_at == group) & (places <= place))
+            if group >= must:
+                head |= branches
+            elif not widths:
+                continue
             yield int(head.sum()), torch.cat((places[head], places[~head]))
 
     def _full(self, state: Tensor, candidates: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from dnal.space.space import Space
 
 CLOSE = 0.99
 """The share of a limit that counts as used up."""
+ENOUGH = 0.95
+"""The share of a limit below which other branches open than those that are wanted most."""
 
 
 def fits(costs: Mapping[str, CostFunction], limits: Mapping[str, float], open_variables: Tensor) -> bool:
@@ -56,7 +58,8 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
     """Opens the best-scored variables that fit all limits exactly: the longest prefix of the ranking, then whatever
     further chunk still fits, in order. Each group keeps at least one variable and a width that ``widths`` allows; by
     default it may have every width. Where several channels open at once, and so less than 99 % of every limit would be
-    used, one chunk that would have opened stays closed, or one that would not opens before the others.
+    used, one chunk that would have opened stays closed, or one that would not opens before the others; where branches
+    come with all that is in them, and so less than 95 % would be used, another branch opens before that.
 
     Args:
         scores: (num_gates,), higher = kept first. limits: cost name -> bound in its own unit.
@@ -94,16 +97,35 @@ def select(space: Space, scores: Tensor, limits: Mapping[str, float], widths: Wi
             raise unreachable(name, limit, least)
 
     opening = Opening(order, space.costs, limits)
-    chosen = opening.filled(ranking.must)
+    return opening.gates(filled(opening, ranking.must, widths=ranking.coarse))
+
+
+def filled(opening: Opening, must: int, *, widths: bool, may: Tensor | None = None) -> Tensor:
+    """The state in which the limits are used up, as far as one exchange does it where the order alone leaves much.
+
+    Widths that rise one by one fill any limit. What may not fit is a step of several channels, or a branch: the
+    channels within it cost nothing while it is closed, so that they open before it, and it would come with all of them
+    at once. Where it opens before all others, they follow as far as there is room.
+
+    Args:
+        must: chunks at the head of the order that stay. widths: whether groups of channels are exchanged too, or
+            branches alone. may: bool (chunks,): the places of those that may open; by default all.
+    """
+
+    def allowed(queue: Tensor) -> Tensor:
+        return queue if may is None else queue[may[queue]]
+
+    enough = CLOSE if widths else ENOUGH
+    chosen = opening.filled(must, None if may is None else may.nonzero().flatten())
     share = opening.used(chosen)
-    for opened, queue in opening.exchanges(chosen, ranking.must) if ranking.coarse else ():
-        if share >= CLOSE:
+    for opened, queue in opening.exchanges(chosen, must, widths=widths):
+        if share >= enough:
             break
-        other = opening.filled(opened, queue)
+        other = opening.filled(opened, allowed(queue))
         used = opening.used(other)
         if share < used <= 1:
             chosen, share = other, used
-    return opening.gates(chosen)
+    return chosen
 
 
 def least_costs(space: Space, widths: WidthRule | None = None) -> dict[str, float]:

@@ -198,9 +198,11 @@ def _spectral(own: Explicit, weights: Any, exact: bool) -> list[float]:
 
 
 def _paths(own: Explicit, inputs: Inputs, margin: float, remarks: list[str]) -> dict[str, float]:
-    through = not_linear(own.plan.names)
-    if through:
-        remarks.append(f"There is no path norm of a network with '{through[0]}', through which no path runs.")
+    ran = own.plan.ran
+    closed = not_linear(ran)
+    if closed:
+        where = next(module for name, module in ran.items() if name in closed)
+        remarks.append(f"There is no path norm of this network: no path runs through {where}.")
         return {}
     try:
         found = path_norm(own.network, inputs)

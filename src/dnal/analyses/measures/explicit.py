@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,8 @@ class Plan:
         convolved: of those that are kernels, how they run.
         folds: of batch norms, the name of the weight before them, and the path of its layer.
         left: paths of the batch norms that do not follow a product alone.
-        baked: layers that compute their weight. names: of all operations.
+        baked: layers that compute their weight. ran: by the name of an operation, the module that ran it first, in
+            words; in the order in which they ran.
     """
 
     weights: tuple[str, ...]
@@ -55,7 +56,7 @@ class Plan:
     folds: dict[str, tuple[str, str]]
     left: tuple[str, ...]
     baked: tuple[str, ...]
-    names: frozenset[str]
+    ran: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,11 @@ def plan_of(network: nn.Module, inputs: Inputs) -> Plan:
     if not weights:
         raise UserError("the network multiplies by no matrix that it has as a parameter; there is nothing to measure.")
     folds, left = _folds(space.operations, made, twin)
-    names = frozenset(operation.name for operation in space.operations)
-    return Plan(tuple(weights), convolved, folds, tuple(left), tuple(space.baked), names)
+    modules = dict(twin.named_modules())
+    ran: dict[str, str] = {}
+    for operation in space.operations:
+        ran.setdefault(operation.name, _said(operation.path, modules))
+    return Plan(tuple(weights), convolved, folds, tuple(left), tuple(space.baked), ran)
 
 
 def explicit(network: nn.Module, plan: Plan) -> Explicit:
@@ -139,6 +143,12 @@ def explicit(network: nn.Module, plan: Plan) -> Explicit:
         for path, (weight, layer) in plan.folds.items():
             _fold(twin.get_submodule(path), twin.get_submodule(layer), held[weight], scales[path])
     return Explicit(twin, plan, {name: held[name] for name in plan.weights})
+
+
+def _said(path: str, modules: Mapping[str, nn.Module]) -> str:
+    """A module in words: people know their modules, and not the operations that torch makes of them."""
+    kind = type(modules[path]).__name__ if path in modules else "a function"
+    return f"its {kind} '{path}'" if path else f"the forward pass of {kind} itself"
 
 
 def _materialised(network: nn.Module) -> nn.Module:

@@ -24,18 +24,18 @@ def words(name: str) -> str:
 
 def values_figure(names: Sequence[str], measured: Sequence[Measured], gaps: Sequence[float]) -> Figure:
     """The measures of networks, over those of the first; all of them in the table."""
-    kept = [one.name for one in BANK if all(one.name in found.values for found in measured)]
+    kept = [one.name for one in BANK if any(one.name in found.values for found in measured)]
     shown = list(zip(names, measured, gaps, strict=True))[:SIDE_BY_SIDE]
     traces = [
         go.Bar(
             name=plain(name), y=labels([words(one) for one in kept]),
-            x=[_over(found.values[one], measured[0].values[one], one) for one in kept], orientation="h",
+            x=[_over(found.values.get(one), measured[0].values.get(one), one) for one in kept], orientation="h",
             marker={"color": SERIES[place % len(SERIES)]},
             hovertemplate=f"{plain(name)}, %{{y}}: %{{x:.3g}}<extra></extra>",
         )
         for place, (name, found, _) in enumerate(shown)
     ]  # fmt: skip
-    rows = [[f"{words(one)}: {WHAT[one]}", *(f"{found.values[one]:.4g}" for _, found, _ in shown)] for one in kept]
+    rows = [[f"{words(one)}: {WHAT[one]}", *(_known(found, one) for _, found, _ in shown)] for one in kept]
     rows += [
         ["margin, in logits", *(f"{found.margin:.4g}" for _, found, _ in shown)],
         ["noise in the weights that takes a tenth", *(f"{found.sigma:.3g}" for _, found, _ in shown)],
@@ -45,7 +45,8 @@ def values_figure(names: Sequence[str], measured: Sequence[Measured], gaps: Sequ
     return Figure(
         "measures", "Generalisation measures",
         f"On {measured[0].examples:,} training examples. Bars: over the first network; of logarithms (log) the "
-        "difference. Larger is meant to go with a larger gap to the test accuracy.",
+        "difference. Larger is meant to go with a larger gap to the test accuracy. Distances from the initial weights "
+        "are those of bases alone: a changed network begins where its base ends, in other shapes.",
         f"Bars of {len(kept)} measures of {len(shown)} networks.",
         chart(traces, height=140 + 18 * len(kept) * min(3, len(shown)), xaxis={"title": "over the first network"},
               yaxis={"type": "category", "dtick": 1, "autorange": "reversed"}, barmode="group",
@@ -106,7 +107,13 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
-def _over(value: float, first: float, name: str) -> float | None:
+def _known(found: Measured, name: str) -> str:
+    return f"{found.values[name]:.4g}" if name in found.values else "–"
+
+
+def _over(value: float | None, first: float | None, name: str) -> float | None:
+    if value is None or first is None:
+        return None
     ratio = value / first if first else math.nan
     found = value - first if name.startswith("log_") else ratio
     return found if math.isfinite(found) else None

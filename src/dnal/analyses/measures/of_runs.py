@@ -86,9 +86,14 @@ def usual_examples(macs: float | None) -> int:
     return USUAL if not macs else max(FEWEST, min(USUAL, int(WORK / macs)))
 
 
-def measured_on(network: nn.Module, dataset: Dataset, batch: int, examples: int) -> Measured:
-    """:func:`generalisation` of a network on so many training examples, evenly spaced, as they are. Where it began is
-    not known of a run; and that a network bears all noise, as one that has hardly learnt does, its sigma says.
+def measured_on(
+    network: nn.Module, dataset: Dataset, batch: int, examples: int, *, initial: nn.Module | None = None
+) -> Measured:
+    """:func:`generalisation` of a network on so many training examples, evenly spaced, as they are. That a network
+    bears all noise, as one that has hardly learnt does, its sigma says.
+
+    Args:
+        initial: the same before training; None where that is not known, which nothing is said of.
 
     Raises:
         UserError: as there.
@@ -96,7 +101,7 @@ def measured_on(network: nn.Module, dataset: Dataset, batch: int, examples: int)
     part = plain(dataset.train)
     few = Chosen(part, spread(len(part), examples))
     loader = dnal_data.loaders(replace(dataset, test=few), batch).test
-    found = generalisation(network, None, loader)
+    found = generalisation(network, initial, loader)
     expected = (UNKNOWN_START, NO_NOISE)
     return replace(found, remarks=tuple(remark for remark in found.remarks if not remark.startswith(expected)))
 

@@ -32,7 +32,7 @@ from dnal.gates.functions import hard_gates
 from dnal.gates.gated import Gated
 from dnal.selection.opening import Opening, longest
 from dnal.selection.ranking import Order, Ranking
-from dnal.selection.select import check_limits, fits, least_costs, unreachable
+from dnal.selection.select import ENOUGH, check_limits, filled, fits, least_costs, unreachable
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
 from dnal.train.scaling import overflowed
@@ -271,7 +271,7 @@ class BudgetSearch:
         if closed is not None:
             s = torch.where(closed.cpu(), -torch.inf, s)
         order = self._ranking.order(s)
-        inside = self._inside(order, now)
+        inside = self._inside(order, now, closed)
         outside = ~inside if closed is None else ~inside & ~closed.cpu()
         if closed is not None:
             inside &= ~closed.cpu()
@@ -289,14 +289,25 @@ class BudgetSearch:
         s = torch.where(inside, s.clamp(min=MARGIN), s.clamp(max=-MARGIN))
         self.gated.s.copy_(s if closed is None else torch.where(closed.cpu(), LAST, s))
 
-    def _inside(self, order: Order, limits: Mapping[str, float]) -> Tensor:
-        if self._ranking.coarse:  # the longest prefix alone may leave much of the budget
-            opening = Opening(order, self.space.costs, limits)
-            return opening.gates(opening.filled(self._ranking.must))
-        self._count = longest(
-            self._ranking.must,
-            self._ranking.chunks,
-            lambda count: fits(self.space.costs, limits, order.place < count),
-            near=self._count,
-        )
-        return order.place < self._count
+    def _inside(self, order: Order, limits: Mapping[str, float], closed: Tensor | None) -> Tensor:
+        coarse = self._ranking.coarse
+        if not coarse:
+            self._count = longest(
+                self._ranking.must,
+                self._ranking.chunks,
+                lambda count: fits(self.space.costs, limits, order.place < count),
+                near=self._count,
+            )
+            inside = order.place < self._count
+            if not self.space.branches or self._used(inside, limits) >= ENOUGH:
+                return inside
+        # The longest prefix alone may leave much of the budget.
+        may = torch.ones_like(order.group_at, dtype=torch.bool)
+        if closed is not None:
+            may[order.place[closed.cpu()]] = False
+        opening = Opening(order, self.space.costs, limits)
+        return opening.gates(filled(opening, self._ranking.must, widths=False, may=may))
+
+    def _used(self, inside: Tensor, limits: Mapping[str, float]) -> float:
+        """The share of the limit that is used most."""
+        return max(float(self.space.costs[name](inside)) / limit for name, limit in limits.items())

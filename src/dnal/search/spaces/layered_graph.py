@@ -76,6 +76,13 @@ class LayeredGraph(NetworkSpace):
     def closed(self, path: Sequence[Layer]) -> Genome:
         return tuple(path) if FLAT in path else (*path, FLAT)
 
+    def smallest(self, sizes: Sizes) -> list[Genome]:
+        # A second convolution adds, and so does a second dense layer; a pooling costs nothing, the more the wider it
+        # strides. As many as leave a pixel are enough.
+        pool = self.least("pool")._replace(values=("max", 2, 3))
+        images = (self.least("conv"), *[pool] * min(self.depth, max(sizes[1:]).bit_length()), FLAT)
+        return [images, (*images, self.least("dense"))]
+
     def blocks(self, genome: Genome) -> tuple[Genome, Genome]:
         spatial, flat = super().blocks(genome)
         return spatial, tuple(layer for layer in flat if layer != FLAT)

@@ -73,6 +73,11 @@ class Layers(NetworkSpace):
             made.append(self.layer(kind, choose, f"{number}"))
         return tuple(made)
 
+    def smallest(self, sizes: Sizes) -> list[Genome]:
+        # A second convolution adds, and so does a second fully connected layer; a pooling costs nothing.
+        images = (self.least("conv"), *[Layer("max")] * self.most_pools(sizes))
+        return [images, (*images, self.least("fc"))]
+
     def model(self, genome: Genome) -> str:
         drop = (Layer("drop", (self.dropout,)),) if self.dropout else ()
         return f"{self.family}/{text_of((*drop, *genome))}"

@@ -97,6 +97,14 @@ class NetworkSpace(Options):
         """A path that was left off, as a whole network."""
         return tuple(path)
 
+    def smallest(self, sizes: Sizes) -> list[Genome]:
+        """A few networks for images of these sizes: whatever cost is counted, no network of the space has less than
+        all of them.
+
+        [] of a space that cannot say.
+        """
+        return []
+
     def blocks(self, genome: Genome) -> tuple[Genome, Genome]:
         """The layers of images, and those behind them."""
         return (
@@ -111,6 +119,16 @@ class NetworkSpace(Options):
     def layer(self, kind: str, choose: Choose, place: str) -> Layer:
         """A layer of this kind with chosen values; ``place``: where, for the names of the choices."""
         return Layer(kind, tuple(choose(f"{place} {kind} {name}", of) for name, of in self.values(kind).items()))
+
+    def least(self, kind: str) -> Layer:
+        """A layer of this kind with the first of the words and the least of the numbers of each of its values."""
+        return Layer(
+            kind,
+            tuple(
+                min((value for value in of if isinstance(value, int)), default=of[0])
+                for of in self.values(kind).values()
+            ),
+        )
 
     def model(self, genome: Genome) -> str:
         """The name of the network, which every command takes as a model."""

@@ -89,7 +89,9 @@ class SwarmsBeatChance(Study):
         )  # fmt: skip
         if found is None:
             raise UserError("the search was stopped.")
-        fitness = [one.worth.fitness for one in found.candidates if one.worth and one.worth.fitness is not None]
+        fitness = [
+            one.evaluation.fitness for one in found.candidates if one.evaluation and one.evaluation.fitness is not None
+        ]
         return {
             "accuracy": 100 * found.figures["accuracy"], "validation": 100 * max(fitness),
             "networks": len(found.candidates), "params": found.figures["params"], "macs": found.figures["macs"],
