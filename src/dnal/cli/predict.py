@@ -30,14 +30,14 @@ LEAST = 10
 @errors_as_sentences
 def predict(
     what: Annotated[
-        str, typer.Argument(metavar="fit|rank|zoo", help="Learn a predictor, rank with one, or train a zoo to learn from.")
+        str, typer.Argument(metavar="fit|rank|zoo", help="Learn a predictor, rank with one, or train a zoo for one.")
     ],
     places: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="[P] TABLE",
-            help="fit: a table (.npz), a folder of finished runs, or a zoo. rank: the folder of a predictor, then one of "
-            "these.",
+            help="fit: a table (.npz), a folder of finished runs, or a zoo. rank: the folder of a predictor, then one "
+            "of these.",
         ),
     ] = None,
     target: Annotated[
@@ -62,13 +62,13 @@ def predict(
                           "activations, steps, batch, together.")
     ] = "",
     out: Annotated[
-        Path | None, typer.Option(metavar="P", help="fit: folder of the predictor; default: predictor. zoo: its folder; "
+        Path | None, typer.Option(metavar="P", help="fit: folder of the predictor; default: predictor. zoo: its own; "
                                   "default: zoo.")
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Predict accuracy or latency of architectures, or accuracy of networks from their weights, and rank others by it."""
+    """Predict accuracy or latency of architectures, or of networks from their weights, and rank others by it."""
     options.within(Range(least=FEWEST, most=MOST), "--labels", labels)
     options.within(Range(least=0, most=MOST), "--seed", seed)
     options.within(options.COUNT, "--top", top)

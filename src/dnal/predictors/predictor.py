@@ -45,7 +45,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ``clone`` and ``cross_val_score`` work. What it has learnt is arrays by name, so that a file of it holds no code.
 
     Attributes:
-        reads: "graphs", "graphs and numbers" where it also learns from rows of numbers, or "weights" of trained networks.
+        reads: "graphs", "graphs and numbers" where it also learns from rows of numbers, or "weights" of networks.
         learns_from_all: whether architectures without a value teach it too.
         knows_spread: whether one member alone knows how sure it is.
 

@@ -84,7 +84,8 @@ class Chain:
         object.__setattr__(self, "layers", layers)
         if len(self.inputs) not in (1, 3) or not 1 <= len(layers) <= MOST_LAYERS:
             raise UserError(
-                f"a chain has inputs (F,) or (C, H, W) and 1 to {MOST_LAYERS} layers, not {self.inputs} and {len(layers)}."
+                f"a chain has inputs (F,) or (C, H, W) and 1 to {MOST_LAYERS} layers, not {self.inputs} and "
+                f"{len(layers)}."
             )
         for place, layer in enumerate(layers):
             before, shape = self.channels[place], layer.weight.shape
@@ -99,8 +100,8 @@ class Chain:
         neurons, weights = sum(self.channels), sum(layer.weight.size for layer in layers)
         if neurons > MOST_NEURONS or weights > MOST_WEIGHTS:
             raise UserError(
-                f"a network of {neurons:,} neurons and {weights:,} weights is larger than what is read, {MOST_NEURONS:,} "
-                f"and {MOST_WEIGHTS:,}; take smaller ones."
+                f"a network of {neurons:,} neurons and {weights:,} weights is larger than what is read "
+                f"({MOST_NEURONS:,} and {MOST_WEIGHTS:,}); take smaller ones."
             )
 
     @property

@@ -99,7 +99,7 @@ class Known:
 
 @dataclass(eq=False, repr=False)
 class OfWeights(Predictor):
-    """A network of torch that reads trained networks, learnt by AdamW on the cross entropy of places between 0 and 1."""
+    """A network of torch that reads networks, learnt by AdamW on the cross entropy of places between 0 and 1."""
 
     reads: ClassVar[str] = "weights"
 

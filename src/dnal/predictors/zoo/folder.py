@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Zoo:
     """Networks with what is known of them.
 
     Attributes:
-        recipe: by which they were made. data: its name, as it was given. networks: N. accuracy: (N,) on the test images.
+        recipe: by which they were made. data: its name, as it was given. networks: N. accuracy: (N,) on test images.
         trainings: of each. labels: a short text for each. missing: how many are still to be made. failed: how many had
             weights that are no finite numbers, and are left out.
     """
@@ -240,7 +241,7 @@ def _stacked(where: Path, recipe: Recipe, place: int, shape: Shape, classes: int
     sizes = [1 if convolves else recipe.side**2, *shape.widths, classes]
     weights: list[Tensor] = []
     biases: list[Tensor] = []
-    for at, (before, out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for at, (before, out) in enumerate(pairwise(sizes)):
         kernel = (3, 3) if convolves and at < len(shape.widths) else ()
         for name, shape_, into in (("weight", (out, before, *kernel), weights), ("bias", (out,), biases)):
             own = tensors.get(f"{at}.{name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ def initial(shape: Shape, inputs: int, classes: int, trainings: Sequence[Trainin
     kernel = [KERNEL, KERNEL] if shape.kind == "cnn" else []
     shapes = [
         [out, before, *(kernel if place < len(shape.widths) else [])]
-        for place, (before, out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        for place, (before, out) in enumerate(pairwise(sizes))
     ]
     own: list[list[Tensor]] = []
     for training in trainings:
@@ -65,7 +66,7 @@ def answers(shape: Shape, parameters: Stacked, x: Tensor) -> Tensor:
             found = found if place == len(weights) - 1 else _activated(found, shape.activation)
         return found
     groups = number if x.dim() == 5 else 1
-    maps = x.transpose(0, 1).flatten(1, 2) if groups > 1 or x.dim() == 5 else x
+    maps = x.transpose(0, 1).flatten(1, 2) if x.dim() == 5 else x
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         maps = F.conv2d(maps, weight.flatten(0, 1), bias.flatten(), STRIDE, PADDING, groups=groups)
         maps, groups = _activated(maps, shape.activation), number

@@ -25,7 +25,7 @@ class Neurons:
     """A network as arrays.
 
     Attributes:
-        network: as it is. bias: (V,), 0 of inputs. position: (V,) each input and each output has one of its own, and all
+        network: as it is. bias: (V,), 0 of inputs. position: (V,) each input and output has one of its own, and all
             neurons of a hidden layer share one. kind: (V,) of ``KINDS``. channels: neurons of each layer.
         source, target: (E,) the neurons that a weight joins. weight: (E, K) its kernel.
     """
@@ -52,8 +52,8 @@ def neurons_of(network: Chain, known: Known) -> Neurons:
     channels = network.channels
     if channels[0] > known.inputs or channels[-1] != known.outputs:
         raise UserError(
-            f"a network has {channels[0]} inputs and {channels[-1]} outputs; those learnt from have at most {known.inputs}, "
-            f"and {known.outputs}."
+            f"a network has {channels[0]} inputs and {channels[-1]} outputs; those learnt from have at most "
+            f"{known.inputs}, and {known.outputs}."
         )
     own = scaled(network, known.weight, known.bias)
     starts = np.concatenate([[0], np.cumsum(channels)])
@@ -78,8 +78,8 @@ def _edges(network: Chain, place: int, starts: Numbers, known: Known) -> tuple[N
     height, width = layer.weight.shape[2:] if layer.convolves else (1, 1)
     if height > known.height or width > known.width or positions > known.positions:
         raise UserError(
-            f"a layer has kernels of {positions} positions; those learnt from have at most {known.height} x {known.width}, "
-            f"and maps of {known.positions}."
+            f"a layer has kernels of {positions} positions; those learnt from have at most {known.height} x "
+            f"{known.width}, and maps of {known.positions}."
         )
     if layer.convolves or positions == 1:
         top, left = (known.height - height) // 2, (known.width - width) // 2

@@ -65,4 +65,4 @@ class NeuralGraph(OfWeights):
         sizes = (self.known_, self.width, self.edges, self.depth)
         if self.network == "graph":
             return GraphNetwork(*sizes, self.frequencies, self.probes, self.dropout)
-        return RelationalTransformer(*sizes, self.heads, self.frequencies, self.probes, self.dropout)
+        return RelationalTransformer(*sizes, self.frequencies, self.probes, self.dropout, heads=self.heads)

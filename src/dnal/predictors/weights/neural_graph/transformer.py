@@ -16,11 +16,12 @@ class RelationalTransformer(nn.Module):
     """A logit of a network from the graph of its neurons.
 
     Args:
-        layers, heads: of attention. Others: as of :class:`Encoder`.
+        layers: of attention, with so many ``heads``. Others: as of :class:`Encoder`.
     """
 
     def __init__(
-        self, known: Known, width: int, edges: int, layers: int, heads: int, frequencies: int, probes: int, dropout: float
+        self, known: Known, width: int, edges: int, layers: int, frequencies: int, probes: int, dropout: float, *,
+        heads: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = Encoder(known, width, edges, frequencies, probes)

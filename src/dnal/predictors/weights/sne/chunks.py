@@ -25,8 +25,8 @@ class Chunked:
     """A network as chunks.
 
     Attributes:
-        network: of which they are. values: (Q, size), 0 behind the last. lengths: (Q,). layer: (Q,) of which layer, from
-            0. place: (Q,) which piece of its neuron. kinds: (L,) of each layer, ``LINEAR`` or ``CONVOLUTION``.
+        network: of which they are. values: (Q, size), 0 behind the last. lengths: (Q,). layer: (Q,) of which layer,
+            from 0. place: (Q,) which piece of its neuron. kinds: (L,) of each layer, ``LINEAR`` or ``CONVOLUTION``.
     """
 
     network: Chain
@@ -75,8 +75,8 @@ class Chunks(NamedTuple):
 
     Attributes:
         values: (Q, size). lengths: (Q,). owner: (Q,) which of all layers, and within: (Q,) its place in it.
-        place: (Q,) which piece of its neuron. level, kind: (L,) of each layer. network: (L,) of which, and (B,) networks
-            have ``depth`` layers.
+        place: (Q,) which piece of its neuron. level, kind, network: (L,) of each layer, which it is, its kind and its
+            network. depth: (B,) how many layers a network has.
     """
 
     values: Tensor
@@ -99,7 +99,7 @@ def together(networks: Sequence[Chunked]) -> Chunks:
     within = np.concatenate([np.arange(size) for size in sizes])
     arrays = (
         np.concatenate([each.values for each in networks]), np.concatenate([each.lengths for each in networks]), owner,
-        within, np.concatenate([each.place for each in networks]), np.concatenate([np.arange(depth) for depth in depths]),
+        within, np.concatenate([each.place for each in networks]), np.concatenate([np.arange(own) for own in depths]),
         np.concatenate([each.kinds for each in networks]), np.repeat(np.arange(len(networks)), depths), depths,
     )  # fmt: skip
     return Chunks(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
