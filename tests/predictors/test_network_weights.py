@@ -263,6 +263,8 @@ class Doubled(nn.Module):
         (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)), torch.randn(2, 4), "layer_norm"),
         (nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU(0.3), nn.Linear(4, 2)), torch.randn(2, 4), "answers otherwise"),
         (nn.Sequential(nn.ReLU()), torch.randn(2, 4), "no matrix"),
+        (nn.Sequential(nn.Linear(4, 3)), torch.randn(2, 2, 4, 4), "another shape"),
+        (nn.Sequential(nn.Linear(4, 3)), torch.randn(2, 5, 4), "inputs"),
     ],
 )
 def test_a_network_that_is_no_chain_is_a_sentence(network: nn.Module, x: torch.Tensor, words: str) -> None:

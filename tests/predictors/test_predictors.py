@@ -31,7 +31,7 @@ QUICK = {
     "assessor": "assessor:epochs=60,others=20,bandwidth=0.02,hidden=32",
     "statistics": "statistics:trees=60",
     "neural-graph": "neural-graph:network=graph,width=8,edges=4,depth=1,frequencies=2,epochs=25,batch=20,lr=0.02",
-    "sne": "sne:width=16,heads=2,chunk=16,epochs=25,batch=10,lr=0.005,invariance=0",
+    "sne": "sne:width=8,heads=2,chunk=16,epochs=20,batch=10,lr=0.001,invariance=0",
 }  # fmt: skip
 NAMES = PREDICTORS.names()
 OF_WEIGHTS = [name for name in NAMES if PREDICTORS.of(name).reads == "weights"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dnal.analyses.measures.explicit import CONVOLUTIONS, explicit, plan_of
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, described
 from dnal.predictors.weights.chain import ACTIVATIONS, MEAN, Chain, Layer, Step, said
 from dnal.space.operations import Operand, Operation
 from dnal.space.space import Space
@@ -45,6 +45,8 @@ def chain_of(network: nn.Module, inputs: Tensor) -> Chain:
         >>> found.channels, found.layers[0].activation
         ((16, 8, 2), 'relu')
     """
+    if not isinstance(inputs, Tensor):
+        raise UserError(f"a chain of layers reads one tensor, not {described(inputs)}.")
     whole = explicit(network, plan_of(network, inputs)).network
     space = Space.of(whole, inputs, probe=False)
     tensors = {name: one.detach().float().cpu() for name, one in named_tensors(whole)}
@@ -53,10 +55,14 @@ def chain_of(network: nn.Module, inputs: Tensor) -> Chain:
         reading.take(operation)
     found = Chain(tuple(inputs.shape[1:]), tuple(reading.layers))
     with torch.no_grad():
-        wanted, ours = whole.eval()(inputs), said(found, inputs.detach().float().cpu())[-1]
-    if not isinstance(wanted, Tensor) or wanted.flatten(1).shape != ours.flatten(1).shape:
+        wanted = whole.eval()(inputs)
+        try:
+            ours = said(found, inputs.detach().float().cpu())[-1]
+        except RuntimeError:  # layers that read something else than all of what comes before them
+            ours = None
+    if not isinstance(wanted, Tensor) or ours is None or wanted.flatten(1).shape != ours.flatten(1).shape:
         raise UserError(
-            "the network cannot be read as a chain of layers: it answers something else than its last layer."
+            "the network cannot be read as a chain of layers: what was read of it answers something of another shape."
         )
     wanted = wanted.detach().float().cpu().flatten(1)
     apart = float((ours.flatten(1) - wanted).abs().max())

@@ -105,7 +105,7 @@ class OfWeights(Predictor):
 
     epochs: int = option(100, "Of training.", least=1, most=10**6)
     batch: int = option(32, "Networks of a step.", least=1, most=2**12)
-    lr: float = option(2e-3, "The largest learning rate.", above=0, most=1)
+    lr: float = option(1e-3, "The largest learning rate.", above=0, most=1)
     weight_decay: float = option(5e-4, "Of AdamW.", least=0, most=1)
     dropout: float = option(0.0, "The share.", least=0, below=1)
 
@@ -120,7 +120,9 @@ class OfWeights(Predictor):
         targets = torch.tensor(places, dtype=torch.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            network = self._network().train()
+            network = self._network()
+            self._begin(network, encoded)
+            network.train()
             optimizer = torch.optim.AdamW(network.parameters(), self.lr, weight_decay=self.weight_decay, amsgrad=True)
             steps = self.epochs * math.ceil(len(targets) / self.batch)
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warmed(step, steps))
@@ -150,6 +152,9 @@ class OfWeights(Predictor):
                 rows = order[start : start + AT_ONCE]
                 found[rows] = network(self._batch([encoded[row] for row in rows])).sigmoid().numpy()
         return found
+
+    def _begin(self, network: Any, encoded: Sequence[Any]) -> None:
+        """What a new network takes from those that it learns from, before the first step."""
 
     def _network(self) -> nn.Module:
         """A new network, which says a logit (B,) of a batch."""

@@ -12,6 +12,8 @@ from dnal.predictors.weights.sne.chunks import Chunks
 
 KINDS = 2
 PERIOD = 1e4
+LEAST = 1e-3
+"""Of a scale: smaller differences are near what rounding makes."""
 
 
 class Attended(nn.Module):
@@ -66,17 +68,35 @@ class SetEncodingNetwork(nn.Module):
         width, heads: of attention. places: also say which piece of its neuron a chunk is.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, width: int, heads: int, dropout: float, *, places: bool) -> None:
         super().__init__()
         self.width, self.places = width, places
+        self.register_buffer("shift", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
         self.kind = nn.Embedding(KINDS, width)
         self.chunks, self.layers, self.whole = (SetEncoder(own, width, heads) for own in (1, width, width))
         self.readout = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 1)
         )
 
+    def begin(self, chunks: Chunks) -> None:
+        """Puts what networks differ in on a scale of 1 for the readout: new layers, each with a norm, leave all vectors
+        nearly the same, and from there a training hardly starts."""
+        with torch.no_grad():
+            found = self.encoded(chunks)
+            self.shift.copy_(found.mean(0))
+            self.scale.copy_(found.std(0, correction=0).clamp(min=LEAST))
+
     def forward(self, chunks: Chunks) -> Tensor:
         """(B,)."""
+        found: Tensor = self.readout((self.encoded(chunks) - self.shift) / self.scale)
+        return found.squeeze(-1)
+
+    def encoded(self, chunks: Chunks) -> Tensor:
+        """The vectors of the networks, (B, width)."""
         of_layer = self.kind(chunks.kind) + sinusoids(chunks.level, self.width)
         more = of_layer[chunks.owner]
         if self.places:
@@ -86,8 +106,8 @@ class SetEncodingNetwork(nn.Module):
         layers = _rows(flat, chunks.owner, chunks.within, len(chunks.kind))
         encoded = self.layers(*layers) + of_layer
         networks = _rows(encoded, chunks.network, chunks.level, len(chunks.depth))
-        found: Tensor = self.readout(self.whole(*networks))
-        return found.squeeze(-1)
+        found: Tensor = self.whole(*networks)
+        return found
 
 
 def sinusoids(places: Tensor, width: int) -> Tensor:

@@ -17,6 +17,9 @@ from dnal.predictors.weights.of_weights import OfWeights
 from dnal.predictors.weights.sne.chunks import Chunked, Chunks, chunked, longest, together
 from dnal.predictors.weights.sne.network import SetEncodingNetwork
 
+AT_BEGINNING = 128
+"""Networks by which the scale of their vectors is set."""
+
 
 @dataclass(eq=False, repr=False)
 class SetEncoding(OfWeights):
@@ -33,7 +36,8 @@ class SetEncoding(OfWeights):
     neuron they are.
 
     Differs from the published one: sizes and training are ours, since no code is public; biases are part of their
-    neuron's numbers, which the paper as it was read leaves open.
+    neuron's numbers, which the paper as it was read leaves open; and before training the vectors of the networks are
+    put on one scale, without which it hardly starts.
 
     Source: Andreis, Bedionita, Torr and Hwang, Set-based Neural Network Encoding Without Weight Tying (NeurIPS 2024,
     arXiv 2305.16625): captions, reviews and notation were read, the rest is recalled.
@@ -62,6 +66,9 @@ class SetEncoding(OfWeights):
 
     def _network(self) -> nn.Module:
         return SetEncodingNetwork(self.width, self.heads, self.dropout, places=self.places)
+
+    def _begin(self, network: SetEncodingNetwork, encoded: Sequence[Chunked]) -> None:
+        network.begin(self._batch(encoded[:AT_BEGINNING]))
 
     def _penalty(self, network: nn.Module, encoded: Sequence[Chunked], logits: Tensor, rng: np.random.Generator) -> Any:
         if not self.invariance or all(longest(each.network) <= self.chunk for each in encoded):
