@@ -151,6 +151,7 @@ def _fit(
     own, rest = measured[drawn[:number]], measured[drawn[number:]]
     others = np.setdiff1d(np.arange(len(known)), own)
     learnt, aside = subset(known.architectures, own), subset(known.architectures, others)
+    predictor.check_reads(learnt)
     tell(f"{len(known):,} architectures of {known.name}; learning {target} from {number:,}")
     predictor.fit(learnt, values[own], unlabelled=aside)
     write_predictor(out, Saved(predictor, target, known.name, known.columns, tuple(known.labels[row] for row in own)))

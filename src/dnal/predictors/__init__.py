@@ -12,6 +12,7 @@ accuracy of a trained network from its weights.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.registry import Registry
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from dnal.predictors.nar_former.former import NarFormer as NarFormer
     from dnal.predictors.perceptron import Perceptron as Perceptron
     from dnal.predictors.weights.neural_graph.predictor import NeuralGraph as NeuralGraph
+    from dnal.predictors.weights.of_network import chain_of as chain_of
     from dnal.predictors.weights.sne.predictor import SetEncoding as SetEncoding
     from dnal.predictors.weights.statistics import Statistics as Statistics
+    from dnal.predictors.zoo.folder import make_zoo as make_zoo
+    from dnal.predictors.zoo.folder import read_zoo as read_zoo
 
 PREDICTORS = Registry(
     "predictor",
@@ -54,5 +58,14 @@ PREDICTORS = Registry(
 """All predictors by name."""
 
 
+_FUNCTIONS = {
+    "chain_of": "dnal.predictors.weights.of_network",
+    "make_zoo": "dnal.predictors.zoo.folder",
+    "read_zoo": "dnal.predictors.zoo.folder",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     return PREDICTORS.class_called(name)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 
 from dnal.base.errors import UserError
 from dnal.base.options import Options, checked, option, options_of
@@ -132,6 +132,16 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
         answers = self.scale_.values_of(np.stack([self._answer(arrays, encoded) for arrays in self.members_]))
         found: NDArray[np.float64] = answers.mean(0)
         return (found, self._spread(encoded, answers)) if return_std else found
+
+    def check_reads(self, architectures: Architectures) -> None:
+        """Refuses architectures of a kind that it does not read, by the first of them and before anything is learnt.
+
+        Raises:
+            UserError: saying what it reads.
+        """
+        first, another = subset(architectures, range(min(2, len(architectures)))), clone(self)
+        another._prepare(first, None)
+        another._encode(first)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "members_"):
