@@ -76,6 +76,12 @@ WRONG = {
     "no predictor": (["predict", "rank", ".", "table.npz"], "no predictor"),
     "no table": (["predict", "fit", "none.npz"], "no file"),
     "no runs": (["predict", "fit", "."], "0 finished runs"),
+    "zoo of a path": (["predict", "zoo", "here"], "takes no path such as 'here'"),
+    "recipe": (["predict", "zoo", "--recipe", "step=3"], "did you mean 'steps'?"),
+    "recipe of networks": (["predict", "zoo", "--recipe", "networks=3"], "give --networks"),
+    "networks": (["predict", "zoo", "--networks", "1"], "networks is 2 or more"),
+    "data of a zoo": (["predict", "zoo", "--data", "digts"], "did you mean 'digits'?"),
+    "weights of a table": (["predict", "fit", "table.npz", "--model", "sne"], "reads weights"),
 }
 
 
@@ -115,3 +121,26 @@ def test_where_the_cross_validation_fails_nothing_is_written(
     assert (answer.status, answer.out) == (2, "60 architectures of nasbench201; learning accuracy from 60\n")
     assert answer.err == "dnal: the validation fails.\n"
     assert not Path("p").exists()
+
+
+def test_a_zoo_is_trained_learnt_from_and_ranked(dnal: Program, here: Path) -> None:
+    recipe = "together=8,steps=60,images=150,widths=4,depths=1"
+    call = ("predict", "zoo", "--networks", "16", "--recipe", recipe, "--out", "z")
+    answer = dnal(*call)
+    assert (answer.status, answer.err) == (0, "")
+    assert "16 of 16 networks" in answer.out
+    assert answer.out.splitlines()[-1].strip() == "z"
+    again = json.loads(dnal(*call, "--json").out)
+    assert (again["networks"], again["not_finite"], again["folder"]) == (16, 0, "z")
+    refused = dnal(*call, "--seed", "1")
+    assert refused.status == 2
+    assert "another recipe" in refused.err
+    found = json.loads(dnal("predict", "fit", "z", "--labels", "8", "--out", "p", "--json").out)
+    assert (found["predictor"]["name"], found["architectures"], found["not_labelled"]) == ("statistics", 16, 8)
+    ranked = json.loads(dnal("predict", "rank", "p", "z", "--top", "16", "--json").out)["ranked"]
+    assert [one["predicted"] for one in ranked] == sorted((one["predicted"] for one in ranked), reverse=True)
+    assert sum(one["labelled"] for one in ranked) == 8
+    assert all(0 <= one["known"] <= 1 for one in ranked)
+    wrong = dnal("predict", "fit", "z", "--model", "boosting", "--out", "q")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "statistics, neural-graph and sne" in wrong.err

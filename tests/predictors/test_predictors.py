@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import cross_val_score
+from trained_chains import CHAINS, SIZES
 
 from dnal import UserError
 from dnal.predictors import PREDICTORS, Predictor, cross_validated
@@ -27,16 +29,27 @@ QUICK = {
     "gaussian-process": "gaussian-process:encoding=counts", "mlp": "mlp:hidden=16,steps=60",
     "nar-former": "nar-former:width=24,heads=2,depth=1,hidden=16,epochs=40,lr=0.003,batch=40",
     "assessor": "assessor:epochs=60,others=20,bandwidth=0.02,hidden=32",
+    "statistics": "statistics:trees=60",
+    "neural-graph": "neural-graph:network=graph,width=8,edges=4,depth=1,frequencies=2,epochs=25,batch=20,lr=0.02",
+    "sne": "sne:width=8,heads=2,chunk=16,epochs=20,batch=10,lr=0.001,invariance=0",
 }  # fmt: skip
 NAMES = PREDICTORS.names()
+OF_WEIGHTS = [name for name in NAMES if PREDICTORS.of(name).reads == "weights"]
 Learnt = dict[str, Predictor]
+
+
+def known(name: str) -> tuple[Any, Any]:
+    """Sixty of what a predictor reads, and their values."""
+    return (CHAINS, SIZES) if name in OF_WEIGHTS else (CELLS, WORTH)
 
 
 @pytest.fixture(scope="module")
 def learnt() -> Learnt:
-    return {
-        name: PREDICTORS.read(QUICK[name]).fit(CELLS[:40], WORTH[:40], unlabelled=CELLS[40:]) for name in NAMES
-    }  # fmt: skip
+    found = {}
+    for name in NAMES:
+        given, values = known(name)
+        found[name] = PREDICTORS.read(QUICK[name]).fit(given[:40], values[:40], unlabelled=given[40:])
+    return found
 
 
 def test_all_are_tried_here() -> None:
@@ -45,19 +58,20 @@ def test_all_are_tried_here() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns_what_it_was_given_and_is_the_same_again(learnt: Learnt, name: str) -> None:
-    model = learnt[name]
-    assert tau(model.predict(CELLS[:40]), WORTH[:40]) > 0.4
-    again = clone(model).fit(CELLS[:40], WORTH[:40], unlabelled=CELLS[40:])
-    assert (again.predict(CELLS) == model.predict(CELLS)).all()
+    model, (given, values) = learnt[name], known(name)
+    assert tau(model.predict(given[:40]), values[:40]) > 0.4
+    again = clone(model).fit(given[:40], values[:40], unlabelled=given[40:])
+    assert (again.predict(given) == model.predict(given)).all()
     assert clone(model).get_params() == model.get_params()
     with pytest.raises(UserError, match="learnt nothing"):
-        clone(model).predict(CELLS)
+        clone(model).predict(given)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_answer_does_not_depend_on_what_else_is_asked(learnt: Learnt, name: str) -> None:
-    alone = np.concatenate([learnt[name].predict(CELLS[row : row + 1]) for row in range(40, 46)])
-    assert learnt[name].predict(CELLS)[40:46] == pytest.approx(alone, rel=1e-4)
+    given, _ = known(name)
+    alone = np.concatenate([learnt[name].predict(given[row : row + 1]) for row in range(40, 46)])
+    assert learnt[name].predict(given)[40:46] == pytest.approx(alone, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +79,8 @@ def test_a_file_gives_the_same_answers(learnt: Learnt, name: str, tmp_path: Path
     write_predictor(tmp_path / "p", Saved(learnt[name], "accuracy", "made", (), ("a", "b")))
     found = read_predictor(tmp_path / "p")
     assert (found.target, found.table, found.labelled) == ("accuracy", "made", ("a", "b"))
-    assert (found.predictor.predict(CELLS) == learnt[name].predict(CELLS)).all()
+    given, _ = known(name)
+    assert (found.predictor.predict(given) == learnt[name].predict(given)).all()
     assert found.predictor.get_params() == learnt[name].get_params()
 
 
@@ -107,13 +122,13 @@ def test_an_ensemble_says_how_sure_it_is_and_one_alone_does_not() -> None:
         PREDICTORS.read("ridge").fit(CELLS[:30], WORTH[:30]).predict(CELLS, return_std=True)
 
 
-def test_rows_of_numbers_are_learnt_and_nar_former_says_that_it_reads_graphs() -> None:
+def test_rows_of_numbers_are_learnt_and_others_say_what_they_read() -> None:
     rows = np.random.default_rng(0).normal(size=(40, 3))
     values = rows @ [1.0, 2.0, 3.0]
     for name in NAMES:
         model = PREDICTORS.read(QUICK[name])
-        if model.reads == "graphs":
-            with pytest.raises(UserError, match="reads graphs"):
+        if model.reads in ("graphs", "weights"):
+            with pytest.raises(UserError, match=f"reads {model.reads}"):
                 model.fit(rows, values)
         else:
             assert tau(model.fit(rows[:30], values[:30], unlabelled=rows[30:]).predict(rows[30:]), values[30:]) > 0.3
@@ -176,7 +191,13 @@ def spoilt_documents(document: dict[str, object]) -> list[object]:
         {**document, "scale": {**scale, "beyond": 0}},
         {**document, "scale": {**scale, "values": ["a"] * len(scale["values"])}},
     ]  # fmt: skip
-    if learnt:
+    if "known" in learnt:
+        own = dict(learnt["known"])
+        wrong += [{**document, "learnt": {"known": {**own, **other}}} for other in (
+            {"inputs": 10**9}, {"positions": 0}, {"weight": 0.0}, {"bias": "a"}, {"hidden": True}, {"outputs": -1},
+        )]  # fmt: skip
+        wrong += [{**document, "learnt": {}}, {**document, "learnt": []}]
+    if "features" in learnt:
         features = dict(learnt["features"])
         wrong += [
             {**document, "learnt": {}},
@@ -187,6 +208,13 @@ def spoilt_documents(document: dict[str, object]) -> list[object]:
         ]
     sizes = [one for one in ("width", "hidden", "trees", "units", "depth") if one in options]
     return wrong + [{**document, "predictor": {**options, one: options[one] * 2}} for one in sizes if one != "depth"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_wrong_kind_of_architectures_is_a_sentence(learnt: Learnt, name: str) -> None:
+    other: Any = CELLS if name in OF_WEIGHTS else CHAINS
+    with pytest.raises(UserError, match=r"not (a list of )?(Graph|Chain)"):
+        learnt[name].predict(other)
 
 
 def test_tensors_that_are_none_are_a_sentence(learnt: Learnt, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ EXAMPLES = {
         "dnal predict fit nasbench201.npz --model nar-former:epochs=100 --labels 781",
         "dnal predict fit study --target accuracy --model gaussian-process --out of_runs",
         "dnal predict rank pixel3 nasbench201.npz --top 20",
+        "dnal predict zoo --data digits --networks 300 --out zoo",
+        "dnal predict fit zoo --model neural-graph --out of_weights",
     ),
     "eval": ("dnal eval runs/vgg_small-digits-macs30pct-s0",),
     "export": (

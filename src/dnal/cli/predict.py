@@ -1,4 +1,4 @@
-"""`dnal predict`: what an architecture will come to, from others, without training or running it."""
+"""`dnal predict`: what an architecture or a trained network will come to, from others, without running it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import errors_as_sentences, say
+from dnal.cli.made_rows import check_whole, heard
 from dnal.settings import MOST
 
 if TYPE_CHECKING:
     from dnal.predictors import Table
 
-FIT, RANK = "fit", "rank"
+FIT, RANK, ZOO = "fit", "rank", "zoo"
+OF_ARCHITECTURES, OF_WEIGHTS = "boosting", "statistics"
+"""What learns where no model is given."""
 FEWEST = 2
 """Labels from which anything can be learnt."""
 LEAST = 10
@@ -26,50 +29,101 @@ LEAST = 10
 
 @errors_as_sentences
 def predict(
-    what: Annotated[str, typer.Argument(metavar="fit|rank", help="Learn a predictor, or rank with one.")],
+    what: Annotated[
+        str, typer.Argument(metavar="fit|rank|zoo", help="Learn a predictor, rank with one, or train a zoo for one.")
+    ],
     places: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="[P] TABLE",
-            help="fit: a table (.npz), or a folder of finished runs. rank: the folder of a predictor, then a table.",
+            help="fit: a table (.npz), a folder of finished runs, or a zoo. rank: the folder of a predictor, then one "
+            "of these.",
         ),
-    ],
+    ] = None,
     target: Annotated[
         str, typer.Option(metavar="T", help="fit: accuracy, latency:DEVICE, or any other target of the table.")
     ] = "accuracy",
     model: Annotated[
-        str, typer.Option(metavar="NAME[:KEY=VALUE,...]", help="fit: boosting, ridge, gaussian-process, mlp, "
-                          "nar-former or assessor, with its options.")
-    ] = "boosting",
+        str | None, typer.Option(metavar="NAME[:KEY=VALUE,...]", help="fit: boosting (the default), ridge, "
+                                 "gaussian-process, mlp, nar-former or assessor; of a zoo statistics (the default), "
+                                 "neural-graph or sne; with its options.")
+    ] = None,
     labels: Annotated[
         int | None, typer.Option(metavar="N", help="fit: learn from so many, drawn at random; default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="fit: of the draw of labels.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="fit: of the draw of labels. zoo: of everything.")] = 0,
     top: Annotated[int, typer.Option(metavar="N", help="rank: show so many.")] = 10,
+    data: Annotated[
+        str, typer.Option(metavar="NAME", help="zoo: images with classes, as of `dnal data`, or a file.")
+    ] = "digits",
+    networks: Annotated[int, typer.Option(metavar="N", help="zoo: how many.")] = 300,
+    recipe: Annotated[
+        str, typer.Option(metavar="KEY=VALUE,...", help="zoo: kind (cnn, mlp or both), side, images, widths, depths, "
+                          "activations, steps, batch, together.")
+    ] = "",
     out: Annotated[
-        Path | None, typer.Option(metavar="P", help="fit: folder of the predictor; default: predictor.")
+        Path | None, typer.Option(metavar="P", help="fit: folder of the predictor; default: predictor. zoo: its own; "
+                                  "default: zoo.")
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:  # fmt: skip
-    """Predict accuracy or latency of architectures from a table or a folder of runs, and rank others by it."""
+    """Predict accuracy or latency of architectures, or of networks from their weights, and rank others by it."""
     options.within(Range(least=FEWEST, most=MOST), "--labels", labels)
     options.within(Range(least=0, most=MOST), "--seed", seed)
     options.within(options.COUNT, "--top", top)
+    given = places or []
     if what == FIT:
-        if len(places) != 1:
-            raise UserError(f"`dnal predict fit` takes one table or folder of runs, not {len(places)} paths.")
-        _fit(places[0], target, model, labels, seed, out or Path("predictor"), quiet=quiet, as_json=as_json)
+        if len(given) != 1:
+            raise UserError(f"`dnal predict fit` takes one table, folder of runs or zoo, not {len(given)} paths.")
+        _fit(given[0], target, model, labels, seed, out or Path("predictor"), quiet=quiet, as_json=as_json)
     elif what == RANK:
-        if len(places) != 2:
-            raise UserError("`dnal predict rank` takes the folder of a predictor, and a table or folder of runs.")
-        _rank(places[0], places[1], top, quiet=quiet, as_json=as_json)
+        if len(given) != 2:
+            raise UserError("`dnal predict rank` takes the folder of a predictor, and a table, folder of runs or zoo.")
+        _rank(given[0], given[1], top, quiet=quiet, as_json=as_json)
+    elif what == ZOO:
+        if given:
+            raise UserError(f"`dnal predict zoo` takes no path such as '{given[0]}'; give --data and --out.")
+        _zoo(data, networks, recipe, seed, out or Path("zoo"), quiet=quiet, as_json=as_json)
     else:
-        raise UserError(f"unknown word '{what}' after `dnal predict`{all_names(what, (FIT, RANK))}")
+        raise UserError(f"unknown word '{what}' after `dnal predict`{all_names(what, (FIT, RANK, ZOO))}")
+
+
+def _zoo(data: str, networks: int, recipe: str, seed: int, out: Path, *, quiet: bool, as_json: bool) -> None:
+    import numpy as np
+
+    from dnal.base.options import from_values, options_in
+    from dnal.predictors.zoo.folder import make_zoo, read_zoo
+    from dnal.predictors.zoo.recipe import Recipe
+
+    given = options_in(Recipe, recipe)
+    twice = sorted({"networks", "seed"} & given.keys())
+    if twice:
+        raise UserError(f"give --{twice[0]}, not {twice[0]}= in --recipe.")
+    asked = from_values(Recipe, {**given, "networks": networks, "seed": seed}, "the recipe of a zoo")
+    tell = teller(quiet=quiet, as_json=as_json)
+    with heard("networks") as signals:
+        make_zoo(
+            out, data, asked, stop=signals.asked,
+            on_part=lambda made, of: tell(f"{min(made * asked.together, networks):,} of {networks:,} networks"),
+        )  # fmt: skip
+    check_whole(signals.signal, killed=False, left=0)
+    found = read_zoo(out)
+    low, middle, high = (float(one) for one in np.quantile(found.accuracy, [0.1, 0.5, 0.9]))
+    if as_json:
+        json_document({
+            "data": found.data, "networks": len(found.networks), "not_finite": found.failed,
+            "accuracy": {"low": low, "median": middle, "high": high}, "folder": str(out),
+        })  # fmt: skip
+        return
+    tell(f"accuracy from {low:.3f} over {middle:.3f} to {high:.3f} (tenth, half and nine tenths of the networks)")
+    if found.failed:
+        tell(f"{found.failed} networks have weights that are no finite numbers, and are left out")
+    line(str(out))
 
 
 def _fit(
-    place: Path, target: str, model: str, labels: int | None, seed: int, out: Path, *, quiet: bool, as_json: bool
+    place: Path, target: str, model: str | None, labels: int | None, seed: int, out: Path, *, quiet: bool, as_json: bool
 ) -> None:
     import numpy as np
 
@@ -77,9 +131,10 @@ def _fit(
     from dnal.predictors.correlation import tau
     from dnal.predictors.file import Saved, check_folder, write_predictor
     from dnal.predictors.predictor import subset
+    from dnal.predictors.zoo.folder import is_zoo
 
     tell = teller(quiet=quiet, as_json=as_json)
-    predictor = PREDICTORS.read(model)
+    predictor = PREDICTORS.read(model or (OF_WEIGHTS if is_zoo(place) else OF_ARCHITECTURES))
     check_folder(out)
     known = _table(place)
     values = known.target(target)
@@ -96,6 +151,7 @@ def _fit(
     own, rest = measured[drawn[:number]], measured[drawn[number:]]
     others = np.setdiff1d(np.arange(len(known)), own)
     learnt, aside = subset(known.architectures, own), subset(known.architectures, others)
+    predictor.check_reads(learnt)
     tell(f"{len(known):,} architectures of {known.name}; learning {target} from {number:,}")
     predictor.fit(learnt, values[own], unlabelled=aside)
     found = cross_validated(predictor, learnt, values[own], unlabelled=aside) if number >= LEAST else None
@@ -175,7 +231,10 @@ def _rank(folder: Path, place: Path, top: int, *, quiet: bool, as_json: bool) ->
 def _table(place: Path) -> Table:
     from dnal.predictors import read_table
     from dnal.predictors.runs import table_of_runs
+    from dnal.predictors.zoo.folder import is_zoo, read_zoo
 
+    if is_zoo(place):
+        return read_zoo(place).table()
     return table_of_runs(place) if place.is_dir() else read_table(place)
 
 

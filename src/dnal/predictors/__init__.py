@@ -1,4 +1,5 @@
-"""Predictors: the accuracy or latency of an architecture from those of others, without training or running it.
+"""Predictors: the accuracy or latency of an architecture from those of others, without training or running it; and the
+accuracy of a trained network from its weights.
 
 >>> import numpy as np
 >>> from dnal.predictors import Boosting, cells
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dnal.base.registry import Registry
@@ -21,6 +23,8 @@ from dnal.predictors.tables import Table as Table
 from dnal.predictors.tables import cells as cells
 from dnal.predictors.tables import chains as chains
 from dnal.predictors.tables import read_table as read_table
+from dnal.predictors.weights.chain import Chain as Chain
+from dnal.predictors.weights.chain import Layer as Layer
 
 if TYPE_CHECKING:
     from dnal.predictors.assessor import Assessor as Assessor
@@ -29,6 +33,12 @@ if TYPE_CHECKING:
     from dnal.predictors.kernels import Ridge as Ridge
     from dnal.predictors.nar_former.former import NarFormer as NarFormer
     from dnal.predictors.perceptron import Perceptron as Perceptron
+    from dnal.predictors.weights.neural_graph.predictor import NeuralGraph as NeuralGraph
+    from dnal.predictors.weights.of_network import chain_of as chain_of
+    from dnal.predictors.weights.sne.predictor import SetEncoding as SetEncoding
+    from dnal.predictors.weights.statistics import Statistics as Statistics
+    from dnal.predictors.zoo.folder import make_zoo as make_zoo
+    from dnal.predictors.zoo.folder import read_zoo as read_zoo
 
 PREDICTORS = Registry(
     "predictor",
@@ -40,10 +50,22 @@ PREDICTORS = Registry(
         "mlp": "dnal.predictors.perceptron:Perceptron",
         "nar-former": "dnal.predictors.nar_former.former:NarFormer",
         "assessor": "dnal.predictors.assessor:Assessor",
+        "statistics": "dnal.predictors.weights.statistics:Statistics",
+        "neural-graph": "dnal.predictors.weights.neural_graph.predictor:NeuralGraph",
+        "sne": "dnal.predictors.weights.sne.predictor:SetEncoding",
     },
 )
 """All predictors by name."""
 
 
+_FUNCTIONS = {
+    "chain_of": "dnal.predictors.weights.of_network",
+    "make_zoo": "dnal.predictors.zoo.folder",
+    "read_zoo": "dnal.predictors.zoo.folder",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     return PREDICTORS.class_called(name)

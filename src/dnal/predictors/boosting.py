@@ -10,7 +10,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 
 from dnal.base.errors import UserError
 from dnal.base.options import option
-from dnal.predictors.of_features import Numbers, OfFeatures, check_shapes
+from dnal.predictors.of_features import Numbers, OfFeatures, OfNumbers, check_shapes
 from dnal.predictors.predictor import Arrays
 
 AT_ONCE = 2048
@@ -18,11 +18,8 @@ AT_ONCE = 2048
 
 
 @dataclass(eq=False, repr=False)
-class Boosting(OfFeatures):
-    """Gradient boosting of small trees, by scikit-learn: each learns what those before it leave over.
-
-    Cheap, and hard to beat by anything with few labels; a new predictor that is not held against it says little.
-    """
+class Trees(OfNumbers):
+    """Gradient boosting of small trees, by scikit-learn: each learns what those before it leave over."""
 
     trees: int = option(200, "How many.", least=1, most=10**4)
     depth: int = option(3, "Of a tree.", least=1, most=16)
@@ -74,6 +71,14 @@ class Boosting(OfFeatures):
             found = arrays[name]
             if found.dtype.kind != "i" or (found.size and not 0 <= found.min() <= found.max() < most):
                 raise UserError(f"its tensor '{name}' points where nothing is.")
+
+
+@dataclass(eq=False, repr=False)
+class Boosting(Trees, OfFeatures):
+    """Gradient boosting of small trees, by scikit-learn: each learns what those before it leave over.
+
+    Cheap, and hard to beat by anything with few labels; a new predictor that is not held against it says little.
+    """
 
 
 def _or_itself(children: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -201,7 +201,8 @@ def _numbers(architectures: Any, columns: int) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         raise UserError(
             f"architectures are graphs (dnal.predictors.Graph) or rows of numbers (N, F), not a "
-            f"{type(architectures).__name__} of {type(next(iter(architectures), None)).__name__}."
+            f"{type(architectures).__name__} of {type(next(iter(architectures), None)).__name__}; trained networks are "
+            "for statistics, neural-graph and sne."
         ) from None
     if found.ndim != 2 or (columns and found.shape[1] != columns):
         wanted = f"(N, {columns})" if columns else "(N, F)"

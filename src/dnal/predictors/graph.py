@@ -111,7 +111,8 @@ def check_all(architectures: Sequence[Any]) -> None:
     if other is not None:
         raise UserError(
             f"this predictor reads graphs (dnal.predictors.Graph), not {type(other).__name__}; rows of numbers, such "
-            "as widths, are for boosting, ridge, gaussian-process, mlp and assessor."
+            "as widths, are for boosting, ridge, gaussian-process, mlp and assessor, and networks for statistics, "
+            "neural-graph and sne."
         )
 
 

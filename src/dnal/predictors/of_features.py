@@ -17,19 +17,10 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(eq=False, repr=False)
-class OfFeatures(Predictor):
-    """A predictor of rows of numbers: of a graph's paths, counts or flat code, or rows that are given."""
-
-    reads: ClassVar[str] = "graphs and numbers"
-
-    encoding: Literal["paths", "counts", "flat"] = option(
-        "paths", "Of graphs: paths and counts of operations, counts alone, or all written out."
-    )
+class OfNumbers(Predictor):
+    """A predictor for which an architecture, or a network, becomes a row of numbers."""
 
     features_: Features = field(init=False)
-
-    def _prepare(self, architectures: Architectures, unlabelled: Architectures | None) -> None:
-        self.features_ = Features.of(architectures, self.encoding)
 
     def _encode(self, architectures: Architectures) -> Numbers:
         return self.features_(architectures)
@@ -43,6 +34,20 @@ class OfFeatures(Predictor):
     def _drawn(self, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Which of so many rows a member learns from: all, or as many drawn with replacement where there are others."""
         return np.arange(number) if self.members == 1 else rng.integers(number, size=number)
+
+
+@dataclass(eq=False, repr=False)
+class OfFeatures(OfNumbers):
+    """A predictor of rows of numbers: of a graph's paths, counts or flat code, or rows that are given."""
+
+    reads: ClassVar[str] = "graphs and numbers"
+
+    encoding: Literal["paths", "counts", "flat"] = option(
+        "paths", "Of graphs: paths and counts of operations, counts alone, or all written out."
+    )
+
+    def _prepare(self, architectures: Architectures, unlabelled: Architectures | None) -> None:
+        self.features_ = Features.of(architectures, self.encoding)
 
 
 def check_shapes(arrays: Arrays, shapes: dict[str, tuple[int | None, ...]]) -> None:

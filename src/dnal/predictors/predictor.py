@@ -8,15 +8,16 @@ from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 
 from dnal.base.errors import UserError
 from dnal.base.options import Options, checked, option, options_of
 from dnal.predictors.graph import Graph
 from dnal.predictors.scale import Scale
+from dnal.predictors.weights.chain import Chain
 
-Architectures = Sequence[Graph] | NDArray[Any]
-"""Graphs, or rows of numbers (N, F) such as the widths of a Space."""
+Architectures = Sequence[Graph] | Sequence[Chain] | NDArray[Any]
+"""Graphs, rows of numbers (N, F) such as the widths of a Space, or trained networks with their weights."""
 Arrays = Mapping[str, NDArray[Any]]
 """What one member of an ensemble has learnt, by name."""
 MOST_LABELS = 2**20
@@ -32,7 +33,8 @@ def subset(architectures: Architectures, rows: Sequence[int] | NDArray[np.intege
     if isinstance(architectures, np.ndarray):
         found: NDArray[Any] = architectures[np.asarray(rows, dtype=np.int64)]
         return found
-    return [architectures[row] for row in rows]
+    chosen: Any = [architectures[row] for row in rows]  # all of one kind, as they were given
+    return chosen  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False, repr=False)
@@ -43,7 +45,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     ``clone`` and ``cross_val_score`` work. What it has learnt is arrays by name, so that a file of it holds no code.
 
     Attributes:
-        reads: "graphs", or "graphs and numbers" where it also learns from rows of numbers.
+        reads: "graphs", "graphs and numbers" where it also learns from rows of numbers, or "weights" of networks.
         learns_from_all: whether architectures without a value teach it too.
         knows_spread: whether one member alone knows how sure it is.
 
@@ -73,7 +75,7 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Learns from labelled architectures.
 
         Args:
-            architectures: N graphs, or rows of numbers (N, F). values: (N,) what is predicted, finite.
+            architectures: N graphs, rows of numbers (N, F), or chains. values: (N,) what is predicted, finite.
             unlabelled: architectures without values, for those that learn from them too; others leave them aside.
 
         Returns:
@@ -130,6 +132,16 @@ class Predictor(Options, RegressorMixin, BaseEstimator):  # type: ignore[misc]
         answers = self.scale_.values_of(np.stack([self._answer(arrays, encoded) for arrays in self.members_]))
         found: NDArray[np.float64] = answers.mean(0)
         return (found, self._spread(encoded, answers)) if return_std else found
+
+    def check_reads(self, architectures: Architectures) -> None:
+        """Refuses architectures of a kind that it does not read, by the first of them and before anything is learnt.
+
+        Raises:
+            UserError: saying what it reads.
+        """
+        first, another = subset(architectures, range(min(2, len(architectures)))), clone(self)
+        another._prepare(first, None)
+        another._encode(first)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "members_"):

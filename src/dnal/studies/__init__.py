@@ -40,6 +40,7 @@ STUDIES = Registry(
         "self-tuning": "dnal.studies.claims.self_tuning:OneTrainingTunes",
         "supernet-search": "dnal.studies.claims.supernet_search:LearningBeatsChance",
         "universality": "dnal.studies.claims.universality:SimpleTargetsStayCheap",
+        "weights": "dnal.studies.claims.weights:WeightsTellAccuracy",
         "widenet": "dnal.studies.claims.widenet:WiderInsteadOfDeeper",
         "weight-compander": "dnal.studies.claims.weight_compander:CompandedWeightsStaySmall",
         "xor-grokking": "dnal.studies.claims.xor_grokking:XorIsGrokked",

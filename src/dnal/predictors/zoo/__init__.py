@@ -1,0 +1,1 @@
+"""Zoos: many small networks with their weights and accuracies, trained at once."""
