@@ -13,6 +13,7 @@ STUDIES = Registry(
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "estimability": "dnal.studies.claims.estimability:SomeErrorsCannotBeEstimated",
         "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
+        "growth": "dnal.studies.claims.growth:GrownNetworksReachLargeOnes",
         "guidance": "dnal.studies.claims.guidance:GuidesMakeNetworksTrain",
         "hypernetwork-trade-off": "dnal.studies.claims.hypernetwork_trade_off:OneHypernetworkGivesTheTradeOff",
         "hypernetworks": "dnal.studies.claims.hypernetworks:HypernetworksTrainStably",
