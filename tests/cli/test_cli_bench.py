@@ -26,6 +26,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         (["--jobs", "0"], "--jobs is 1 or more and at most 2147483647, not 0."),
         (["--minutes", "-1"], "--minutes is more than 0 and at most 1e+30, not -1.0."),
         (["--data", "cifar10"], "--data is a data set and where it is, such as cifar10=cifar10.npz, not 'cifar10'."),
+        (["--model", "vgg_small"], "--model is the folder of a finished run, which tells the data too, and not 'vgg_s"),
         (["--data", "cifar10=a.npz"], "the suite 'smoke' does not use the data 'cifar10', but digits."),
     ],
 )

@@ -1,4 +1,4 @@
-"""`--model RUN`: the network of a finished run, by a name that tells it: that a search found, grew, or lost channels."""
+"""`--model RUN`: the network of a finished run, by a name that tells it: found, grown, or with fewer channels."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 A network of which nothing but sizes changed is told by them: ``vgg_small@6,6,6x6,6,x6`` has 6 channels in its first two
 convolutions and their norms. Between commas is a layer with tensors, in their order. Its sizes stand between "x"; one
 that did not change is left out, and so is all behind the last one that did. Tensors of other sizes in the same layer
-(the bias of a linear layer) follow after "+". The sizes are those of the tensors before, one for each kind of shape.
+(the bias of a linear layer) follow after "+"; those that had one shape have one again. Where they have not, all tensors
+of the layer are told, with "/" between them.
 """
 
 from __future__ import annotations
@@ -65,14 +66,16 @@ def resized(network: nn.Module, name: str) -> nn.Module:
     wrong = UserError(
         f"'{one_line(name, 80)}' says sizes that '{base_of(name)[:80]}' has not; give the run as --model again."
     )
-    if len(name) > LONGEST or len(entries) > len(layers) or not re.fullmatch(r"[0-9x+,]*", name.partition(MARK)[2]):
+    if len(name) > LONGEST or len(entries) > len(layers) or not re.fullmatch(r"[0-9x+/,]*", name.partition(MARK)[2]):
         raise wrong
     kept = Kept({})
     for layer, entry in zip(layers, entries, strict=False):
-        texts = entry.split("+")
-        if len(texts) > len(layer):
+        alike, texts = [*layer.items()], entry.split("+")
+        if "/" in entry:
+            alike, texts = [(shape, [name]) for shape, names in alike for name in names], entry.split("/")
+        if len(texts) > len(alike):
             raise wrong
-        for (shape, names), text in zip(layer.items(), texts, strict=False):
+        for (shape, names), text in zip(alike, texts, strict=False):
             sizes = _sizes(text, shape)
             if sizes is None:
                 raise wrong
@@ -96,19 +99,18 @@ def text_of(network: nn.Module, small: nn.Module) -> str | None:
     shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(small)}
     entries = []
     for layer in layers_of(network):
-        texts = []
-        for shape, names in layer.items():
-            found = {shapes.get(name) for name in names}
-            left = found.pop()
-            if found or left is None or len(left) != len(shape):
-                return None
-            sizes = ["" if size == whole else str(size) for size, whole in zip(left, shape, strict=True)]
-            texts.append("x".join(sizes).rstrip("x"))
-        entries.append("+".join(texts).rstrip("+"))
+        found = [[shapes.get(name, ()) for name in names] for names in layer.values()]
+        if any(len(left) != len(shape) for shape, own in zip(layer, found, strict=True) for left in own):
+            return None
+        texts = [[_text(left, shape) for left in own] for shape, own in zip(layer, found, strict=True)]
+        if all(len(set(own)) == 1 for own in texts):
+            entries.append("+".join(own[0] for own in texts).rstrip("+"))
+        else:
+            entries.append("/".join(text for own in texts for text in own))
     return ",".join(entries).rstrip(",")
 
 
-def alike(one: nn.Module, other: nn.Module) -> bool:
+def same_layers(one: nn.Module, other: nn.Module) -> bool:
     """Whether two networks have the same modules, with the same numbers in their attributes and tensors of the same
     shapes: they compute the same of the same weights."""
     ours, theirs = dict(one.named_modules()), dict(other.named_modules())
@@ -122,6 +124,11 @@ def _plain(module: nn.Module) -> object:
         if isinstance(value, int | float | str | tuple) and not name.startswith("_") and name != "training"
     }  # fmt: skip
     return type(module), numbers, {name: tuple(tensor.shape) for name, tensor in tensors}
+
+
+def _text(sizes: Shape, shape: Shape) -> str:
+    """Sizes that are not those of ``shape``."""
+    return "x".join("" if size == whole else str(size) for size, whole in zip(sizes, shape, strict=True)).rstrip("x")
 
 
 def _sizes(text: str, shape: Sequence[int]) -> Shape | None:

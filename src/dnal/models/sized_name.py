@@ -7,7 +7,7 @@ from torch import nn
 from dnal.base.errors import UserError
 from dnal.data.kind import Sizes
 from dnal.models.create import names_code
-from dnal.models.resized import LONGEST, MARK, alike, base_of, text_of
+from dnal.models.resized import LONGEST, MARK, base_of, same_layers, text_of
 from dnal.models.skeleton import outline
 
 
@@ -42,7 +42,7 @@ def sized_name(network: nn.Module, name: str, *, classes: int, input_shape: Size
     whole = outline(base, classes=classes, input_shape=input_shape, kind=kind)
     text = text_of(whole, network)
     found = base if not text else f"{base}{MARK}{text}"
-    if text is None or not alike(outline(found, classes=classes, input_shape=input_shape, kind=kind), network):
+    if text is None or not same_layers(outline(found, classes=classes, input_shape=input_shape, kind=kind), network):
         raise UserError(
             f"more changed in this '{base}' than the sizes of its layers, such as whole blocks that it lost, and no "
             "name tells that; in Python `dnal.load` gives its network, for `dnal.learn`."

@@ -265,8 +265,8 @@ def _learnt(study: GrownNetworksReachLargeOnes, kind: str, seed: int) -> Stop:
     base, work = _course(study, kind, seed)[-1], _Work()
     choosing, retraining = study.learning
     found = learn(
-        base.network, *_loaders(study, seed), budget=f"macs<={int(_limits(study)['macs'] * study.budget / 100)}", method="dnal",
-        epochs=(0, choosing, retraining), base_is_trained=True, seed=seed,
+        base.network, *_loaders(study, seed), budget=f"macs<={int(_limits(study)['macs'] * study.budget / 100)}",
+        method="dnal", epochs=(0, choosing, retraining), base_is_trained=True, seed=seed,
     )  # fmt: skip
     # the base teaches, and it is what is trained until channels leave
     work.count(base.network, x, (FORWARD + STEP) * choosing * len(x) + FORWARD * retraining * len(x))
