@@ -11,7 +11,7 @@ from dnal.base.errors import UserError
 from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
-from dnal.models.genomes.families import INPUT, built, is_genome
+from dnal.models.genomes.families import built, family_of, is_genome
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.resized import base_of, is_resized, resized
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
@@ -91,7 +91,9 @@ def kind_of(name: str) -> str | None:
     name = base_of(name)
     if name in own_models():
         return own_models()[name].kind
-    if name.startswith((TORCHVISION, TIMM)) or is_genome(name):
+    if is_genome(name):
+        return family_of(name).kind
+    if name.startswith((TORCHVISION, TIMM)):
         return "images"
     return None if ":" in name or name in brought("model") else "images"
 
@@ -104,7 +106,7 @@ def default_input(name: str) -> Sizes:
     """
     name = base_of(name)
     if is_genome(name):
-        return INPUT
+        return family_of(name).input
     own = own_models()
     if name in own:
         return own[name].input_shape
