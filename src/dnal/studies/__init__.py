@@ -11,6 +11,7 @@ STUDIES = Registry(
         "assessor": "dnal.studies.claims.assessor:UnlabelledArchitecturesHelp",
         "dagnn": "dnal.studies.claims.dagnn:HopsApartFromLayersMayBeMany",
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
+        "embedding": "dnal.studies.claims.embedding:DescentFindsSparseNetworks",
         "estimability": "dnal.studies.claims.estimability:SomeErrorsCannotBeEstimated",
         "geometry": "dnal.studies.claims.geometry:GeometryOfRemoval",
         "growth": "dnal.studies.claims.growth:GrownNetworksReachLargeOnes",
