@@ -114,10 +114,9 @@ class GrownNetworksReachLargeOnes(Study):
 
     def settings(self) -> Sequence[Setting]:
         last = self.rounds
-        return [
-            *({"kind": kind, "round": round} for kind in (*GROWN, FULL) for round in range(last + 1)),
-            *({"kind": kind, "round": last} for kind in (AS_MANY, LEARNT, GROWN_LEARNT)),
-        ]
+        during: list[Setting] = [{"kind": kind, "round": round} for kind in (*GROWN, FULL) for round in range(last + 1)]
+        after: list[Setting] = [{"kind": kind, "round": last} for kind in (AS_MANY, LEARNT, GROWN_LEARNT)]
+        return [*during, *after]
 
     def together(self, setting: Setting, seed: int) -> Hashable:
         return seed
@@ -317,7 +316,8 @@ def _images(study: GrownNetworksReachLargeOnes) -> tuple[Tensor, Tensor]:
     channels = 1 if study.data == "digits" else 3
     size = (channels, study.side, study.side)
     train = data.load(study.data, input_shape=size, limit_train=study.images, augment=False).train
-    return train.batch(torch.arange(len(train)), 0)
+    x, y = train.batch(torch.arange(len(train)), 0)
+    return x, y
 
 
 def _steps(x: Tensor) -> int:
