@@ -14,7 +14,7 @@ from torch import nn
 import dnal
 from cli_program import Program
 from dnal.base.errors import UserError
-from dnal.models.genomes.mlp import Mixed
+from dnal.models.genomes.neurons import Mixed
 from dnal.run.files import CANDIDATES, CONFIG, GENOME, MANIFEST, MODEL, SEARCH
 from dnal.search import MLPSpace, search, train_embedding
 from dnal.search.embedding.autoencoder import Autoencoder
@@ -121,10 +121,10 @@ def test_every_network_is_built_by_its_name_and_computes_the_same(depth: int) ->
 
 
 def test_names_without_neurons_are_sentences_and_channels_of_mlps_may_leave() -> None:
-    for name, said in (("mlp/h_0_0_0", "at least one neuron"), ("mlp/h_1_2", "h_SIGMOID_TANH_LEAKY")):
+    for name, said in (("neurons/h_0_0_0", "at least one neuron"), ("neurons/h_1_2", "h_SIGMOID_TANH_LEAKY")):
         with pytest.raises(UserError, match=said):
             dnal.models.create(name, classes=1, input_shape=(3,), kind="tables")
-    network = dnal.models.create("mlp/h_3_4_5-h_6_1_2", classes=2, input_shape=(5,), kind="tables").eval()
+    network = dnal.models.create("neurons/h_3_4_5-h_6_1_2", classes=2, input_shape=(5,), kind="tables").eval()
     x = torch.randn(9, 5)
     space = dnal.Space.of(network, x[:2])
     architecture = dnal.Architecture.random(space, 0.5)
@@ -201,7 +201,7 @@ def test_a_search_leaves_a_run_that_goes_on_with_the_same_bytes(
     asked: dict[str, Any] = {"space": TINY, "evaluations": 3}
     whole = search("rows.csv", **asked, out=here / "whole")
     assert whole is not None
-    assert whole.model.startswith("mlp/h_")
+    assert whole.model.startswith("neurons/h_")
     assert len(whole.candidates) == 3
     ended: list[str] = []
     parts = {**asked, "out": here / "parts", "on_end": lambda number, one: ended.append(one.model)}

@@ -17,7 +17,7 @@ from dnal.costs.budget import amount
 from dnal.costs.cost import COSTS
 from dnal.data.objective import CLASSIFICATION, Objective
 from dnal.models.genomes.families import FAMILIES, is_genome
-from dnal.models.genomes.mlp import ACTIVATIONS
+from dnal.models.genomes.neurons import ACTIVATIONS
 from dnal.report.colours import ASKED, BASE, COMPACT, LEARNT, OTHER
 from dnal.report.figure import Figure, Table, chart, labels, plain
 from dnal.report.frame import rendered

@@ -10,7 +10,7 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.data.kind import Sizes
-from dnal.models.genomes import layered_graph, layers, mlp
+from dnal.models.genomes import layered_graph, layers, neurons
 from dnal.models.genomes.genome import Form, Genome, parsed
 
 INPUT: Sizes = (3, 32, 32)
@@ -44,7 +44,7 @@ FAMILIES: dict[str, Family] = {
     "layered-graph": Family(
         layered_graph.FORMS, layered_graph.build, "conv_16_3_relu-bn-pool_max_2_2-flat-dense_64_relu-fdrop_30"
     ),
-    "mlp": Family(mlp.FORMS, mlp.build, "h_2_3_0-h_0_4_1", "tables", (13,)),
+    "neurons": Family(neurons.FORMS, neurons.build, "h_2_3_0-h_0_4_1", "tables", (13,)),
 }
 EXAMPLES = tuple(f"{name}/{family.example}" for name, family in FAMILIES.items())
 

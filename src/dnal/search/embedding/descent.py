@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnal.models.genomes.genome import Layer, text_of
-from dnal.models.genomes.mlp import ACTIVATIONS, build
+from dnal.models.genomes.neurons import ACTIVATIONS, build
 from dnal.search.embedding.autoencoder import Autoencoder
 from dnal.search.embedding.mlps import MLPs, drawn
 from dnal.search.embedding.trained import MLPSpace
@@ -144,7 +144,7 @@ def network_of(hard: MLPs, x_scale: Tensor, y_scale: float) -> tuple[str, nn.Mod
         for module, (weight, bias) in zip(linear, matrices, strict=True):
             module.weight.copy_(weight)
             module.bias.copy_(bias)
-    return f"mlp/{text_of(tuple(layers))}", network.eval()
+    return f"neurons/{text_of(tuple(layers))}", network.eval()
 
 
 def _above(weights: Tensor, threshold: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnal.models.genomes.mlp import ACTIVATIONS, SLOPE
+from dnal.models.genomes.neurons import ACTIVATIONS, SLOPE
 
 LARGEST = 2.0
 """Weights are drawn from between its negative and it; of SWAT-NN 5, whose functions are far steeper."""

@@ -1,4 +1,4 @@
-"""``mlp/``: hidden layers of neurons that each have an activation of their own, for tables."""
+"""``neurons/``: hidden layers of neurons that each have an activation of their own, for tables."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def build(genome: Genome, *, classes: int, input_shape: Sizes) -> nn.Module:
     for number, (_, values) in enumerate(genome, 1):
         numbers = tuple(int(value) for value in values)
         if not sum(numbers):
-            raise UserError("a layer of an 'mlp/' has at least one neuron, such as 'mlp/h_2_3_0'.")
+            raise UserError("a layer of a 'neurons/' network has at least one neuron, such as 'neurons/h_2_3_0'.")
         made[f"layer{number}"] = nn.Linear(features, sum(numbers))
         made[f"act{number}"] = Mixed(numbers)
         features = sum(numbers)
