@@ -17,8 +17,9 @@ from dnal.analyses.flips import flips_of, in_the_lowest
 from dnal.analyses.geometry import Geometry, geometry_of
 from dnal.base.options import option
 from dnal.base.statistics import auroc, mean_of_known, paired
-from dnal.data import Dataset
+from dnal.data import Dataset, Loaders
 from dnal.pipeline.learn import learn
+from dnal.pipeline.sparsify import sparsify
 from dnal.studies.check import Check
 from dnal.studies.figures import curves, number, numbers
 from dnal.studies.images import dataset_of, image_loaders
@@ -28,11 +29,17 @@ if TYPE_CHECKING:
     from dnal.report.figure import Figure
 
 METHODS = ("dnal", "magnitude", "uniform")
+"""That remove channels."""
+
+TICKETS = "tickets"
+"""As large a share of each layer's weights, from those of an early step: as many MACs with weights other than zero."""
+
 SEVERITIES = (1, 2, 3)
 ANGLE = 0.9
 """AUROC."""
 MOST = 0.6
 """Of the flips."""
+NUMERICS = "precision=32-true,memory_format=contiguous"
 
 TINY = {"data": "digits", "model": "vgg_small", "images": 100, "side": 8, "epochs": (1, 1, 1)}
 
@@ -44,9 +51,10 @@ Seens = list[list[tuple[Seen, Geometry]]]
 class GeometryOfRemoval(Study):
     """Corruption takes the margins, the angle says what is right and the length does not, and what flips lay near.
 
-    A row is a network of a share of the MACs that a method made of one base, whose last features are looked at on the
-    test images, plain and under Gaussian noise, blur and loss of contrast in three severities. All networks of a seed
-    see the same pixels. Margins are in units of the network's median length on plain images.
+    A row is a network of a share of the MACs that a method made of one base, or a sparse one of as many MACs with
+    weights that are not zero, made of a base of its own that was trained in the same way. Its last features are looked
+    at on the test images, plain and under Gaussian noise, blur and loss of contrast in three severities. All networks
+    of a seed see the same pixels. Margins are in units of the network's median length on plain images.
     """
 
     claim = "Angle, length and margin of the last features say which samples are fragile under pruning and corruption."
@@ -59,8 +67,8 @@ class GeometryOfRemoval(Study):
     )
     needs = "CIFAR-10: `data=cifar10` downloads it, `data=FILE.npz` is your own copy."
     differs = (
-        "The methods remove channels at equal MACs, where the paper compares masks and tickets; three corruptions of a "
-        "few lines instead of CIFAR-10-C; a small network."
+        "Three methods remove channels, where the paper compares masks and tickets, which are one row here; three "
+        "corruptions of a few lines instead of CIFAR-10-C; a small network."
     )
     sizes = Sizes(
         tiny=Size(
@@ -77,19 +85,22 @@ class GeometryOfRemoval(Study):
     side: int = option(32, "Pixels of an image's side.", least=1)
 
     def settings(self) -> Sequence[Setting]:
-        return [{"method": method} for method in METHODS]
+        return [{"method": method} for method in (*METHODS, TICKETS)]
 
     def together(self, setting: Setting, seed: int) -> Hashable:
-        return seed
+        return seed, setting["method"] == TICKETS
 
     def row(self, seed: int, method: str) -> dict[str, Value]:
-        return dict(_made(self, seed)[method])
+        return _sparse(self, seed) if method == TICKETS else dict(_made(self, seed)[method])
 
     def checks(self, rows: Sequence[Row]) -> list[Check]:
         steps = [
             max(number(row, f"margin {s}") - number(row, f"margin {s - 1}") for s in SEVERITIES) for row in rows
         ]  # fmt: skip
-        of = {m: {row["seed"]: 100 * number(row, "corrupted") for row in rows if row["method"] == m} for m in METHODS}
+        of = {
+            m: {row["seed"]: 100 * number(row, "corrupted") for row in rows if row["method"] == m}
+            for m in (*METHODS, TICKETS)
+        }
         return [
             Check("margins fall with each severity", "the least fall of the median margin, lengths",
                   mean_of_known(steps), below=0.0),
@@ -102,7 +113,7 @@ class GeometryOfRemoval(Study):
             *(
                 Check(f"dnal is more robust than {other}", "accuracy under corruption, dnal minus it, points",
                       paired(of["dnal"], of[other]), above=0.0)
-                for other in METHODS[1:]
+                for other in (*METHODS[1:], TICKETS)
             ),
         ]  # fmt: skip
 
@@ -138,24 +149,39 @@ def corrupted(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _made(study: GeometryOfRemoval, seed: int) -> dict[str, dict[str, Value]]:
-    """The rows of a seed: all methods on one base."""
-    dataset = dataset_of(study.data, study.images, study.side)
-    loaders = image_loaders(study.data, study.images, study.side, seed)
-    torch.manual_seed(seed)
-    base = models.create(study.model, classes=dataset.classes, input_shape=dataset.input_shape)
-    budget = f"macs<={study.budget:g}%"
+    """The rows of the methods that remove channels, all on one base."""
+    dataset, base, loaders = _begun(study, seed)
     first = learn(
-        base, loaders.train, loaders.val, loaders.test, budget, against=METHODS[1:], epochs=study.epochs, seed=seed,
-        numerics="precision=32-true,memory_format=contiguous",
+        base, loaders.train, loaders.val, loaders.test, f"macs<={study.budget:g}%", against=METHODS[1:],
+        epochs=study.epochs, seed=seed, numerics=NUMERICS,
     )  # fmt: skip
     before = _seen(base.eval(), dataset, seed)
     found = {"dnal": first, **first.against}
-    rows = {}
-    for method, learned in found.items():
-        rows[method] = _row(before, _seen(learned.network, dataset, seed)) | {
-            "macs_share": round(learned.figures.compact.macs / learned.figures.base.macs, 4)
-        }
-    return rows
+    return {
+        method: _row(before, _seen(learned.network, dataset, seed))
+        | {"macs_share": round(learned.figures.compact.macs / learned.figures.base.macs, 4)}
+        for method, learned in found.items()
+    }
+
+
+def _sparse(study: GeometryOfRemoval, seed: int) -> dict[str, Value]:
+    """The row of the tickets. Their network is as large as its base, in which channels may have emptied."""
+    dataset, base, loaders = _begun(study, seed)
+    learned = sparsify(
+        base, loaders.train, loaders.val, loaders.test, study.budget / 100, method="layer-magnitude", rounds=2,
+        reset="early", epochs=study.epochs, seed=seed, numerics=NUMERICS,
+    )  # fmt: skip
+    before, after = _seen(base.eval(), dataset, seed), _seen(learned.network.eval(), dataset, seed)
+    share = learned.figures.compact.costs["nonzero_macs"] / learned.figures.base.macs
+    return _row(before, after) | {"macs_share": round(share, 4)}
+
+
+def _begun(study: GeometryOfRemoval, seed: int) -> tuple[Dataset, nn.Module, Loaders]:
+    """Data, and a network of new weights, the same ones in all rows of a seed."""
+    dataset = dataset_of(study.data, study.images, study.side)
+    loaders = image_loaders(study.data, study.images, study.side, seed)
+    torch.manual_seed(seed)
+    return dataset, models.create(study.model, classes=dataset.classes, input_shape=dataset.input_shape), loaders
 
 
 def _seen(network: nn.Module, dataset: Dataset, seed: int) -> Seens:
