@@ -32,6 +32,8 @@ PARSED = {
     "dnal grow --model cifar/resnet20 --data cifar10 --budget macs<=200M --rounds 5": "the same",
     "dnal search --data cifar10 --space layered-graph --sampler aco:ants=8 --budget macs<=5M,latency<=2ms "
     "--evaluations 100 --jobs 2": "the same",
+    "dnal search --space mlp --train-embedding": "minutes",
+    "dnal search --space mlp --data prices.csv": "needs a table and that embedding",
 }
 """Commands that are only parsed, and why."""
 EXTRAS = {

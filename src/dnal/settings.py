@@ -39,7 +39,7 @@ SCHEDULES = {
 class Source(Options):
     """Network and data by their names."""
 
-    model: str = option("vgg_small", "A name of `dnal models`, or the folder of a `dnal search`.")
+    model: str = option("vgg_small", "A name of `dnal models`, or the folder of a finished run.")
     weights: str | None = option(None, "pretrained, or a .safetensors file: start from a trained network.")
     input: tuple[int, ...] | None = option(
         None,

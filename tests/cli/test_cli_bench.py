@@ -26,6 +26,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         (["--jobs", "0"], "--jobs is 1 or more and at most 2147483647, not 0."),
         (["--minutes", "-1"], "--minutes is more than 0 and at most 1e+30, not -1.0."),
         (["--data", "cifar10"], "--data is a data set and where it is, such as cifar10=cifar10.npz, not 'cifar10'."),
+        (["--model", "vgg_small"], "--model is the folder of a finished run, which tells the data too, and not 'vgg_s"),
         (["--data", "cifar10=a.npz"], "the suite 'smoke' does not use the data 'cifar10', but digits."),
     ],
 )
@@ -100,3 +101,35 @@ def test_the_smoke_suite(dnal: Program, here: Path) -> None:
             for entry in ("dnal", "random")
         }
         assert means["dnal"] >= means["random"] - 0.03, means
+
+
+@pytest.mark.slow
+def test_the_network_of_a_run_is_compared_and_a_kill_changes_no_row(dnal: Program, here: Path) -> None:
+    answer = dnal(
+        "search", "--space", "layers:channels=6,depth=5,units=12", "--sampler", "random:round=2", "--budget",
+        "params<=4k", "--evaluations", "2", "--epochs", "1", "--final-epochs", "1", "--limit-train", "80", "--out",
+        "found", "--no-report",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    words = ["bench", "--model", "found", "--only", "uniform", "--only", "magnitude", "--out"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "dnal", *words, "killed"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "uniform_seed0" in line:
+                process.kill()
+    assert 0 < len(rows_of(here / "killed")) < 8
+    for out in ("killed", "whole"):
+        answer = dnal(*words, out)
+        assert (answer.status, answer.err) == (0, "")
+    timed = ("seconds", "memory")
+    whole, killed = (
+        [{name: value for name, value in row.items() if not name.endswith(timed)} for row in rows_of(here / out)]
+        for out in ("whole", "killed")
+    )
+    assert len(whole) == 8
+    assert whole == killed
+    assert {row["network"] for row in whole} == {"found"}
+    assert "dnal bench --suite smoke --model found" in (here / "whole" / "table.md").read_text()
+    assert "holds another suite" in dnal("bench", "--out", "whole").err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,32 @@ def test_it_is_learn_with_a_method_that_adds_neurons(run: Path, dnal: Program, h
     assert base is None
     assert last is None
     assert read_result(run)["base"]["params"] < between[0] < between[1] < read_result(run)["compact"]["params"]
+
+
+def test_a_grown_run_is_a_model_of_other_commands_and_so_is_what_comes_of_it(
+    run: Path, dnal: Program, here: Path
+) -> None:
+    grown = load(run)
+    told = json.loads(dnal("space", "--model", run, "--json").out)
+    assert told["params"] == sum(parameter.numel() for parameter in grown.parameters())
+    same = ["--data", "wine", "--limit-train", "100", "--quiet", "--no-report"]
+    answer = dnal(
+        "learn", "--model", run, "--weights", "pretrained", "--budget", "params<=60%", "--epochs", "0,1,1", *same,
+        "--out", "learnt",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    begun = library.run.load_base(here / "learnt").state_dict()
+    assert all(torch.equal(value, begun[name]) for name, value in grown.state_dict().items())
+    shutil.rmtree(run)  # the run that comes of it needs it no more
+    assert json.loads(dnal("eval", "learnt", "--json").out)["differs"] == []
+    answer = dnal("grow", "--model", "learnt", "--budget", "params<=120%", "--epochs", "1,2,1", *same, "--out", "more")
+    assert answer.status == 0, answer.err
+    left, more = read_result(here / "learnt")["compact"]["params"], read_result(here / "more")
+    assert more["base"]["params"] == left < more["compact"]["params"] <= 1.2 * left
+    assert json.loads(dnal("eval", "more", "--json").out)["differs"] == []
+    answer = dnal("sparsify", "--model", "more", "--keep", "50%", "--epochs", "1,2,1", *same, "--out", "sparse")
+    assert answer.status == 0, answer.err
+    assert dnal("export", "sparse", "--to", "pt2", "--quiet").status == 0
 
 
 def _keeps_and_uses_its_budget(run: Path) -> None:

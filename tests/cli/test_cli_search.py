@@ -90,19 +90,19 @@ def test_a_search_that_is_not_finished_is_a_sentence(run: Path, dnal: Program) -
     assert "is not as a search writes it" in dnal("report", run).err
 
 
-def test_another_run_is_no_model(here: Path, dnal: Program) -> None:
+def test_a_run_that_is_not_whole_is_no_model(here: Path, dnal: Program) -> None:
     (here / "other").mkdir()
     (here / "other" / CONFIG).write_text("model: vgg_small\n")
     answer = dnal("learn", "--model", "other")
     assert answer.status == 2
-    assert "or the folder of a `dnal search`" in answer.err
+    assert "is not a run's configuration" in answer.err
 
 
 def test_the_name_of_a_model_is_no_folder_that_is_called_so_too(here: Path) -> None:
     (here / "vgg_small").mkdir()
     (here / "vgg_small" / CONFIG).write_text("model: dagnn\n")
     assert config_of("vgg_small") is None
-    with pytest.raises(UserError, match=r"'\./vgg_small' is a run"):
+    with pytest.raises(UserError, match="is not a run's configuration"):
         config_of("./vgg_small")
 
 

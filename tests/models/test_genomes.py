@@ -53,6 +53,10 @@ def test_the_layers_of_a_name_are_those_of_the_network() -> None:
     assert graph[6].in_features == 6 * 3 * 3
 
 
+def test_no_family_is_called_like_the_beginning_of_another_name() -> None:
+    assert not [name for name in models.own_names() if models.is_genome(name)]
+
+
 def test_a_convolution_of_even_width_keeps_the_image() -> None:
     for kernel in range(1, 8):
         network = models.create(f"layers/conv_3_{kernel}", classes=2, input_shape=(1, 5, 9))
@@ -125,7 +129,7 @@ def test_a_few_characters_take_no_memory() -> None:
     assert all(parameter.is_meta for parameter in outline.parameters() if parameter.dim() > 1)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if models.kind_of(name) == "images"])
 def test_such_a_network_is_like_any_other(name: str) -> None:
     """Of images, without trained weights, with channels that may leave exactly."""
     assert models.kind_of(name) == "images"

@@ -138,7 +138,7 @@ class Growth(Change):
         self.check(network)
         grown = removed(network, Kept(self.sources))
         for ours, original in zip(grown.modules(), network.modules(), strict=True):
-            _correct_groups(ours, original)
+            correct_groups(ours, original)
         return grown
 
     def document(self) -> dict[str, Any]:
@@ -207,8 +207,8 @@ def grown_indices(ids: Tensor, copies: Tensor) -> tuple[Tensor | None, Tensor | 
     return torch.cat(found), torch.cat(numbers)
 
 
-def _correct_groups(grown: nn.Module, original: nn.Module) -> None:
-    """Where whole groups of channels are copied, there are as many groups more."""
+def correct_groups(grown: nn.Module, original: nn.Module) -> None:
+    """Where whole groups of channels are copied, there are as many groups more; in place."""
     if isinstance(grown, nn.GroupNorm) and isinstance(original, nn.GroupNorm) and grown.weight is not None:
         grown.num_groups = grown.weight.numel() // (original.num_channels // original.num_groups)
         grown.num_channels = grown.weight.numel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dnal.base.rows import Row
     from dnal.bench.bench import Outcome
     from dnal.bench.jobs import WorkItem
+    from dnal.bench.suite import Suite
 
 TABLE, PLOT = "table.md", "trade_off.png"
 
@@ -29,6 +31,14 @@ TABLE, PLOT = "table.md", "trade_off.png"
 @errors_as_sentences
 def bench(
     suite: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(SUITES)}.")] = "smoke",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Instead of the suite's networks that of a finished run, on the run's data: what `dnal search` found, "
+            "or what grew or lost channels.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of rows and tables; default: in runs/.")
     ] = None,
@@ -62,13 +72,14 @@ def bench(
     from dnal.bench.table import document
     from dnal.run.files import RUNS
 
-    whole = suite_of(suite)
+    whole = suite_of(suite) if model is None else _of_run(suite_of(suite), model)
     asked = part(whole, tuple(only or ()))
     check_methods(asked)
     check_data(whole, [name for name, _ in places])
     where = DataFolders(None if root is None else str(root), tuple(places))
     check_given(asked, where)
-    folder = out or RUNS / f"bench-{suite}"
+    called = "" if model is None else f"-{whole.networks[0].name}"
+    folder = out or RUNS / f"bench-{suite}{called}"
     order = runs(whole)
     late = minutes_over(minutes)
     with claimed(folder, whole), _ended_at_once(), Signals() as signals:
@@ -82,7 +93,15 @@ def bench(
 
             # What the folder holds from other calls is the whole suite's, as far as it is there.
             own = set(rows) <= set(runs(asked))
-            command = ["dnal", "bench", "--suite", suite, *(word for n in only or [] if own for word in ("--only", n))]
+            of = [] if model is None else ["--model", model]
+            command = [
+                "dnal",
+                "bench",
+                "--suite",
+                suite,
+                *of,
+                *(word for n in only or [] if own for word in ("--only", n)),
+            ]
             missing = len(set(runs(asked) if own else order) - set(rows) - set(outcome.impossible))
             write_text(folder / TABLE, document(rows, shlex.join(command), missing, outcome.impossible))
             draw(rows, folder / PLOT)
@@ -103,6 +122,26 @@ def described(outcome: Outcome, folder: Path, rows: list[Row]) -> dict[str, Any]
         "failed": [{"job": job.name, "error": why} for job, why in outcome.failed.items()],
         "impossible": [{"job": run.name, "error": why} for run, why in outcome.impossible.items()],
     }
+
+
+def _of_run(suite: Suite, model: str) -> Suite:
+    """A suite with the network of a run, on its data, in the place of its first one, whose shares and epochs it gets;
+    the others are left out.
+
+    Raises:
+        UserError: there is no finished run in that folder, or no name tells its network.
+    """
+    from dnal.cli.beginning import LONGEST_PART, slug
+    from dnal.cli.found import config_of
+
+    config = config_of(model)
+    if config is None:
+        raise UserError(f"--model is the folder of a finished run, which tells the data too, and not '{model}'.")
+    own = replace(
+        suite.networks[0], name=slug(Path(model).absolute().name)[:LONGEST_PART] or "run", model=config.model,
+        data=config.data, input_shape=config.input, images=config.limit_train,
+    )  # fmt: skip
+    return replace(suite, networks=(own,))
 
 
 def _places(given: list[str]) -> list[tuple[str, str]]:

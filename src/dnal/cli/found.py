@@ -1,4 +1,4 @@
-"""`--model RUN`: the network that a search found, by the name that tells its layers."""
+"""`--model RUN`: the network of a finished run, by a name that tells it: found, grown, or with fewer channels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def config_of(name: str) -> Config | None:
-    """What a search found whose folder has this name; None where it is no such folder, or the name of a model, which
-    a folder beside it may have too.
+    """What the finished run is of whose folder has this name, with a model that is its network; None where it is no
+    such folder, or the name of a model, which a folder beside it may have too.
 
-    The folder may be anybody's: what it names is a list of layers, and no larger than its tensors tell of.
+    The folder may be anybody's: its network is no larger than its tensors tell of, and no code of its own is run.
 
     Raises:
-        UserError: the folder of a search that is not finished, of another run, or one that names no list of layers.
+        UserError: a run that is not finished, a search that names no list of layers, or a network that no name tells.
     """
     from dnal.run.config import read_config
     from dnal.run.files import CONFIG, RESULT
@@ -44,16 +44,22 @@ def config_of(name: str) -> Config | None:
             )
         check_believed(config, [folder], (), "give that name as --model if it is meant")
         return config
-    if os.path.lexists(folder / CONFIG):
-        raise UserError(
-            f"'{name}' is a run that changed a network which has a name; --model takes a name of `dnal models`, or the "
-            "folder of a `dnal search`."
-        )
-    return None
+    return _of_run(folder) if os.path.lexists(folder / CONFIG) else None
+
+
+def _of_run(folder: Path) -> Config:
+    """The same of a run that changed a network which has a name: that name, with the sizes that its layers have now."""
+    from dnal import models
+    from dnal.run.config import read_config
+    from dnal.run.loading import load
+
+    config = read_config(folder)
+    asked: dict[str, Any] = {"classes": config.classes, "input_shape": config.input, "kind": config.kind}
+    return config.model_copy(update={"model": models.sized_name(load(folder), config.model, **asked)})
 
 
 def with_found(values: dict[str, Any]) -> dict[str, Any]:
-    """The given options of a job, with what a search found in the place of its folder, and its weights where
+    """The given options of a job, with the network of a run in the place of its folder, and its weights where
     "pretrained" ones are asked for.
 
     Raises:
@@ -70,7 +76,7 @@ def with_found(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def alone(name: str, sizes: Sizes | None, classes: int | None) -> tuple[str, Sizes | None, int | None]:
-    """Name, input and classes of a model for commands that take no data: what was given, or what a search's are.
+    """Name, input and classes of a model for commands that take no data: what was given, or what a run's are.
 
     Raises:
         UserError: as :func:`config_of`.
@@ -92,4 +98,5 @@ def _folder(name: str) -> Path | None:
 def _is_model(name: str) -> bool:
     from dnal import models
 
-    return models.is_genome(name) or name in models.own_names() or name in models.brought_names()
+    base = models.base_of(name)
+    return models.is_genome(base) or base in models.own_names() or base in models.brought_names()

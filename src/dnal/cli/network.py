@@ -32,7 +32,8 @@ def input_of(model: str, asked: Sizes | None) -> Sizes | None:
     if models.kind_of(model) is None:
         return None
     made_for = models.default_input(model)
-    return None if model in models.own_names() or models.is_genome(model) else made_for
+    base = models.base_of(model)
+    return None if base in models.own_names() or models.is_genome(base) else made_for
 
 
 def created(

@@ -31,7 +31,7 @@ TRUST = (
 )
 REPORT = "Write report.html at the end; `dnal report` does it later too."
 
-Model = Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`, or the folder of a `dnal search`.")]
+Model = Annotated[str, typer.Option(metavar="M", help="A name of `dnal models`, or the folder of a finished run.")]
 """Of the commands that look at a network without data."""
 
 With = Annotated[

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dnal.base.errors import UserError
 from dnal.base.options import arguments_of, options_of, values_of
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
@@ -18,7 +20,7 @@ from dnal.cli.options import RUN
 from dnal.settings import SEARCH_BUDGET, Searches
 
 if TYPE_CHECKING:
-    from dnal.search import SearchResult
+    from dnal.search import MLPSpace, SearchResult
     from dnal.search.course import Candidate
 
 WHERE, TRAINED = "Where it searches", "Data, and how networks are trained"
@@ -33,7 +35,8 @@ def search(
         str,
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
-            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's).",
+            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's); for tables mlp, "
+            "by gradient descent in an embedding of networks.",
             rich_help_panel=WHERE,
         ),
     ] = "layers",
@@ -54,6 +57,14 @@ def search(
             rich_help_panel=WHERE,
         ),
     ] = SEARCH_BUDGET,
+    train_embedding: Annotated[
+        bool,
+        typer.Option(
+            "--train-embedding",
+            help="Train the embedding of --space mlp, once for all data, and keep it in the cache; search nothing.",
+            rich_help_panel=WHERE,
+        ),
+    ] = False,
     jobs: Annotated[
         int,
         typer.Option(metavar="N", help="Networks side by side, one process and thread each.", rich_help_panel=RUN),
@@ -72,10 +83,20 @@ def search(
 
     from dnal.search import SAMPLERS, SPACES
     from dnal.search import search as searched
+    from dnal.search.embedding.job import NAME, mlp_space
 
-    chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
-    folder = out or _default(SPACES.name_of(chosen), SAMPLERS.name_of(by), asked)
     tell = teller(quiet=quiet, as_json=as_json)
+    embedded = mlp_space(space)
+    if train_embedding:
+        _train(embedded, space, asked.seed, tell, quiet=quiet, as_json=as_json)
+        return
+    chosen: Any
+    by: Any
+    if embedded is not None:
+        chosen, by, folder = embedded, sampler, out or _default(NAME, "descent", asked)
+    else:
+        chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
+        folder = out or _default(SPACES.name_of(chosen), SAMPLERS.name_of(by), asked)
     with heard("networks") as signals:
         found = searched(
             **values_of(asked), space=chosen, sampler=by, budget=budget, out=folder, jobs=jobs, stop=signals.asked,
@@ -90,6 +111,32 @@ def search(
         line(str(folder))
     else:
         _show(found, asked, folder, page)
+
+
+def _train(
+    space: MLPSpace | None, text: str, seed: int, tell: Callable[[str], None], *, quiet: bool, as_json: bool
+) -> None:
+    """Trains an embedding and keeps it.
+
+    Raises:
+        UserError: the space has none.
+    """
+    from dnal.search.embedding.trained import keep, place_of, train_embedding
+
+    if space is None:
+        raise UserError(f"the space '{text}' has no embedding to train; --space mlp has.")
+    found = train_embedding(
+        space, seed=seed, told=lambda step, loss: tell(f"{step:,} of {space.training:,} steps: loss {loss:.4f}")
+    )
+    document, path = keep(space, found), place_of(space)
+    if as_json:
+        json_document({"embedding": str(path), **document})
+    elif quiet:
+        line(str(path))
+    else:
+        line(f"embedding: {path}")
+        line(f"of networks that it did not see, it explains {document['explained']:.2f} of the variance (median R²)")
+        line(f"next: dnal search --space {space.text} --data FILE.csv")
 
 
 def _default(space: str, sampler: str, asked: Searches) -> Path:

@@ -17,7 +17,7 @@ def licences_of(model: str, weights: str | None) -> dict[str, str]:
     Returns:
         "licence" of the architecture's code, and "weights_licence" if the base started from trained weights.
     """
-    found = {"licence": _of_code(model)}
+    found = {"licence": _of_code(models.base_of(model))}
     if weights is not None:
         found["weights_licence"] = _of_weights(model) if weights == "pretrained" else "unknown"
     return found

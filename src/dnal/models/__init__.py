@@ -16,10 +16,13 @@ from dnal.models import (
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.genomes.families import is_genome
 from dnal.models.registry import register
+from dnal.models.resized import base_of, is_resized
+from dnal.models.sized_name import sized_name
 from dnal.models.skeleton import memory_of, outline, skeleton
 from dnal.models.weights import load_weights, tensor_shapes
 
 __all__ = [
+    "base_of",
     "brought_names",
     "cifar_mobilenet_v2",
     "cifar_resnet",
@@ -27,6 +30,7 @@ __all__ = [
     "default_input",
     "graphs",
     "is_genome",
+    "is_resized",
     "kind_of",
     "load_weights",
     "memory_of",
@@ -37,6 +41,7 @@ __all__ = [
     "own_names",
     "register",
     "restoration",
+    "sized_name",
     "skeleton",
     "small",
     "supernets",

@@ -11,8 +11,9 @@ from dnal.base.errors import UserError
 from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
-from dnal.models.genomes.families import INPUT, built, is_genome
+from dnal.models.genomes.families import built, family_of, is_genome
 from dnal.models.registry import OwnModel, own_models
+from dnal.models.resized import base_of, is_resized, resized
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
 from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
 from dnal.models.user_function import create_from_function
@@ -33,7 +34,8 @@ def create(
 
     Args:
         name: an own model (``cifar/resnet56``), one that an installed package brings, ``torchvision/NAME``,
-            ``timm/NAME``, ``package.module:function``, or a network by its layers (``layers/conv_16_3-max-fc_32``).
+            ``timm/NAME``, ``package.module:function``, a network by its layers (``layers/conv_16_3-max-fc_32``), or
+            one of these with layers of other sizes (``vgg_small@6,6,6x6,6,x6``), as :func:`sized_name` tells them.
         classes: number of classes; None means what the model is made for.
         input_shape: (C, H, W) of images, the sizes of an example of other data; None means what the model is made for.
         pretrained: with the source's own trained weights; a head for other classes starts fresh.
@@ -60,6 +62,9 @@ def create(
     kind = made_for or kind or "images"
     if input_shape is not None:
         KINDS[kind].check(input_shape)
+    if is_resized(name):
+        _check_untrained(name, pretrained)
+        return resized(create(base_of(name), classes=classes, input_shape=input_shape, kind=kind), name)
     if is_genome(name):
         _check_untrained(name, pretrained)
         return built(name, classes=classes, input_shape=input_shape)
@@ -83,9 +88,12 @@ def create(
 
 def kind_of(name: str) -> str | None:
     """The kind of data that a model is for; None of a function of a user's or of another package."""
+    name = base_of(name)
     if name in own_models():
         return own_models()[name].kind
-    if name.startswith((TORCHVISION, TIMM)) or is_genome(name):
+    if is_genome(name):
+        return family_of(name).kind
+    if name.startswith((TORCHVISION, TIMM)):
         return "images"
     return None if ":" in name or name in brought("model") else "images"
 
@@ -96,8 +104,9 @@ def default_input(name: str) -> Sizes:
     Raises:
         UserError: an unknown name, or a function of a user's or of another package, which does not tell its input.
     """
+    name = base_of(name)
     if is_genome(name):
-        return INPUT
+        return family_of(name).input
     own = own_models()
     if name in own:
         return own[name].input_shape

@@ -17,6 +17,7 @@ from dnal.costs.budget import amount
 from dnal.costs.cost import COSTS
 from dnal.data.objective import CLASSIFICATION, Objective
 from dnal.models.genomes.families import FAMILIES, is_genome
+from dnal.models.genomes.neurons import ACTIVATIONS
 from dnal.report.colours import ASKED, BASE, COMPACT, LEARNT, OTHER
 from dnal.report.figure import Figure, Table, chart, labels, plain
 from dnal.report.frame import rendered
@@ -26,16 +27,18 @@ from dnal.run.files import RESULT
 from dnal.run.loading import read_result
 from dnal.run.searched import Asked, Line, read_asked, read_lines
 
+DESCENT = "descent"
+"""What stands for the sampler where nothing is sampled."""
 DRAWN = 5
 """Networks that are drawn, the best first."""
 COLOURS = {
     "conv": COMPACT, "max": ASKED, "avg": ASKED, "pool": ASKED, "fc": LEARNT, "dense": LEARNT, "head": LEARNT,
-    "bn": BASE, "fbn": BASE, "drop": OTHER, "fdrop": OTHER, "flat": BASE,
+    "h": LEARNT, "bn": BASE, "fbn": BASE, "drop": OTHER, "fdrop": OTHER, "flat": BASE,
 }  # fmt: skip
 WORDS = {
     "conv": "convolution", "max": "max pooling", "avg": "average pooling", "pool": "pooling", "fc": "fully connected",
     "dense": "fully connected", "bn": "batch norm", "fbn": "batch norm", "drop": "dropout", "fdrop": "dropout",
-    "flat": "flat", "head": "scores",
+    "flat": "flat", "head": "scores", "h": "hidden layer",
 }  # fmt: skip
 
 
@@ -80,7 +83,9 @@ def search_page(folder: Path) -> str:
 
 def command(asked: Asked) -> str:
     """What makes the search again."""
-    words = ["dnal", "search", "--space", text_of_values(asked.space), "--sampler", text_of_values(asked.sampler)]
+    words = ["dnal", "search", "--space", text_of_values(asked.space)]
+    if asked.sampler.get("name") != DESCENT:
+        words += ["--sampler", text_of_values(asked.sampler)]
     words += ["--budget", asked.budget]
     for name, value in asked.options.items():
         if value is not None:
@@ -166,7 +171,7 @@ def drawn_figure(number: int, line: Line, aim: Objective) -> Figure:
     names = labels([f"{place}. {_said(kind, values)}" for place, (kind, values) in enumerate(layers, 1)])
     widths, width = [], 1
     for kind, values in layers:
-        width = int(values[0]) if kind in ("conv", "fc", "dense") else width
+        width = int(values[0]) if kind in ("conv", "fc", "dense") else sum(map(int, values)) if kind == "h" else width
         widths.append(width if kind != "head" else 1)
     costs = ", ".join(f"{quantity(name, line.costs.get(name))} {COSTS[name].words}" for name in ("macs", "params"))
     said = [[str(place), _said(kind, values)] for place, (kind, values) in enumerate(layers, 1)]
@@ -197,6 +202,9 @@ def _said(kind: str, values: Sequence[Any]) -> str:
         return " ".join([word, f"{values[1]}x{values[1]}, {values[0]}", *map(str, values[2:])])
     if kind in ("fc", "dense"):
         return " ".join([word, *map(str, values)])
+    if kind == "h":
+        said = (f"{number} {name}" for number, name in zip(values, ACTIVATIONS, strict=True) if number)
+        return f"{word}: {', '.join(said)}"
     if kind == "pool":
         return f"{values[0]} {word} {values[1]}, stride {values[2]}"
     return f"{word} {values[0]} %" if values else word

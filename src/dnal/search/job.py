@@ -11,65 +11,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from dnal.base.errors import UserError
 from dnal.base.options import from_values, values_of
 from dnal.base.side_by_side import side_by_side
-from dnal.costs.cost import COSTS
 from dnal.costs.deployment import Deployed
-from dnal.data import KINDS, Dataset, fingerprint, loaders
-from dnal.run.config import read_config
+from dnal.data import KINDS, Dataset, fingerprint
 from dnal.run.files import RESULT
-from dnal.run.loading import load, read_result
-from dnal.run.searched import read_lines, read_measured
+from dnal.run.searched import read_measured
 from dnal.search import folder as files
-from dnal.search.bounds import Bounds, Known
-from dnal.search.course import Candidate, Progress
+from dnal.search.bounds import Bounds
+from dnal.search.course import Progress
+from dnal.search.embedding.job import check_alone, mlp_space, search_mlp
+from dnal.search.embedding.trained import MLPSpace
+from dnal.search.result import EndedWith, SearchResult, figures_of, finished
 from dnal.search.samplers import SAMPLERS, Sampler
 from dnal.search.samplers.sampler import Ground
 from dnal.search.spaces import SPACES, NetworkSpace
 from dnal.search.training import (
-    MEASURED_AT_ONCE,
     Evaluation,
     data_of,
     evaluate,
     evaluation_of,
     finally_trained,
-    one_thread,
 )
 from dnal.settings import SEARCH_BUDGET, Searches
-from dnal.train.evaluate import accuracy, measured
 
 KILLS = 3
 """How often a process may be killed before any network ends, until the search is given up."""
-EndedWith = Callable[[int, Candidate], None]
-"""(number of the network, from 0, and what is known of it), as each ends."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        model: the name of the best network, its genome as text. network: trained, in eval mode, on the CPU.
-        candidates: the networks that were trained, in the order in which they were asked for.
-        figures: of the best one, by their names in result.json; its metric is that of the test data. The latency is
-            among them where there is a folder, or a bound on it.
-        constraints: a row per bound: cost, bound, asked, got, holds.
-    """
-
-    model: str
-    network: nn.Module
-    candidates: list[Candidate]
-    figures: dict[str, Any]
-    constraints: list[dict[str, Any]]
 
 
 def search(
     data: str = "digits",
     *,
-    space: str | NetworkSpace = "layers",
+    space: str | NetworkSpace | MLPSpace = "layers",
     sampler: str | Sampler = "pso",
     budget: str = SEARCH_BUDGET,
     out: str | Path | None = None,
@@ -85,8 +59,10 @@ def search(
     again for longer and measured on the test data once.
 
     Args:
-        data: a name as for :func:`dnal.data.load`, of images.
-        space: which networks there are: "layers" or "layered-graph", with options such as "layers:channels=16".
+        data: a name as for :func:`dnal.data.load`, of images; for "mlp" a table to regress.
+        space: which networks there are: "layers" or "layered-graph", with options such as "layers:channels=16"; or
+            "mlp", in which nothing is sampled: each of the ``evaluations`` is a gradient descent in an embedding of
+            networks, which is trained once (:func:`dnal.search.train_embedding`).
         sampler: who chooses: "pso", "aco", "evolution", "random" or "tpe", with options such as "pso:particles=20".
         budget: what a network may cost: "params<=500k,macs<=20M" by default; also memory and latency.
         out: a folder that keeps every network that was trained, so that the same call goes on after a kill with the
@@ -108,6 +84,10 @@ def search(
         (True, 2, True)
     """
     asked = from_values(Searches, {"data": data, **options}, "a search")
+    if (embedded := mlp_space(space)) is not None:
+        check_alone(asked, sampler, jobs)
+        return search_mlp(asked, embedded, budget, None if out is None else Path(out), stop=stop, on_end=on_end)
+    assert not isinstance(space, MLPSpace)
     chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
     place = None if out is None else Path(out)
     dataset = data_of(asked)
@@ -126,21 +106,6 @@ def documented(asked: Searches, space: NetworkSpace, sampler: Sampler, budget: s
         "space": SPACES.values(space), "sampler": SAMPLERS.values(sampler), "budget": budget,
         "options": values_of(asked), "data_sha256": data_sha256,
     }  # fmt: skip
-
-
-def finished(folder: Path) -> SearchResult:
-    """What a search found that is at its end.
-
-    Raises:
-        UserError: the folder is damaged.
-    """
-    result = read_result(folder)
-    candidates = [
-        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why)) for line in read_lines(folder)
-    ]
-    return SearchResult(
-        read_config(folder).model, load(folder), candidates, result["compact"], result.get("constraints", [])
-    )
 
 
 @dataclass
@@ -175,7 +140,7 @@ class _Work:
             return None
         searched = time.perf_counter()
         network = finally_trained(self.asked, best.model)
-        figures = self._figures(network, best.costs)
+        figures = figures_of(self.asked, self.dataset, network, best.costs, self.budget, timed=self.folder is not None)
         constraints = bounds.rows(figures, best.costs)
         if self.folder is not None:
             files.finish(
@@ -253,18 +218,3 @@ class _Work:
                     "processes that train networks are killed again and again, perhaps for want of memory; fewer "
                     "--jobs take less, and the same command goes on."
                 )
-
-    def _figures(self, network: nn.Module, known: Known) -> dict[str, Any]:
-        """Costs of the best network, and its metric on the test data, which nothing else has seen.
-
-        Without a folder nothing is measured by the clock that was not measured before.
-        """
-        data = self.dataset
-        costs = {COSTS[name].figure: value for name, value in known.items()}
-        if self.folder is not None:
-            example = KINDS[data.kind].example(data.input_shape)
-            (costs,) = self._deployed.figures([network], example, Bounds.named(self.budget))
-        with one_thread():
-            test = loaders(data, self.asked.batch_size, eval_batch_size=MEASURED_AT_ONCE).test
-            metric = measured(data.metric or accuracy, network, test, "test")
-        return {**costs, data.objective.figure: metric}

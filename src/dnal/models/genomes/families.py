@@ -10,7 +10,7 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.data.kind import Sizes
-from dnal.models.genomes import layered_graph, layers
+from dnal.models.genomes import layered_graph, layers, neurons
 from dnal.models.genomes.genome import Form, Genome, parsed
 
 INPUT: Sizes = (3, 32, 32)
@@ -21,11 +21,14 @@ MOST_NUMBERS = 2**31
 
 @dataclass(frozen=True)
 class Family:
-    """A family: the kinds of its layers, and what builds a network of them."""
+    """A family: the kinds of its layers, what builds a network of them, and the kind of data that it is for, with the
+    sizes of an example by default."""
 
     forms: Mapping[str, Form]
     build: Callable[..., nn.Module]
     example: str
+    kind: str = "images"
+    input: Sizes = INPUT
 
     def parse(self, text: str) -> Genome:
         """The layers of a text.
@@ -41,6 +44,7 @@ FAMILIES: dict[str, Family] = {
     "layered-graph": Family(
         layered_graph.FORMS, layered_graph.build, "conv_16_3_relu-bn-pool_max_2_2-flat-dense_64_relu-fdrop_30"
     ),
+    "neurons": Family(neurons.FORMS, neurons.build, "h_2_3_0-h_0_4_1", "tables", (13,)),
 }
 EXAMPLES = tuple(f"{name}/{family.example}" for name, family in FAMILIES.items())
 
@@ -51,8 +55,13 @@ def is_genome(name: str) -> bool:
     return bool(slash) and prefix in FAMILIES
 
 
+def family_of(name: str) -> Family:
+    """The family of such a name."""
+    return FAMILIES[name.partition("/")[0]]
+
+
 def built(name: str, *, classes: int | None = None, input_shape: Sizes | None = None) -> nn.Module:
-    """The network of such a name: images (N, C, H, W) -> logits (N, classes).
+    """The network of such a name: images (N, C, H, W), or rows of a table (N, features) -> (N, classes).
 
     Raises:
         UserError: a text that is no network of the family.
@@ -64,7 +73,7 @@ def built(name: str, *, classes: int | None = None, input_shape: Sizes | None = 
     prefix, _, text = name.partition("/")
     family = FAMILIES[prefix]
     genome = family.parse(text)
-    sizes = (input_shape or INPUT)[:3]
+    sizes = (input_shape or family.input)[:3]
     if genome and most_weights(genome, classes or CLASSES, sizes) > MOST_NUMBERS:
         raise UserError(
             f"'{prefix}/{text[:40]}...' has a layer of more than {MOST_NUMBERS:,} weights; make it smaller."
@@ -82,6 +91,9 @@ def most_weights(genome: Genome, classes: int, sizes: Sizes) -> int:
         elif kind in ("max", "avg", "pool"):
             stride = int(values[2]) if kind == "pool" else 2
             sides = tuple(-(-side // stride) for side in sides)  # no pooling leaves more
+        elif kind == "h":
+            units = sum(map(int, values))
+            most, width = max(most, width * units), units
         elif kind in ("fc", "dense"):
             most, width, flat = (
                 max(most, width * (1 if flat else math.prod(sides)) * int(values[0])),
