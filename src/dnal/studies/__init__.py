@@ -9,6 +9,7 @@ STUDIES = Registry(
     Study,
     {
         "assessor": "dnal.studies.claims.assessor:UnlabelledArchitecturesHelp",
+        "circuits": "dnal.studies.claims.circuits:CircuitsKeepTheirInputs",
         "dagnn": "dnal.studies.claims.dagnn:HopsApartFromLayersMayBeMany",
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",
         "estimability": "dnal.studies.claims.estimability:SomeErrorsCannotBeEstimated",

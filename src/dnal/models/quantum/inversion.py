@@ -13,7 +13,7 @@ from dnal.base.errors import UserError
 
 Gradients = Callable[[Tensor], Tensor]
 """What an attacker computes as the clients do: inputs (V, R, N) -> gradients (V, R, D), of V victims with R guesses
-each. :func:`dnal.models.quantum.federated.example_gradients` gives it, with targets (V, 1), which the attacker knows."""
+each; :func:`dnal.models.quantum.federated.example_gradients` with targets (V, 1), which the attacker knows."""
 
 
 class Found(NamedTuple):

@@ -62,8 +62,8 @@ class Perceptron:
         """
         if parameters.size(-1) != self.parameters or x.size(-1) != self.inputs:
             raise UserError(
-                f"this perceptron has {self.parameters} parameters and takes {self.inputs} numbers of an example; given "
-                f"were {described(parameters)} and {described(x)}."
+                f"this perceptron has {self.parameters} parameters and takes {self.inputs} numbers of an example; "
+                f"given were {described(parameters)} and {described(x)}."
             )
         weights, biases = self.first_layer(parameters)
         hidden = torch.tanh((weights @ x[..., None]).squeeze(-1) + biases)

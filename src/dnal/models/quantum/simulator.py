@@ -93,7 +93,7 @@ def rz_ry_rx(angles: Tensor) -> Tensor:
         True
     """
     (ca, cb, cc), (sa, sb, sc) = (part(angles / 2).unbind(-1) for part in (torch.cos, torch.sin))
-    # RY RX is [[p, -conj q], [q, conj p]] with p = cb ca + i sb sa, q = sb ca - i cb sa; RZ turns p by -c / 2, q by c / 2
+    # RY RX is [[p, -conj q], [q, conj p]], p = cb ca + i sb sa and q = sb ca - i cb sa; RZ turns them by -+ c / 2
     pr, pi, qr, qi = cb * ca, sb * sa, sb * ca, -cb * sa
     ar, ai, br, bi = pr * cc + pi * sc, pi * cc - pr * sc, qr * cc - qi * sc, qi * cc + qr * sc
     return _matrix((ar, -br, br, ar), (ai, bi, bi, -ai))
