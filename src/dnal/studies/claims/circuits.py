@@ -93,7 +93,7 @@ class CircuitsKeepTheirInputs(Study):
         tiny=Size(2, "seconds", {
             "victims": 2, "restarts": 2, "steps": 8, "rounds": 4, "epochs": 6, "most": 4, "deepest": 4,
         }),
-        small=Size(10, "20 minutes"),
+        small=Size(10, "10 minutes"),
         paper=Size(50, "several hours", {"victims": 16, "restarts": 50, "steps": 400, "epochs": 1000}),
     )  # fmt: skip
     victims: int = option(8, "Images whose gradients are inverted in a row.", least=1)
