@@ -65,7 +65,8 @@ def fourier(function: Callable[[Tensor], Tensor], highest: int, dtype: torch.dty
         raise UserError(f"the highest frequency is 0 or more, not {highest}.")
     points = 2 * highest + 1
     values = function(2 * torch.pi * torch.arange(points, dtype=dtype) / points)
-    return torch.fft.fftshift(torch.fft.fft(values, dim=0), dim=0) / points
+    found: Tensor = torch.fft.fftshift(torch.fft.fft(values, dim=0), dim=0) / points
+    return found
 
 
 def polynomial(coefficients: Tensor, x: Tensor) -> Tensor:

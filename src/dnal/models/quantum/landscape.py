@@ -99,4 +99,5 @@ def random_unitaries(number: int, size: int, draw: torch.Generator) -> Tensor:
     normal = torch.randn(number, size, size, dtype=torch.complex128, generator=draw)
     q, r = torch.linalg.qr(normal)
     phases = torch.diagonal(r, dim1=-2, dim2=-1).sgn()
-    return q * phases[..., None, :]
+    found: Tensor = q * phases[..., None, :]
+    return found

@@ -69,4 +69,5 @@ class Perceptron:
         hidden = torch.tanh((weights @ x[..., None]).squeeze(-1) + biases)
         rest = parameters[..., self.hidden * (self.inputs + 1) :]
         last = rest[..., : self.outputs * self.hidden].unflatten(-1, (self.outputs, self.hidden))
-        return (last @ hidden[..., None]).squeeze(-1) + rest[..., self.outputs * self.hidden :]
+        found: Tensor = (last @ hidden[..., None]).squeeze(-1) + rest[..., self.outputs * self.hidden :]
+        return found

@@ -2,7 +2,8 @@
 
 A state is a tensor (..., 2^n) whose leading dimensions are batches. Qubit 0 is the most significant bit of the index.
 Angles may have batches of their own, which broadcast against those of the state. All of it is differentiable, twice
-too, and as exact as the type of the numbers: angles of float32 make states of complex64, float64 of complex128.
+too, and as exact as the type of the numbers: angles of float32 make states of complex64, float64 of complex128. It
+runs on the CPU.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def rz_ry_rx(angles: Tensor) -> Tensor:
 
 
 def _matrix(real: Sequence[Tensor], imaginary: Sequence[Tensor]) -> Tensor:
-    return torch.complex(torch.stack(list(real), -1), torch.stack(list(imaginary), -1)).unflatten(-1, (2, 2))
+    found: Tensor = torch.complex(torch.stack(list(real), -1), torch.stack(list(imaginary), -1)).unflatten(-1, (2, 2))
+    return found
 
 
 def apply(state: Tensor, gate: Tensor, qubit: int) -> Tensor:
@@ -220,7 +222,8 @@ def expectation(state: Tensor, paulis: str) -> Tensor:
             factor = factor * signs[:, one] * (-1j if letter == "Y" else 1)
     flipped = sum(1 << (qubits - 1 - one) for one, letter in enumerate(paulis) if letter in "XY")
     turned = state[..., torch.arange(2**qubits) ^ flipped] if flipped else state
-    return (state.conj() * factor * turned).sum(-1).real
+    found: Tensor = (state.conj() * factor * turned).sum(-1).real
+    return found
 
 
 def expectations_z(state: Tensor) -> Tensor:
