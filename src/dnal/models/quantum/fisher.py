@@ -9,7 +9,7 @@ from dnal.models.quantum.circuit import Circuit
 
 
 def fisher(circuit: Circuit, parameters: Tensor, x: Tensor) -> Tensor:
-    """4 Re(<d_i s | d_j s> - <d_i s | s> <s | d_j s>) of the states s, the mean over examples.
+    """`4 Re(<d_i s | d_j s> - <d_i s | s> <s | d_j s>)` of the states s, the mean over examples.
 
     Each angle turns by a Pauli matrix, so that the derivative by it is half of the state at an angle larger by pi.
 

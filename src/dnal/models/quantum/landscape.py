@@ -35,8 +35,8 @@ def landscape(
 
     Args:
         components: what is shared: numbers (P, 1) -> (P, L). truth: the secret number, within (0, pi).
-        highest: frequency of the components (:attr:`dnal.models.quantum.circuit.Circuit.highest`, twice that where a
-            loss multiplies two of the circuit's outputs). The mismatch has twice that.
+        highest: frequency of the components: what a :class:`dnal.models.quantum.circuit.Circuit` has as ``highest``,
+            twice that where a loss multiplies two of its outputs. The mismatch has twice that.
         points: of the grid, the truth among them; default: 20 in every period of the mismatch.
 
     Raises:
