@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from dnal.base.errors import lacks_memory
 from dnal.space.surgery.inputs import Inputs, cloned
 from dnal.space.surgery.running import call, copied, evaluating
-from dnal.space.surgery.tensors import held_tensors
+from dnal.space.surgery.tensors import answers
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def finite_outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
     """What the network computes from these inputs; None where it refuses them or that is not finite."""
     try:
         with evaluating(network):
-            outputs = held_tensors(call(network, cloned(inputs)))
+            outputs = answers(call(network, cloned(inputs)))
     except Exception as error:  # whatever the user's forward raises
         if lacks_memory(error):
             raise
