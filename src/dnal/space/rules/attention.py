@@ -6,6 +6,8 @@ with what reads its result. The channels inside a head are variables of their ow
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from dnal.space.labels import SHARED, along, carried, compressed, core, signature
 from dnal.space.rules.registry import rule
 from dnal.space.surgery.tensors import tensors_of
@@ -77,7 +79,8 @@ def attention(t: Trace, c: Call) -> None:
                 t.ledger.tie(labels, batches[0])  # type: ignore[arg-type]
             else:
                 t.ledger.freeze(labels, reason)
-    single = key.size(1) == value.size(1) == 1 < query.size(1) and heads[0] is not None
+    single = heads[0] is not None and heads[1] is None and heads[2] is None
+    single = single and all(_serves(t, x, heads[0]) for x in (key, value))
     for tensor, labels in zip((key, value), heads[1:], strict=True):
         if single:  # one head of keys and values stays for all queries that are left
             t.settled(value, (-1,), SHARED)
@@ -100,3 +103,9 @@ def attention(t: Trace, c: Call) -> None:
     for wide in (query, value):
         sides = [t.side(query, 0), t.side(query, 1), t.side(query, 2), t.side(key, 2), t.side(wide, 3)]
         t.multiply(None, 1 / t.batch, *sides)
+
+
+def _serves(t: Trace, tensor: Tensor, heads: Tensor | None) -> bool:
+    """Whether one head of keys or values (N, heads, L, width) serves any number of queries: it is the only one, or the
+    same one repeated for each of them."""
+    return tensor.size(1) == 1 or t.follow(tensor, 1, heads) is not None

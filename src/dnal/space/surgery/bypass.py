@@ -33,8 +33,8 @@ ATTENDED = ("encoder_hidden_states", "key_value_states")
 
 class _Instead(nn.Module):
     """What stands in a module's place; with ``results`` > 0 it gives its result as the first of so many, the others
-    None. Where it stands for attention with the number ``layer_idx``, it fills that layer of a cache of keys and values:
-    from the length of its layers a network tells how many tokens came before."""
+    None. Where it stands for attention with the number ``layer_idx``, it fills that layer of a cache of keys and
+    values: by the length of its layers a network knows how many tokens came before."""
 
     __prepare_scriptable__ = refuse_scripting
 
