@@ -2,7 +2,7 @@
 
 Every family from a small configuration with large random weights; nothing is downloaded. With norms fixed and open: the
 variables, the residual branches, the share of the MACs in layers that can shrink, and half of each group removed, with
-and without half of the branches (the first and every second one after it). difference: of the logits of the compact
+and without some branches (the first and every third one after it). difference: of the logits of the compact
 network from those of the whole one with its gates at 0 or 1, at two batches and lengths, relative to the largest logit.
 control: the same from another choice of channels, which must be another network. writes: whether the likeliest tokens
 are the same with the cache of keys and values and without it, with padding in front of a text too.
@@ -34,7 +34,7 @@ WORDS, NEW = 120, 12
 SIZES = ((2, 12), (3, 20))
 """Batches and lengths; the first of them is what the Space is found on."""
 USUAL = {
-    "vocab_size": WORDS, "hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 96,
+    "vocab_size": WORDS, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
     "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 GROUPED = USUAL | {"num_key_value_heads": 2, "head_dim": 12}
@@ -51,14 +51,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("GPTNeoXForCausalLM", USUAL),
     "gpt2": (
         "GPT2LMHeadModel",
-        {"vocab_size": WORDS, "n_embd": 48, "n_layer": 4, "n_head": 4, "n_positions": 64, "bos_token_id": 1,
+        {"vocab_size": WORDS, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1,
          "eos_token_id": 2},
     ),
     "opt": ("OPTForCausalLM", USUAL | {"ffn_dim": 96, "word_embed_proj_dim": 48}),
     # its cache holds states of its channels, which are answers: it is looked at without
     "mamba": (
         "MambaForCausalLM",
-        {"vocab_size": WORDS, "hidden_size": 48, "num_hidden_layers": 4, "state_size": 8, "use_cache": False,
+        {"vocab_size": WORDS, "hidden_size": 48, "num_hidden_layers": 2, "state_size": 8, "use_cache": False,
          "pad_token_id": 0},
     ),
 }  # fmt: skip
@@ -82,7 +82,7 @@ def tokens(batch: int, length: int) -> Tensor:
 
 
 def half(space: dnal.Space, seed: int, *, branches: bool) -> dnal.Architecture:
-    """Half of each group by lot, one at least; with ``branches`` the first and every second one after it closed."""
+    """Half of each group by lot, one at least; with ``branches`` the first and every third one after it closed."""
     draw = torch.Generator().manual_seed(seed)
     is_open = torch.ones(space.num_gates, dtype=torch.bool)
     is_open[: space.num_variables] = torch.rand(space.num_variables, generator=draw) < 0.5

@@ -12,7 +12,7 @@ from killed import Processes
 import dnal as library
 from cli_program import Program
 from dnal.data.text.sets import read_grammar
-from dnal.run.files import ARCHITECTURE, CONFIG, MODEL, RESULT
+from dnal.run.files import ARCHITECTURE, CONFIG, MODEL, REPORT, RESULT
 
 
 def test_a_decoder_learns_a_text_under_a_budget_and_survives(tmp_path: Path, dnal: Program) -> None:
@@ -23,10 +23,11 @@ def test_a_decoder_learns_a_text_under_a_budget_and_survives(tmp_path: Path, dna
     job = [
         "learn", "--model", "decoder/small", "--data", "book.txt:measure=perplexity", "--input", "32,257", "--norms",
         "open", "--optimizer", "adamw", "--lr", "0.01", "--epochs", "1,1,1", "--batch-size", "32", "--budget",
-        "macs<=50%", "--no-report", "--checkpoint-every", "2",
+        "macs<=50%", "--checkpoint-every", "2",
     ]  # fmt: skip
     whole = processes([*job, "--out", "whole"])
     assert (whole.status, whole.err) == (0, "")
+    assert "log-likelihood of a token (test data)" in (processes.folder / "whole" / REPORT).read_text()
     assert processes([*job, "--out", "run"], at=10).status == -signal.SIGKILL
     resumed = processes(["resume", "run", "--no-report"])
     assert (resumed.status, resumed.err) == (0, "")

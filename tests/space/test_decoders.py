@@ -215,6 +215,7 @@ def test_any_number_of_queries_share_a_single_head_of_keys(attention: str) -> No
     assert float((found - expected)[mask == 1].abs().max() / expected.abs().max()) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_what_else_a_network_keeps_for_its_next_call_stays() -> None:
     """Nothing but attention says that it has read all that it keeps."""
     torch.manual_seed(0)
