@@ -89,7 +89,7 @@ def half(space: dnal.Space, seed: int, *, branches: bool) -> dnal.Architecture:
     for group in space.groups:
         is_open[group.variables[seed % group.width]] = True
     if branches:
-        is_open[space.num_variables :: 2] = False
+        is_open[space.num_variables :: 3] = False
     return dnal.Architecture.of(space, is_open)
 
 
