@@ -204,8 +204,9 @@ def _embedding(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> Non
 def _share_out_queries(module: Any) -> None:
     """Attention of transformers remembers how many queries share a head of keys and values; it asks for that only
     where it is given a mask, which the example inputs may not have had."""
-    if all(hasattr(module, name) for name in ("num_key_value_groups", "q_proj", "k_proj")):
-        module.num_key_value_groups = module.q_proj.weight.size(0) // module.k_proj.weight.size(0)
+    queries, keys = (getattr(module, name, None) for name in ("q_proj", "k_proj"))
+    if hasattr(module, "num_key_value_groups") and isinstance(queries, nn.Linear) and isinstance(keys, nn.Linear):
+        module.num_key_value_groups = queries.weight.size(0) // keys.weight.size(0)
 
 
 SIZES: dict[type, Correction] = {
