@@ -70,6 +70,7 @@ def test_heads_hidden_channels_and_the_stream_leave() -> None:
     assert sum(p.numel() for p in small.parameters()) == space.cost_of(architecture.open)["params"]
 
 
-def test_it_tells_tokens_and_no_classes() -> None:
-    with pytest.raises(dnal.UserError, match="tells tokens of a text"):
-        dnal.models.create("decoder/small", classes=2)
+def test_other_classes_than_tokens_have_a_table_of_their_own() -> None:
+    network = dnal.models.create("decoder/small", classes=3).eval()
+    assert network(**texts()).shape == (2, 3, 12)
+    assert network.head.weight.shape == (3, WIDTH)

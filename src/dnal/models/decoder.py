@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dnal.base.errors import UserError
 from dnal.models.registry import register
 
 WIDTH, LAYERS, QUERIES, KEYS, HEAD, HIDDEN = 64, 2, 4, 2, 16, 160
@@ -70,25 +69,22 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(N, L) numbers of tokens -> logits (N, tokens, L) of the token after each. The padding of a text stands behind
-    it, where nothing looks: the mask (N, L) changes nothing."""
+    """(N, L) numbers of tokens -> logits (N, classes, L) of what follows each. Where that is a token too, one table is
+    for both. The padding of a text stands behind it, where nothing looks: the mask (N, L) changes nothing."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, classes: int) -> None:
         super().__init__()
         self.tokens = Table(tokens, WIDTH)
         self.layers = nn.Sequential(*(Layer() for _ in range(LAYERS)))
         self.norm = nn.RMSNorm(WIDTH, EPS)
+        self.head = None if classes == tokens else nn.Linear(WIDTH, classes, bias=False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        return F.linear(self.norm(self.layers(self.tokens(input_ids))), self.tokens.weight).transpose(1, 2)
+        told = self.tokens if self.head is None else self.head
+        return F.linear(self.norm(self.layers(self.tokens(input_ids))), told.weight).transpose(1, 2)
 
 
 @register("decoder/small", input_shape=(64, 257), classes=257, kind="text")
 def small(*, classes: int, tokens: int) -> Decoder:
     """Two layers of width 64, 4 heads of queries over 2 of keys and values, for the token after each of a text."""
-    if classes != tokens:
-        raise UserError(
-            f"decoder/small tells tokens of a text, all {tokens} that there are, not {classes} classes; give it a text "
-            "without classes, or take transformer/small."
-        )
-    return Decoder(tokens)
+    return Decoder(tokens, classes)
