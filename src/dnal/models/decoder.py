@@ -80,8 +80,8 @@ class Decoder(nn.Module):
         self.head = None if classes == tokens else nn.Linear(WIDTH, classes, bias=False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        told = self.tokens if self.head is None else self.head
-        return F.linear(self.norm(self.layers(self.tokens(input_ids))), told.weight).transpose(1, 2)
+        weight = self.tokens.weight if self.head is None else self.head.weight
+        return F.linear(self.norm(self.layers(self.tokens(input_ids))), weight).transpose(1, 2)
 
 
 @register("decoder/small", input_shape=(64, 257), classes=257, kind="text")
