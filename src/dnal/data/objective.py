@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnal.train.evaluate import Metric, r2
+from dnal.train.evaluate import Metric, log_likelihood, perplexity_of, r2
 from dnal.train.outputs import logits_of, with_aux_loss
 from dnal.train.phase import Loss
 from dnal.train.restored import psnr
@@ -42,6 +42,7 @@ class Objective:
         lr: the peak learning rate of a job by name where none was asked for; None: that of every job. A squared error
             is steeper than cross entropy.
         answers: what a network says one number for, and several of them.
+        of_tokens: the metric is a log-likelihood, beside which its perplexity is said.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Objective:
     is_share: bool = True
     lr: float | None = None
     answers: tuple[str, str] = ("class", "classes")
+    of_tokens: bool = False
 
     @property
     def factor(self) -> float:
@@ -67,6 +69,8 @@ class Objective:
         """The metric for people."""
         if value is None:
             return "-"
+        if self.of_tokens:
+            return f"{value:.4f} (perplexity {perplexity_of(value):.4g})"
         return f"{100 * value:.2f} %" if self.is_share else f"{value:.4f}"
 
     def change(self, old: float | None, new: float | None) -> str:
@@ -78,6 +82,10 @@ class Objective:
 
 CLASSIFICATION = Objective("classification")
 NEXT = Objective("next-token")
+LANGUAGE = Objective(
+    "language", None, log_likelihood, "log_likelihood", "log-likelihood of a token", is_share=False, of_tokens=True,
+    answers=("token", "tokens"),
+)  # fmt: skip
 REGRESSION = Objective(
     "regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01,
     answers=("target of regression", "targets of regression"),
@@ -86,4 +94,4 @@ RESTORATION = Objective(
     "restoration", absolute_error, psnr, "psnr", "PSNR in dB", is_share=False, lr=0.01,
     answers=("channel to restore", "channels to restore"),
 )  # fmt: skip
-OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, REGRESSION, RESTORATION)}
+OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, LANGUAGE, REGRESSION, RESTORATION)}

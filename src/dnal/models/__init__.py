@@ -4,6 +4,7 @@
 from dnal.models import (
     cifar_mobilenet_v2,
     cifar_resnet,
+    decoder,
     graphs,
     mlp,
     restoration,
@@ -27,6 +28,7 @@ __all__ = [
     "cifar_mobilenet_v2",
     "cifar_resnet",
     "create",
+    "decoder",
     "default_input",
     "graphs",
     "is_genome",

@@ -123,10 +123,22 @@ class _Graph:
                     self.uses.setdefault(given.parameter, set()).add(index)
             for made in operation.outputs:
                 self.maker[made.number] = index
-        # batch norm makes an empty tensor that is not used
-        self.working = [
-            i for i, o in enumerate(self.operations) if o.inputs or any(m.number in self.users for m in o.outputs)
-        ]
+        idle = self._idle()
+        for users in (*self.users.values(), *self.uses.values()):
+            users -= idle
+        self.working = [i for i in range(len(self.operations)) if i not in idle]
+
+    def _idle(self) -> set[int]:
+        """The operations whose results nobody uses, such as what a network keeps for its next call: no branch ends
+        there."""
+        idle: set[int] = set()
+        for index in reversed(range(len(self.operations))):
+            operation = self.operations[index]
+            numbers = {made.number for made in operation.outputs}
+            used = any(self.users.get(number, set()) - idle for number in numbers)
+            if numbers and not operation.writes and not used and not numbers & self.trace.answered:
+                idle.add(index)
+        return idle
 
     def region(self, term: Operand, end: int) -> frozenset[int]:
         """The operations whose results serve only ``term`` of the sum ``end``."""
@@ -314,9 +326,9 @@ class _Graph:
 
     def own(self, bypass: Bypass, region: _Region) -> bool:
         """Whether nothing else uses the tensors that go."""
-        for index, operation in enumerate(self.operations):
+        for index in self.working:
             if index not in region.operations:
-                for given in operation.inputs:
+                for given in self.operations[index].inputs:
                     names = self.trace.names_of(given.parameter) if given.parameter else []
                     if any(bypass.removes(name) for name in names):
                         return False

@@ -39,6 +39,7 @@ class Operation:
         path: the innermost module that ran it.
         arguments: its positional arguments, with None in the place of tensors.
         inputs, outputs: its tensors, in order.
+        writes: whether it changes a tensor that it takes.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Operation:
     arguments: tuple[Any, ...]
     inputs: tuple[Operand, ...]
     outputs: tuple[Operand, ...]
+    writes: bool = False
 
 
 def sides(layers: Sequence[Tensor], dims: int) -> tuple[Tensor | None, ...]:

@@ -30,7 +30,7 @@ from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.surgery.sizes import Change, Seen, SizeRule
 from dnal.space.surgery.substitute import call_with, slots
-from dnal.space.surgery.tensors import held_tensors
+from dnal.space.surgery.tensors import answers
 from dnal.space.twins import finite, finite_outputs, noise, randomised, redrawn, tries
 from dnal.space.variables import Sources
 
@@ -271,7 +271,7 @@ class Probe:
 
     def _run(self, network: Callable[..., Any]) -> list[Tensor]:
         torch.manual_seed(1)  # a network may draw numbers, the same ones in every pass
-        return held_tensors(call(network, cloned(self.inputs)))
+        return answers(call(network, cloned(self.inputs)))
 
     def _repeats(self, kept: Kept, small: nn.Module) -> bool:
         """Whether the compact network is exact where it makes the same choices among detections."""
@@ -310,7 +310,7 @@ class Probe:
                 return True
             try:
                 torch.manual_seed(1)
-                result = held_tensors(call(removed(self.network, kept), cloned(self.inputs)))
+                result = answers(call(removed(self.network, kept), cloned(self.inputs)))
             except Exception as error:  # whatever code that asks a module for what it no longer has raises
                 if lacks_memory(error):
                     raise

@@ -33,7 +33,7 @@ from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_
 from dnal.space.surgery.norms import NormCall
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
-from dnal.space.surgery.tensors import held_tensors, named_tensors, tensors_of
+from dnal.space.surgery.tensors import answers, held_tensors, named_tensors, tensors_of
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +167,7 @@ class Trace(TorchDispatchMode):
         self._recorder: Recorder | None = None
         self._runs = itertools.count()  # of the modules
         self._first: list[Tensor] = []  # the outputs of the first pass
+        self.answered: set[int] = set()  # and the numbers of these values
         self._was_elsewhere = False
         self.adopt(network)
         self._owned = self.ledger.size
@@ -223,14 +224,16 @@ class Trace(TorchDispatchMode):
         self.calls += recorder.calls
         seen = {rule.path for rule in self.sizes}
         self.sizes += [rule for call in recorder.calls for rule in call.rules if rule.path not in seen]
-        outputs = held_tensors(out)
+        outputs = answers(out)
         for tensor in outputs:
             self.freeze(tensor, "it is the network's output")
         if not outputs:
             for dims in self.owners.values():
                 for labels in dims:
                     self.ledger.freeze(labels, "the network returns nothing that holds a tensor")
-        self._first = self._first or outputs
+        if not self._first:
+            self._first = outputs
+            self.answered = {number for out in outputs if (number := self._numbers.get(out)) is not None}
         return outputs
 
     def elsewhere(self, network: nn.Module, inputs: Inputs) -> list[Seen]:
@@ -312,7 +315,7 @@ class Trace(TorchDispatchMode):
             return out
         outputs = tuple(self._operand(t, new=True) for t in made)
         plain = tuple(tree_map_only(Tensor, lambda _: None, args))
-        self.operations.append(Operation(step.name, self.path, plain, inputs, outputs))
+        self.operations.append(Operation(step.name, self.path, plain, inputs, outputs, _is_mutable(step)))
         return out
 
     def _apply(self, rule: Rule, step: Call, given: list[Tensor]) -> None:

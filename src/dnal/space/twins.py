@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from dnal.base.errors import lacks_memory
 from dnal.space.surgery.inputs import Inputs, cloned
 from dnal.space.surgery.running import call, copied, evaluating
-from dnal.space.surgery.tensors import held_tensors
+from dnal.space.surgery.tensors import answers
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def finite_outputs(network: nn.Module, inputs: Inputs) -> list[Tensor] | None:
     try:
         with evaluating(network):
             torch.manual_seed(1)  # as in every pass that is compared
-            outputs = held_tensors(call(network, cloned(inputs)))
+            outputs = answers(call(network, cloned(inputs)))
     except Exception as error:  # whatever the user's forward raises
         if lacks_memory(error):
             raise

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnal.base.errors import UserError, described
@@ -179,6 +180,48 @@ def r2(network: nn.Module, loader: Loader) -> float:
         return float("nan")
     variance = squares - float(total.square().sum()) / rows
     return 1 - missed / variance if variance > 0 else 0.0
+
+
+def log_likelihood(network: nn.Module, loader: Loader) -> float:
+    """The mean over all targets of the logarithm of the probability that a network gives them, 0 at best; in eval mode,
+    the network's mode is restored. Targets of ``IGNORED`` do not count. Its perplexity is :func:`perplexity_of` it.
+
+    Outputs: logits (N, classes, ...), or a mapping with ``logits``; targets: class numbers (N, ...), such as the token
+    after each token of a text.
+    """
+    total, count = 0.0, 0
+
+    def update(outputs: Any, targets: Tensor) -> None:
+        nonlocal total, count
+        found, counts = log_likelihoods(outputs, targets)
+        total, count = total + float(found.sum()), count + int(counts.sum())
+
+    over_batches(network, loader, update)
+    return total / count if count else float("nan")
+
+
+def log_likelihoods(outputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each example the sum over its targets that count of the logarithm of their probability, and how many there
+    are, both (N,)."""
+    targets = targets.long()
+    missed = F.cross_entropy(logits_of(outputs).float(), targets, reduction="none", ignore_index=IGNORED)
+    return -missed.double().flatten(1).sum(1), (targets != IGNORED).flatten(1).sum(1)
+
+
+def perplexity_of(log_likelihood: float) -> float:
+    """Among how many tokens that are all as likely a network is as undecided: e to the power of minus the mean
+    log-likelihood of a token; infinite where no number holds it.
+
+    Examples:
+        >>> import math
+        >>> from dnal.train.evaluate import perplexity_of
+        >>> round(perplexity_of(math.log(1 / 257)))
+        257
+    """
+    try:
+        return math.exp(-log_likelihood)
+    except OverflowError:
+        return math.inf
 
 
 def check_finite(inputs: Any, number: int, data: str) -> None:

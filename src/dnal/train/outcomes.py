@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dnal.base.statistics import Interval, paired_examples
 from dnal.base.tensors import raw
-from dnal.train.evaluate import IGNORED, Metric, accuracy, over_batches, r2
+from dnal.train.evaluate import IGNORED, Metric, accuracy, log_likelihood, log_likelihoods, over_batches, r2
 from dnal.train.loader import Loader
 from dnal.train.outputs import logits_of
 from dnal.train.restored import psnr, psnr_of_each
@@ -32,7 +32,8 @@ class Outcomes:
 
     Attributes:
         values: of top-1 accuracy 1 or 0 (where examples have several targets, the correct ones over the targets of an
-            example on average; of a single example, such as a graph, each target stands for one); of R² one minus the
+            example on average; of a single example, such as a graph, each target stands for one); of a log-likelihood
+            the same sum of logarithms; of R² one minus the
             squared error over the targets' mean squared deviation; of PSNR that of the image, in dB.
         targets: SHA-256 of the targets in their order: networks are compared where it is the same.
     """
@@ -78,8 +79,15 @@ def _explained(kept: Tensor) -> Tensor:
     return 1 - kept[:, 0] / variance if variance > 0 else torch.zeros(len(kept))
 
 
+def _likely(outputs: Tensor, targets: Tensor) -> Tensor:
+    """How likely all targets of each example are, as a logarithm, and how many count."""
+    kept = torch.stack([each.double() for each in log_likelihoods(outputs, targets)], 1)
+    return kept.where(kept[:, 1:] > 0, torch.nan)
+
+
 KINDS: dict[Metric, _Kind] = {
     accuracy: _Kind(_correct, lambda kept: kept[:, 0] / kept[:, 1].mean()),
+    log_likelihood: _Kind(_likely, lambda kept: kept[:, 0] / kept[:, 1].mean()),
     r2: _Kind(_missed, _explained),
     psnr: _Kind(lambda outputs, targets: psnr_of_each(outputs, targets).double().unsqueeze(1), lambda kept: kept[:, 0]),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from dnal.data.dataset import Dataset
 from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
-from dnal.data.objective import NEXT, Objective
+from dnal.data.objective import LANGUAGE, NEXT, Objective
 from dnal.data.text.files import ENDINGS, is_labelled, part_in, read_text
 from dnal.data.text.raw import RawText
 from dnal.data.text.sets import read_grammar, read_negation
@@ -61,7 +61,7 @@ class Text(Kind):
         return {"tokens": sizes[1]}
 
     def answered(self, sizes: Sizes, objective: Objective) -> tuple[int, ...]:
-        return (sizes[0],) if objective is NEXT else ()
+        return (sizes[0],) if objective in (NEXT, LANGUAGE) else ()
 
     def numbers(self, sizes: Sizes) -> int:
         return super().numbers(sizes) + sizes[0] ** 2  # attention compares every place with every other one

@@ -14,7 +14,7 @@ from dnal.base.errors import UserError, one_line
 from dnal.base.options import Options, option
 from dnal.data.dataset import Dataset, TensorPart
 from dnal.data.kind import Sizes, Wanted
-from dnal.data.objective import CLASSIFICATION, NEXT
+from dnal.data.objective import CLASSIFICATION, LANGUAGE, NEXT, Objective
 from dnal.data.splits import VALIDATION_SEED, limited, stratified_sample, validation_split, without
 from dnal.data.tables.table import UNSAID
 from dnal.data.text.raw import Labelled, RawText
@@ -38,6 +38,9 @@ class TextOptions(Options):
     tokens: Literal["words", "bytes"] = option(
         "words", "What a text is cut into; a text without classes is always bytes."
     )
+    measure: Literal["accuracy", "perplexity"] = option(
+        "accuracy", "How well the next byte is told: how often it is the likeliest one, or how likely the text is."
+    )
 
 
 def from_text(name: str, raw: RawText, wanted: Wanted, options: TextOptions) -> Dataset:
@@ -51,7 +54,11 @@ def from_text(name: str, raw: RawText, wanted: Wanted, options: TextOptions) -> 
         UserError: too few texts, or a length or number of words that cannot be.
     """
     if isinstance(raw.train, str):
-        return _next_bytes(name, raw, wanted)
+        return _next_bytes(name, raw, wanted, LANGUAGE if options.measure == "perplexity" else NEXT)
+    if options.measure == "perplexity":
+        raise UserError(
+            f"'{name}' has classes, which are told or not; perplexity is of a text without them, a .txt file."
+        )
     words = options.tokens == "words"
     length, count = wanted.input_shape or (LENGTH, WORDS if words else BYTES)
     check_sizes((length, count), 2 if words else BYTES)
@@ -108,7 +115,7 @@ def check_sizes(sizes: Sizes, least: int = 2) -> None:
         raise UserError(f"the tokens are numbers below {count:,}; that is from {least} to {2**22:,}.")
 
 
-def _next_bytes(name: str, raw: RawText, wanted: Wanted) -> Dataset:
+def _next_bytes(name: str, raw: RawText, wanted: Wanted, objective: Objective) -> Dataset:
     length, count = wanted.input_shape or (LETTERS, BYTES)
     check_sizes((length, count), BYTES)
     if count != BYTES or wanted.classes not in (None, BYTES):
@@ -125,7 +132,7 @@ def _next_bytes(name: str, raw: RawText, wanted: Wanted) -> Dataset:
     parts = [made(text) for text in (raw.train, raw.val, raw.test) if text is not None]
     train, val, test = _split(parts, raw, wanted)
     names = ("padding", *(str(value) for value in range(BYTES - 1)))
-    return Dataset(name, BYTES, names, (length, count), train, val, test, kind="text", objective=NEXT)
+    return Dataset(name, BYTES, names, (length, count), train, val, test, kind="text", objective=objective)
 
 
 def _masked(x: Tensor, y: Tensor) -> TensorPart:

@@ -6,7 +6,9 @@ with what reads its result. The channels inside a head are variables of their ow
 
 from __future__ import annotations
 
-from dnal.space.labels import SHARED, carried, compressed, core, signature
+from torch import Tensor
+
+from dnal.space.labels import SHARED, along, carried, compressed, core, signature
 from dnal.space.rules.registry import rule
 from dnal.space.surgery.tensors import tensors_of
 from dnal.space.trace import Call, Trace
@@ -77,7 +79,12 @@ def attention(t: Trace, c: Call) -> None:
                 t.ledger.tie(labels, batches[0])  # type: ignore[arg-type]
             else:
                 t.ledger.freeze(labels, reason)
+    single = heads[0] is not None and heads[1] is None and heads[2] is None
+    single = single and all(_serves(t, x, heads[0]) for x in (key, value))
     for tensor, labels in zip((key, value), heads[1:], strict=True):
+        if single:  # one head of keys and values stays for all queries that are left
+            t.settled(value, (-1,), SHARED)
+            break
         # Grouped queries: those that share a head of the keys and values leave with it.
         shared = query.size(1) // tensor.size(1)
         t.tie_or_freeze(heads[0], None if labels is None else labels.repeat_interleave(shared), reason)
@@ -89,7 +96,16 @@ def attention(t: Trace, c: Call) -> None:
     out = c.out[0]
     layers = [carried(x, (*x.shape[:2], *out.shape[2:]), [2]) for x in t.value(value).layers if 2 not in signature(x)]
     shared = out.size(1) // value.size(1)
-    t.put(out, layers if shared == 1 else [compressed(x.repeat_interleave(shared, 1)) for x in layers])
+    if single:
+        t.put(out, [along(heads[0], 1, out.shape)])  # type: ignore[arg-type]
+    else:
+        t.put(out, layers if shared == 1 else [compressed(x.repeat_interleave(shared, 1)) for x in layers])
     for wide in (query, value):
         sides = [t.side(query, 0), t.side(query, 1), t.side(query, 2), t.side(key, 2), t.side(wide, 3)]
         t.multiply(None, 1 / t.batch, *sides)
+
+
+def _serves(t: Trace, tensor: Tensor, heads: Tensor | None) -> bool:
+    """Whether one head of keys or values (N, heads, L, width) serves any number of queries: it is the only one, or the
+    same one repeated for each of them."""
+    return tensor.size(1) == 1 or t.follow(tensor, 1, heads) is not None

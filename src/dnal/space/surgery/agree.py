@@ -26,7 +26,7 @@ from dnal.space.surgery.norms import hard_weights
 from dnal.space.surgery.remove import Kept, zeroed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.surgery.substitute import call_with, slots
-from dnal.space.surgery.tensors import held_tensors
+from dnal.space.surgery.tensors import answers
 from dnal.space.twins import HALF, weightless
 
 logger = logging.getLogger(__name__)
@@ -208,9 +208,9 @@ def _outputs(
     with evaluating(network, fast_path=fast_path):
         torch.manual_seed(1)  # a network may draw numbers, the same ones in both
         if kept is None:
-            return held_tensors(call(network, inputs))
+            return answers(call(network, inputs))
         zero = zeroed(network, kept)
         places = slots(network, zero)
         device = next((tensor.device for tensor in zero.values()), torch.device("cpu"))
         norms = hard_weights(kept.norms, device)
-        return held_tensors(call(lambda *a, **k: call_with(network, zero, places, a, k, norms=norms), inputs))
+        return answers(call(lambda *a, **k: call_with(network, zero, places, a, k, norms=norms), inputs))

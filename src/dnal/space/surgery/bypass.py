@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dnal.base.errors import UserError
 from dnal.space.surgery.edge import MixedEdge
+from dnal.space.surgery.tensors import CACHE, is_a
 from dnal.space.unscriptable import refuse_scripting
 
 
@@ -24,9 +25,16 @@ def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return args[0] if args else next(iter(kwargs.values()))
 
 
+LAYER = "layer_idx"
+"""The attribute by which attention of transformers knows its layer of a cache."""
+ATTENDED = ("encoder_hidden_states", "key_value_states")
+"""The arguments of attention to another text."""
+
+
 class _Instead(nn.Module):
     """What stands in a module's place; with ``results`` > 0 it gives its result as the first of so many, the others
-    None."""
+    None. Where it stands for attention with the number ``layer_idx``, it fills that layer of a cache of keys and
+    values: by the length of its layers a network knows how many tokens came before."""
 
     __prepare_scriptable__ = refuse_scripting
 
@@ -38,8 +46,19 @@ class _Instead(nn.Module):
         raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        result = self._result(_first(args, kwargs))
+        given = _first(args, kwargs)
+        result = self._result(given)
+        if all(kwargs.get(name) is None for name in ATTENDED):  # another text has a cache of its own, filled once
+            for cache in (held for held in (*args, *kwargs.values()) if is_a(held, CACHE)):
+                self._count(given, getattr(cache, "self_attention_cache", cache))
         return (result, *[None] * (self.results - 1)) if self.results else result
+
+    def _count(self, given: Tensor, cache: Any) -> None:
+        """Notes the tokens of (N, length, channels) in a cache, one number for each."""
+        place = getattr(self, LAYER, None)
+        if place is not None and given.dim() == 3:
+            one = given.new_zeros(given.size(0), 1, given.size(1), 1)
+            cache.update(one, one, place)
 
     def extra_repr(self) -> str:
         return f"results={self.results}" if self.results else ""

@@ -112,6 +112,8 @@ def removed(network: nn.Module, kept: Kept) -> nn.Module:
         weight = f"parametrizations.weight.{DIRECTION}" if normed(module) else "weight"
         _correct_sizes(module, kept.get(f"{path}.{weight}" if path else weight))
     repair(small, kept.sizes)
+    for module in small.modules():
+        _share_out_queries(module)
     modules = list(small.modules())
     if any(getattr(module.train, "__func__", None) is not nn.Module.train for module in modules):
         small.train()  # modules that cache tensors drop them on a change of mode
@@ -197,6 +199,14 @@ def _layer_norm(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> No
 def _embedding(module: nn.Module, kept: tuple[Tensor | None, ...] | None) -> None:
     assert isinstance(module, nn.Embedding)
     module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
+def _share_out_queries(module: Any) -> None:
+    """Attention of transformers remembers how many queries share a head of keys and values; it asks for that only
+    where it is given a mask, which the example inputs may not have had."""
+    queries, keys = (getattr(module, name, None) for name in ("q_proj", "k_proj"))
+    if hasattr(module, "num_key_value_groups") and isinstance(queries, nn.Linear) and isinstance(keys, nn.Linear):
+        module.num_key_value_groups = queries.weight.size(0) // keys.weight.size(0)
 
 
 SIZES: dict[type, Correction] = {

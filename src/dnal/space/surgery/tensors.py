@@ -21,8 +21,27 @@ def tensors_of(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
 
 
-def held_tensors(tree: Any) -> list[Tensor]:
-    """Every tensor in a network's inputs or outputs, also inside dataclasses and other objects of the user's.
+CACHE, CACHED = "transformers.cache_utils.Cache", "transformers.cache_utils.CacheLayerMixin"
+"""What a network keeps for its next call, and a layer of it, by the names of their classes: the package takes seconds
+to import."""
+KEPT = ("keys", "values")
+"""The attributes of such a layer that attention has read when it is returned."""
+
+
+def is_a(value: Any, kind: str) -> bool:
+    """Whether an object is of a class of this name, ``package.module.Class``."""
+    return any(f"{own.__module__}.{own.__qualname__}" == kind for own in type(value).__mro__)
+
+
+def answers(outputs: Any) -> list[Tensor]:
+    """Every tensor in what a network answers. The keys and values of its cache are none: they have as many heads as
+    the network, which alone reads them."""
+    return held_tensors(outputs, cached=False)
+
+
+def held_tensors(tree: Any, *, cached: bool = True) -> list[Tensor]:
+    """Every tensor in a network's inputs or outputs, also inside dataclasses and other objects of the user's;
+    ``cached``: keys and values of a cache too.
 
     An output that is overlooked would be taken for channels that nothing reads, and removed.
     """
@@ -38,6 +57,8 @@ def held_tensors(tree: Any) -> list[Tensor]:
                 if isinstance(leaf, (set, frozenset, Mapping)):
                     pending.append(list(leaf.values() if isinstance(leaf, Mapping) else leaf))
                 slots = [name for kind in type(leaf).__mro__ for name in getattr(kind, "__slots__", ())]
-                held = [getattr(leaf, name) for name in slots if isinstance(name, str) and hasattr(leaf, name)]
-                pending.append([*held, *getattr(leaf, "__dict__", {}).values()])
+                held = {name: getattr(leaf, name) for name in slots if isinstance(name, str) and hasattr(leaf, name)}
+                held |= getattr(leaf, "__dict__", {})
+                left_out = KEPT if not cached and is_a(leaf, CACHED) else ()
+                pending.append([value for name, value in held.items() if name not in left_out])
     return found
