@@ -15,22 +15,29 @@ from dnal.models import (
 )
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.genomes.families import is_genome
+from dnal.models.huggingface.configuration import told_of
+from dnal.models.huggingface.names import called, is_huggingface, is_told, name_of
+from dnal.models.huggingface.network import with_weights
 from dnal.models.registry import register
 from dnal.models.skeleton import memory_of, outline, skeleton
 from dnal.models.weights import load_weights, tensor_shapes
 
 __all__ = [
     "brought_names",
+    "called",
     "cifar_mobilenet_v2",
     "cifar_resnet",
     "create",
     "default_input",
     "graphs",
     "is_genome",
+    "is_huggingface",
+    "is_told",
     "kind_of",
     "load_weights",
     "memory_of",
     "mlp",
+    "name_of",
     "names",
     "names_code",
     "outline",
@@ -41,7 +48,9 @@ __all__ = [
     "small",
     "supernets",
     "tensor_shapes",
+    "told_of",
     "transformer",
     "vgg",
     "widenet",
+    "with_weights",
 ]

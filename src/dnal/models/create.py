@@ -1,4 +1,4 @@
-"""A network by its name, whatever its source: own, torchvision, timm, or the user's function."""
+"""A network by its name, whatever its source: own, torchvision, timm, Hugging Face, or the user's function."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
 from dnal.models.genomes.families import INPUT, built, is_genome
+from dnal.models.huggingface.configuration import default_sizes, told_of
+from dnal.models.huggingface.names import is_huggingface
+from dnal.models.huggingface.network import create_huggingface
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
 from dnal.models.torchvision_source import create_torchvision, torchvision_input, torchvision_names
@@ -33,7 +36,8 @@ def create(
 
     Args:
         name: an own model (``cifar/resnet56``), one that an installed package brings, ``torchvision/NAME``,
-            ``timm/NAME``, ``package.module:function``, or a network by its layers (``layers/conv_16_3-max-fc_32``).
+            ``timm/NAME``, ``hf/FOLDER``, ``package.module:function``, or a network by its layers
+            (``layers/conv_16_3-max-fc_32``).
         classes: number of classes; None means what the model is made for.
         input_shape: (C, H, W) of images, the sizes of an example of other data; None means what the model is made for.
         pretrained: with the source's own trained weights; a head for other classes starts fresh.
@@ -63,6 +67,8 @@ def create(
     if is_genome(name):
         _check_untrained(name, pretrained)
         return built(name, classes=classes, input_shape=input_shape)
+    if is_huggingface(name):
+        return create_huggingface(name, classes=classes, input_shape=input_shape, pretrained=pretrained)
     own = own_models()
     if name in own:
         return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
@@ -87,6 +93,8 @@ def kind_of(name: str) -> str | None:
         return own_models()[name].kind
     if name.startswith((TORCHVISION, TIMM)) or is_genome(name):
         return "images"
+    if is_huggingface(name):
+        return told_of(name).kind
     return None if ":" in name or name in brought("model") else "images"
 
 
@@ -98,6 +106,8 @@ def default_input(name: str) -> Sizes:
     """
     if is_genome(name):
         return INPUT
+    if is_huggingface(name):
+        return default_sizes(told_of(name))
     own = own_models()
     if name in own:
         return own[name].input_shape
@@ -109,7 +119,7 @@ def default_input(name: str) -> Sizes:
 
 def names_code(name: str) -> bool:
     """Whether this is no name of a model but says where code is, to be imported and run."""
-    return ":" in name and name not in own_models() and name not in brought("model")
+    return ":" in name and not is_huggingface(name) and name not in own_models() and name not in brought("model")
 
 
 def own_names() -> list[str]:
