@@ -13,7 +13,6 @@ import dnal as library
 from cli_program import Program
 from dnal import models
 from dnal.models.huggingface.widths import said
-from dnal.run.files import MODEL
 from dnal.space.surgery.running import call
 from dnal.train.outputs import logits_of
 from hf_folders import network_of, saved
@@ -21,9 +20,11 @@ from hf_folders import network_of, saved
 transformers = pytest.importorskip("transformers")
 
 LEARN = (
-    "--data", "digits", "--limit-train", "96", "--epochs", "1,1,1", "--budget", "macs<=60%", "--optimizer", "adamw",
-    "--lr", "0.003", "--batch-size", "32", "--no-report", "--quiet",
+    "--data", "digits", "--limit-train", "96", "--budget", "macs<=60%", "--optimizer", "adamw", "--lr", "0.003",
+    "--batch-size", "32", "--no-report", "--quiet",
 )  # fmt: skip
+AT_ONCE = (*LEARN, "--method", "magnitude", "--epochs", "0,0,0")
+LEARNT = pytest.param((*LEARN, "--epochs", "1,1,1"), marks=pytest.mark.slow, id="learnt")
 
 
 def shapes(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -35,9 +36,10 @@ def told(folder: Path, family: str) -> models.huggingface.configuration.Told:
     return models.told_of(f"hf/{folder}")
 
 
-def test_what_transformers_reads_is_the_compact_network(here: Path, dnal: Program) -> None:
+@pytest.mark.parametrize("job", [pytest.param(AT_ONCE, id="at once"), LEARNT])
+def test_what_transformers_reads_is_the_compact_network(job: tuple[str, ...], here: Path, dnal: Program) -> None:
     saved(here / "vit", "vit")
-    answer = dnal("learn", "--model", "hf/vit", *LEARN, "--uniform-layers", "--norms", "open", "--out", "run")
+    answer = dnal("learn", "--model", "hf/vit", *job, "--uniform-layers", "--norms", "open", "--out", "run")
     assert answer.status == 0, answer.err
     answer = dnal("export", "run", "--to", "hf", "--json")
     assert answer.status == 0, answer.err
@@ -62,15 +64,19 @@ def test_what_transformers_reads_is_the_compact_network(here: Path, dnal: Progra
 
 
 def test_widths_that_no_configuration_says(here: Path, dnal: Program) -> None:
+    """One layer is kept as it is, the other one is not; and a place that holds something else."""
     saved(here / "vit", "vit")
-    answer = dnal("learn", "--model", "hf/vit", *LEARN, "--method", "random", "--min-width", "3", "--out", "run")
+    kept = ("--exclude", "vit.layers.0.*", "--budget", "macs<=90%", "--out", "run")
+    answer = dnal("learn", "--model", "hf/vit", *AT_ONCE, *kept)
     assert answer.status == 0, answer.err
-    small = library.load("run")
-    small.vit.layers[0].mlp.fc1.out_features  # noqa: B018
     answer = dnal("export", "run", "--to", "hf")
-    if len({layer.mlp.fc1.out_features for layer in small.vit.layers}) > 1:
-        assert answer.status == 2
-    assert (here / "run" / MODEL).exists()
+    assert answer.status == 2
+    assert "no configuration of ViTForImageClassification says these widths: 'vit.layers.0." in answer.err
+    assert "--uniform-layers" in answer.err
+    assert not (here / "run" / "hf").exists()
+    answer = dnal("export", "run", "--to", "hf", "--out", here)
+    assert answer.status == 2
+    assert "holds other files" in answer.err
 
 
 @pytest.mark.parametrize(

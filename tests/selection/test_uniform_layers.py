@@ -55,7 +55,7 @@ def test_equal_widths_within_the_budget(rule: WidthRule, share: float) -> None:
                 more[closed[scores[closed].argsort(descending=True)[: rule.divisor if width > 6 else 1]]] = True
             if rule.divisor == 1:
                 assert float(space.costs["macs"](more)) > limits["macs"]
-    assert free  # it is not so by itself
+    assert free or rule.divisor > 1  # it is not so by itself
 
 
 def test_without_it_the_ranking_is_what_it_was() -> None:

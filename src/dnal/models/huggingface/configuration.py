@@ -10,7 +10,7 @@ from typing import Any
 from dnal.base.errors import UserError, one_line, reason_of
 from dnal.base.reading import plain_json, text_of
 from dnal.data.kind import Sizes
-from dnal.models.huggingface.names import PREFIX, is_told
+from dnal.models.huggingface.names import PREFIX, is_huggingface, is_told
 from dnal.models.huggingface.place import Place, library
 
 LARGEST = 2**23
@@ -73,6 +73,11 @@ def told_of(name: str) -> Told:
     path = Place.of(name).file("config.json", needed=True)
     assert path is not None
     return _checked(_read(path), f"'{path}'")
+
+
+def reads_values(name: str) -> bool:
+    """Whether a network runs only where its inputs have values: those of text look whether a mask leaves anything out."""
+    return is_huggingface(name) and told_of(name).kind == TEXT
 
 
 def default_sizes(told: Told) -> Sizes:
