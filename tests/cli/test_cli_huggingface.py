@@ -1,4 +1,4 @@
-"""`hf/FOLDER` through every command: learn under a budget, load without the folder, evaluate, repeat, resume, export."""
+"""`hf/FOLDER` on the command line: learn under a budget, load without the folder, evaluate, repeat, resume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def tokenizer(folder: Path) -> None:
     """Words of the small set as tokens, with what BERT puts around a text, and a padding that is not 0."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    words = "[CLS] [SEP] [UNK] [PAD] the was not very quite film plot cast good bad dull funny".split()
+    special = ["[CLS]", "[SEP]", "[UNK]", "[PAD]"]
+    words = [*special, "the", "was", "not", "very", "film", "plot", "cast", "good", "bad", "dull", "funny"]
     made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.BertProcessing(("[SEP]", 1), ("[CLS]", 0))
@@ -56,7 +57,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_a_run_keeps_what_its_network_is_made_of(vit: tuple[Path, Path], dnal: Program, tmp_path: Path) -> None:
-    run, folder = vit
+    run, _ = vit
     config = yaml.safe_load((run / CONFIG).read_text())
     assert models.is_told(config["model"])
     assert config["weights"] == f"hf/{run.parent / 'folder'}"
@@ -76,7 +77,7 @@ def test_compact_is_hard_gated(vit: tuple[Path, Path]) -> None:
     """Of the base's weights: what the architecture closes is zero there, and gone in the compact network."""
     from independent import assert_exact
 
-    run, folder = vit
+    run, _ = vit
     network = library.run.loading.load_base(run)
     inputs = torch.rand(2, 1, 8, 8)
     space = library.Space.of(network, inputs)

@@ -1,4 +1,4 @@
-"""`dnal export --to hf`: what transformers itself reads of the folder is the compact network, or a sentence says why."""
+"""`dnal export --to hf`: what transformers reads of the folder is the compact network, or a sentence says why."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from hf_folders import network_of, saved
 transformers = pytest.importorskip("transformers")
 
 LEARN = (
-    "--data", "digits", "--limit-train", "96", "--budget", "macs<=60%", "--optimizer", "adamw", "--lr", "0.003",
-    "--batch-size", "32", "--no-report", "--quiet",
+    "--data", "digits", "--limit-train", "96", "--optimizer", "adamw", "--lr", "0.003", "--batch-size", "32",
+    "--no-report", "--quiet",
 )  # fmt: skip
 AT_ONCE = (*LEARN, "--method", "magnitude", "--epochs", "0,0,0")
+OPEN = ("--norms", "open", "--budget", "macs<=60%", "--out", "run")
 LEARNT = pytest.param((*LEARN, "--epochs", "1,1,1"), marks=pytest.mark.slow, id="learnt")
 
 
@@ -39,7 +40,7 @@ def told(folder: Path, family: str) -> models.huggingface.configuration.Told:
 @pytest.mark.parametrize("job", [pytest.param(AT_ONCE, id="at once"), LEARNT])
 def test_what_transformers_reads_is_the_compact_network(job: tuple[str, ...], here: Path, dnal: Program) -> None:
     saved(here / "vit", "vit")
-    answer = dnal("learn", "--model", "hf/vit", *job, "--uniform-layers", "--norms", "open", "--out", "run")
+    answer = dnal("learn", "--model", "hf/vit", *job, "--uniform-layers", *OPEN)
     assert answer.status == 0, answer.err
     answer = dnal("export", "run", "--to", "hf", "--json")
     assert answer.status == 0, answer.err
@@ -71,7 +72,7 @@ def test_widths_that_no_configuration_says(here: Path, dnal: Program) -> None:
     assert answer.status == 0, answer.err
     answer = dnal("export", "run", "--to", "hf")
     assert answer.status == 2
-    assert "no configuration of ViTForImageClassification says these widths: 'vit.layers.0." in answer.err
+    assert "no configuration of ViTForImageClassification says these widths: 'vit.layers." in answer.err
     assert "--uniform-layers" in answer.err
     assert not (here / "run" / "hf").exists()
     answer = dnal("export", "run", "--to", "hf", "--out", here)

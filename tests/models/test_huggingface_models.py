@@ -32,7 +32,7 @@ def changed(folder: Path, **values: Any) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_built_is_filled_and_comes_back(family: str, tmp_path: Path) -> None:
-    """From its folder with the folder's weights; from its configuration alone; and without memory, as a run loads it."""
+    """With the weights of its folder; from its configuration alone; and without memory, as a run loads it."""
     own = saved(tmp_path / "own", family)
     name = f"hf/{tmp_path / 'own'}"
     told = models.told_of(name)

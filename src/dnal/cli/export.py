@@ -21,9 +21,13 @@ INT8 = "int8"
 @errors_as_sentences
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `dnal learn` wrote.")],
-    to: Annotated[str, typer.Option(metavar="onnx|pt2|hf", help="ONNX, a torch.export program, or a folder that transformers reads.")],
+    to: Annotated[
+        str,
+        typer.Option(metavar="onnx|pt2|hf", help="ONNX, a torch.export program, or a folder that transformers reads."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A file, or the folder of hf. Default: in RUN. What is there is replaced.")
+        Path | None,
+        typer.Option(metavar="PATH", help="A file, or the folder of hf. Default: in RUN. What is there is replaced."),
     ] = None,
     quantize: Annotated[
         str | None,

@@ -76,7 +76,7 @@ def told_of(name: str) -> Told:
 
 
 def reads_values(name: str) -> bool:
-    """Whether a network runs only where its inputs have values: those of text look whether a mask leaves anything out."""
+    """Whether a network runs only where its inputs have values: of text it looks whether a mask leaves anything out."""
     return is_huggingface(name) and told_of(name).kind == TEXT
 
 

@@ -40,9 +40,7 @@ def create_huggingface(
     return _built(told, configured(told, classes, input_shape))
 
 
-def with_weights(
-    name: str, place: str, *, classes: int | None, input_shape: Sizes | None
-) -> tuple[nn.Module, bool]:
+def with_weights(name: str, place: str, *, classes: int | None, input_shape: Sizes | None) -> tuple[nn.Module, bool]:
     """The network of a name with the weights of a place, and whether its head is fresh: those weights are for other
     classes, or for another task.
 
@@ -104,9 +102,7 @@ def _check_bounded(told: Told, config: Any) -> int:
     return needed
 
 
-def _loaded(
-    told: Told, config: Any, tensors: dict[str, Tensor], source: Place
-) -> tuple[nn.Module, dict[str, Any]]:
+def _loaded(told: Told, config: Any, tensors: dict[str, Tensor], source: Place) -> tuple[nn.Module, dict[str, Any]]:
     """By transformers' own loading, which knows how tensors were called before; it is given tensors, and no path."""
     kind = getattr(library(), told.architecture)
     try:
@@ -188,5 +184,3 @@ def _unbuilt(told: Told, error: Exception) -> UserError:
         f"transformers builds no {told.architecture} of this configuration ({reason_of(error, 160)}); "
         "mend config.json, or ask for another --input."
     )
-
-

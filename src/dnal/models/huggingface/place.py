@@ -69,9 +69,7 @@ class Place:
         """
         found = self._on_the_hub(name, needed) if self.folder is None else self._in(self.folder, name)
         if found is None and needed:
-            raise UserError(
-                f"'{one_line(self.name, 80)}' has no {name}; give a folder as save_pretrained of transformers writes it."
-            )
+            raise UserError(f"'{one_line(self.name, 80)}' has no {name}; give a folder as save_pretrained writes it.")
         return found
 
     @staticmethod

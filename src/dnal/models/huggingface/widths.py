@@ -7,7 +7,8 @@ doubled, and the dimensions that move are those which the number says.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from dnal.models.huggingface.configuration import Told, configured
 from dnal.models.huggingface.network import made
 
 Shapes = Mapping[str, tuple[int, ...]]
+Place = tuple[str, int | None]
+"""A number of a configuration: its key, and where it is in a list."""
 NO_WIDTH = re.compile(
     r"_.*|.*_token_id|num_labels|num_channels|image_size|patch_sizes?|strides?|vocab_size|type_vocab_size|.*_eps|"
     r"max_position_embeddings|.*dropout.*|.*_prob|.*_rate|initializer_.*|num_hidden_layers|depths|.*_init_value"
@@ -38,7 +41,11 @@ def said(told: Told, classes: int, sizes: Sizes, shapes: Shapes) -> Any:
     """
     search = _Search(told, classes, sizes, shapes)
     for _ in range(ROUNDS):
-        moved = [search.moved(key, at) for key, at in search.keys() if search.now != shapes]
+        moved = [search.moved(place) for place in search.numbers() if search.now != shapes]
+        # Two numbers that are equal may be those of one stream, which nothing leads from one width to another.
+        values = search.numbers()
+        pairs = [both for both in combinations(values, 2) if values[both[0]] == values[both[1]]]
+        moved += [search.moved(*both) for both in pairs if search.now != shapes]
         if not any(moved):
             break
     if search.now != shapes:
@@ -63,22 +70,24 @@ class _Search:
                 )
         self._with_head_dim()
 
-    def keys(self) -> Iterator[tuple[str, int | None]]:
+    def numbers(self) -> dict[Place, float]:
         """Numbers of the configuration, and those in its lists; how many heads there are before how wide they are."""
         values = configured(self.told, self._classes, self._sizes).to_dict()
+        found: dict[Place, float] = {}
         for key in sorted(values, key=lambda name: name == HEAD_DIM):
             value = values[key]
             if NO_WIDTH.fullmatch(key):
                 continue
             if _is_number(value):
-                yield key, None
+                found[key, None] = value
             elif isinstance(value, list | tuple) and value and all(map(_is_number, value)):
-                yield from ((key, at) for at in range(len(value)))
+                found |= {(key, at): one for at, one in enumerate(value)}
+        return found
 
-    def moved(self, key: str, at: int | None) -> bool:
-        """Sets a number to what all dimensions ask for that it says; whether that changed it."""
-        value = self._value(key, at)
-        double = self._built(self._with(key, at, 2 * value))
+    def moved(self, *places: Place) -> bool:
+        """Sets a number, or equal ones, to what all dimensions ask for that it says; whether that changed it."""
+        value = self.numbers()[places[0]]
+        double = self._built(self._with(places, 2 * value))
         if double is None:
             return False
         wanted = set()
@@ -93,7 +102,7 @@ class _Search:
             if number != int(number):
                 return False
             number = int(number)
-        document = self._with(key, at, number)
+        document = self._with(places, number)
         found = self._built(document)
         if found is None:
             return False
@@ -111,16 +120,13 @@ class _Search:
         if self._built(document) == self.now and double not in (None, self.now):
             self.told = Told(document, self.told.architecture, self.told.kind)
 
-    def _value(self, key: str, at: int | None) -> Any:
-        value = configured(self.told, self._classes, self._sizes).to_dict()[key]
-        return value if at is None else value[at]
-
-    def _with(self, key: str, at: int | None, number: float) -> dict[str, Any]:
-        if at is None:
-            return {**self.told.document, key: number}
-        values = list(configured(self.told, self._classes, self._sizes).to_dict()[key])
-        values[at] = number
-        return {**self.told.document, key: values}
+    def _with(self, places: Sequence[Place], number: float) -> dict[str, Any]:
+        known = configured(self.told, self._classes, self._sizes).to_dict()
+        document = dict(self.told.document)
+        for key, at in places:
+            values = document.get(key, known[key])
+            document[key] = number if at is None else [number if n == at else v for n, v in enumerate(values)]
+        return document
 
     def _built(self, document: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
         """The shapes by name; None where the family builds no such network, or one of other tensors."""
@@ -137,9 +143,7 @@ class _Search:
 
 def _unsaid(told: Told, now: Shapes, shapes: Shapes) -> UserError:
     """The sentence about what no configuration says."""
-    other = [
-        (name, dim) for name, shape in now.items() for dim, size in enumerate(shape) if size != shapes[name][dim]
-    ]
+    other = [(name, dim) for name, shape in now.items() for dim, size in enumerate(shape) if size != shapes[name][dim]]
     name, dim = min(other, key=lambda one: one[1] != 0 or not one[0].endswith("weight"))
     layer, kind = name.rpartition(".")[0], _kind(name)
     widths = {other: shapes[other][dim] for other in shapes if _kind(other) == kind}
