@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from dnal.base.errors import UserError, one_line, reason_of
 from dnal.base.names import at_home
@@ -14,7 +14,7 @@ from dnal.models.huggingface.names import PREFIX
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 
 
-def library() -> ModuleType:
+def library() -> Any:
     """transformers.
 
     Raises:
