@@ -96,7 +96,8 @@ def main() -> None:
     accuracy = fitted(small)
     assert dnal.macs(small, example) <= limits["macs"]
 
-    # A configuration has one width for all layers, so ``from_pretrained`` cannot rebuild this network.
+    # A configuration has one width for all layers, so ``from_pretrained`` cannot rebuild this network (what
+    # `dnal learn --model hf/FOLDER --uniform-layers` makes it can: docs/huggingface.md).
     # dnal.compact(make_network(), dnal.Architecture.load(...)) can, and load_state_dict fills it.
     args.out.mkdir(parents=True, exist_ok=True)
     save_file(small.state_dict(), args.out / "model.safetensors")

@@ -43,6 +43,7 @@ EXTRAS = {
     "start.md": ["onnx"],
     "search.md": ["onnx"],
     "analyse.md": ["corrupt_tta"],
+    "huggingface.md": ["transformers"],
 }
 """Packages without which a page's commands refuse to run."""
 

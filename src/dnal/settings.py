@@ -108,6 +108,10 @@ class Widths(Options):
         "open: layer norms, RMS norms and other means over channels run over those that are open, so that the streams "
         "of transformers and ConvNeXts may vary; fixed: what they run over stays.",
     )
+    uniform_layers: bool = option(
+        False,
+        "Layers whose names differ in numbers only keep equally many channels, as one configuration says for all.",
+    )
 
 
 @dataclass(frozen=True)

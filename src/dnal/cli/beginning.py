@@ -101,6 +101,7 @@ def _called(job: JobRequest) -> str:
 def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: bool) -> list[Path]:
     """The folder of each run: of one, --out itself; of several, a folder in it that is named by the budget or the
     method."""
+    from dnal.models import called
     from dnal.pipeline.against import folder_of
     from dnal.run.files import CONFIG
     from dnal.run.trade_off import check_not_begun
@@ -114,7 +115,7 @@ def _folders(job: JobRequest, names: list[str], out: Path | None, *, overwrite: 
         if len(names) == 1
         else "trade_off"
     )
-    place = (job.source.model, job.source.data, name)
+    place = (called(job.source.model), job.source.data, name)
     folder = out or _default_out(place, job.training.seed, slugs, free=not overwrite)
     if len(names) == 1:
         return [folder]

@@ -1,4 +1,4 @@
-"""`dnal export`: a run's compact network as a standard file."""
+"""`dnal export`: a run's compact network as a standard file, or as a folder of Hugging Face."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ INT8 = "int8"
 @errors_as_sentences
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `dnal learn` wrote.")],
-    to: Annotated[str, typer.Option(metavar="onnx|pt2", help="ONNX, or a torch.export program.")],
+    to: Annotated[
+        str,
+        typer.Option(metavar="onnx|pt2|hf", help="ONNX, a torch.export program, or a folder that transformers reads."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: in RUN. A file that is there is replaced.")
+        Path | None,
+        typer.Option(metavar="PATH", help="A file, or the folder of hf. Default: in RUN. What is there is replaced."),
     ] = None,
     quantize: Annotated[
         str | None,
@@ -48,10 +52,21 @@ def export(
     """Write a run's network as one file that needs no dnal, with a batch of any size, and check it."""
     if quantize not in (None, INT8):
         raise UserError(f"unknown --quantize '{quantize}'; known is {INT8}.")
-    if quantize and to == "pt2":
+    if quantize and to != "onnx":
         raise UserError("--quantize int8 writes ONNX only; say --to onnx.")
 
-    from dnal.export import export_run, format_of, quantize_run
+    from dnal.export import FOLDER, export_folder, export_run, format_of, quantize_run
+
+    if to == FOLDER:
+        exported = export_folder(run, out=out, trust=trust or ())
+        if as_json:
+            size = sum(file.stat().st_size for file in exported.path.iterdir())
+            json_document({**described(exported, to), "bytes": size})
+        else:
+            line(str(exported.path) if quiet else f"{exported.path}: config.json and model.safetensors")
+            if not quiet:
+                line(_checked(exported, "transformers"))
+        return
 
     runtime = format_of(to).runtime
     if quantize is None:

@@ -1,4 +1,5 @@
-"""`--model RUN`: the network of a finished run, by a name that tells it: found, grown, or with fewer channels."""
+"""`--model` where it is a folder: the network of a finished run (found, grown, or with fewer channels), or one of Hugging
+Face, by the name that tells what it is made of."""
 
 from __future__ import annotations
 
@@ -8,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError, one_line
 from dnal.base.names import possible
+
+HUGGING_FACE = "hf/"
+TOKENIZER = "tokenizer.json"
 
 if TYPE_CHECKING:
     from dnal.data.kind import Sizes
@@ -60,7 +64,8 @@ def _of_run(folder: Path) -> Config:
 
 def with_found(values: dict[str, Any]) -> dict[str, Any]:
     """The given options of a job, with the network of a run in the place of its folder, and its weights where
-    "pretrained" ones are asked for.
+    "pretrained" ones are asked for. The same with the configuration of a place of Hugging Face: a run keeps what its
+    network is made of.
 
     Raises:
         UserError: as :func:`config_of`.
@@ -68,6 +73,8 @@ def with_found(values: dict[str, Any]) -> dict[str, Any]:
     from dnal.run.files import MODEL
 
     name = values.get("model")
+    if isinstance(name, str) and name.startswith(HUGGING_FACE):
+        return _with_told(values, name)
     config = config_of(name) if isinstance(name, str) else None
     if config is None:
         return values
@@ -81,10 +88,57 @@ def alone(name: str, sizes: Sizes | None, classes: int | None) -> tuple[str, Siz
     Raises:
         UserError: as :func:`config_of`.
     """
+    if name.startswith(HUGGING_FACE):
+        return _told(name), sizes, classes
     config = config_of(name)
     if config is None:
         return name, sizes, classes
     return config.model, sizes or config.input, classes or config.classes
+
+
+def _told(name: str) -> str:
+    from dnal import models
+
+    return models.name_of(models.told_of(name).document)
+
+
+def _with_told(values: dict[str, Any], name: str) -> dict[str, Any]:
+    from dnal import models
+
+    pretrained = values.get("weights") == "pretrained"
+    if pretrained and models.is_told(name):
+        raise UserError("a configuration has no weights; give --weights hf/FOLDER, or leave --weights away.")
+    told = models.told_of(name)
+    found = {**values, "model": models.name_of(told.document), **({"weights": name} if pretrained else {})}
+    data = values.get("data")
+    if told.kind == "text" and isinstance(data, str) and not models.is_told(name):
+        found["data"] = _in_tokens(data, name, needed=pretrained)
+    return found
+
+
+def _in_tokens(data: str, name: str, *, needed: bool) -> str:
+    """The data, cut into the tokens of a place unless others are asked for.
+
+    Raises:
+        UserError: it has none, and they are ``needed``: weights know texts by their own tokens.
+    """
+    from dnal.data.others import without_options
+    from dnal.models.huggingface.place import Place
+
+    _, told = without_options(data)
+    if "tokens=" in told:
+        return data
+    place = Place.of(name)
+    file = place.file(TOKENIZER)
+    if file is None:
+        if needed:
+            raise UserError(
+                f"'{place.name}' has no {TOKENIZER}, by whose tokens its weights know texts; write it there with "
+                f"save_pretrained of its tokenizer, or say which tokens to take, such as --data {data}:tokens=words."
+            )
+        return data
+    path = file if place.folder is None else place.folder / TOKENIZER
+    return f"{data}{',' if told else ':'}tokens={path}"
 
 
 def _folder(name: str) -> Path | None:

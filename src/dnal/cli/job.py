@@ -76,10 +76,13 @@ class JobRequest:
         Raises:
             UserError: naming the option.
         """
+        from dnal.models import is_huggingface
+
         for budget in self.budgets:
             Budget.parse(budget)
         weights = self.source.weights
-        file = None if weights in (None, "pretrained") else possible(weights, "path of the weights")
+        named = weights in (None, "pretrained") or is_huggingface(str(weights))
+        file = None if named else possible(str(weights), "path of the weights")
         if file is not None and not file.is_file():
             raise UserError(f"there is no weights file '{weights}'; give 'pretrained' or a .safetensors file.")
         return replace(self, comparison=self.wanted()[0].asked.comparison)

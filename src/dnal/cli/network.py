@@ -54,7 +54,7 @@ def created(
         classes: number of classes, None for the model's own.
         sizes: of an example, such as (C, H, W).
         kind: of the data. objective: what is learnt from them.
-        weights: None, "pretrained", or a safetensors file.
+        weights: None, "pretrained", a safetensors file, or a place of Hugging Face such as "hf/FOLDER".
         seed: of the fresh weights.
         download: whether pretrained weights that are not on this machine may be fetched; a user's function does as it
             likes.
@@ -63,14 +63,30 @@ def created(
         UserError: as :func:`dnal.models.create`, or where the network cannot take such data.
     """
     torch.manual_seed(seed)
+    if weights is not None and models.is_huggingface(weights):
+        return _of_a_place(model, weights, classes, sizes, kind, objective, download=download)
     pretrained = weights == "pretrained"
     with kept_only() if pretrained and not download and not models.names_code(model) else nullcontext():
         network = models.create(model, classes=classes, input_shape=sizes, pretrained=pretrained, kind=kind.name)
     if weights is not None and not pretrained:
         models.load_weights(network, weights)
-    answer = None if classes is None else (classes, *kind.answered(sizes, objective))
-    _try(network, model, kind, sizes, answer)
+    _try(network, model, kind, sizes, _answer(classes, kind, sizes, objective))
     return network, weights is not None and not (pretrained and _head_is_fresh(network, model, sizes))
+
+
+def _of_a_place(
+    model: str, place: str, classes: int | None, sizes: Sizes, kind: Kind, objective: Objective, *, download: bool
+) -> tuple[nn.Module, bool]:
+    if not models.is_huggingface(model):
+        raise UserError(f"the weights '{place}' are for a model of Hugging Face; give --model {place} too.")
+    with nullcontext() if download else kept_only():
+        network, fresh = models.with_weights(model, place, classes=classes, input_shape=sizes)
+    _try(network, models.called(model), kind, sizes, _answer(classes, kind, sizes, objective))
+    return network, not fresh
+
+
+def _answer(classes: int | None, kind: Kind, sizes: Sizes, objective: Objective) -> tuple[int, ...] | None:
+    return None if classes is None else (classes, *kind.answered(sizes, objective))
 
 
 def drawn(model: str, asked: Sizes | None) -> tuple[Kind, Sizes, Inputs]:

@@ -6,12 +6,14 @@ Every file is checked against the network before it takes its place, and says in
 
 from dnal.export.format import Format
 from dnal.export.formats import FORMATS, format_of
+from dnal.export.huggingface import FOLDER, export_folder
 from dnal.export.int8 import quantize_onnx
 from dnal.export.of_run import Quantized, default_file, export_run, quantize_run
 from dnal.export.writing import BATCHES, TOLERANCE, Exported, export, to_onnx, to_pt2
 
 __all__ = [
     "BATCHES",
+    "FOLDER",
     "FORMATS",
     "TOLERANCE",
     "Exported",
@@ -19,6 +21,7 @@ __all__ = [
     "Quantized",
     "default_file",
     "export",
+    "export_folder",
     "export_run",
     "format_of",
     "quantize_onnx",

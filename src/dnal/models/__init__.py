@@ -16,6 +16,9 @@ from dnal.models import (
 )
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.genomes.families import is_genome
+from dnal.models.huggingface.configuration import reads_values, told_of
+from dnal.models.huggingface.names import called, is_huggingface, is_told, name_of
+from dnal.models.huggingface.network import with_weights
 from dnal.models.registry import register
 from dnal.models.resized import base_of, is_resized
 from dnal.models.sized_name import sized_name
@@ -25,6 +28,7 @@ from dnal.models.weights import load_weights, tensor_shapes
 __all__ = [
     "base_of",
     "brought_names",
+    "called",
     "cifar_mobilenet_v2",
     "cifar_resnet",
     "create",
@@ -32,15 +36,19 @@ __all__ = [
     "default_input",
     "graphs",
     "is_genome",
+    "is_huggingface",
     "is_resized",
+    "is_told",
     "kind_of",
     "load_weights",
     "memory_of",
     "mlp",
+    "name_of",
     "names",
     "names_code",
     "outline",
     "own_names",
+    "reads_values",
     "register",
     "restoration",
     "sized_name",
@@ -48,7 +56,9 @@ __all__ = [
     "small",
     "supernets",
     "tensor_shapes",
+    "told_of",
     "transformer",
     "vgg",
     "widenet",
+    "with_weights",
 ]

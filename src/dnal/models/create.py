@@ -1,4 +1,4 @@
-"""A network by its name, whatever its source: own, torchvision, timm, or the user's function."""
+"""A network by its name, whatever its source: own, torchvision, timm, Hugging Face, or the user's function."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
 from dnal.models.genomes.families import built, family_of, is_genome
+from dnal.models.huggingface.configuration import default_sizes, told_of
+from dnal.models.huggingface.names import is_huggingface
+from dnal.models.huggingface.network import create_huggingface
 from dnal.models.registry import OwnModel, own_models
 from dnal.models.resized import base_of, is_resized, resized
 from dnal.models.timm_source import create_timm, is_timm, timm_input, timm_names
@@ -34,8 +37,9 @@ def create(
 
     Args:
         name: an own model (``cifar/resnet56``), one that an installed package brings, ``torchvision/NAME``,
-            ``timm/NAME``, ``package.module:function``, a network by its layers (``layers/conv_16_3-max-fc_32``), or
-            one of these with layers of other sizes (``vgg_small@6,6,6x6,6,x6``), as :func:`sized_name` tells them.
+            ``timm/NAME``, ``hf/FOLDER``, ``package.module:function``, a network by its layers
+            (``layers/conv_16_3-max-fc_32``), or one of these with layers of other sizes (``vgg_small@6,6,6x6,6,x6``),
+            as :func:`sized_name` tells them.
         classes: number of classes; None means what the model is made for.
         input_shape: (C, H, W) of images, the sizes of an example of other data; None means what the model is made for.
         pretrained: with the source's own trained weights; a head for other classes starts fresh.
@@ -68,6 +72,8 @@ def create(
     if is_genome(name):
         _check_untrained(name, pretrained)
         return built(name, classes=classes, input_shape=input_shape)
+    if is_huggingface(name):
+        return create_huggingface(name, classes=classes, input_shape=input_shape, pretrained=pretrained)
     own = own_models()
     if name in own:
         return _create_own(own[name], classes=classes, input_shape=input_shape, pretrained=pretrained)
@@ -95,6 +101,8 @@ def kind_of(name: str) -> str | None:
         return family_of(name).kind
     if name.startswith((TORCHVISION, TIMM)):
         return "images"
+    if is_huggingface(name):
+        return told_of(name).kind
     return None if ":" in name or name in brought("model") else "images"
 
 
@@ -107,6 +115,8 @@ def default_input(name: str) -> Sizes:
     name = base_of(name)
     if is_genome(name):
         return family_of(name).input
+    if is_huggingface(name):
+        return default_sizes(told_of(name))
     own = own_models()
     if name in own:
         return own[name].input_shape
@@ -118,7 +128,7 @@ def default_input(name: str) -> Sizes:
 
 def names_code(name: str) -> bool:
     """Whether this is no name of a model but says where code is, to be imported and run."""
-    return ":" in name and name not in own_models() and name not in brought("model")
+    return ":" in name and not is_huggingface(name) and name not in own_models() and name not in brought("model")
 
 
 def own_names() -> list[str]:

@@ -18,6 +18,7 @@ from torch import nn
 
 from dnal.base.errors import UserError, one_line
 from dnal.changes.growth import correct_groups
+from dnal.models.huggingface.names import is_huggingface
 from dnal.space.surgery.remove import Kept, removed
 from dnal.space.surgery.tensors import named_tensors
 from dnal.train.setup.reinitialize import check_resettable, reset
@@ -34,8 +35,8 @@ Layer = dict[Shape, list[str]]
 
 
 def is_resized(name: str) -> bool:
-    """Whether a name says other sizes than those of the network that it names; code has none."""
-    return MARK in name and ":" not in name
+    """Whether a name says other sizes than those of the network that it names; code and places have none."""
+    return MARK in name and ":" not in name and not is_huggingface(name)
 
 
 def base_of(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,8 +116,8 @@ def widths_of(plan: Plan, space: Space) -> WidthRule:
     widths that processors like, with the largest divisor that leaves the budget in reach."""
     widths = plan.asked.widths
     if isinstance(widths.divisor, int):
-        return WidthRule(widths.min_width, widths.divisor)
-    rule = WidthRule.liked(widths.min_width)
+        return WidthRule(widths.min_width, widths.divisor, uniform_layers=widths.uniform_layers)
+    rule = replace(WidthRule.liked(widths.min_width), uniform_layers=widths.uniform_layers)
     while not _reachable(space, [plan.budget], rule) and rule.finer is not None:
         rule = rule.finer
     return rule

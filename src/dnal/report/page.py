@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnal.costs.cost import COSTS
+from dnal.models import called
 from dnal.report.classes import class_figures
 from dnal.report.command import learn_command, like_command, remarks, versions
 from dnal.report.costs import costs_figure, known_costs
@@ -99,7 +100,7 @@ def _run(number: int, source: Source, *, compared: bool) -> dict[str, Any]:
         "word": source.word,
         "worth": worth_sentences(source),
         "changed": [] if source.change is None else source.change.remarks(),
-        "what": f"{source.config.model} on {source.config.data}",
+        "what": f"{called(source.config.model)} on {source.config.data}",
         "how": _how(source),
         "asked": source.budget,
         "title": source.name if compared else source.budget,
@@ -161,7 +162,7 @@ def _row(number: int, source: Source) -> dict[str, Any]:
         "number": number,
         "name": source.name,
         "asked": source.budget,
-        "what": f"{source.config.model} on {source.config.data}, {_how(source)}",
+        "what": f"{called(source.config.model)} on {source.config.data}, {_how(source)}",
         "costs": [
             (quantity(cost, costs[cost][1]), percent(ratio(*costs[cost]))) if cost in costs else ("–", "")
             for cost in ("macs", "params", "latency")

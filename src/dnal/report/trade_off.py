@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dnal.costs.cost import COSTS
+from dnal.models import called
 from dnal.report.colours import BASE
 from dnal.report.costs import known_costs
 from dnal.report.curves import colour_of
@@ -32,7 +33,7 @@ def trade_off_figures(sources: Sequence[Source]) -> list[Figure]:
 def family(source: Source) -> str:
     """What runs have in common that make one curve."""
     weights = ", from new weights" if source.settings.get("reinitialize") is True else ""
-    return f"{source.config.model} on {source.config.data}, {source.result.method}{weights}"
+    return f"{called(source.config.model)} on {source.config.data}, {source.result.method}{weights}"
 
 
 def _against(cost: str, numbered: Sequence[tuple[int, Source]]) -> Figure:

@@ -50,7 +50,9 @@ FILES = (
     CONFIG, LATENCY, LOG, LAST, BEFORE, *OF_CHANGES, MODEL, BASE, MANIFEST, SHAPE, *EXPORTS, REPORT, DETAILS,
     LOGGERS, RESULT, LOCK,
 )  # fmt: skip
-FOLDERS = (BOARD, ANALYSIS)
+HUGGING_FACE = "hf"
+"""A folder with the network as transformers reads it, made on request like the files of EXPORTS."""
+FOLDERS = (BOARD, ANALYSIS, HUGGING_FACE)
 
 
 def runs_in(path: Path) -> list[Path]:

@@ -172,7 +172,8 @@ def read_result(run: str | Path) -> dict[str, Any]:
 
 
 def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) -> nn.Module:
-    """The network of a run before removal, for counting: without memory, except for a user's function.
+    """The network of a run before removal, for counting: without memory, except for a user's function, and for a
+    network that reads its inputs to decide how it computes.
 
     Raises:
         UserError: as :func:`dnal.models.create`; a model whose code is not trusted, or one that is too large to
@@ -190,6 +191,9 @@ def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) 
             f"the run's model '{config.model}' would take {needed:,} bytes, more than the {allowed:,} that are "
             f"believed of a network from which '{Path(run) / MODEL}' was made; {REMEDY}."
         )
+    if models.reads_values(config.model):
+        with torch.random.fork_rng(devices=[]):
+            return models.create(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
     return network
 
 

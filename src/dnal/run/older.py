@@ -12,7 +12,7 @@ MARK = "recipe"
 """A key that every older document has, and none of today's."""
 TODAY = {"optimizer": "sgd", "schedule": "cosine", "schedule_over": "phase"}
 """Options that there were not: what they do by default is what was done."""
-LATER: dict[str, Any] = {"against": [], "accumulate": 1, "norms": "fixed"}
+LATER: dict[str, Any] = {"against": [], "accumulate": 1, "norms": "fixed", "uniform_layers": False}
 """Options that came when runs had today's names already, with what was done before."""
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from dnal import data as dnal_data
 from dnal import models
-from dnal.base.errors import UserError
+from dnal.base.errors import UserError, one_line
 from dnal.base.registry import Registry
 from dnal.methods import METHODS
+from dnal.models.huggingface.names import PREFIX
 from dnal.run.config import read_yaml
 from dnal.run.files import runs_in
 from dnal.techniques import TECHNIQUES
@@ -35,6 +36,11 @@ def check_trust(model: str, trust: Sequence[str], *, otherwise: str = ", or give
     _check_packages(trust)
     if models.names_code(model):
         _check("model", model, trust, otherwise)
+    if models.is_huggingface(model) and not models.is_told(model):
+        raise UserError(
+            f"the run's model '{one_line(model, 80)}' is a place outside of the run, and not the configuration that a "
+            f"run keeps ({PREFIX}{{...}}){otherwise or '; give another one with --model'}."
+        )
 
 
 def check_data(data: str, trust: Sequence[str], *, otherwise: str = "") -> None:

@@ -3,10 +3,12 @@
 Within a group variables open in order of score, a chunk at a time: a chunk leads from one width that the group may have
 to the next. Chunks of all groups are ranked by the mean score of their variables; the first chunk of each group must
 stay. A branch variable is a chunk of its own, which need not, except for the best of each choice (``Space.choices``).
+Where layers of one kind keep equal widths, the chunks of their groups open together, as one.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from dnal.selection.widths import WidthRule
 from dnal.space.space import Space
+
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+"""A part of a name that is a number."""
 
 
 class Order(NamedTuple):
@@ -30,7 +35,7 @@ class Ranking:
     Attributes:
         chunks: how many there are. must: how many of them, at the head of every order, must stay.
         group_of: per chunk the number of its group, shape (chunks,); the branches of a choice are one group, any other
-            branch is a group of its own.
+            branch is a group of its own, and groups that open together are one.
     """
 
     def __init__(self, space: Space, widths: WidthRule | None = None) -> None:
@@ -46,12 +51,17 @@ class Ranking:
             group_of_variable[variables] = number
             sizes_of.append(torch.ones(variables.numel(), dtype=torch.long))
         sizes = torch.cat(sizes_of) if sizes_of else torch.zeros(0, dtype=torch.long)
-        self.chunks, self.must = sizes.numel(), len(space.groups) + len(space.choices)
-        of_each = torch.tensor([own.numel() for own in sizes_of], dtype=torch.long)
-        self.group_of = torch.arange(len(sizes_of)).repeat_interleave(of_each)
+        together = _together(space, sizes_of) if widths.uniform_layers else list(range(len(sizes_of)))
+        counts = {one: own.numel() for one, own in zip(together, sizes_of, strict=True)}
+        of_each = torch.tensor(list(counts.values()), dtype=torch.long)
+        starts = of_each.cumsum(0) - of_each
+        chunk_of = torch.cat([starts[one] + torch.arange(counts[one]) for one in together]) if together else sizes
+        self.group_of = torch.arange(len(counts)).repeat_interleave(of_each)
+        self.chunks = self.group_of.numel()
+        self.must = len(set(together[: len(space.groups)])) + len(space.choices)
         self._group_of_variable = group_of_variable
-        self._chunk_of_slot = torch.arange(sizes.numel()).repeat_interleave(sizes)
-        self._sizes = sizes.to(torch.float64)
+        self._chunk_of_slot = chunk_of.repeat_interleave(sizes)
+        self._sizes = torch.zeros(self.chunks, dtype=torch.float64).index_add_(0, chunk_of, sizes.to(torch.float64))
         first = torch.ones_like(self.group_of, dtype=torch.bool)
         first[1:] = self.group_of[1:] != self.group_of[:-1]
         self._stays = first & (self.group_of < self.must)
@@ -78,6 +88,20 @@ class Ranking:
         group_at = torch.empty_like(place)
         group_at[place] = self.group_of
         return Order(place[chunk], group_at)
+
+
+def _together(space: Space, sizes_of: list[Tensor]) -> list[int]:
+    """Per group the number of those with which it opens: they are made and read by layers whose names differ in numbers
+    only, and may have the same widths. Choices and branches open alone."""
+    numbers: dict[object, int] = {}
+    found = []
+    for number, sizes in enumerate(sizes_of):
+        key: object = number
+        if number < len(space.groups):
+            places = frozenset((_NUMBER.sub("*", name), dim) for name, dim in space.groups[number].places)
+            key = (places, tuple(sizes.tolist()))
+        found.append(numbers.setdefault(key, len(numbers)))
+    return found
 
 
 def ranks(space: Space, scores: Tensor) -> Tensor:

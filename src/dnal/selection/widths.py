@@ -27,6 +27,7 @@ class WidthRule:
         divisor: a group keeps a multiple of it, or all of its channels; one that is no wider stays whole.
         fewest: how many multiples a group has at least to choose from, itself among them. The divisor of a group that
             has fewer is halved until it has so many, or is 1. With 1 the divisor is that of every group.
+        uniform_layers: groups of layers whose names differ in numbers only keep equally many variables.
 
     Raises:
         UserError: for numbers that are none of this.
@@ -35,6 +36,7 @@ class WidthRule:
     min_width: int | float = 1
     divisor: int = 1
     fewest: int = 1
+    uniform_layers: bool = False
 
     def __post_init__(self) -> None:
         share = not isinstance(self.min_width, bool) and 0 < self.min_width < 1

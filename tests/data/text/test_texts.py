@@ -92,7 +92,7 @@ def test_other_tokens_and_other_words() -> None:
     by_bytes = data.load("negation:tokens=bytes")
     assert by_bytes.input_shape == (64, 257)
     assert data.load("negation", input_shape=(12, 99)).train.batch(torch.arange(9), 0)["input_ids"].max() < 99
-    with pytest.raises(UserError, match="tokens is words or bytes"):
+    with pytest.raises(UserError, match="tokens are words, bytes or those of"):
         data.load("negation:tokens=letters")
 
 

@@ -24,7 +24,8 @@ class Text(Kind):
     raw = RawText
     options = TextOptions
     normalisation = (
-        "tokens as dnal.data.text.tokens makes them: bytes + 1, or words by CRC-32; 0 is padding, where the mask is 0"
+        "tokens as dnal.data.text.tokens makes them: bytes + 1, or words by CRC-32; 0 is padding, where the mask is "
+        "0; or those of the tokenizer.json that the data name"
     )
     sets = {  # noqa: RUF012
         "negation": (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from dnal.data.objective import CLASSIFICATION, LANGUAGE, NEXT, Objective
 from dnal.data.splits import VALIDATION_SEED, limited, stratified_sample, validation_split, without
 from dnal.data.tables.table import UNSAID
 from dnal.data.text.raw import Labelled, RawText
+from dnal.data.text.tokenizer import Tokenizer
 from dnal.data.text.tokens import BYTES, PADDING, bytes_of, padded, words_of
 
 TEST_SHARE = 0.2
@@ -35,10 +37,12 @@ WORDS = 4096
 class TextOptions(Options):
     """What can be said of a text."""
 
-    tokens: Literal["words", "bytes"] = option(
-        "words", "What a text is cut into; a text without classes is always bytes."
+    tokens: str = option(
+        "words",
+        "What a text is cut into: words, bytes, or the tokens of a tokenizer.json, given as its path or its folder; a "
+        "text without classes is always bytes.",
     )
-    measure: Literal["accuracy", "perplexity"] = option(
+    measure: Literal[accuracy, perplexity] = option(
         "accuracy", "How well the next byte is told: how often it is the likeliest one, or how likely the text is."
     )
 
@@ -59,9 +63,9 @@ def from_text(name: str, raw: RawText, wanted: Wanted, options: TextOptions) -> 
         raise UserError(
             f"'{name}' has classes, which are told or not; perplexity is of a text without them, a .txt file."
         )
-    words = options.tokens == "words"
-    length, count = wanted.input_shape or (LENGTH, WORDS if words else BYTES)
-    check_sizes((length, count), 2 if words else BYTES)
+    cut = _cutting(options.tokens)
+    length, count = wanted.input_shape or (LENGTH, cut.usual)
+    check_sizes((length, count), cut.least)
     parts = [part for part in (raw.train, raw.val, raw.test) if isinstance(part, Labelled)]
     names = tuple(dict.fromkeys(sorted({label for part in parts for label in part.labels}, key=_order)))
     if len(names) > MOST_CLASSES:
@@ -79,14 +83,37 @@ def from_text(name: str, raw: RawText, wanted: Wanted, options: TextOptions) -> 
 
     def made(part: Labelled) -> TensorPart:
         _check_size(len(part.texts) * length)
-        x = padded([words_of(one, count) if words else bytes_of(one) for one in part.texts], length)
-        return _masked(x, torch.tensor([numbers[label] for label in part.labels]))
+        x, mask = cut.rows(part.texts, length, count)
+        y = torch.tensor([numbers[label] for label in part.labels])
+        return TensorPart({"input_ids": x, "attention_mask": mask}, y)
 
     train, val, test = _split([made(part) for part in parts], raw, wanted)
     return Dataset(
         name, classes, names + tuple(str(number) for number in range(len(names), classes)), (length, count),
         train, val, test, kind="text", objective=CLASSIFICATION,
     )  # fmt: skip
+
+
+class _Cutting(NamedTuple):
+    """How texts become numbers: (texts, length, count) -> numbers and mask; the usual and the least count of them."""
+
+    rows: Callable[[Sequence[str], int, int], tuple[Tensor, Tensor]]
+    usual: int
+    least: int
+
+
+def _cutting(tokens: str) -> _Cutting:
+    if tokens == "words":
+        return _Cutting(lambda texts, length, count: _plain([words_of(one, count) for one in texts], length), WORDS, 2)
+    if tokens == "bytes":
+        return _Cutting(lambda texts, length, _: _plain([bytes_of(one) for one in texts], length), BYTES, BYTES)
+    own = Tokenizer(tokens)
+    return _Cutting(lambda texts, length, _: own.rows(texts, length), own.count, max(2, own.count))
+
+
+def _plain(rows: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
+    x = padded(rows, length)
+    return x, (x != PADDING).long()
 
 
 def _warn_of_untold(name: str, raw: RawText) -> None:
