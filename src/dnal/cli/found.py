@@ -1,4 +1,4 @@
-"""`--model` where it is a folder: the network of a finished run (found, grown, or with fewer channels), or one of Hugging
+"""`--model` where it is a folder: the network of a finished run (found, grown, with fewer channels), or one of Hugging
 Face, by the name that tells what it is made of."""
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class TextOptions(Options):
         "What a text is cut into: words, bytes, or the tokens of a tokenizer.json, given as its path or its folder; a "
         "text without classes is always bytes.",
     )
-    measure: Literal[accuracy, perplexity] = option(
+    measure: Literal["accuracy", "perplexity"] = option(
         "accuracy", "How well the next byte is told: how often it is the likeliest one, or how likely the text is."
     )
 
