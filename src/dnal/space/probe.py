@@ -59,7 +59,7 @@ class Probe:
 
     def _forget(self) -> None:
         """Nothing is known yet of this network on these inputs."""
-        self._whole: list[Tensor] | None = None  # its outputs
+        self._whole = None  # its outputs
         self._references: dict[int, list[Tensor]] = {}
         self._judged: dict[tuple[int, tuple[Change, ...]], tuple[bool, set[tuple[str, Any]]]] = {}
 

@@ -72,8 +72,9 @@ class NarFormer(Predictor):
     ema: float = option(0.99, "Decay of the running mean of the weights, per step.", least=0, below=1)
 
     def _encode(self, architectures: Architectures) -> Stacked:
-        found = stacked(list(architectures))
-        return stacked([pruned(graph) for graph in architectures]) if self.prune else found
+        graphs: list[Any] = list(architectures)
+        found = stacked(graphs)
+        return stacked([pruned(graph) for graph in graphs]) if self.prune else found
 
     def _learn(
         self, encoded: Stacked, places: NDArray[np.float64], unlabelled: Any, rng: np.random.Generator

@@ -117,7 +117,7 @@ class Chain:
         return weight.reshape(len(weight), self.channels[place], -1)
 
 
-def check_chains(networks: Sequence[Any]) -> None:
+def check_chains(networks: Any) -> None:
     """Refuses what is no network of weights.
 
     Raises:

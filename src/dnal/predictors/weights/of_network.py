@@ -83,7 +83,8 @@ class _Reading:
     known: dict[int, str] = field(default_factory=dict)
 
     def take(self, operation: Operation) -> None:
-        parameters, others = [], []
+        parameters: list[tuple[Operand, str | None]] = []
+        others: list[tuple[Operand, str | None]] = []
         for operand in operation.inputs:
             name = operand.parameter or self.known.get(operand.number)
             (parameters if name is not None else others).append((operand, name))
@@ -134,7 +135,8 @@ class _Reading:
         scale = weight / np.sqrt(variance + float(operation.arguments[7]))
         last = self.layers[-1]
         rows = scale.reshape(-1, *[1] * (last.weight.ndim - 1))
-        self.layers[-1] = replace(last, weight=last.weight * rows, bias=(last.bias - mean) * scale + bias)
+        folded, moved = last.weight * rows, (last.bias - mean) * scale + bias
+        self.layers[-1] = replace(last, weight=folded.astype(np.float32), bias=moved.astype(np.float32))
 
 
 def _step(operation: Operation) -> Step:

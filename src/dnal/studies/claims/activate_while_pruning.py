@@ -84,7 +84,8 @@ class NegativeWeightsSilence(Study):
 
     def settings(self) -> Sequence[Setting]:
         dense: list[Setting] = [{"kind": "dense", "keep": 1.0}]
-        return [*dense, *({"kind": kind, "keep": share} for kind in KINDS for share in self.shares())]
+        masked: list[Setting] = [{"kind": kind, "keep": share} for kind in KINDS for share in self.shares()]
+        return [*dense, *masked]
 
     def together(self, setting: Setting, seed: int) -> Any:
         return seed

@@ -192,10 +192,11 @@ def _learnt(study: WeightsTellAccuracy, data: str, model: str, seed: int) -> Pre
         values = np.random.default_rng(seed).permutation(values)
     if model == FLAT:
         return Perceptron(seed=seed).fit(_flat(networks), values)
-    predictor = PREDICTORS.read(MODELS[model]).set_params(seed=seed)
+    predictor: Predictor = PREDICTORS.read(MODELS[model]).set_params(seed=seed)
     if isinstance(predictor, OfWeights):
         predictor.set_params(epochs=study.epochs if model == SETS else 2 * study.epochs)
-    return predictor.fit(networks, values)
+    predictor.fit(networks, values)
+    return predictor
 
 
 def _apart(zoo: Zoo, seed: int) -> tuple[Any, Any]:

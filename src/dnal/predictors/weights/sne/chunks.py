@@ -40,7 +40,7 @@ class Chunked:
 def longest(network: Chain) -> int:
     """The most numbers that a neuron has: its weights and its bias. Where that is no more than the size of a chunk, no
     order of hidden neurons changes which numbers are together."""
-    return max(layer.weight[0].size for layer in network.layers) + 1
+    return max(int(layer.weight[0].size) for layer in network.layers) + 1
 
 
 def chunked(network: Chain, size: int) -> Chunked:
@@ -66,8 +66,8 @@ def chunked(network: Chain, size: int) -> Chunked:
         layers.append(np.full(number, at))
         places.append(np.tile(np.arange(pieces), len(rows)))
     kinds = np.array([CONVOLUTION if layer.convolves else LINEAR for layer in network.layers])
-    found = (np.concatenate(parts) for parts in (values, lengths, layers, places))
-    return Chunked(network, *found, kinds)
+    of_values, of_lengths, of_layers, of_places = (np.concatenate(each) for each in (values, lengths, layers, places))
+    return Chunked(network, of_values, of_lengths, of_layers, of_places, kinds)
 
 
 class Chunks(NamedTuple):

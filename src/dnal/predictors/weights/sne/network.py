@@ -30,8 +30,10 @@ class Attended(nn.Module):
             x: (B, n, of_x). y: (B, m, of_y). there: (B, m), which of ``y`` are no padding.
         """  # fmt: skip
         q = self.query(x)
-        heads = [each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (q, *self.pairs(y).chunk(2, -1))]
-        heard = F.scaled_dot_product_attention(*heads, attn_mask=there[:, None, None])
+        asks, keys, values = (
+            each.unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in (q, *self.pairs(y).chunk(2, -1))
+        )
+        heard = F.scaled_dot_product_attention(asks, keys, values, attn_mask=there[:, None, None])
         found = self.norms[0](q + heard.transpose(1, 2).flatten(2))
         answer: Tensor = self.norms[1](found + self.out(found).relu())
         return answer
