@@ -19,7 +19,7 @@ EVERY: dict[str, Any] = {
     "deploy_batch_size": 8, "backend": "torch-cpu", "epochs": "1,2,3", "lr": 0.1 + 0.2, "optimizer": "adamw",
     "schedule": "step", "schedule_over": "phase",
     "batch_size": 32, "workers": 0, "accumulate": 4, "include": ["layer1.*", "layer2.*"], "exclude": "*.conv2",
-    "norms": "open",
+    "norms": "open", "uniform_layers": True,
     "seed": 7, "limit_train": 300, "precision": "32-true", "memory_format": "contiguous", "checkpoint_every": 3,
     "method": "random-search:candidates=5", "with": ["ema:decay=0.9", "clipping"], "without": "distillation",
     "reinitialize": True, "log_to": ["tensorboard"],

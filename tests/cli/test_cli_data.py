@@ -73,7 +73,7 @@ def test_parts_of_every_kind_in_its_words(dnal: Program) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (("wine",), "'wine' are tables; give --model (`dnal models --kind tables`)"),
+        (("wine",), "'wine' is of the kind 'tables'; give --model (`dnal models --kind tables`)"),
         (("diabetes", "--model", "mlp/small"), "scores are of examples that have one class each"),
         (("blocks", "--model", "gcn/small"), "scores are of examples that have one class each"),
     ],

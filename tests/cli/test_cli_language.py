@@ -39,4 +39,8 @@ def test_a_decoder_learns_a_text_under_a_budget_and_survives(tmp_path: Path, dna
     assert all(module.__module__.startswith(("torch.", "dnal.models.")) for module in map(type, network.modules()))
     ids = torch.randint(257, (2, 40))
     assert network(ids, torch.ones_like(ids)).shape == (2, 257, 40)  # longer than those that it has learnt from
-    assert "(perplexity " in dnal("eval", processes.folder / "whole", "--data", processes.folder / "book.txt").out
+    book = str(processes.folder / "book.txt")
+    refused = dnal("eval", processes.folder / "whole", "--data", book)
+    assert (refused.status, refused.out) == (2, "")
+    assert f"as in {book}:measure=perplexity" in refused.err
+    assert "(perplexity " in dnal("eval", processes.folder / "whole", "--data", f"{book}:measure=perplexity").out

@@ -98,7 +98,7 @@ def test_a_wrong_call_of_predict_is_one_sentence(
 def test_a_folder_with_something_else_is_kept_and_nothing_learnt(dnal: Program, made: Path) -> None:
     answer = dnal("predict", "fit", made, "--out", ".")
     assert (answer.status, answer.out) == (2, "")
-    assert "table.npz" in answer.err
+    assert "infinite.npz" in answer.err
 
 
 def test_a_table_whose_operations_are_others_is_told(dnal: Program, made: Path) -> None:

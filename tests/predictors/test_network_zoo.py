@@ -105,7 +105,7 @@ def test_a_folder_with_something_else_and_data_of_another_kind_are_a_sentence(tm
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="holds no zoo"):
         make_zoo(tmp_path, "digits", QUICK)
-    with pytest.raises(UserError, match="images are needed"):
+    with pytest.raises(UserError, match="where 'images' is needed"):
         make_zoo(tmp_path / "zoo", "wine", QUICK)
     assert not (tmp_path / "zoo").exists()
     with pytest.raises(UserError, match="no zoo"):

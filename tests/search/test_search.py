@@ -195,5 +195,5 @@ def test_unknown_names_are_sentences() -> None:
         with pytest.raises(UserError) as error:
             search("digits", **{**SMALL, **more})
         assert said in str(error.value)
-    with pytest.raises(UserError, match="the data 'wine' are tables"):
+    with pytest.raises(UserError, match="the data 'wine' are of the kind 'tables', where 'images' is needed"):
         search("wine", **SMALL)

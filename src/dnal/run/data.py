@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dnal import data as dnal_data
 from dnal.base.errors import UserError
+from dnal.data.others import without_options
 from dnal.run.config import Config
 from dnal.run.trust import check_data
 
@@ -46,7 +47,11 @@ def data_of(
         kind=config.kind,
     )
     if found.objective is not config.aim:
-        raise UserError(f"the data are for {found.objective.name}, and the run is one of {config.objective}.")
+        _, said = without_options(config.data)
+        remedy = (
+            f"say of them what the run says of its own, as in {data or config.data}:{said}" if said else "give others"
+        )
+        raise UserError(f"the data are for {found.objective.name}, and the run is one of {config.objective}; {remedy}.")
     return found
 
 
