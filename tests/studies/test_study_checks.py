@@ -10,6 +10,7 @@ import pytest
 from dnal.base.statistics import Interval, equivalence, mean
 from dnal.studies import STUDIES
 from dnal.studies.check import Check, Verdict, verdict_of
+from dnal.studies.study import sized
 from dnal.studies.verdicts import claim_at
 
 NONE = math.inf
@@ -64,3 +65,13 @@ def test_claims_are_read_without_an_import() -> None:
     ours = [name for name in STUDIES.names() if STUDIES.is_ours(name)]
     assert len(ours) > 5
     assert all(claim_at(STUDIES.place(name)) == STUDIES.of(name).ours() for name in ours)
+
+
+def test_rows_of_which_others_are_missing_decide_what_they_can() -> None:
+    study = sized(STUDIES.of("activate-while-pruning"), "tiny").study
+    rows = [study.imagined({**setting, "seed": seed}, True) for setting, seed in study.rows(3)]
+    left = [row for row in rows if row["kind"] != "negative" or row["seed"] != 2]
+    assert len(left) < len(rows)
+    whole, found = study.checks(rows), study.checks(left)
+    assert {check.verdict for check in found} == {"holds"}
+    assert sum(check.found.number for check in found) == sum(check.found.number for check in whole) - 4

@@ -24,7 +24,7 @@ class Table(nn.Embedding):
         nn.init.normal_(self.weight, std=0.02)
 
 
-def turned(x: Tensor) -> Tensor:
+def rotated(x: Tensor) -> Tensor:
     """Rotary positions (arXiv 2104.09864): the two halves of each head's channels (N, heads, L, channels) are turned
     against each other by the place in the text."""
     half = x.size(-1) // 2
@@ -47,8 +47,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (layer(x).unflatten(-1, (-1, HEAD)).transpose(1, 2) for layer in (self.q, self.k, self.v))
-        k, v = (each.repeat_interleave(QUERIES // KEYS, 1) for each in (turned(k), v))
-        seen = F.scaled_dot_product_attention(turned(q), k, v, is_causal=True)
+        k, v = (each.repeat_interleave(QUERIES // KEYS, 1) for each in (rotated(k), v))
+        seen = F.scaled_dot_product_attention(rotated(q), k, v, is_causal=True)
         return self.out(seen.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 

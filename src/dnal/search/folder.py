@@ -78,6 +78,17 @@ def known(folder: Path) -> dict[str, Evaluation]:
     return {line.model: Evaluation(line.fitness, line.why) for line in read_lines(folder)}
 
 
+def ended(folder: Path) -> list[Candidate]:
+    """The networks that were trained before, in the order in which they ended.
+
+    Raises:
+        UserError: the file of them is damaged.
+    """
+    return [
+        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why)) for line in read_lines(folder)
+    ]
+
+
 def line_of(candidate: Candidate) -> str:
     """The line of a network that was trained."""
     one = candidate.evaluation or Evaluation(None)

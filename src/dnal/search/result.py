@@ -14,10 +14,10 @@ from dnal.costs.deployment import Deployed
 from dnal.data import KINDS, Dataset, loaders
 from dnal.run.config import read_config
 from dnal.run.loading import load, read_result
-from dnal.run.searched import read_lines
 from dnal.search.bounds import Bounds, Known
 from dnal.search.course import Candidate
-from dnal.search.training import MEASURED_AT_ONCE, Evaluation, one_thread
+from dnal.search.folder import ended
+from dnal.search.training import MEASURED_AT_ONCE, one_thread
 from dnal.settings import Searches
 from dnal.train.evaluate import accuracy, measured
 
@@ -51,11 +51,8 @@ def finished(folder: Path) -> SearchResult:
         UserError: the folder is damaged.
     """
     result = read_result(folder)
-    candidates = [
-        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why)) for line in read_lines(folder)
-    ]
     return SearchResult(
-        read_config(folder).model, load(folder), candidates, result["compact"], result.get("constraints", [])
+        read_config(folder).model, load(folder), ended(folder), result["compact"], result.get("constraints", [])
     )
 
 

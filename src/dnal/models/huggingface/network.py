@@ -142,7 +142,9 @@ def _check_loaded(network: Any, report: dict[str, Any], source: Place) -> bool:
         raise UserError(f"{what} are not whole: they lack tensor '{lacking[0]}'; give another folder.")
     strange = sorted(name for name in report["unexpected_keys"] if name.startswith(body))
     if strange:
-        raise UserError(f"{what} have a tensor '{strange[0]}', which the network of config.json has not.")
+        raise UserError(
+            f"{what} have a tensor '{strange[0]}', which the network of config.json has not; give another folder."
+        )
     return bool(other or report["missing_keys"])
 
 

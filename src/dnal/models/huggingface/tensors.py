@@ -33,14 +33,16 @@ def tensors_of(place: Place, needed: int) -> dict[str, Tensor]:
     if size > SPARE + TIMES * needed:
         raise UserError(
             f"the weights of '{one_line(place.name, 80)}' have {size:,} bytes, and the network of its config.json "
-            f"{needed:,}; they are another network's."
+            f"{needed:,}: they are another network's; give another folder."
         )
     found: dict[str, Tensor] = {}
     for path in files:
         found |= _read(path)
     for name in named:
         if name not in found:
-            raise UserError(f"'{one_line(place.name, 80)}' has no tensor '{one_line(name, 80)}', which {INDEX} names.")
+            raise UserError(
+                f"'{one_line(place.name, 80)}' has no tensor '{one_line(name, 80)}', which {INDEX} names; {REMEDY}."
+            )
     return found
 
 

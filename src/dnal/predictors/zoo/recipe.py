@@ -119,7 +119,7 @@ class Training:
         """
         kinds = {"lr": float, "decay": float, "scale": float, "examples": int, "steps": int, "seed": int}
         if not isinstance(values, dict) or any(type(values.get(name)) is not kind for name, kind in kinds.items()):
-            raise UserError("its trainings are none.")
+            raise UserError("it does not say how its networks were trained; make it again with `dnal predict zoo`.")
         return cls(**{name: values[name] for name in kinds})
 
 

@@ -19,7 +19,6 @@ from dnal.costs.deployment import Deployed
 from dnal.data import KINDS, Dataset, fingerprint
 from dnal.data.loader import EpochLoader
 from dnal.run.files import RESULT
-from dnal.run.searched import read_lines
 from dnal.search import folder as files
 from dnal.search.bounds import Bounds
 from dnal.search.course import Candidate
@@ -122,10 +121,7 @@ class _Descents:
         candidates: list[Candidate] = []
         if self.folder is not None:
             files.known(self.folder)  # which removes what a kill left half written
-            candidates = [
-                Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why))
-                for line in read_lines(self.folder)
-            ]
+            candidates = files.ended(self.folder)
         for number in range(len(candidates), self.asked.evaluations):
             if self.stop():
                 return None

@@ -61,8 +61,9 @@ class DescentFindsSparseNetworks(Study):
 
     Functions of two numbers are learnt from points. Each seed trains an embedding; the best of some descents, by
     validation points, is made hard and measured. Controls: the same descents in an embedding that was not trained, so
-    that whatever is found owes nothing to it; a dense MLP of the largest size, trained by Adam for as many steps; and
-    that one pruned by magnitude to as many weights as the descent left, and trained on.
+    that whatever is found owes nothing to it; a dense MLP of the largest size, the best of as many starts by validation
+    points, each trained by Adam for as many steps; and that one pruned by magnitude to as many weights as the descent
+    left, and trained on.
     """
 
     claim = (
@@ -93,7 +94,7 @@ class DescentFindsSparseNetworks(Study):
     features: int = option(64, "Numbers in a row of a point of the embedding.", least=4)
     training: int = option(10_000, "Steps in which the embedding is trained.", least=1)
     steps: int = option(1500, "Of a descent, and of the dense network.", least=8)
-    descents: int = option(4, "Of which the best is taken.", least=1)
+    descents: int = option(4, "Of which the best is taken; as many starts of the dense network.", least=1)
     points: int = option(300, "For training; as many for validation, and for testing.", least=8)
 
     def settings(self) -> Sequence[Setting]:
@@ -193,17 +194,26 @@ def _found(study: DescentFindsSparseNetworks, target: str, seed: int, *, trained
             _embedding(study, seed, trained), parts.x, parts.y, depth, _space(study), 1_000_003 * seed + place
         )
         networks.append(network_of(found.networks, torch.ones(2), 1.0)[1])
-    with torch.no_grad():
-        return min(networks, key=lambda network: float(F.mse_loss(network(parts.x_val)[:, 0], parts.y_val)))
+    return _best(networks, parts)
 
 
 @lru_cache(maxsize=64)
 def _dense(study: DescentFindsSparseNetworks, target: str, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    layers: list[nn.Module] = []
-    for into in (2, *[study.width] * (study.depth - 1)):
-        layers += [nn.Linear(into, study.width), nn.Tanh()]
-    return _trained(study, nn.Sequential(*layers, nn.Linear(study.width, 1)), target, seed, {})
+    """The best of as many starts as there are descents, by validation points."""
+    networks = []
+    for place in range(study.descents):
+        torch.manual_seed(1_000_003 * seed + place)
+        layers: list[nn.Module] = []
+        for into in (2, *[study.width] * (study.depth - 1)):
+            layers += [nn.Linear(into, study.width), nn.Tanh()]
+        networks.append(_trained(study, nn.Sequential(*layers, nn.Linear(study.width, 1)), target, seed, {}))
+    return _best(networks, _parts(study, target, seed))
+
+
+def _best(networks: Sequence[nn.Module], parts: Parts) -> nn.Module:
+    """That which misses least of the validation points."""
+    with torch.no_grad():
+        return min(networks, key=lambda network: float(F.mse_loss(network(parts.x_val)[:, 0], parts.y_val)))
 
 
 def _pruned(study: DescentFindsSparseNetworks, target: str, seed: int) -> nn.Module:
