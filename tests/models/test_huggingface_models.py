@@ -119,6 +119,32 @@ def test_hostile_configurations_are_refused_in_a_sentence(case: str, tmp_path: P
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("family", "values", "sentence"),
+    [
+        ("vit", {"image_size": [8, 8, 8]}, r"are no channels, height and width \(1, 8, 8, 8\)"),
+        ("vit", {"image_size": [8]}, r"\(1, 8\)"),
+        ("vit", {"image_size": -8}, r"\(1, -8, -8\)"),
+        ("vit", {"image_size": 0}, r"\(1, 0, 0\)"),
+        ("vit", {"num_channels": 0}, r"\(0, 8, 8\)"),
+        ("bert", {"vocab_size": 0}, "BertForSequenceClassification has no number of tokens"),
+    ],
+)
+def test_sizes_that_a_configuration_does_not_say(
+    family: str, values: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    saved(tmp_path, family)
+    changed(tmp_path, **values)
+    with pytest.raises(dnal.UserError, match=sentence):
+        models.default_input(f"hf/{tmp_path}")
+
+
+def test_sizes_of_images_within_another_configuration(tmp_path: Path) -> None:
+    config = {"architectures": ["CLIPForImageClassification"], "model_type": "clip"}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vision_config": {"image_size": 8, "patch_size": 4}}))
+    assert models.default_input(f"hf/{tmp_path}") == (3, 8, 8)
+
+
 def truncated(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

@@ -81,16 +81,43 @@ def reads_values(name: str) -> bool:
 
 
 def default_sizes(told: Told) -> Sizes:
-    """Sizes of an example: (channels, height, width), or (length, number of tokens)."""
+    """Sizes of an example: (channels, height, width), or (length, number of tokens).
+
+    Raises:
+        UserError: as :func:`configured`; or it says none.
+    """
     config = configured(told, None, None)
     if told.kind == TEXT:
         places = getattr(config, "max_position_embeddings", None)
         # Some families begin to count places behind the number of the padding.
         most = places - (config.pad_token_id or 0) - 1 if isinstance(places, int) else LENGTH
-        return max(1, min(LENGTH, most)), int(config.vocab_size)
-    side = getattr(config, "image_size", None) or SIDE
-    height, width = (side, side) if isinstance(side, int) else tuple(side)
-    return int(getattr(config, "num_channels", 3)), int(height), int(width)
+        return max(1, min(LENGTH, most)), _tokens(told, config)
+    of_images = getattr(config, "vision_config", None) or config
+    side = getattr(of_images, "image_size", None)
+    side = SIDE if side is None else side
+    sizes = (getattr(of_images, "num_channels", 3), *(side if isinstance(side, list | tuple) else (side, side)))
+    if len(sizes) != 3 or not all(isinstance(each, int) and each > 0 for each in sizes):
+        raise UserError(
+            f"num_channels and image_size of this {told.architecture} are no channels, height and width "
+            f"({one_line(', '.join(map(str, sizes)), 60)}); mend config.json, or ask for an --input."
+        )
+    channels, height, width = sizes
+    return channels, height, width
+
+
+def _tokens(told: Told, config: Any) -> int:
+    """How many tokens there are.
+
+    Raises:
+        UserError: it says none.
+    """
+    tokens = getattr(config, "vocab_size", None)
+    if not isinstance(tokens, int) or tokens < 1:
+        raise UserError(
+            f"{told.architecture} has no number of tokens (vocab_size) in its configuration, and dnal gives it a text "
+            "as tokens; give another folder."
+        )
+    return tokens
 
 
 def configured(told: Told, classes: int | None, sizes: Sizes | None) -> Any:
@@ -111,10 +138,9 @@ def configured(told: Told, classes: int | None, sizes: Sizes | None) -> Any:
             f"transformers makes no {told.architecture} of this configuration ({reason_of(error, 160)}); "
             "mend config.json, or ask for another --input."
         ) from None
-    if sizes is not None and told.kind == TEXT and sizes[1] > config.vocab_size:
+    if sizes is not None and told.kind == TEXT and sizes[1] > (tokens := _tokens(told, config)):
         raise UserError(
-            f"{told.architecture} has {config.vocab_size:,} tokens, fewer than {sizes[1]:,}; ask for "
-            f"--input {sizes[0]},{config.vocab_size}."
+            f"{told.architecture} has {tokens:,} tokens, fewer than {sizes[1]:,}; ask for --input {sizes[0]},{tokens}."
         )
     return config
 
