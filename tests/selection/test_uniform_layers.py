@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -65,3 +67,18 @@ def test_without_it_the_ranking_is_what_it_was() -> None:
     assert not ranking.coarse
     assert (together.chunks, together.must) == (space.num_gates - 2 * 12, len(space.groups) - 2)
     assert together.coarse
+
+
+def test_a_network_without_layers_of_a_kind_is_told() -> None:
+    torch.manual_seed(0)
+    pairs = [(torch.randn(8, 5), torch.arange(8) % 3) for _ in range(2)]
+    chain = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    blocks = nn.Sequential(nn.Linear(5, 6), Block(12), Block(12), nn.Linear(6, 3))
+    for network, told in ((chain, True), (blocks, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            dnal.learn(
+                network, pairs, pairs, pairs, method="uniform", epochs=(0, 0, 0), budget="macs<=70%",
+                widths="uniform_layers=true",
+            )  # fmt: skip
+        assert any("--uniform-layers changes nothing" in str(one.message) for one in caught) == told

@@ -81,7 +81,7 @@ def _of_a_place(
         raise UserError(f"the weights '{place}' are for a model of Hugging Face; give --model {place} too.")
     with nullcontext() if download else kept_only():
         network, fresh = models.with_weights(model, place, classes=classes, input_shape=sizes)
-    _try(network, models.called(model), kind, sizes, _answer(classes, kind, sizes, objective))
+    _try(network, model, kind, sizes, _answer(classes, kind, sizes, objective))
     return network, not fresh
 
 
@@ -116,7 +116,7 @@ def _head_is_fresh(network: nn.Module, model: str, shape: Sizes) -> bool:
 
 def _try(network: nn.Module, model: str, kind: Kind, sizes: Sizes, answer: tuple[int, ...] | None) -> None:
     """Refuses a network that does not run on an example, or answers with something else than (1, *answer)."""
-    size = ",".join(map(str, sizes))
+    size, model = ",".join(map(str, sizes)), models.called(model)
     was_training = network.training
     try:
         with torch.no_grad():

@@ -118,7 +118,8 @@ def _zoo(data: str, networks: int, recipe: str, seed: int, out: Path, *, quiet: 
         return
     tell(f"accuracy from {low:.3f} over {middle:.3f} to {high:.3f} (tenth, half and nine tenths of the networks)")
     if found.failed:
-        tell(f"{found.failed} networks have weights that are no finite numbers, and are left out")
+        several = f"{found.failed:,} networks have" if found.failed > 1 else "1 network has"
+        tell(f"{several} weights that are no finite numbers; left out")
     line(str(out))
 
 

@@ -130,8 +130,12 @@ def described(space: Space, model: str, shape: tuple[int, ...], least: dict[str,
 
 
 def _print(found: dict[str, Any]) -> None:
+    from dnal import models
+
     size = "x".join(map(str, found["input_shape"]))
-    line(f"{found['model']} at {size}: {amount(found['macs'])} MACs, {amount(found['params'])} parameters")
+    line(
+        f"{models.called(found['model'])} at {size}: {amount(found['macs'])} MACs, {amount(found['params'])} parameters"
+    )
     line(space_line(found["variables"], len(found["groups"]), len(found["branches"]), found["removable_share"]))
     line()
     print_ranges([{"cost": cost, **ends, "asked": []} for cost, ends in found["costs"].items()])

@@ -15,9 +15,10 @@ from dnal.base.errors import UserError
 from dnal.costs.deployment import Deployed
 from dnal.methods import METHODS, Method
 from dnal.pipeline.asked import Shared
-from dnal.pipeline.feasibility import priced, ranges
+from dnal.pipeline.feasibility import priced, ranges, widths_of
 from dnal.pipeline.phases import Job, placed
 from dnal.pipeline.plan import Plan
+from dnal.selection.ranking import Ranking
 from dnal.settings import Numerics
 from dnal.space.explain import commonest_reasons
 from dnal.space.space import Space
@@ -115,6 +116,7 @@ def prepared(
     space, plans, model = _by_one(
         fabric, lambda own, known: priced(space, own, deployment, network, example, known, everyone), plans, latency
     )
+    _warn_of_unlike_layers(space, plans)
     asking = {frozenset(plan.budget.bounds) if plan.budget else None: plan for plan in plans}  # one each of a budget
     everyone.space(space, ranges(space, list(asking.values()), model))
     if shared.get("fabric") is None:
@@ -296,6 +298,18 @@ def _warn_of_other_code(checkpointers: list[Checkpointer], code: str) -> None:
         warnings.warn(
             "the code of the network's classes has changed since the checkpoint was written; what was trained goes on "
             "in the new code.",
+            stacklevel=4,
+        )
+
+
+def _warn_of_unlike_layers(space: Space, plans: list[Plan]) -> None:
+    """Says that layers were asked to be equally wide where no two are alike."""
+    rules = [widths_of(plan, space) for plan in plans if plan.asked.widths.uniform_layers]
+    alone = [replace(rule, uniform_layers=False) for rule in rules]
+    if rules and all(Ranking(space, a).chunks == Ranking(space, b).chunks for a, b in zip(rules, alone, strict=True)):
+        warnings.warn(
+            "no two layers of this network are of one width with names that differ in numbers only: --uniform-layers "
+            "changes nothing.",
             stacklevel=4,
         )
 

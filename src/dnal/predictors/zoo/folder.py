@@ -163,7 +163,8 @@ def read_zoo(folder: str | Path) -> Zoo:
         except UserError as error:
             raise UserError(f"part {place} of '{where}' cannot be read: {one_line(str(error), 400)}") from None
     if len(accuracy) < 2:
-        raise UserError(f"'{where}' has {len(accuracy)} networks that can be read; make more with `dnal predict zoo`.")
+        count = "1 network" if accuracy else "no network"
+        raise UserError(f"'{where}' has {count} that can be read; make more with `dnal predict zoo`.")
     return Zoo(zoo.recipe, zoo.data, zoo.networks, np.array(accuracy), zoo.trainings, zoo.labels, missing, failed)
 
 
