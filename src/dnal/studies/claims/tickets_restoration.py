@@ -79,7 +79,9 @@ class TicketsRestoreImages(Study):
         "million on pieces of 64x64 for 120 epochs; streaks and haze of a few lines instead of Rain100L and RESIDE; "
         "three rounds instead of 15; a threshold for each layer, since after so few steps a single one empties whole "
         "layers, the last one among them. Masks leave out norms, whose scales the paper's code counts as weights; "
-        "prompts are reset too, where its code keeps what they learnt, and are never masked."
+        "prompts are reset too, where its code keeps what they learnt, and are never masked. Channels that are learnt "
+        "go on from their base, so that the weights that stay were trained for two and a half trainings, a ticket's for "
+        "one."
     )
     sizes = Sizes(
         tiny=Size(
