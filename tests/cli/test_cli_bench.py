@@ -106,8 +106,8 @@ def test_the_smoke_suite(dnal: Program, here: Path) -> None:
 @pytest.mark.slow
 def test_the_network_of_a_run_is_compared_and_a_kill_changes_no_row(dnal: Program, here: Path) -> None:
     answer = dnal(
-        "search", "--space", "layers:channels=6,depth=5,units=12", "--sampler", "random:round=2", "--budget",
-        "params<=4k", "--evaluations", "2", "--epochs", "1", "--final-epochs", "1", "--limit-train", "80", "--out",
+        "search", "--space", "layers:channels=32,depth=5,units=48", "--sampler", "random:round=2", "--budget",
+        "params<=60k", "--evaluations", "2", "--epochs", "2", "--final-epochs", "3", "--limit-train", "400", "--out",
         "found", "--no-report",
     )  # fmt: skip
     assert answer.status == 0, answer.err

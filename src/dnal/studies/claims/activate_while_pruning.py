@@ -44,8 +44,9 @@ class NegativeWeightsSilence(Study):
     Each kind is a chain of rounds from one start: train, mask a fifth of what is left, put the weights back, train
     again. All take as many weights in a round. "magnitude" takes the smallest; "negative" takes a tenth of them among
     the negative weights that moved least; "positive" is the ablation, which takes positive ones; the last does not put
-    weights back. A neuron is dead for an image for which its ReLU gives 0; those that have no weights left are counted
-    apart. The network sees pixels from 0 to 1, so that all that its layers read is not negative.
+    weights back, so that what it keeps was trained for all rounds. A neuron is dead for an image for which its ReLU
+    gives 0; those that have no weights left are counted apart. The network sees pixels from 0 to 1, so that all that
+    its layers read is not negative.
     """
 
     claim = (

@@ -80,7 +80,7 @@ class TicketsRestoreImages(Study):
         "three rounds instead of 15; a threshold for each layer, since after so few steps a single one empties whole "
         "layers, the last one among them. Masks leave out norms, whose scales the paper's code counts as weights; "
         "prompts are reset too, where its code keeps what they learnt, and are never masked. Channels that are learnt "
-        "go on from their base, so that the weights that stay were trained for two and a half trainings, a ticket's for "
+        "go on from their base, so that the weights that stay had two and a half trainings, those of a ticket "
         "one."
     )
     sizes = Sizes(
