@@ -97,7 +97,8 @@ class Widths(Options):
         least=1,
     )
     prune_blocks: bool | None = option(
-        None, "Whether residual branches may go as a whole. Default: what the method is made for."
+        None,
+        "Whether residual branches may go as a whole. Default: what the method is made for; not with --uniform-layers.",
     )
     include: tuple[str, ...] = option(
         (), "Only what these layers make may vary: a name or a pattern such as 'layer4.*'."

@@ -98,7 +98,7 @@ class Plan:
             bounded = budget is not None and "latency" in budget.costs
             widths = replace(widths, divisor="auto" if bounded else 1)
         if widths.prune_blocks is None:
-            widths = replace(widths, prune_blocks=method.prunes_blocks)
+            widths = replace(widths, prune_blocks=method.prunes_blocks and not widths.uniform_layers)
         rewinds = method.restarts(asked.base_is_trained)
         if training.schedule_over == "job" and (reinitialize or rewinds):
             raise OptionError(

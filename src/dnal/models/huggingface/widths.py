@@ -66,7 +66,7 @@ class _Search:
             if name not in shapes:
                 raise UserError(
                     f"'{name.rpartition('.')[0]}' is left out of the network, which no configuration of "
-                    f"{told.architecture} says; learn without --prune-blocks, or export it to onnx or pt2."
+                    f"{told.architecture} says; learn with --no-prune-blocks, or export it to onnx or pt2."
                 )
         self._with_head_dim()
 
