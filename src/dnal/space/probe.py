@@ -25,12 +25,11 @@ from dnal.space.selections import TOLERANCE, Recorded, all_close, close, repeats
 from dnal.space.silence import Shown, moved, shown
 from dnal.space.surgery.bypass import Bypass
 from dnal.space.surgery.inputs import Inputs, batch_size, cloned, for_each_example, offer_others
-from dnal.space.surgery.norms import hard_weights
-from dnal.space.surgery.remove import Kept, kept_indices, removed, zeroed
+from dnal.space.surgery.remove import Kept, kept_indices, removed
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
 from dnal.space.surgery.sizes import Change, Seen, SizeRule
-from dnal.space.surgery.substitute import call_with, slots
 from dnal.space.surgery.tensors import answers
+from dnal.space.surgery.zeros import call_zeroed
 from dnal.space.twins import finite, finite_outputs, noise, randomised, redrawn, tries
 from dnal.space.variables import Sources
 
@@ -284,14 +283,8 @@ class Probe:
         return repeats(reference, recorded.selections, lambda: self._run(small))
 
     def _zeroed(self, kept: Kept) -> list[Tensor]:
-        zero = zeroed(self.network, kept)
-        own = dict(self.network.named_parameters())
-        for name, tensor in zero.items():  # torch takes other kernels, often slower ones, for weights without gradients
-            tensor.requires_grad_(own[name].requires_grad)
-        places = slots(self.network, zero)
-        device = next((tensor.device for tensor in zero.values()), torch.device("cpu"))
-        norms = hard_weights(kept.norms, device)
-        return self._run(lambda *a, **k: call_with(self.network, zero, places, a, k, norms=norms))
+        torch.manual_seed(1)  # as in _run
+        return answers(call_zeroed(self.network, kept, cloned(self.inputs)))
 
     def exact_as_run(self, kept: Kept) -> bool:
         """The same where torch takes its fast path, as far as that gives the original's own results: where it leaves

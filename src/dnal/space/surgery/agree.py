@@ -22,11 +22,10 @@ from dnal.space.silence import moved, shown
 from dnal.space.surgery.bake import baked
 from dnal.space.surgery.example import Draw, Example, made
 from dnal.space.surgery.inputs import cloned
-from dnal.space.surgery.norms import hard_weights
-from dnal.space.surgery.remove import Kept, zeroed
+from dnal.space.surgery.remove import Kept
 from dnal.space.surgery.running import call, comparable, copied, evaluating, runs_in_training
-from dnal.space.surgery.substitute import call_with, slots
 from dnal.space.surgery.tensors import answers
+from dnal.space.surgery.zeros import call_zeroed
 from dnal.space.twins import HALF, weightless
 
 logger = logging.getLogger(__name__)
@@ -209,8 +208,4 @@ def _outputs(
         torch.manual_seed(1)  # a network may draw numbers, the same ones in both
         if kept is None:
             return answers(call(network, inputs))
-        zero = zeroed(network, kept)
-        places = slots(network, zero)
-        device = next((tensor.device for tensor in zero.values()), torch.device("cpu"))
-        norms = hard_weights(kept.norms, device)
-        return answers(call(lambda *a, **k: call_with(network, zero, places, a, k, norms=norms), inputs))
+        return answers(call_zeroed(network, kept, inputs))

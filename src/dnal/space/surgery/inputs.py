@@ -106,18 +106,18 @@ def cloned(inputs: Inputs) -> Inputs:
     return tree_map_only(Tensor, lambda t: t.detach().clone(), inputs)  # type: ignore[no-any-return]
 
 
-GROWN: tuple[dict[int, tuple[int, ...]], ...] = (
+POSITIONS: tuple[dict[int, tuple[int, ...]], ...] = (
     {3: (2,), 4: (2, 3), 5: (3, 4)},  # (N, C, L), (N, C, H, W), (N, C, T, H, W)
     {3: (1,), 5: (2,)},  # (N, L, C); the frames of a video, where its images have one size
 )
 """Which dimensions count positions, for tensors of so many dimensions: as is usual, and otherwise."""
 
 
-STEP, SMALL = 32, 160
+STEP, LARGE = 32, 160
 """Positions by which inputs of another size differ, and from which size on they have fewer: large inputs cost more."""
 
 
-def resized(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = GROWN[0]) -> Inputs:
+def resized(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = POSITIONS[0]) -> Inputs:
     """The same inputs in fresh memory, those of floats :data:`STEP` positions longer or shorter along ``dimensions``;
     an image has none where a side is a single pixel."""
 
@@ -125,7 +125,7 @@ def resized(inputs: Inputs, dimensions: dict[int, tuple[int, ...]] = GROWN[0]) -
         dims = dimensions.get(tensor.dim(), ())
         if not dims or not tensor.is_floating_point() or min(tensor.size(d) for d in dims) < 2:
             return tensor
-        step = STEP if min(tensor.size(d) for d in dims) < SMALL else -STEP
+        step = STEP if min(tensor.size(d) for d in dims) < LARGE else -STEP
         return tensor.new_ones([size + step * (d in dims) for d, size in enumerate(tensor.shape)])
 
     return tree_map_only(Tensor, other, cloned(inputs))  # type: ignore[no-any-return]
@@ -141,7 +141,7 @@ def offer_others(inputs: Inputs, takes: Callable[[Inputs], bool]) -> None:
     """
     batch = batch_size(inputs)
     batches = [at_batch(inputs, n) for n in (batch + 1, 2 * batch) if batch and not lists_examples(inputs)]
-    sizes = [resized(inputs, dimensions) for dimensions in GROWN]
+    sizes = [resized(inputs, dimensions) for dimensions in POSITIONS]
     batches, sizes = ([other for other in tries if _differ(other, inputs)] for tries in (batches, sizes))
     both = resized(batches[0]) if batches else inputs
     if batches and sizes and _differ(both, batches[0]) and takes(both):
