@@ -157,9 +157,7 @@ def test_channels_that_nothing_reads_with_weights_stay_longest() -> None:
     assert bool(scores.isfinite().all())
 
 
-def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None:
-    """Its constant goes to the layers behind it; the other one, which was trained like it, stays."""
-
+def two_blocks(width: int) -> Net:
     def compute(n: Net, x: Tensor) -> Tensor:
         x = n.stem(x).relu()
         x = x + n.up(n.down(x).relu())
@@ -167,10 +165,15 @@ def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None
         return n.last(x).mean((2, 3))
 
     torch.manual_seed(0)
-    network = Net(
-        compute, stem=conv(1, 8), down=conv(8, 6), up=conv(6, 8), down2=conv(8, 6), up2=conv(6, 8),
+    return Net(
+        compute, stem=conv(1, 8), down=conv(8, width), up=conv(width, 8), down2=conv(8, width), up2=conv(width, 8),
         last=nn.Conv2d(8, 10, 1),
     )  # fmt: skip
+
+
+def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None:
+    """Its constant goes to the layers behind it; the other one, which was trained like it, stays."""
+    network = two_blocks(6)
     nn.init.zeros_(network.up.weight)
     nn.init.constant_(network.up.bias, 0.5)
     given = digits()
@@ -189,24 +192,10 @@ def test_a_block_that_says_nothing_leaves_first_and_what_it_said_stays() -> None
         assert (small(x) - before(x)).abs().mean() < 0.2 * (bare(x) - before(x)).abs().mean()
 
 
-def two_blocks() -> nn.Module:
-    def compute(n: Net, x: Tensor) -> Tensor:
-        x = n.stem(x).relu()
-        x = x + n.up(n.down(x).relu())
-        x = x + n.up2(n.down2(x).relu())
-        return n.last(x).mean((2, 3))
-
-    torch.manual_seed(0)
-    return Net(
-        compute, stem=conv(1, 8), down=conv(8, 80), up=conv(80, 8), down2=conv(8, 80), up2=conv(80, 8),
-        last=nn.Conv2d(8, 10, 1),
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("share", [0.2, 0.6])
 def test_an_untrained_network_whose_blocks_may_go_uses_its_budget(share: float) -> None:
     """It loses nothing without any block: all leave before their channels do, which cost nothing from then on."""
-    network, given = two_blocks(), digits()
+    network, given = two_blocks(80), digits()
     space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), depth=True)
     limits = {"macs": share * space.full_cost["macs"]}
     stays = kept_by_curves(task_of(network, space, given.train, limits), OBS(), limits, branches=True)
@@ -215,7 +204,7 @@ def test_an_untrained_network_whose_blocks_may_go_uses_its_budget(share: float) 
 
 @pytest.mark.parametrize("curves", [False, True])
 def test_a_search_in_which_two_blocks_close_at_once_uses_its_budget(curves: bool) -> None:
-    network, given = two_blocks(), digits()
+    network, given = two_blocks(80), digits()
     space = dnal.Space.of(network, torch.zeros(2, 1, 8, 8), depth=True)
     limits, closed = {"macs": 0.4 * space.full_cost["macs"]}, None
     if curves:
