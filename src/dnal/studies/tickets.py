@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from dnal.changes.masks import HeldMasks, apply_masks
-from dnal.methods.sparsity.masks import all_of, kept
+from dnal.methods.sparsity.masks import all_of, kept, of_round
 from dnal.train.loader import Loader
 from dnal.train.phase import Context, Loss, Phase, run_phase
 from dnal.train.resume.early import EarlyWeights
@@ -59,3 +59,13 @@ class Training:
         around = Context(Fabric(accelerator="cpu", devices=1), self.batches(seed), self.loss)
         run_phase(self.phase, network, around, hooks=hooks)
         return Trained(network.eval(), early.state_of(network), held)
+
+
+def kept_shares(keep: float, rounds: int) -> list[float]:
+    """The shares of the weights that stay after each of so many rounds, as rows name them."""
+    return [round(of_round(keep, number, rounds), 4) for number in range(1, rounds + 1)]
+
+
+def matrices(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of two or more dimensions, without gradients, by name."""
+    return {name: weight.detach() for name, weight in network.named_parameters() if weight.dim() > 1}

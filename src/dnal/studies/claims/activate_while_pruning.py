@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from dnal.base.options import option
 from dnal.base.statistics import paired
 from dnal.methods.sparsity.dead_neurons import dead_neurons
-from dnal.methods.sparsity.masks import activated, counts_of, kept, largest, of_round
+from dnal.methods.sparsity.masks import kept, of_round
+from dnal.methods.sparsity.rounds import MagnitudeMasks, Pruning
 from dnal.space.space import Space
 from dnal.studies.check import Check
 from dnal.studies.figures import curves, number
 from dnal.studies.images import dataset_of, image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
-from dnal.studies.tickets import Trained, Training
+from dnal.studies.tickets import Trained, Training, kept_shares, matrices
 from dnal.train.evaluate import accuracy
 from dnal.train.phase import Phase
 
@@ -81,7 +82,7 @@ class NegativeWeightsSilence(Study):
 
     def shares(self) -> list[float]:
         """Of the weights, after each round."""
-        return [round(of_round(self.keep, number, self.rounds), 4) for number in range(1, self.rounds + 1)]
+        return kept_shares(self.keep, self.rounds)
 
     def settings(self) -> Sequence[Setting]:
         dense: list[Setting] = [{"kind": "dense", "keep": 1.0}]
@@ -165,20 +166,17 @@ def _round(study: NegativeWeightsSilence, kind: str, number: int, seed: int) -> 
     training = Training(
         network=lambda own: _network(study, own),
         batches=lambda own: image_loaders(study.data, study.images, study.side, own).train,
-        phase=Phase("base", study.epochs, 0.05, 0.05), loss=F.cross_entropy, weights=_weights, early=0.0,
+        phase=Phase("base", study.epochs, 0.05, 0.05), loss=F.cross_entropy, weights=matrices, early=0.0,
     )  # fmt: skip
     if not number:
         return training.run(seed)
     before, dense = _round(study, kind if number > 1 else "dense", number - 1, seed), _round(study, "dense", 0, seed)
-    weights, total = _weights(before.network), sum(mask.numel() for mask in before.masks.values())
-    masks = largest(weights, of_round(study.keep, number, study.rounds), before.masks)
-    if kind != MAGNITUDE:
-        there, stay = (sum(counts_of(each).values()) for each in (before.masks, masks))
-        spared = int(SHARE * (there - stay))
-        masks = largest(weights, (stay + spared) / total, before.masks)
-        sign = "positive" if kind == POSITIVE else "negative"
-        count = sum(counts_of(masks).values()) - stay
-        masks = activated(weights, before.early, masks, count, sign)
+    activating = 0.0 if kind == MAGNITUDE else SHARE
+    method = MagnitudeMasks(
+        keep=study.keep, rounds=study.rounds, activating=activating, sign="positive" if kind == POSITIVE else "negative"
+    )
+    share = of_round(study.keep, number, study.rounds)
+    masks = method.pruned(Pruning(matrices(before.network), share, before.masks, torch.Generator(), before.early))
     start = before.network.state_dict() if kind == GOES_ON else dense.early
     return training.run(seed, masks, start)
 
@@ -196,7 +194,3 @@ def _network(study: NegativeWeightsSilence, seed: int) -> nn.Module:
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
     return network
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: weight.detach() for name, weight in network.named_parameters() if weight.dim() > 1}

@@ -19,7 +19,7 @@ from dnal.studies.check import Check
 from dnal.studies.figures import curves
 from dnal.studies.images import image_loaders
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study
-from dnal.studies.tickets import Trained, Training
+from dnal.studies.tickets import Trained, Training, kept_shares, matrices
 from dnal.train.evaluate import accuracy
 from dnal.train.phase import Phase
 
@@ -74,7 +74,7 @@ class TicketsBeatControls(Study):
 
     def shares(self) -> list[float]:
         """Of the weights, after each round."""
-        return [round(of_round(self.keep, number, self.rounds), 4) for number in range(1, self.rounds + 1)]
+        return kept_shares(self.keep, self.rounds)
 
     def settings(self) -> Sequence[Setting]:
         dense: list[Setting] = [{"kind": "dense", "keep": 1.0}]
@@ -142,7 +142,7 @@ def _ticket(study: TicketsBeatControls, number: int, seed: int) -> Trained:
         return _trained(study, seed, None, None)
     before, dense = _ticket(study, number - 1, seed), _ticket(study, 0, seed)
     share = of_round(study.keep, number, study.rounds)
-    return _trained(study, seed, largest(_weights(before.network), share, before.masks), dense.early)
+    return _trained(study, seed, largest(matrices(before.network), share, before.masks), dense.early)
 
 
 def _trained(
@@ -151,7 +151,7 @@ def _trained(
     training = Training(
         network=lambda own: _network(study, own),
         batches=lambda own: image_loaders(study.data, study.images, study.side, own).train,
-        phase=Phase("base", study.epochs, 0.1, 0.1), loss=F.cross_entropy, weights=_weights, early=EARLY,
+        phase=Phase("base", study.epochs, 0.1, 0.1), loss=F.cross_entropy, weights=matrices, early=EARLY,
     )  # fmt: skip
     return training.run(seed, masks, start)
 
@@ -160,7 +160,3 @@ def _network(study: TicketsBeatControls, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     channels = 1 if study.data == "digits" else 3
     return models.create("vgg_small", classes=10, input_shape=(channels, study.side, study.side))
-
-
-def _weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: weight.detach() for name, weight in network.named_parameters() if weight.dim() > 1}

@@ -32,7 +32,7 @@ from dnal.pipeline.learn import learn
 from dnal.studies.check import Check
 from dnal.studies.figures import curves, number
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study, Value
-from dnal.studies.tickets import Trained, Training
+from dnal.studies.tickets import Trained, Training, kept_shares
 from dnal.train.optimizers import optimizer_of
 from dnal.train.phase import Phase
 from dnal.train.restored import psnr
@@ -112,7 +112,7 @@ class TicketsRestoreImages(Study):
 
     def shares(self) -> list[float]:
         """Of the weights, after each round."""
-        return [round(of_round(self.keep, number, self.rounds), 4) for number in range(1, self.rounds + 1)]
+        return kept_shares(self.keep, self.rounds)
 
     def settings(self) -> Sequence[Setting]:
         masked: list[Setting] = [
