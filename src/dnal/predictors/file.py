@@ -5,8 +5,6 @@ The folder may be anybody's: reading runs nothing that it names, and takes no mo
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 from dataclasses import dataclass
@@ -16,15 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 
 from dnal.base.atomic import refusal, write_bytes, write_text
 from dnal.base.errors import UserError, one_line
-from dnal.base.reading import content, json_of
-from dnal.base.tensors import stream
+from dnal.base.reading import json_of
 from dnal.base.version import VERSION
 from dnal.predictors import PREDICTORS
+from dnal.predictors.arrays import packed, unpacked
 from dnal.predictors.predictor import Arrays, Predictor
 from dnal.predictors.scale import Scale
 
@@ -64,20 +60,20 @@ def write_predictor(folder: str | Path, saved: Saved) -> None:
         where.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"'{where}' cannot be a folder ({refusal(error)}); choose another.") from None
-    tensors = {
-        f"{member}.{name}": torch.from_numpy(np.ascontiguousarray(array))
-        for member, arrays in enumerate(predictor.members_)
-        for name, array in arrays.items()
-    }
-    file = io.BytesIO()
-    stream(file, tensors)
+    content, digest = packed(
+        {
+            f"{member}.{name}": torch.from_numpy(np.ascontiguousarray(array))
+            for member, arrays in enumerate(predictor.members_)
+            for name, array in arrays.items()
+        }
+    )
     document = {
         "format": FORMAT, "dnal": VERSION, "predictor": PREDICTORS.values(predictor), "target": saved.target,
         "table": saved.table, "columns": list(saved.columns), "labelled": list(saved.labelled),
         "scale": predictor.scale_.document(), "learnt": predictor._learnt(),
-        "sha256": hashlib.sha256(file.getvalue()).hexdigest(),
+        "sha256": digest,
     }  # fmt: skip
-    write_bytes(where / TENSORS, file.getvalue())
+    write_bytes(where / TENSORS, content)
     write_text(where / DOCUMENT, json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n")
 
 
@@ -135,15 +131,8 @@ def _parsed(document: Any) -> tuple[Predictor, Saved]:
 
 
 def _members(path: Path, digest: object, members: int) -> list[Arrays]:
-    data = content(path, LARGEST_TENSORS, remedy=REMEDY)
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise UserError(f"{TENSORS} is not the one that {DOCUMENT} was written with; {REMEDY}.")
-    try:
-        tensors = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{TENSORS} is damaged ({one_line(str(error), 100)}); {REMEDY}.") from None
     found: list[dict[str, NDArray[Any]]] = [{} for _ in range(members)]
-    for name, array in tensors.items():
+    for name, array in unpacked(path, digest, LARGEST_TENSORS, remedy=REMEDY).items():
         member, _, rest = name.partition(".")
         if not member.isascii() or not member.isdigit() or len(member) > 3 or int(member) >= members:
             raise UserError(f"its tensor '{name}' belongs to no member; {REMEDY}.")

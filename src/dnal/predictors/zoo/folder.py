@@ -5,8 +5,6 @@ The folder may be anybody's: reading runs nothing, and takes no more memory than
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 from collections.abc import Callable
@@ -18,8 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from torch import Tensor
 
 from dnal import data
@@ -27,9 +23,9 @@ from dnal.base import claim
 from dnal.base.atomic import target_of, write_bytes, write_text
 from dnal.base.errors import UserError, one_line, printable
 from dnal.base.options import from_values, values_of
-from dnal.base.reading import content, json_of
-from dnal.base.tensors import stream
+from dnal.base.reading import json_of
 from dnal.data.fingerprint import fingerprint
+from dnal.predictors.arrays import packed, unpacked
 from dnal.predictors.tables import Table
 from dnal.predictors.weights.chain import ACTIVATIONS, MEAN, MOST_NEURONS, Chain, Layer, Step
 from dnal.predictors.zoo.recipe import KINDS, Recipe, Shape, Training
@@ -194,16 +190,20 @@ def _make(where: Path, recipe: Recipe, place: int, images: Any, classes: int) ->
     part = recipe.part(place)
     found = trained_together(part, x, y, classes, recipe.batch)
     known = accuracies(part.shape, found, new_x, new_y).tolist()
-    file = io.BytesIO()
-    stream(file, {f"{at}.{what}": one for what, all_ in (("weight", found.weights), ("bias", found.biases))
-                  for at, one in enumerate(all_)})  # fmt: skip
+    content, digest = packed(
+        {
+            f"{at}.{what}": one
+            for what, all_ in (("weight", found.weights), ("bias", found.biases))
+            for at, one in enumerate(all_)
+        }
+    )
     document = {
         "format": FORMAT, "shape": asdict(part.shape),
         "networks": [{**asdict(each), "accuracy": own} for each, own in zip(part.trainings, known, strict=True)],
-        "sha256": hashlib.sha256(file.getvalue()).hexdigest(),
+        "sha256": digest,
     }  # fmt: skip
     claim.check_still_held(where)
-    write_bytes(where / _file(place, "safetensors"), file.getvalue())
+    write_bytes(where / _file(place, "safetensors"), content)
     write_text(where / _file(place, "json"), json.dumps(document, indent=1) + "\n")
 
 
@@ -231,13 +231,7 @@ def _shape(given: Any) -> Shape:
 
 
 def _stacked(where: Path, recipe: Recipe, place: int, shape: Shape, classes: int, digest: object) -> Stacked:
-    raw = content(where / _file(place, "safetensors"), LARGEST_TENSORS, remedy=REMEDY)
-    if hashlib.sha256(raw).hexdigest() != digest:
-        raise UserError(f"its weights are not those that it was written with; {REMEDY}.")
-    try:
-        tensors = load_tensors(raw)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"its weights are damaged ({one_line(str(error), 100)}); {REMEDY}.") from None
+    tensors = unpacked(where / _file(place, "safetensors"), digest, LARGEST_TENSORS, remedy=REMEDY)
     convolves = shape.kind == "cnn"
     sizes = [1 if convolves else recipe.side**2, *shape.widths, classes]
     weights: list[Tensor] = []
