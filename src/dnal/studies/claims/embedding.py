@@ -117,7 +117,7 @@ class DescentFindsSparseNetworks(Study):
             error = float((network(parts.x_test)[:, 0] - parts.y_test).square().mean())
         return {
             "error": error / float(parts.y_test.var(correction=0)), "weights": left,
-            "zeros": 1 - left / _most(self), "explained": _explained(self, seed),
+            "zeros": 1 - left / _most(self, len(weights) - 1), "explained": _explained(self, seed),
         }  # fmt: skip
 
     def checks(self, rows: Sequence[Row]) -> list[Check]:
@@ -131,7 +131,7 @@ class DescentFindsSparseNetworks(Study):
 
         what = "log of the mean squares, descent minus"
         return [
-            Check("most of the weights are zero", "share of the dense network's weights that are zero",
+            Check("most of the weights are zero", "share of the weights of as deep a network of full width that are zero",
                   mean([*of(FOUND, "zeros").values()]), above=0.5),
             Check(f"no more than {WORSE:g} times the error of a dense network", f"{what} {DENSE}",
                   paired(logs(FOUND), logs(DENSE)), below=math.log(WORSE)),
@@ -222,7 +222,7 @@ def _pruned(study: DescentFindsSparseNetworks, target: str, seed: int) -> nn.Mod
     left = sum(int((p != 0).sum()) for p in found.parameters() if p.dim() > 1)
     network = copy.deepcopy(dense)
     weights = {name: p.detach() for name, p in network.named_parameters() if p.dim() > 1}
-    share = min(1.0, max(left, 1) / _most(study))
+    share = min(1.0, max(left, 1) / _most(study, study.depth))
     return _trained(study, network, target, seed, largest(weights, share))
 
 
@@ -247,6 +247,6 @@ def _trained(
     return network.eval()
 
 
-def _most(study: DescentFindsSparseNetworks) -> int:
-    """Weights of the dense network."""
-    return study.width * (2 + study.width * (study.depth - 1) + 1)
+def _most(study: DescentFindsSparseNetworks, depth: int) -> int:
+    """Weights of a dense network of so many hidden layers."""
+    return study.width * (2 + study.width * (depth - 1) + 1)
