@@ -131,7 +131,7 @@ class DescentFindsSparseNetworks(Study):
 
         what = "log of the mean squares, descent minus"
         return [
-            Check("most of the weights are zero", "share of the weights of as deep a network of full width that are zero",
+            Check("most of the weights are zero", "share of the weights that are zero, of a dense network as deep",
                   mean([*of(FOUND, "zeros").values()]), above=0.5),
             Check(f"no more than {WORSE:g} times the error of a dense network", f"{what} {DENSE}",
                   paired(logs(FOUND), logs(DENSE)), below=math.log(WORSE)),
