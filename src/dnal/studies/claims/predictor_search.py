@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dnal.base.errors import UserError
 from dnal.base.options import option
 from dnal.base.statistics import paired
 from dnal.models.genomes.genome import Genome, Layer, Value
@@ -20,6 +21,7 @@ from dnal.predictors import PREDICTORS, cells, read_table
 from dnal.predictors.boosting import Boosting
 from dnal.predictors.features import Features
 from dnal.predictors.predictor import Architectures
+from dnal.predictors.tables import CELLS as NASBENCH201
 from dnal.search.asking import Asking
 from dnal.search.samplers import SAMPLERS
 from dnal.search.samplers.sampler import Course, Ground
@@ -216,7 +218,10 @@ class Cells(NetworkSpace):
 def _known(file: str, target: str) -> Known:
     if file:
         table = read_table(Path(file))
-        graphs, values = table.architectures, table.target(target)
+        if table.name != NASBENCH201:
+            raise UserError(f"'{file}' is the table '{table.name}', and this study searches cells of NAS-Bench-201.")
+        graphs: Any = table.architectures  # graphs, as those of this table are
+        values = table.target(target)
         edges = np.stack([graph.operations[1:-1] - 2 for graph in graphs])
     else:
         edges = np.array([*product((1, 2, 3), repeat=len(EDGES))])
