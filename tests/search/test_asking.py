@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from dnal.base.errors import UserError
 from dnal.base.statistics import paired
+from dnal.data.objective import CLASSIFICATION
 from dnal.models.genomes.families import FAMILIES
 from dnal.models.genomes.genome import Genome, Layer
 from dnal.predictors import Boosting, Ridge
+from dnal.report.search import course_figure
 from dnal.run.files import CANDIDATES, GENOME, MODEL, RESULT, SEARCH
+from dnal.run.searched import read_lines
 from dnal.search import SAMPLERS, SPACES, search
 from dnal.search.asking import Asking
 from dnal.search.encoding import kinds_of, numbers_of
@@ -198,6 +201,10 @@ def test_a_search_keeps_what_was_predicted_and_goes_on_with_the_same_bytes(tmp_p
     model = Boosting(trees=5).fit(rows[:3], [line["fitness"] for line in lines[:3]])
     assert lines[3]["predicted"] == pytest.approx(model.predict(rows[3:4])[0])
     assert json.loads((tmp_path / "whole" / RESULT).read_text())["method"].endswith("asking boosting:trees=5")
+    table = course_figure(read_lines(tmp_path / "whole"), CLASSIFICATION).table  # of the report
+    assert table is not None
+    said = [row[table.headings.index("predicted")] for row in table.rows]
+    assert said == ["–"] * 3 + [CLASSIFICATION.shown(line["predicted"]) for line in lines[3:]]
     again = search("digits", **ASKS, out=tmp_path / "whole")
     assert again is not None
     assert [one.predicted for one in again.candidates] == [line.get("predicted") for line in lines]
