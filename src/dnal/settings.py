@@ -197,6 +197,12 @@ class Searches(Options):
     limit_train: int | None = option(None, "Use only so many training examples, stratified.", least=1, most=MOST)
     batch_size: int = option(64, "Examples per step.", least=2, most=MOST_BATCH)
     evaluations: int = option(24, "Networks that are trained, in all.", least=1, most=100_000)
+    predictor: str | None = option(
+        None, "Who says which of several networks is trained, learning from those that were: boosting, ridge, "
+        "gaussian-process, mlp, with options as in boosting:trees=100.",
+    )  # fmt: skip
+    candidates: int = option(4, "Networks of which the predictor chooses one.", least=2, most=10_000)
+    warm_up: int = option(8, "Networks that are trained before the predictor is asked.", least=2, most=100_000)
     epochs: int = option(2, "For which each of them is trained.", least=1, most=10_000)
     final_epochs: int = option(20, "For which the best one is trained again, from new weights.", least=1, most=100_000)
     lr: float = option(1e-3, "Learning rate of Adam.", above=0, most=1e3)

@@ -172,6 +172,7 @@ def _document(found: SearchResult) -> dict[str, Any]:
                 "model": one.model,
                 "round": one.round,
                 "costs": dict(one.costs),
+                "predicted": one.predicted,
                 "fitness": None if one.evaluation is None else one.evaluation.fitness,
             }
             for one in found.candidates

@@ -104,6 +104,11 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
     numbers = list(range(1, len(lines) + 1))
     unit = f" {aim.unit}".rstrip()
     last = next(value for value in reversed(best) if value is not None)
+    asked = any(line.predicted is not None for line in lines)
+
+    def shown(value: float | None) -> str:
+        return "–" if value is None else aim.shown(value)
+
     return Figure(
         "course",
         "The course of the search",
@@ -125,9 +130,10 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
             xaxis={"title": "networks that were trained"}, yaxis={"title": aim.unit or aim.words},
         ),
         Table(
-            ["number", "network", "round", aim.words],
+            ["number", "network", "round", *(["predicted"] if asked else []), aim.words],
             [
-                [str(number), line.model, str(line.round), aim.shown(line.fitness) if line.fitness is not None else "–"]
+                [str(number), line.model, str(line.round), *([shown(line.predicted)] if asked else []),
+                 shown(line.fitness)]
                 for number, line in zip(numbers, lines, strict=True)
             ],
             2,

@@ -28,7 +28,7 @@ Costs = Annotated[dict[str, Number], Field(max_length=MOST_COSTS)]
 
 class Line(BaseModel):
     """A network that was trained: its name, the round in which it was asked for, its costs, and what it is worth, None
-    where it could not be trained, with ``why``."""
+    where it could not be trained, with ``why``, and what a predictor said of it before, where one was asked."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,6 +37,7 @@ class Line(BaseModel):
     costs: Costs
     fitness: Number | None
     why: Annotated[str, Field(max_length=LONGEST)] = ""
+    predicted: Number | None = None
 
 
 class Measured(BaseModel):

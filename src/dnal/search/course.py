@@ -22,12 +22,14 @@ class Candidate:
 
     Attributes:
         round: in which it was asked for first, from 1. costs: by name. evaluation: None until it was trained.
+        predicted: its worth, as a predictor told it before.
     """
 
     model: str
     round: int
     costs: Known
     evaluation: Evaluation | None = None
+    predicted: float | None = None
 
 
 @dataclass
@@ -99,7 +101,8 @@ class Progress:
                     break  # what comes behind is not asked for any more
                 self._at[model] = len(self.candidates)
                 costs = self.bounds.costs(model) or {}
-                self.candidates.append(Candidate(model, len(self.rounds), costs, self.known.get(model)))
+                predicted = self.sampler.predicted(genome)
+                self.candidates.append(Candidate(model, len(self.rounds), costs, self.known.get(model), predicted))
                 round.new += 1
             kept.append(genome)
         round.asked = len(kept)

@@ -85,7 +85,8 @@ def ended(folder: Path) -> list[Candidate]:
         UserError: the file of them is damaged.
     """
     return [
-        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why)) for line in read_lines(folder)
+        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why), line.predicted)
+        for line in read_lines(folder)
     ]
 
 
@@ -95,7 +96,9 @@ def line_of(candidate: Candidate) -> str:
     found: dict[str, Any] = {
         "model": candidate.model, "round": candidate.round, "costs": dict(candidate.costs), "fitness": one.fitness,
     }  # fmt: skip
-    return json.dumps({**found, **({"why": one.why} if one.why else {})}) + "\n"
+    found |= {"why": one.why} if one.why else {}
+    found |= {} if candidate.predicted is None else {"predicted": candidate.predicted}
+    return json.dumps(found) + "\n"
 
 
 def keep(folder: Path, candidate: Candidate) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnal.base.errors import UserError
-from dnal.base.options import from_values, values_of
+from dnal.base.options import flag, from_values, options_of, values_of
 from dnal.base.side_by_side import side_by_side
 from dnal.costs.deployment import Deployed
 from dnal.data import KINDS, Dataset, fingerprint
+from dnal.models.genomes.genome import Genome
 from dnal.run.files import RESULT
 from dnal.run.searched import read_measured
 from dnal.search import folder as files
@@ -25,7 +26,7 @@ from dnal.search.embedding.job import check_alone, mlp_space, search_mlp
 from dnal.search.embedding.trained import MLPSpace
 from dnal.search.result import EndedWith, SearchResult, figures_of, finished
 from dnal.search.samplers import SAMPLERS, Sampler
-from dnal.search.samplers.sampler import Ground
+from dnal.search.samplers.sampler import Course, Ground
 from dnal.search.spaces import SPACES, NetworkSpace
 from dnal.search.training import (
     Evaluation,
@@ -35,6 +36,12 @@ from dnal.search.training import (
     finally_trained,
 )
 from dnal.settings import SEARCH_BUDGET, Searches
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dnal.predictors import Predictor
 
 KILLS = 3
 """How often a process may be killed before any network ends, until the search is given up."""
@@ -56,7 +63,8 @@ def search(
 
     Each network that the sampler asks for is built, and its cost is known, before it is trained; one that breaks the
     budget is not. All are trained alike, from new weights, and compared by validation data; the best one is trained
-    again for longer and measured on the test data once.
+    again for longer and measured on the test data once. With a ``predictor`` the sampler proposes, and of each
+    ``candidates`` networks the one is trained that is said to be worth most.
 
     Args:
         data: a name as for :func:`dnal.data.load`, of images; for "mlp" a table to regress.
@@ -89,10 +97,11 @@ def search(
         return search_mlp(asked, embedded, budget, None if out is None else Path(out), stop=stop, on_end=on_end)
     assert not isinstance(space, MLPSpace)
     chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
+    asks = _predictor(asked, by)
     place = None if out is None else Path(out)
     dataset = data_of(asked)
     document = documented(asked, chosen, by, budget, fingerprint(dataset))
-    work = _Work(asked, chosen, by, budget, dataset, place, jobs, stop, on_end)
+    work = _Work(asked, chosen, by, asks, budget, dataset, place, jobs, stop, on_end)
     if place is None:
         return work.done()
     files.check_folder(place, document)
@@ -108,6 +117,25 @@ def documented(asked: Searches, space: NetworkSpace, sampler: Sampler, budget: s
     }  # fmt: skip
 
 
+def _predictor(asked: Searches, sampler: Sampler) -> Predictor | None:
+    """The predictor that is asked, None where there is none.
+
+    Raises:
+        UserError: it cannot be asked here, or options of one are given without it.
+    """
+    if asked.predictor is None:
+        for one in options_of(Searches):
+            if one.name in ("candidates", "warm_up") and getattr(asked, one.name) != one.default:
+                raise UserError(f"{flag(one.name)} is for a search that asks a predictor; give --predictor boosting.")
+        return None
+    from dnal.predictors import PREDICTORS
+    from dnal.search.asking import check_asking
+
+    found = PREDICTORS.read(asked.predictor)
+    check_asking(found, sampler, asked.candidates)
+    return found
+
+
 @dataclass
 class _Work:
     """A search from its first network to its last."""
@@ -115,6 +143,7 @@ class _Work:
     asked: Searches
     space: NetworkSpace
     sampler: Sampler
+    predictor: Predictor | None
     budget: str
     dataset: Dataset
     folder: Path | None
@@ -146,7 +175,7 @@ class _Work:
             files.finish(
                 self.folder, self.asked, self.dataset, best, network, evaluations=len(progress.candidates),
                 budget=str(bounds.budget), figures=figures, constraints=constraints,
-                sampler=SAMPLERS.text(self.sampler),
+                sampler=SAMPLERS.text(self.sampler) + (f" asking {self.asked.predictor}" if self.predictor else ""),
                 seconds={"search": searched - begun, "training": time.perf_counter() - searched},
             )  # fmt: skip
         return SearchResult(best.model, network, progress.candidates, figures, constraints)
@@ -163,8 +192,23 @@ class _Work:
             self.space, data.input_shape, self.asked.seed, lambda genome: bounds.within(self.space.model(genome))
         )
         known = {} if folder is None else files.known(folder)
-        course = self.sampler.course(ground)
+        course = self._asking(self.sampler.course(ground), ground, bounds)
         return Progress(self.space, course, bounds, self.asked.evaluations, known), bounds
+
+    def _asking(self, course: Course, ground: Ground, bounds: Bounds) -> Course:
+        """The sampler, which asks the predictor where there is one."""
+        if self.predictor is None:
+            return course
+        from dnal.search.asking import Asking
+        from dnal.search.encoding import numbers_of
+
+        def encoded(genomes: Sequence[Genome]) -> NDArray[np.float64]:
+            return numbers_of(self.space, genomes, [bounds.costs(self.space.model(one)) or {} for one in genomes])
+
+        return Asking(
+            course, self.predictor, encoded, ground.within,
+            candidates=self.asked.candidates, warm_up=self.asked.warm_up,
+        )  # fmt: skip
 
     @property
     def _deployed(self) -> Deployed:

@@ -25,6 +25,7 @@ STUDIES = Registry(
         "more-is-better": "dnal.studies.claims.more_is_better:MoreIsBetter",
         "nas-predictor": "dnal.studies.claims.nas_predictor:TransformersRankArchitectures",
         "nio": "dnal.studies.claims.nio:ScalesOfTheStart",
+        "predictor-search": "dnal.studies.claims.predictor_search:PredictorsSaveEvaluations",
         "overtraining": "dnal.studies.claims.overtraining:OvertrainingPeaksAtTheThreshold",
         "random-search": "dnal.studies.claims.random_search:RandomSearchIsNoBetter",
         "noisy-labels": "dnal.studies.claims.noisy_labels:FewFeaturesIgnoreNoise",

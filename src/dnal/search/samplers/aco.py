@@ -47,6 +47,10 @@ class ACO(Sampler):
     decay: float = option(0.1, "Share that an ant takes from its path towards the start value.", least=0, below=1)
     evaporation: float = option(0.1, "Share that the best path gains of its fitness.", least=0, below=1)
 
+    @property
+    def together(self) -> int:
+        return self.ants
+
     def course(self, ground: Ground) -> Course:
         return Colony(self, ground)
 

@@ -40,6 +40,10 @@ class PSO(Sampler):
     pools: Literal["all", "one-less"] = option("all", "How many poolings a list may have after it moved.")
     best: Literal["round", "at-once"] = option("round", "When all know of a new best: after the round, or at once.")
 
+    @property
+    def together(self) -> int:
+        return 1 if self.best == "at-once" else self.particles
+
     def course(self, ground: Ground) -> Course:
         return Swarm(self, ground)
 
@@ -89,8 +93,10 @@ class Swarm(Course):
         return [self.particles[number].at for number in self._asked]
 
     def tell(self, round: Sequence[tuple[Genome, Fitness]]) -> None:
-        for number, (genome, fitness) in zip(self._asked, round, strict=True):
+        worths = dict(round)
+        for number in self._asked:
             particle = self.particles[number]
+            genome, fitness = particle.at, worths.get(particle.at)
             if fitness is not None and fitness >= particle.worth:
                 particle.best, particle.worth = genome, fitness
                 if fitness >= self.worth:

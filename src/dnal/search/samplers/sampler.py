@@ -73,13 +73,23 @@ class Course(ABC):
 
     @abstractmethod
     def tell(self, round: Sequence[tuple[Genome, Fitness]]) -> None:
-        """What the networks of the round are worth, in the order in which they were asked for."""
+        """What the networks of the round are worth, in the order in which they were asked for; those that are missing
+        were passed over, and may be asked for again."""
+
+    def predicted(self, genome: Genome) -> float | None:
+        """What it expected of a network that it asked for; None where it expected nothing."""
+        return None
 
 
 @dataclass(frozen=True)
 class Sampler(Options):
     """A way to choose networks. A subclass is a frozen dataclass: its fields are its options, its docstring is its
     card."""
+
+    @property
+    def together(self) -> int:
+        """Networks of a round, except for the first one."""
+        return int(getattr(self, "round", 1))
 
     def course(self, ground: Ground) -> Course:
         """It, at its beginning.

@@ -52,19 +52,21 @@ class Estimator(Course):
         sampler = optuna.samplers.TPESampler(seed=ground.seed % 2**32, n_startup_trials=options.start)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._begun = False
-        self._asked: list[Any] = []
+        self._asked: list[tuple[Genome, Any]] = []
 
     def ask(self) -> list[Genome]:
         number = self._options.round if self._begun else self._options.start
         found = [self._suggested() if self._begun else self._drawn() for _ in range(number)]
         self._begun = True
-        self._asked = [asked for _, asked in found]
+        self._asked = found
         return [genome for genome, _ in found]
 
     def tell(self, round: Sequence[tuple[Genome, Fitness]]) -> None:
         import optuna
 
-        for asked, (_, fitness) in zip(self._asked, round, strict=True):
+        worths = dict(round)
+        for genome, asked in self._asked:
+            fitness = worths.get(genome)
             state = optuna.trial.TrialState.FAIL if fitness is None else optuna.trial.TrialState.COMPLETE
             if isinstance(asked, _Recorded):
                 self._study.add_trial(

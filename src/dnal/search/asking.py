@@ -1,0 +1,100 @@
+"""A sampler that asks a predictor: of what it proposes, the networks are trained that are said to be worth most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from dnal.base.errors import UserError
+from dnal.models.genomes.genome import Genome
+from dnal.predictors import PREDICTORS, Predictor
+from dnal.search.samplers.sampler import Course, Fitness, Sampler
+
+Encoded = Callable[[Sequence[Genome]], NDArray[Any]]
+"""Networks as what the predictor reads, (N, F)."""
+
+
+class Asking(Course):
+    """A sampler at work whose rounds are proposals.
+
+    Until ``warm_up`` networks have a worth, the first of a round are trained, as many as are missing. After that the
+    predictor learns, round by round, from all that have one, and of what the sampler proposes the share
+    1 / ``candidates`` is trained, at least one, the best by prediction first. What was trained before has the worth
+    that it had. Of the others the sampler is told nothing, and may propose them again.
+
+    Args:
+        course: the sampler. predictor: is left as it is; copies of it learn.
+        encoded: networks as the predictor reads them. within: whether a network keeps the budget.
+
+    Examples:
+        >>> from dnal.predictors import Ridge
+        >>> from dnal.search.samplers.chance import RandomSampler
+        >>> from dnal.search.samplers.sampler import Ground
+        >>> from dnal.search.spaces.layers import Layers
+        >>> def depth(genomes):
+        ...     return np.array([[len(genome)] for genome in genomes])
+        >>> ground = Ground(Layers(), (1, 8, 8), 0, lambda genome: True)
+        >>> chance = RandomSampler(round=8).course(ground)
+        >>> course = Asking(chance, Ridge(), depth, ground.within, candidates=4, warm_up=8)
+        >>> first = course.ask()
+        >>> course.tell([(genome, float(len(genome))) for genome in first])
+        >>> second = course.ask()
+        >>> len(first), len(second), course.predicted(first[0]), course.predicted(second[0]) > 4
+        (8, 2, None, True)
+    """
+
+    def __init__(
+        self, course: Course, predictor: Predictor, encoded: Encoded, within: Callable[[Genome], bool], *,
+        candidates: int, warm_up: int,
+    ) -> None:  # fmt: skip
+        self._course, self._predictor, self._encoded, self._within = course, predictor, encoded, within
+        self._candidates, self._warm_up = candidates, warm_up
+        self._proposed: list[Genome] = []
+        self._worths: dict[Genome, Fitness] = {}
+        self._said: dict[Genome, float] = {}
+
+    def ask(self) -> list[Genome]:
+        self._proposed = self._course.ask()
+        new = [one for one in dict.fromkeys(self._proposed) if one not in self._worths and self._within(one)]
+        known = {genome: worth for genome, worth in self._worths.items() if worth is not None}
+        missing = self._warm_up - len(known)
+        if missing > 0:
+            return new[:missing]
+        if new and len({*known.values()}) > 1:  # else there is nothing to learn
+            model = clone(self._predictor).fit(self._encoded([*known]), [*known.values()])
+            said = model.predict(self._encoded(new))
+            order = np.argsort(-said, kind="stable").tolist()
+            new = [new[place] for place in order]
+            self._said |= {genome: float(said[place]) for genome, place in zip(new, order, strict=True)}
+        return new[: max(1, len(self._proposed) // self._candidates)]
+
+    def tell(self, round: Sequence[tuple[Genome, Fitness]]) -> None:
+        self._worths |= dict(round)
+        self._course.tell([(one, self._worths[one]) for one in self._proposed if one in self._worths])
+
+    def predicted(self, genome: Genome) -> float | None:
+        return self._said.get(genome)
+
+
+def check_asking(predictor: Predictor, sampler: Sampler, candidates: int) -> None:
+    """Refuses, before anything is trained, a predictor that cannot read lists of layers, and a sampler that proposes
+    too few networks at once.
+
+    Raises:
+        UserError: with what would do.
+    """
+    if "numbers" not in predictor.reads:
+        names = [name for name in PREDICTORS.names() if "numbers" in PREDICTORS.of(name).reads]
+        raise UserError(
+            f"{PREDICTORS.name_of(predictor)} reads {predictor.reads}, and a search tells a list of layers as numbers; "
+            f"take one of {', '.join(names)}."
+        )
+    if sampler.together < candidates:
+        raise UserError(
+            f"of {candidates} networks the predictor chooses one, and the sampler proposes {sampler.together} at once; "
+            "let it propose more, such as tpe:round=8, or give fewer --candidates."
+        )
