@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dnal.models.registry import register
 from dnal.models.temporal.patches import Patches
 
 FASTEST = 1000.0
@@ -100,8 +101,8 @@ class Todyformer(nn.Module):
     nodes that no training event has are nodes too.
 
     Events (B, W, 2) of whole numbers below ``nodes``, in the order of time; their ages (B, W), from 0, now, to 1, the
-    first one; what else is known of them, ``features`` (B, W, features); pairs (B, Q, 2) -> logits (B, 2, Q): no event,
-    an event.
+    first one; what else is known of them, ``features`` (B, W, features); pairs (B, Q, 2) -> logits (B, classes, Q): no
+    event, an event.
 
     Args:
         width: of tokens. blocks: of both kinds of attention. patches: of a window. features: of an event.
@@ -117,6 +118,7 @@ class Todyformer(nn.Module):
         self,
         *,
         nodes: int,
+        classes: int = 2,
         width: int = 64,
         heads: int = 2,
         blocks: int = 2,
@@ -138,7 +140,9 @@ class Todyformer(nn.Module):
         self.whole = nn.ModuleList(Whole(width, heads, dropout) for _ in range(blocks if whole else 0))
         self.blocks = blocks
         self.norm = nn.LayerNorm(width)
-        self.decoder = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2))
+        self.decoder = nn.Sequential(
+            nn.Linear(3 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, classes)
+        )
 
     def forward(self, events: Tensor, ages: Tensor, features: Tensor, pairs: Tensor) -> Tensor:
         patches = Patches.of(events, self.patches, len(self.identity))
@@ -172,6 +176,12 @@ class Todyformer(nn.Module):
             last = (there * torch.arange(1, patches.count + 1, device=there.device)).argmax(1)
             return packed[torch.arange(len(last), device=last.device), last]
         return packed.sum(1) / there.sum(1, keepdim=True)
+
+
+@register("todyformer", input_shape=(1900, 256, 100), classes=2, kind="events")
+def todyformer(*, classes: int, nodes: int) -> Todyformer:
+    """Width 64, 2 heads, 2 blocks of each kind of attention and 8 patches; our sizes, as none were published."""
+    return Todyformer(nodes=nodes, classes=classes)
 
 
 def _feed(width: int, dropout: float) -> nn.Sequential:
