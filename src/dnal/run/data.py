@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from dnal import data as dnal_data
 from dnal.base.errors import UserError
 from dnal.data.others import without_options
 from dnal.run.config import Config
 from dnal.run.trust import check_data
+from dnal.space.surgery.inputs import Inputs
+from dnal.train.batch import split
 
 
 def data_of(
@@ -53,6 +57,12 @@ def data_of(
         )
         raise UserError(f"the data are for {found.objective.name}, and the run is one of {config.objective}; {remedy}.")
     return found
+
+
+def example_of(dataset: dnal_data.Dataset) -> Inputs:
+    """The inputs for which a job states its costs: two examples of the validation part. Where how much is computed
+    depends on the numbers in them, such as on how many nodes a window has, these are real ones."""
+    return split(dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0))[0]
 
 
 def batch_of(config: Config) -> int:

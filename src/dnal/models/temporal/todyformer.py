@@ -62,8 +62,8 @@ class Local(nn.Module):
         q = self.query(normed).index_select(0, patches.target).unflatten(1, (self.heads, -1))
         k, v = (own(sent).unflatten(1, (self.heads, -1)) for own in (self.key, self.value))
         weight = ((q * k).sum(2, keepdim=True) / math.sqrt(q.size(2))).clamp(-MOST, MOST).exp()
-        total = _sums(weight, patches.target, len(x))
-        found = _sums(weight * v, patches.target, len(x)) / total.clamp(min=1e-12)
+        total = _sums(weight, patches.target, x.size(0))
+        found = _sums(weight * v, patches.target, x.size(0)) / total.clamp(min=1e-12)
         x = x + self.out(found.flatten(1))
         return x + self.feed(x)  # type: ignore[no-any-return]
 
@@ -157,14 +157,17 @@ class Todyformer(nn.Module):
         """What is known of each node of the windows, (U, width)."""
         said = torch.cat([self.time(ages), features], -1).flatten(0, 1).repeat(2, 1)
         ones = torch.ones_like(said[:, :1])
-        incident = _sums(said, patches.target, len(patches.node)) / _sums(ones, patches.target, len(patches.node))
+        messages = _sums(ones, patches.target, patches.node.size(0)).clamp(
+            min=1
+        )  # in an exported program some have none
+        incident = _sums(said, patches.target, patches.node.size(0)) / messages
         x = self.identity[patches.node] + self.start(incident)
         # The age of a patch is that of its last event.
         ends = (
             torch.arange(1, patches.count + 1, device=ages.device) * ages.size(1) + patches.count - 1
         ) // patches.count - 1
         newest = ages[:, ends].flatten()
-        window = patches.rows[patches.place // patches.count] // patches.nodes
+        window = (patches.rows[patches.place // patches.count] // patches.nodes).clamp(max=ages.size(0) - 1)
         places = self.place(self.time(newest[window * patches.count + patches.place % patches.count]))
         for block in range(self.blocks):
             if len(self.local):
@@ -174,11 +177,11 @@ class Todyformer(nn.Module):
         packed, there = patches.pack(x), patches.there
         if self.readout == "last":
             last = (there * torch.arange(1, patches.count + 1, device=there.device)).argmax(1)
-            return packed[torch.arange(len(last), device=last.device), last]
-        return packed.sum(1) / there.sum(1, keepdim=True)
+            return packed[torch.arange(last.size(0), device=last.device), last]
+        return packed.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
 
 
-@register("todyformer", input_shape=(1900, 256, 100), classes=2, kind="events")
+@register("todyformer", input_shape=(1900, 256, 100), classes=2, kind="events", reads_values=True)
 def todyformer(*, classes: int, nodes: int) -> Todyformer:
     """Width 64, 2 heads, 2 blocks of each kind of attention and 8 patches; our sizes, as none were published."""
     return Todyformer(nodes=nodes, classes=classes)
