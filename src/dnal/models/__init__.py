@@ -15,9 +15,9 @@ from dnal.models import (
     vgg,
     widenet,
 )
-from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names, reads_values
+from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.genomes.families import is_genome
-from dnal.models.huggingface.configuration import told_of
+from dnal.models.huggingface.configuration import reads_values, told_of
 from dnal.models.huggingface.names import called, is_huggingface, is_told, name_of
 from dnal.models.huggingface.network import with_weights
 from dnal.models.registry import register

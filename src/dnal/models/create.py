@@ -12,7 +12,6 @@ from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
 from dnal.models.genomes.families import built, family_of, is_genome
-from dnal.models.huggingface import configuration
 from dnal.models.huggingface.configuration import default_sizes, told_of
 from dnal.models.huggingface.names import is_huggingface
 from dnal.models.huggingface.network import create_huggingface
@@ -105,12 +104,6 @@ def kind_of(name: str) -> str | None:
     if is_huggingface(name):
         return told_of(name).kind
     return None if ":" in name or name in brought("model") else "images"
-
-
-def reads_values(name: str) -> bool:
-    """Whether a model runs only where its inputs have values, and not on the meta device."""
-    own = own_models().get(base_of(name))
-    return configuration.reads_values(name) if own is None else own.reads_values
 
 
 def default_input(name: str) -> Sizes:

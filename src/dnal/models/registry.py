@@ -13,8 +13,7 @@ from dnal.data.kind import Sizes
 
 @dataclass(frozen=True)
 class OwnModel:
-    """An own model: how to build it, and the input and classes it is meant for by default; ``kind``: of its data;
-    ``reads_values``: it runs only where its inputs have values."""
+    """An own model: how to build it, and the input and classes it is meant for by default; ``kind``: of its data."""
 
     name: str
     build: Callable[..., nn.Module]
@@ -22,7 +21,6 @@ class OwnModel:
     classes: int
     least_side: int
     kind: str = "images"
-    reads_values: bool = False
 
 
 _OWN: dict[str, OwnModel] = {}
@@ -38,7 +36,6 @@ def register(
     classes: int = 10,
     least_side: int = 1,
     kind: str = "images",
-    reads_values: bool = False,
 ) -> Callable[[B], B]:
     """Register a builder under ``name``, which gets the number of classes, and those sizes of its inputs that it names
     (:meth:`dnal.data.Kind.arguments`): ``in_channels`` of images, ``features`` of tables and graphs, ``length`` and
@@ -48,14 +45,12 @@ def register(
         input_shape, classes: for which it is meant by default.
         least_side: the smallest height and width that the network can take.
         kind: of its data.
-        reads_values: how large its tensors are depends on the numbers in its inputs, so that it does not run on the
-            meta device.
     """
 
     def add(build: B) -> B:
         if name in _OWN:
             raise RuntimeError(f"two models are registered as {name!r}; give one of them another name")
-        _OWN[name] = OwnModel(name, build, input_shape, classes, least_side, kind, reads_values)
+        _OWN[name] = OwnModel(name, build, input_shape, classes, least_side, kind)
         return build
 
     return add

@@ -64,20 +64,20 @@ class Patches:
         """The sequences of nodes (B, ...) of each window, and bool whether they have one; where not, it is any."""
         first = torch.arange(asked.size(0), device=asked.device).view(-1, *[1] * (asked.dim() - 1)) * self.nodes
         keys = asked + first
-        before = (keys[..., None] > self.rows).sum(-1) if _exported() else torch.searchsorted(self.rows, keys)
+        before = (keys[..., None] > self.rows).sum(-1) if _bounded(keys) else torch.searchsorted(self.rows, keys)
         row = before.clamp(max=self.rows.size(0) - 1)
         return row, self.rows[row] == keys
 
 
-def _exported() -> bool:
-    """Whether a program is written, whose sizes do not depend on the numbers in its inputs."""
-    return torch.compiler.is_compiling()
+def _bounded(keys: Tensor) -> bool:
+    """Whether sizes must not depend on numbers: there are none on the meta device, nor where a program is written."""
+    return keys.is_meta or torch.compiler.is_compiling()
 
 
 def _distinct(keys: Tensor, none: int) -> tuple[Tensor, Tensor]:
-    """The distinct numbers among ``keys`` (...) in ascending order, and which of them each is, (...). In a program that
-    is exported there are as many of them as keys, those too many being ``none``, which is larger than all keys."""
-    if not _exported():
+    """The distinct numbers among ``keys`` (...) in ascending order, and which of them each is, (...). Where sizes
+    are bounds, there are as many of them as keys, those too many being ``none``, which is larger than all keys."""
+    if not _bounded(keys):
         return keys.unique(return_inverse=True)  # type: ignore[no-any-return]
     ascending, order = keys.flatten().sort()
     new = torch.cat([torch.zeros_like(ascending[:1]), (ascending[1:] != ascending[:-1]).long()])

@@ -157,10 +157,8 @@ class Todyformer(nn.Module):
         """What is known of each node of the windows, (U, width)."""
         said = torch.cat([self.time(ages), features], -1).flatten(0, 1).repeat(2, 1)
         ones = torch.ones_like(said[:, :1])
-        messages = _sums(ones, patches.target, patches.node.size(0)).clamp(
-            min=1
-        )  # in an exported program some have none
-        incident = _sums(said, patches.target, patches.node.size(0)) / messages
+        number = _sums(ones, patches.target, patches.node.size(0)).clamp(min=1)  # none where sizes are bounds
+        incident = _sums(said, patches.target, patches.node.size(0)) / number
         x = self.identity[patches.node] + self.start(incident)
         # The age of a patch is that of its last event.
         ends = (
@@ -181,7 +179,7 @@ class Todyformer(nn.Module):
         return packed.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
 
 
-@register("todyformer", input_shape=(1900, 256, 100), classes=2, kind="events", reads_values=True)
+@register("todyformer", input_shape=(1900, 256, 100), classes=2, kind="events")
 def todyformer(*, classes: int, nodes: int) -> Todyformer:
     """Width 64, 2 heads, 2 blocks of each kind of attention and 8 patches; our sizes, as none were published."""
     return Todyformer(nodes=nodes, classes=classes)
