@@ -30,12 +30,7 @@ B = TypeVar("B", bound=Callable[..., nn.Module])
 
 
 def register(
-    name: str,
-    *,
-    input_shape: Sizes,
-    classes: int = 10,
-    least_side: int = 1,
-    kind: str = "images",
+    name: str, *, input_shape: Sizes, classes: int = 10, least_side: int = 1, kind: str = "images"
 ) -> Callable[[B], B]:
     """Register a builder under ``name``, which gets the number of classes, and those sizes of its inputs that it names
     (:meth:`dnal.data.Kind.arguments`): ``in_channels`` of images, ``features`` of tables and graphs, ``length`` and

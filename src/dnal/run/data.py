@@ -64,7 +64,8 @@ def example_of(dataset: dnal_data.Dataset) -> Inputs:
     depends on the numbers in an example, twice the first one, so that all costs are its own."""
     varies = dnal_data.KINDS[dataset.kind].varies
     chosen = torch.zeros(2, dtype=torch.long) if varies else torch.arange(min(2, len(dataset.val)))
-    return split(dataset.val.batch(chosen, 0))[0]
+    inputs: Inputs = split(dataset.val.batch(chosen, 0))[0]
+    return inputs
 
 
 def batch_of(config: Config) -> int:
