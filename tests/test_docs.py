@@ -44,6 +44,8 @@ EXTRAS = {
     "search.md": ["onnx"],
     "analyse.md": ["corrupt_tta"],
     "huggingface.md": ["transformers"],
+    "dagnn.md": ["onnx"],
+    "todyformer.md": ["onnx"],
 }
 """Packages without which a page's commands refuse to run."""
 

@@ -39,10 +39,17 @@ JOBS: dict[str, tuple[str, ...]] = {
         "--epochs", "1,1,1", *ADAM,
     ),
     "graphs": ("--model", "gcn/small", "--data", "blocks", "--epochs", "40,20,40", *ADAM),
+    "events": (
+        "--model", "todyformer", "--data", "replies:window=48,told=20", "--limit-train", "24", "--batch-size", "8",
+        "--epochs", "1,1,1", "--optimizer", "adamw", "--lr", "0.003",
+    ),
 }  # fmt: skip
 LEARNT = {"tables": 0.8, "regression": 0.2, "next-token": 0.1, "graphs": 0.8}
 """What a job of so few steps reaches at least; chance is 0.4, 0, 0.004 and 0.25."""
-METRICS = {"regression": "r2"}
+METRICS = {"regression": "r2", "events": "average_precision"}
+WORDS = {"regression": "R²", "events": "average precision"}
+STEPS = {"text": 2, "regression": 5, "events": 3}
+"""Of an epoch."""
 
 
 def cases(*left_out: str, slow: tuple[str, ...] = ("images", "next-token")) -> list[Any]:
@@ -95,7 +102,7 @@ def test_a_run_is_evaluated(name: str, runs: Runs, dnal: Program) -> None:
     found, metric = json.loads(answer.out), METRICS.get(name, "accuracy")
     assert found["compact"][metric] == pytest.approx(result(runs[name])["compact"][metric], abs=1e-6)
     said = dnal("eval", runs[name]).out
-    assert f"{'R²' if metric == 'r2' else 'accuracy'} (test data)" in said
+    assert f"{WORDS.get(name, 'accuracy')} (test data)" in said
     assert f"one {data.KINDS[read_config(runs[name]).kind].one}" in said
 
 
@@ -110,7 +117,7 @@ def test_a_run_is_loaded_and_so_is_its_list_of_shapes(name: str, runs: Runs) -> 
     assert {k: v.shape for k, v in fresh.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", cases("images", slow=("next-token", "text", "regression")))
+@pytest.mark.parametrize("name", cases("images", slow=("next-token", "text", "regression", "events")))
 def test_an_exported_file_answers_as_the_network_on_real_data(name: str, runs: Runs, dnal: Program) -> None:
     runtime = pytest.importorskip("onnxruntime")
     answer = dnal("export", runs[name], "--to", "onnx", "--json")
@@ -133,9 +140,9 @@ def test_an_exported_file_answers_as_the_network_on_real_data(name: str, runs: R
 @pytest.mark.parametrize("name", cases("images"))
 def test_a_report_says_what_was_learnt(name: str, runs: Runs) -> None:
     text = re.sub(r"<(script|style).*?</\1>", "", (runs[name] / REPORT).read_text(), flags=re.DOTALL)
-    assert ("R² (test data)" if name == "regression" else "accuracy (test data)") in text
-    assert ("R²" in text) == (name == "regression")
-    assert ("accuracy" in text) == (name != "regression")
+    assert f"{WORDS.get(name, 'accuracy')} (test data)" in text
+    for word in ("R²", "accuracy", "average precision"):
+        assert (word in text) == (word == WORDS.get(name, "accuracy")), word
     assert "image" not in text.replace("image/", "")
 
 
@@ -147,11 +154,13 @@ def test_a_run_is_repeated(name: str, runs: Runs, here: Path, dnal: Program) -> 
         assert (here / "again" / file).read_bytes() == (runs[name] / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("name", ["text", pytest.param("regression", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["text", *(pytest.param(name, marks=pytest.mark.slow) for name in STEPS if name != "text")]
+)
 def test_a_run_that_is_killed_goes_on(name: str, runs: Runs, tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     job = ["learn", *JOBS[name], "--budget", "macs<=40%", "--out", "run", "--no-report", "--checkpoint-every", "2"]
-    steps = sum(read_config(runs[name]).model_extra["epochs"]) * (2 if name == "text" else 5)  # type: ignore[index]
+    steps = sum(read_config(runs[name]).model_extra["epochs"]) * STEPS[name]  # type: ignore[index]
     assert processes(job, at=steps // 2).status == -signal.SIGKILL
     resumed = processes(["resume", "run", "--no-report"])
     assert (resumed.status, resumed.err) == (0, "")
@@ -159,7 +168,7 @@ def test_a_run_that_is_killed_goes_on(name: str, runs: Runs, tmp_path: Path) -> 
         assert (processes.folder / "run" / file).read_bytes() == (runs[name] / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("model", ["mlp/small", "transformer/small", "transformer/next", "gcn/small"])
+@pytest.mark.parametrize("model", ["mlp/small", "transformer/small", "transformer/next", "gcn/small", "todyformer"])
 def test_the_space_of_a_model_of_each_kind(model: str, dnal: Program) -> None:
     answer = dnal("space", "--model", model, "--json")
     found = json.loads(answer.out)
@@ -174,7 +183,7 @@ def test_data_and_model_of_two_kinds(here: Path, dnal: Program) -> None:
     assert "are of the kind 'tables', where 'images' is needed" in answer.err
     assert "dnal models --kind tables" in answer.err
     assert dnal("models", "--kind", "tables").out.split() == ["mlp/small"]
-    assert dnal("models", "--kind", "events").status == 2
+    assert dnal("models", "--kind", "sounds").status == 2
     assert not any(here.iterdir())
 
 
@@ -188,7 +197,7 @@ def test_the_list_of_data_says_their_kinds(dnal: Program) -> None:
 def test_8_bits_are_of_classes(runs: Runs, dnal: Program) -> None:
     pytest.importorskip("onnxruntime")
     assert dnal("export", runs["tables"], "--to", "onnx", "--quantize", "int8", "--quiet").status == 0
-    for name in ("regression", "text", "graphs"):
+    for name in ("regression", "text", "graphs", "events"):
         answer = dnal("export", runs[name], "--to", "onnx", "--quantize", "int8")
         assert answer.status == 2
         assert "export it without --quantize" in answer.err
@@ -207,6 +216,8 @@ FORGED: dict[str, tuple[str, dict[str, Any], str]] = {
     "many texts that are long": ("text", {"input": [2000, 512], "deploy_batch_size": 4096}, "deploy_batch_size"),
     "a graph without an end": ("graphs", {"input": [2**30, 16, 4]}, "numbers"),
     "edges without an end": ("graphs", {"input": [600, 16, 2**40]}, "numbers"),
+    "a window without an end": ("events", {"input": [80, 2**30, 40]}, "numbers"),
+    "nodes that no tensor has": ("events", {"input": [2**21, 48, 40]}, "nodes"),
     "no sizes": ("graphs", {"input": []}, "input"),
     "more sizes than there are": ("graphs", {"input": [2] * 9}, "input"),
     "data that are code": ("tables", {"data": "os:system:target=rm"}, "is code that would be run"),

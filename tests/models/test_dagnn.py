@@ -149,6 +149,27 @@ def test_its_hidden_width_leaves_exactly() -> None:
     assert torch.allclose(small(features.to_sparse(), edges), small(features, edges), atol=1e-5)
 
 
+def test_its_file_computes_the_formula_on_other_graphs_and_with_edges_that_fill_up(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    features, edges = graph(1)
+    network = randomise(DAGNN(features=FEATURES, classes=CLASSES, hops=4, hidden=8)).eval()
+    space = dnal.Space.of(network, {"features": features, "edges": edges})
+    small = dnal.compact(network, coin_flips(space, 1)).eval()
+    written = dnal.export.to_onnx(small, {"features": features, "edges": edges}, tmp_path / "small.onnx")
+    assert written.difference < 1e-5
+    session = runtime.InferenceSession(written.path, providers=["CPUExecutionProvider"])
+    torch.manual_seed(3)
+    features, edges = torch.randn(3, NODES, FEATURES), torch.randint(NODES, (3, 2, 25))
+    edges[:, :, 18:] = 4  # from a node to itself
+    (got,) = session.run(None, {"features": features.numpy(), "edges": edges.numpy()})
+    for number, (f, e) in enumerate(zip(features, edges[:, :, :18], strict=True)):
+        h, total = small.second(torch.relu(small.first(f))), 0
+        for _ in range(5):
+            total = total + torch.sigmoid(small.gate(h)) * h
+            h = dense(e) @ h
+        assert torch.allclose(torch.from_numpy(got[number]).T, total, atol=1e-5)
+
+
 def learned(**options: Any) -> dnal.Learned:
     torch.manual_seed(0)
     loaders = dnal.data.loaders(dnal.data.load("blocks"), 1)

@@ -283,6 +283,27 @@ def test_heads_and_widths_leave_exactly() -> None:
         assert difference(expected, run(dnal.gated(network, architecture), inputs)) < 1e-4
 
 
+def test_a_file_with_room_for_all_tokens_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = randomise(small()).eval()
+    inputs = inputs_of(network)
+    inputs["events"][0] = 3  # one node alone
+    inputs["pairs"][1, 0] = torch.tensor([NODES - 1, 0])
+    for readout in ("mean", "last"):
+        network.readout = readout
+        expected = network(**inputs).detach()
+        with monkeypatch.context() as patched:
+            patched.setattr("dnal.models.temporal.patches._bounded", lambda keys: True)
+            assert Patches.of(inputs["events"], 4, NODES).node.shape == (2 * 2 * 22,)
+            assert torch.allclose(network(**inputs), expected, atol=1e-5)
+    network.readout = "mean"
+    expected = network(**inputs).detach()
+    runtime = pytest.importorskip("onnxruntime")
+    written = dnal.export.to_onnx(network, inputs, tmp_path / "model.onnx")
+    session = runtime.InferenceSession(written.path, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    assert torch.allclose(torch.from_numpy(got), expected, atol=1e-5)
+
+
 def learned(**options: Any) -> dnal.Learned:
     events = drawn(nodes=NODES)
     windows = Windows(events, width=40, batch=40)

@@ -62,8 +62,8 @@ def run(
     from dnal.cli.progress import ProgressBars, SpaceShown
     from dnal.cli.stopping import Stopping
     from dnal.pipeline import learn as learning
+    from dnal.run.data import example_of
     from dnal.run.trust import trusting
-    from dnal.train.batch import split
     from dnal.train.listener import Listeners
     from dnal.train.resume.checkpoint import Checkpoints
 
@@ -114,7 +114,7 @@ def run(
             shared={
                 "loss": dataset.loss,
                 "metric": dataset.metric,
-                "example_inputs": split(dataset.val.batch(torch.arange(min(2, len(dataset.val))), 0))[0],
+                "example_inputs": example_of(dataset),
                 "fabric": fabric,
                 "stop": stopping.asked,
                 "latency": job.latency,

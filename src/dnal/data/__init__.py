@@ -1,6 +1,7 @@
 """Data sets by name, as loaders of ready batches that can be resumed."""
 
 from dnal.data.dataset import Dataset
+from dnal.data.events.raw import RawEvents
 from dnal.data.fingerprint import fingerprint
 from dnal.data.graphs.raw import RawGraph
 from dnal.data.images.arrays import RawArrays, from_arrays
@@ -23,6 +24,7 @@ __all__ = [
     "Kind",
     "Loaders",
     "RawArrays",
+    "RawEvents",
     "RawGraph",
     "RawPhotographs",
     "RawTable",

@@ -98,6 +98,7 @@ class Kind(ABC):
         files: forms of users' files, each with a description.
         largest: numbers in an example, of a folder that may be anybody's.
         alone: a data set is a single example, of which every batch is made.
+        varies: how much a network computes of an example depends on the numbers in it.
         normalisation: how the network wants its inputs, in words.
     """
 
@@ -113,6 +114,7 @@ class Kind(ABC):
     files: ClassVar[Sequence[tuple[str, str]]] = ()
     largest: ClassVar[int] = 2**22
     alone: ClassVar[bool] = False
+    varies: ClassVar[bool] = False
     normalisation: ClassVar[str] = ""
 
     @abstractmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnal.train.average_precision import average_precision
 from dnal.train.evaluate import Metric, log_likelihood, perplexity_of, r2
 from dnal.train.outputs import logits_of, with_aux_loss
 from dnal.train.phase import Loss
@@ -86,6 +87,7 @@ LANGUAGE = Objective(
     "language", None, log_likelihood, "log_likelihood", "log-likelihood of a token", is_share=False, of_tokens=True,
     answers=("token", "tokens"),
 )  # fmt: skip
+NEXT_EVENT = Objective("next-event", None, average_precision, "average_precision", "average precision")
 REGRESSION = Objective(
     "regression", squared_error, r2, "r2", "R²", is_share=False, lr=0.01,
     answers=("target of regression", "targets of regression"),
@@ -94,4 +96,6 @@ RESTORATION = Objective(
     "restoration", absolute_error, psnr, "psnr", "PSNR in dB", is_share=False, lr=0.01,
     answers=("channel to restore", "channels to restore"),
 )  # fmt: skip
-OBJECTIVES = {objective.name: objective for objective in (CLASSIFICATION, NEXT, LANGUAGE, REGRESSION, RESTORATION)}
+OBJECTIVES = {
+    objective.name: objective for objective in (CLASSIFICATION, NEXT, LANGUAGE, REGRESSION, RESTORATION, NEXT_EVENT)
+}

@@ -48,7 +48,7 @@ class Onnx(Format):
                 _with_numbers(graph)
             model = exported.model_proto
         except Exception as error:  # whatever the exporter meets in the user's operations
-            raise UserError(f"PyTorch cannot write this network as ONNX ({first_line(error)}); use pt2.") from error
+            raise UserError(f"PyTorch cannot write this network as ONNX ({_cause(error)}); use pt2.") from error
         _tidy(model, free)
         self._onnx.helper.set_model_props(model, dict(metadata))
         return bytes(model.SerializeToString())
@@ -65,6 +65,13 @@ class Onnx(Format):
             return [torch.from_numpy(array) for array in session.run(None, dict(zip(names, tensors, strict=True)))]
 
         return run
+
+
+def _cause(error: BaseException) -> str:
+    """What was wrong at first, in one line: around it stand PyTorch's headlines and advice to its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)
 
 
 def _with_numbers(graph: Any) -> None:

@@ -63,7 +63,7 @@ def program_of(network: nn.Module, example: Inputs, free: Free) -> ExportedProgr
         ) from error
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
     # PyTorch tells which constraint it was behind a headline that says nothing.

@@ -34,7 +34,7 @@ def register(
 ) -> Callable[[B], B]:
     """Register a builder under ``name``, which gets the number of classes, and those sizes of its inputs that it names
     (:meth:`dnal.data.Kind.arguments`): ``in_channels`` of images, ``features`` of tables and graphs, ``length`` and
-    ``tokens`` of text.
+    ``tokens`` of text, ``nodes`` of events.
 
     Args:
         input_shape, classes: for which it is meant by default.

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from dnal import data as dnal_data
 from dnal.base.errors import UserError
 from dnal.data.others import without_options
 from dnal.run.config import Config
 from dnal.run.trust import check_data
+from dnal.space.surgery.inputs import Inputs
+from dnal.train.batch import split
 
 
 def data_of(
@@ -53,6 +57,15 @@ def data_of(
         )
         raise UserError(f"the data are for {found.objective.name}, and the run is one of {config.objective}; {remedy}.")
     return found
+
+
+def example_of(dataset: dnal_data.Dataset) -> Inputs:
+    """The inputs for which a job states its costs: two examples of the validation part; where how much is computed
+    depends on the numbers in an example, twice the first one, so that all costs are its own."""
+    varies = dnal_data.KINDS[dataset.kind].varies
+    chosen = torch.zeros(2, dtype=torch.long) if varies else torch.arange(min(2, len(dataset.val)))
+    inputs: Inputs = split(dataset.val.batch(chosen, 0))[0]
+    return inputs
 
 
 def batch_of(config: Config) -> int:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from dnal import data as dnal_data
 from dnal.run.config import read_config
-from dnal.run.data import batch_of, data_of
+from dnal.run.data import batch_of, data_of, example_of
 from dnal.run.files import RESULT
 from dnal.run.loading import base_network, load, read_result
 
@@ -58,7 +58,7 @@ def evaluate(
     dataset = data_of(config, data=data, root=root, trust=trust)
     test = dnal_data.loaders(dataset, batch_of(config), workers=min(config.workers, os.cpu_count() or 1)).test
     device = fabric_of("32-true").device  # where `learn` measured
-    example = to_device(config.of_kind.example(config.input), device)
+    example = to_device(example_of(dataset), device)
     network.to(device)
     deployment = Deployed.of(config.deploy_batch_size, config.backend)
     (compact,) = deployment.figures([network], example, result["compact"])

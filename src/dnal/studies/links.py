@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dnal.data.events.negatives import Negative
 from dnal.data.events.windows import Windows
+from dnal.train.average_precision import average_precision_of
 
 Score = Callable[[dict[str, Tensor], int], Tensor]
 """Inputs of a batch, and its first event -> a score for each pair (Q,)."""
@@ -32,8 +33,6 @@ def trained_on_links(
 
 def average_precision(score: Score, windows: Windows, first: int, last: int, kind: Negative, seed: int = 0) -> float:
     """Of the scores of all events from ``first`` to before ``last``, and as many pairs without one."""
-    from sklearn.metrics import average_precision_score
-
     said, wanted = [], []
     start = first
     with torch.no_grad():
@@ -41,4 +40,4 @@ def average_precision(score: Score, windows: Windows, first: int, last: int, kin
             said.append(score(inputs, start))
             wanted.append(told[0])
             start += windows.batch
-    return float(average_precision_score(torch.cat(wanted), torch.cat(said)))
+    return average_precision_of(torch.cat(said), torch.cat(wanted))

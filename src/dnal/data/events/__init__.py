@@ -1,1 +1,1 @@
-"""Events between nodes over time. They are no kind of `dnal data`: what is told is which pair of nodes is next."""
+"""Events between nodes over time, such as messages: which pair of nodes is next."""

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 
 from dnal.base.errors import UserError
+from dnal.data.events.raw import RawEvents
 from dnal.data.npz import read_arrays
 
+ARRAYS = ("src", "dst", "t")
+"""In a file."""
 MOST_NODES, MOST_EVENTS = 2**22, 2**26
 TRAIN, VAL = 0.7, 0.15
 """Shares of the events, in the order of time; the rest is for testing."""
@@ -67,15 +70,35 @@ def events_of(source: Tensor, target: Tensor, time: Tensor) -> Events:
     return Events(source[order].long(), target[order].long(), time[order], most + 1)
 
 
-def read_events(path: str | Path) -> Events:
-    """Events in an .npz file, which may be anybody's: ``src``, ``dst`` and ``t``.
+def from_raw(raw: RawEvents) -> Events:
+    """Events as a source delivers them, checked and in the order of time.
 
     Raises:
-        UserError: as :func:`dnal.data.npz.read_arrays` and :func:`events_of`.
+        UserError: as :func:`events_of`.
     """
-    found = read_arrays(Path(path), ("src", "dst", "t"))
-    if any(array.dtype.kind not in "iuf" for array in found.values()):
-        raise UserError(f"src, dst and t in {str(path)!r} must be numbers.")
-    nodes = [np.asarray(found[name]) for name in ("src", "dst")]
-    source, target = (torch.from_numpy(one.astype(np.int64 if one.dtype.kind in "iu" else np.float64)) for one in nodes)
-    return events_of(source, target, torch.from_numpy(found["t"].astype(np.float64)))
+    arrays = [np.asarray(array) for array in (raw.source, raw.target, raw.time)]
+    if any(array.dtype.kind not in "iuf" for array in arrays):
+        raise UserError("the nodes and times of events, src, dst and t, must be numbers.")
+    source, target = (
+        torch.from_numpy(one.astype(np.int64 if one.dtype.kind in "iu" else np.float64)) for one in arrays[:2]
+    )
+    return events_of(source, target, torch.from_numpy(arrays[2].astype(np.float64)))
+
+
+def read_raw(path: str | Path) -> RawEvents:
+    """The arrays of an .npz file, which may be anybody's: ``src``, ``dst`` and ``t``.
+
+    Raises:
+        UserError: as :func:`dnal.data.npz.read_arrays`.
+    """
+    found = read_arrays(Path(path), ARRAYS)
+    return RawEvents(*(found[name] for name in ARRAYS))
+
+
+def read_events(path: str | Path) -> Events:
+    """Events in an .npz file.
+
+    Raises:
+        UserError: as :func:`read_raw` and :func:`from_raw`.
+    """
+    return from_raw(read_raw(path))

@@ -12,6 +12,8 @@ from dnal.data.events.events import Events
 from dnal.data.events.negatives import Negative, Negatives
 
 Batch = tuple[dict[str, Tensor], Tensor]
+MOST_KEPT = 2**22
+"""Events of windows that are kept for when they are asked for again."""
 FEATURES = 3
 """Of an event, :func:`causal_features`."""
 
@@ -48,7 +50,7 @@ class Windows:
 
     def __init__(self, events: Events, *, width: int = 2048, batch: int = 200) -> None:
         self.events, self.width, self.batch = events, width, batch
-        self._negatives = Negatives(events)
+        self.negatives = Negatives(events)
         self._known: dict[int, dict[str, Tensor]] = {}
 
     def past(self, first: int) -> int:
@@ -58,16 +60,19 @@ class Windows:
     def window(self, first: int) -> dict[str, Tensor]:
         """What a network may know when event ``first`` is told: ``events`` (1, W, 2), their ``ages`` (1, W), from 0,
         now, to 1, the first one, and their ``features`` (1, W, 3)."""
-        if first not in self._known:
+        found = self._known.get(first)
+        if found is None:
             end = self.past(first)
             own = slice(max(0, end - self.width), end)
             pairs, time = self.events.pairs[own], self.events.time[own]
             age = self.events.time[first] - time
             span = age.max().clamp(min=1e-9)
-            self._known[first] = {
+            found = {
                 "events": pairs[None], "ages": (age / span).float()[None], "features": causal_features(pairs)[None],
             }  # fmt: skip
-        return self._known[first]
+            if len(self._known) < MOST_KEPT // self.width:
+                self._known[first] = found
+        return found
 
     def batches(self, first: int, last: int, kind: Negative, seed: int) -> Iterator[Batch]:
         """Batches of the events from ``first`` to before ``last``, in their order, with a pair without an event for
@@ -81,6 +86,6 @@ class Windows:
             past = self.past(start)
             if not past:
                 continue
-            pairs = torch.cat([self.events.pairs[start:end], self._negatives(kind, start, end, past, draw)])
+            pairs = torch.cat([self.events.pairs[start:end], self.negatives(kind, start, end, past, draw)])
             told = torch.arange(len(pairs)) < end - start
             yield {**self.window(start), "pairs": pairs[None]}, told.long()[None]

@@ -1,1 +1,5 @@
 """Networks for events between nodes over time."""
+
+from dnal.models.temporal import todyformer
+
+__all__ = ["todyformer"]

@@ -38,17 +38,17 @@ class Patches:
         patch = torch.arange(width, device=events.device) * count // width
         patch = patch + count * torch.arange(windows, device=events.device)[:, None]
         keys = (patch[:, :, None] * nodes + events).flatten(0, 1).T  # (2, B W): who sends, who receives
-        tokens, number = keys.unique(return_inverse=True)
+        tokens, number = _distinct(keys, windows * count * nodes)
         node, patch = tokens % nodes, tokens // nodes
-        rows, row = (patch // count * nodes + node).unique(return_inverse=True)
+        rows, row = _distinct(patch // count * nodes + node, windows * nodes)
         return cls(
             node, row * count + patch % count, number.flatten(), number.flip(0).flatten(), rows, count, nodes
         )  # fmt: skip
 
     def pack(self, tokens: Tensor) -> Tensor:
         """(T, F) -> the sequence of each node, (U, count, F), with zeros where it takes no part."""
-        flat = tokens.new_zeros(len(self.rows) * self.count, tokens.size(1))
-        return flat.index_add(0, self.place, tokens).view(len(self.rows), self.count, -1)
+        flat = tokens.new_zeros(self.rows.size(0) * self.count, tokens.size(1))
+        return flat.index_add(0, self.place, tokens).view(self.rows.size(0), self.count, -1)
 
     def unpack(self, sequences: Tensor) -> Tensor:
         """The tokens (T, F) of sequences (U, count, F): the inverse of :meth:`pack`."""
@@ -57,13 +57,30 @@ class Patches:
     @property
     def there(self) -> Tensor:
         """Where a sequence has a token, bool (U, count)."""
-        found = torch.zeros(len(self.rows) * self.count, dtype=torch.bool, device=self.place.device)
-        found[self.place] = True
-        return found.view(-1, self.count)
+        found = torch.zeros(self.rows.size(0) * self.count, device=self.place.device)
+        return (found.index_fill(0, self.place, 1) > 0).view(-1, self.count)
 
     def find(self, asked: Tensor) -> tuple[Tensor, Tensor]:
         """The sequences of nodes (B, ...) of each window, and bool whether they have one; where not, it is any."""
-        first = torch.arange(len(asked), device=asked.device).view(-1, *[1] * (asked.dim() - 1)) * self.nodes
+        first = torch.arange(asked.size(0), device=asked.device).view(-1, *[1] * (asked.dim() - 1)) * self.nodes
         keys = asked + first
-        row = torch.searchsorted(self.rows, keys).clamp(max=len(self.rows) - 1)
+        before = (keys[..., None] > self.rows).sum(-1) if _bounded(keys) else torch.searchsorted(self.rows, keys)
+        row = before.clamp(max=self.rows.size(0) - 1)
         return row, self.rows[row] == keys
+
+
+def _bounded(keys: Tensor) -> bool:
+    """Whether sizes must not depend on numbers: there are none on the meta device, nor where a program is written."""
+    return keys.is_meta or torch.compiler.is_compiling()
+
+
+def _distinct(keys: Tensor, none: int) -> tuple[Tensor, Tensor]:
+    """The distinct numbers among ``keys`` (...) in ascending order, and which of them each is, (...). Where sizes
+    are bounds, there are as many of them as keys, those too many being ``none``, which is larger than all keys."""
+    if not _bounded(keys):
+        return keys.unique(return_inverse=True)  # type: ignore[no-any-return]
+    ascending, order = keys.flatten().sort()
+    new = torch.cat([torch.zeros_like(ascending[:1]), (ascending[1:] != ascending[:-1]).long()])
+    number = new.cumsum(0)
+    found = torch.full_like(ascending, none).scatter(0, number, ascending)
+    return found, torch.zeros_like(order).scatter(0, order, number).view_as(keys)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dnal.models.registry import register
 from dnal.models.temporal.patches import Patches
 
 FASTEST = 1000.0
@@ -61,8 +62,8 @@ class Local(nn.Module):
         q = self.query(normed).index_select(0, patches.target).unflatten(1, (self.heads, -1))
         k, v = (own(sent).unflatten(1, (self.heads, -1)) for own in (self.key, self.value))
         weight = ((q * k).sum(2, keepdim=True) / math.sqrt(q.size(2))).clamp(-MOST, MOST).exp()
-        total = _sums(weight, patches.target, len(x))
-        found = _sums(weight * v, patches.target, len(x)) / total.clamp(min=1e-12)
+        total = _sums(weight, patches.target, x.size(0))
+        found = _sums(weight * v, patches.target, x.size(0)) / total.clamp(min=1e-12)
         x = x + self.out(found.flatten(1))
         return x + self.feed(x)  # type: ignore[no-any-return]
 
@@ -100,8 +101,8 @@ class Todyformer(nn.Module):
     nodes that no training event has are nodes too.
 
     Events (B, W, 2) of whole numbers below ``nodes``, in the order of time; their ages (B, W), from 0, now, to 1, the
-    first one; what else is known of them, ``features`` (B, W, features); pairs (B, Q, 2) -> logits (B, 2, Q): no event,
-    an event.
+    first one; what else is known of them, ``features`` (B, W, features); pairs (B, Q, 2) -> logits (B, classes, Q): no
+    event, an event.
 
     Args:
         width: of tokens. blocks: of both kinds of attention. patches: of a window. features: of an event.
@@ -117,6 +118,7 @@ class Todyformer(nn.Module):
         self,
         *,
         nodes: int,
+        classes: int = 2,
         width: int = 64,
         heads: int = 2,
         blocks: int = 2,
@@ -138,7 +140,9 @@ class Todyformer(nn.Module):
         self.whole = nn.ModuleList(Whole(width, heads, dropout) for _ in range(blocks if whole else 0))
         self.blocks = blocks
         self.norm = nn.LayerNorm(width)
-        self.decoder = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2))
+        self.decoder = nn.Sequential(
+            nn.Linear(3 * width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, classes)
+        )
 
     def forward(self, events: Tensor, ages: Tensor, features: Tensor, pairs: Tensor) -> Tensor:
         patches = Patches.of(events, self.patches, len(self.identity))
@@ -153,14 +157,15 @@ class Todyformer(nn.Module):
         """What is known of each node of the windows, (U, width)."""
         said = torch.cat([self.time(ages), features], -1).flatten(0, 1).repeat(2, 1)
         ones = torch.ones_like(said[:, :1])
-        incident = _sums(said, patches.target, len(patches.node)) / _sums(ones, patches.target, len(patches.node))
+        number = _sums(ones, patches.target, patches.node.size(0)).clamp(min=1)  # none where sizes are bounds
+        incident = _sums(said, patches.target, patches.node.size(0)) / number
         x = self.identity[patches.node] + self.start(incident)
         # The age of a patch is that of its last event.
         ends = (
             torch.arange(1, patches.count + 1, device=ages.device) * ages.size(1) + patches.count - 1
         ) // patches.count - 1
         newest = ages[:, ends].flatten()
-        window = patches.rows[patches.place // patches.count] // patches.nodes
+        window = (patches.rows[patches.place // patches.count] // patches.nodes).clamp(max=ages.size(0) - 1)
         places = self.place(self.time(newest[window * patches.count + patches.place % patches.count]))
         for block in range(self.blocks):
             if len(self.local):
@@ -170,8 +175,14 @@ class Todyformer(nn.Module):
         packed, there = patches.pack(x), patches.there
         if self.readout == "last":
             last = (there * torch.arange(1, patches.count + 1, device=there.device)).argmax(1)
-            return packed[torch.arange(len(last), device=last.device), last]
-        return packed.sum(1) / there.sum(1, keepdim=True)
+            return packed[torch.arange(last.size(0), device=last.device), last]
+        return packed.sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+
+
+@register("todyformer", input_shape=(1900, 256, 100), classes=2, kind="events")
+def todyformer(*, classes: int, nodes: int) -> Todyformer:
+    """Width 64, 2 heads, 2 blocks of each kind of attention and 8 patches; our sizes, as none were published."""
+    return Todyformer(nodes=nodes, classes=classes)
 
 
 def _feed(width: int, dropout: float) -> nn.Sequential:
