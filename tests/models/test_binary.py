@@ -18,6 +18,7 @@ from dnal.models.binary.convolution import BinaryConv2d, binary_conv2d
 from dnal.models.binary.signs import sign
 from dnal.models.binary.supernet import SlicedConv2d, Supernet
 from dnal.models.genomes.families import FAMILIES
+from dnal.train.setup.reinitialize import reset
 
 NAME = "binary-mobilenet/stem_8-down_8-block_4-down_2"
 
@@ -167,8 +168,6 @@ def test_the_network_of_a_name_learns_and_is_drawn_again(sizes: tuple[int, int, 
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    from dnal.train.setup.reinitialize import reset
-
     before = network.get_submodule("block1.spatial.conv").weight.detach().clone()  # type: ignore[operator]
     reset(network, 3)
     assert not torch.equal(before, network.get_submodule("block1.spatial.conv").weight)  # type: ignore[arg-type]
@@ -203,6 +202,7 @@ def test_no_channel_of_a_binary_network_may_leave_and_the_network_stays_as_it_wa
     assert any(isinstance(module, BinaryConv2d) for module in network.modules())
 
 
+@pytest.mark.slow
 def test_a_file_holds_the_sign_written_out_and_computes_the_same(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dnal.search import search
 from dnal.search.shared_weights import RENEWED, SharedWeights
 from dnal.search.spaces import SPACES
 from dnal.search.spaces.space import Chance
-from dnal.search.training import MEASURED_AT_ONCE, data_of
+from dnal.search.training import data_of, finally_trained
 from dnal.settings import Searches
 
 SPACE = "binary-mobilenet:stem=4,stages=2,supernet=2"
@@ -45,10 +46,7 @@ def test_the_best_path_within_the_budget_is_trained_from_new_weights_and_is_a_ru
     assert bops(network, torch.randn(2, 1, 8, 8)) == json.loads((found / "result.json").read_text())["compact"]["bops"]
     assert dnal.run.evaluate(found)["differs"] == []
     best = max(lines, key=lambda line: (line["fitness"], -line["costs"]["params"]))
-    asked = from_values(Searches, {"data": "digits", "epochs": 1, "final_epochs": 1, "limit_train": 96,
-                                   "batch_size": 32, "evaluations": 5}, "a search")  # fmt: skip
-    from dnal.search.training import finally_trained
-
+    asked = from_values(Searches, {"limit_train": 96, "batch_size": 32, "final_epochs": 1}, "a search")
     alone = finally_trained(asked, best["model"])  # from its name and what was asked, with nothing of the supernet
     assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in network.state_dict().items())
 
@@ -68,12 +66,9 @@ def test_a_search_that_goes_on_measures_the_same_by_the_same_shared_weights(foun
 def test_what_a_path_is_worth_depends_on_no_other_path_and_its_statistics_are_its_own() -> None:
     space = SPACES.read(SPACE)
     asked = from_values(Searches, {"data": "digits", "limit_train": 400, "batch_size": 32}, "a search")
-    genome = space.smallest((1, 8, 8))[0]
     one, other = (space.measure(asked) for _ in range(2))
     assert isinstance(one, SharedWeights)
     assert isinstance(other, SharedWeights)
-    import random
-
     draw = random.Random(0)
     names = list({space.model(space.drawn(Chance(draw), (1, 8, 8))) for _ in range(6)})[:3]
     assert [one(name) for name in names] == [other(name) for name in reversed(names)][::-1]
@@ -91,10 +86,9 @@ def test_what_a_path_is_worth_depends_on_no_other_path_and_its_statistics_are_it
     with torch.no_grad():
         for _, (images, _labels) in zip(range(RENEWED), loader, strict=False):
             alone.train()(images)
-    images = torch.stack([data_of(asked).val.batch(torch.arange(min(64, MEASURED_AT_ONCE)), seed=0)[0]]).flatten(0, 1)
+    images = data_of(asked).val.batch(torch.arange(64), seed=0)[0]
     with torch.no_grad():
         assert torch.allclose(alone.eval()(images), one.supernet(images), atol=1e-5)
-    assert genome[0].kind == "stem"
 
 
 def test_weights_that_are_shared_are_those_of_one_process() -> None:

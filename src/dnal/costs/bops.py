@@ -1,7 +1,7 @@
 """BOPs: multiply-accumulates, of which 64 between bits count as one.
 
-A processor multiplies 64 pairs of bits at once (XNOR), and counts the ones. The real layers of a network of bits, mostly
-the first and the last, count in full; where no layer is one of bits, BOPs are MACs.
+A processor multiplies 64 pairs of bits at once (XNOR), and counts the ones. The real layers of a network of bits,
+mostly the first and the last, count in full; where no layer is one of bits, BOPs are MACs.
 
 Source: the convention of papers on binary networks since Bi-Real Net (Liu et al., ECCV 2018), as recalled: binary MACs
 / 64 + real MACs.

@@ -18,7 +18,10 @@ from dnal.search.spaces.space import NetworkSpace
 MOST_PARAMS = 2**27
 """Of any network that a search builds, whatever the budget: half a gigabyte."""
 EXAMPLES = {
-    "macs": "macs<=2M", "params": "params<=100k", "memory": "memory<=1MB", "latency": "latency<=2ms",
+    "macs": "macs<=2M",
+    "params": "params<=100k",
+    "memory": "memory<=1MB",
+    "latency": "latency<=2ms",
     "bops": "bops<=500k",
 }
 Known = Mapping[str, float]

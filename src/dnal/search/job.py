@@ -61,9 +61,9 @@ def search(
 
     Args:
         data: a name as for :func:`dnal.data.load`, of images; for "mlp" a table to regress.
-        space: which networks there are: "layers", "layered-graph" or "binary-mobilenet", with options such as "layers:channels=16"; or
-            "mlp", in which nothing is sampled: each of the ``evaluations`` is a gradient descent in an embedding of
-            networks, which is trained once (:func:`dnal.search.train_embedding`).
+        space: which networks there are: "layers", "layered-graph" or "binary-mobilenet", with options such as
+            "layers:channels=16"; or "mlp", in which nothing is sampled: each of the ``evaluations`` is a gradient
+            descent in an embedding of networks, which is trained once (:func:`dnal.search.train_embedding`).
         sampler: who chooses: "pso", "aco", "evolution", "random" or "tpe", with options such as "pso:particles=20".
         budget: what a network may cost: "params<=500k,macs<=20M" by default; also memory and latency.
         out: a folder that keeps every network that was trained, so that the same call goes on after a kill with the

@@ -23,7 +23,7 @@ RENEWED = 8
 
 
 class SharedWeights:
-    """What networks are worth that are paths through one supernet, which is trained when the first of them is asked for.
+    """What networks are worth that are paths through one supernet, which is trained when the first is asked for.
 
     It follows from what is asked alone: the same weights for the same seed, and of each path the same statistics,
     whichever were measured before.

@@ -40,8 +40,8 @@ class Supernet(nn.Module):
 
     In training mode each pass takes a path that is drawn uniformly (single-path one-shot); in eval mode the one that
     :meth:`take` set. The running statistics of its batch norms are those of all paths together and say nothing of one:
-    renew them before a path is measured (:func:`dnal.train.norm_statistics.renew_statistics`, in training mode of the
-    norms alone, as it does it with ``drawing`` off).
+    before a path is measured, set ``drawing`` to False, take it, and renew them
+    (``dnal.train.norm_statistics.renew_statistics``).
 
     Args:
         genome: of one of its paths; its groups do not count. candidates: of each block the groups to choose from.

@@ -105,9 +105,7 @@ class Swarm(Course):
         equal = self.options.same == "layer" or space.one_shape
         spatial = self._moved(own[0], mine[0], all_[0], same_layer if equal else same_kind)
         # Aligned from the end: the same, backwards.
-        flat = self._moved(
-            own[1][::-1], mine[1][::-1], all_[1][::-1], same_layer if equal else any_two
-        )
+        flat = self._moved(own[1][::-1], mine[1][::-1], all_[1][::-1], same_layer if equal else any_two)
         return space.mended(space.joined(spatial, flat[::-1]), max(0, self._limit)) or particle.at
 
     def _moved(self, own: Sequence[Layer], mine: Sequence[Layer], all_: Sequence[Layer], same: Same) -> list[Layer]:

@@ -78,11 +78,11 @@ class GroupsReplaceDepthwise(Study):
     stem: int = option(16, "Channels of the first convolution.", least=1)
     stages: tuple[int, ...] = option((2, 2), "Blocks of each stage.", least=1)
     supernet: int = option(12, "Epochs of the weights that all share.", least=1)
-    evaluations: int = option(60, "Networks that evolution measures.", least=1)
-    epochs: int = option(12, "Of each network from new weights.", least=1)
+    evaluations: int = option(48, "Networks that evolution measures.", least=1)
+    epochs: int = option(10, "Of each network from new weights.", least=1)
     equal: int = option(5, "Networks of chance with the cost of the found one.", least=1)
     drawn: int = option(5, "Networks of chance of any cost.", least=1)
-    pool: int = option(200, "Networks that are drawn, to find those of equal cost.", least=1)
+    pool: int = option(100, "Networks that are drawn, to find those of equal cost.", least=1)
 
     def settings(self) -> Sequence[Setting]:
         names = [DEPTHWISE, FOUR, ONE, FOUND]
@@ -101,7 +101,8 @@ class GroupsReplaceDepthwise(Study):
                   paired(_accuracies(rows, FOUR), _accuracies(rows, DEPTHWISE)), above=FAR),
             Check("4 groups are behind 1", "test accuracy, 1 group minus 4, points",
                   paired(_accuracies(rows, ONE), _accuracies(rows, FOUR)), above=0.0),
-            Check("evolution is better than chance at equal BOPs", "test accuracy, found minus the mean of equal, points",
+            Check("evolution is better than chance at equal BOPs",
+                  "test accuracy, found minus the mean of equal, points",
                   paired(_accuracies(rows, FOUND), _accuracies(rows, EQUAL)), above=0.0),
             Check("shared weights rank networks", "Spearman's correlation of proxy and accuracy, per seed",
                   _correlation(rows, (DEPTHWISE, FOUR, ONE, FOUND, EQUAL, DRAWN)), above=0.0),
