@@ -36,7 +36,8 @@ class BinaryResidual(nn.Module):
         self.past = nn.Sequential(*past)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.past(x) + self.after(self.conv(self.before(x)))
+        past: Tensor = self.past(x)
+        return past + self.after(self.conv(self.before(x)))
 
 
 class GroupBlock(nn.Sequential):

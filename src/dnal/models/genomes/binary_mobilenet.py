@@ -1,7 +1,7 @@
 """``binary-mobilenet/``: MobileNets of bits, whose blocks have groups of their own.
 
 Source: Phan et al., Binarizing MobileNet via evolution-based searching, CVPR 2020, arXiv 2005.06305. Its blocks are
-recalled, and no code is published: see :class:`dnal.models.binary.GroupBlock` for what is ours.
+recalled, and no code is published: see :class:`dnal.models.binary.blocks.GroupBlock` for what is ours.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from dnal.search.spaces.space import Chance
 from dnal.search.training import data_of, finally_trained
 from dnal.settings import Searches
 from dnal.studies.check import Check
-from dnal.studies.figures import dots, number
+from dnal.studies.figures import dots, number, numbers
 from dnal.studies.study import Row, Setting, Size, Sizes, Source, Study, Value
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ def _correlation(rows: Sequence[Row], kinds: Sequence[str]) -> Interval:
     found = []
     for seed in dict.fromkeys(row["seed"] for row in rows):
         own = [row for row in rows if row["seed"] == seed and _kind(row) in kinds]
-        pairs = [[number(row, name) for row in own] for name in ("proxy", "accuracy")]
-        if len(own) > 1 and all(len({*values}) > 1 for values in pairs):
-            found.append(spearman(*pairs).value)
+        proxies, accuracies = (numbers(own, name) for name in ("proxy", "accuracy"))
+        if len({*proxies}) > 1 and len({*accuracies}) > 1:
+            found.append(spearman(proxies, accuracies).value)
     return mean_of_known(found)
 
 
