@@ -42,6 +42,7 @@ EXTRAS = {
     "runs.md": ["onnx"],
     "start.md": ["onnx"],
     "search.md": ["onnx"],
+    "binary.md": ["onnx"],
     "analyse.md": ["corrupt_tta"],
     "huggingface.md": ["transformers"],
     "dagnn.md": ["onnx"],

@@ -67,7 +67,7 @@ BAD = {
     "folder without images": (["--data", "empty_folder"], "train/"),
     "missing root": (["--data", "cifar10", "--root", "no_such_folder"], "no_such_folder"),
     "budget that is none": (["--budget", "small"], "macs<=30%"),
-    "unknown cost": (["--budget", "flops<=30%"], "known are macs, params"),
+    "unknown cost": (["--budget", "joules<=30%"], "known are macs, params"),
     "budget below the least": (["--budget", "macs<=0.01%"], "below the least possible"),
     "budget above the base": (["--budget", "params<=5M"], "not below the base"),
     "budget of zero": (["--budget", "macs<=0"], "above zero"),

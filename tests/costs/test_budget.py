@@ -145,7 +145,9 @@ def test_a_wrong_unit_names_the_right_ones(text: str, units: str) -> None:
 
 
 def test_an_unknown_cost_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="known are macs, params, memory, latency"):
+    with pytest.raises(UserError, match="known are macs, params, memory, latency, bops"):
+        Budget.parse("joules<=30%")
+    with pytest.raises(UserError, match="did you mean 'macs'"):
         Budget.parse("flops<=30%")
 
 

@@ -11,6 +11,8 @@ from torch import nn
 import dnal
 from dnal import models
 from dnal.base.errors import UserError
+from dnal.models.binary.blocks import BinaryResidual, Doubled, GroupBlock
+from dnal.models.binary.convolution import BinaryConv2d
 from dnal.models.genomes.families import EXAMPLES, FAMILIES, most_weights
 from dnal.models.genomes.genome import text_of
 from dnal.models.genomes.layered_graph import pooled
@@ -32,7 +34,8 @@ def test_every_network_that_is_drawn_builds_runs_and_is_read_from_its_name(
         assert network(torch.rand(2, *sizes)).shape == (2, 7)
         assert {type(module) for module in network.modules()} <= {
             nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.BatchNorm1d, nn.ReLU, nn.Sigmoid, nn.MaxPool2d, nn.AvgPool2d,
-            nn.Flatten, nn.Linear, nn.Dropout, nn.ZeroPad2d,
+            nn.Flatten, nn.Linear, nn.Dropout, nn.ZeroPad2d, nn.AdaptiveAvgPool2d,
+            BinaryConv2d, BinaryResidual, Doubled, GroupBlock,
         }  # fmt: skip
 
 
@@ -131,7 +134,7 @@ def test_a_few_characters_take_no_memory() -> None:
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if models.kind_of(name) == "images"])
 def test_such_a_network_is_like_any_other(name: str) -> None:
-    """Of images, without trained weights, with channels that may leave exactly."""
+    """Of images, without trained weights, with channels that may leave exactly; those of bits all stay."""
     assert models.kind_of(name) == "images"
     assert not models.names_code(name)
     with pytest.raises(UserError, match="no pretrained weights"):
@@ -144,4 +147,4 @@ def test_such_a_network_is_like_any_other(name: str) -> None:
     with torch.no_grad():
         compact = dnal.compact(network, architecture)
         assert torch.allclose(compact(images), dnal.gated(network, architecture)(images), atol=1e-5)
-    assert space.num_variables > 20
+    assert (space.num_variables > 20) == SPACES.read(name.partition("/")[0]).channels_vary

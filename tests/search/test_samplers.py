@@ -26,7 +26,10 @@ OPTIONS = {
     "pso": "pso:particles=4", "aco": "aco:ants=3,depth=4", "evolution": "evolution:round=4,parents=3",
     "random": "random:round=4", "tpe": "tpe:start=3,round=2",
 }  # fmt: skip
-SMALL = {"layers": "layers:channels=8,depth=6,units=16", "layered-graph": "layered-graph:filters=4/8,depth=4,units=8"}
+SMALL = {
+    "layers": "layers:channels=8,depth=6,units=16", "layered-graph": "layered-graph:filters=4/8,depth=4,units=8",
+    "binary-mobilenet": "binary-mobilenet:stem=4,stages=2/1",
+}  # fmt: skip
 
 
 def worth_of(model: str) -> float:
@@ -98,6 +101,20 @@ def test_evolution_has_its_children_of_the_best_so_far() -> None:
         assert generations.parents == sorted(known, key=lambda genome: -known[genome])[:2]
 
 
+def test_children_of_networks_of_one_shape_have_the_layers_of_their_parents_place_by_place() -> None:
+    chosen = SPACES.read("binary-mobilenet:stages=6/6")
+    ground = Ground(chosen, SIZES, 0, lambda genome: True)
+    draw, known = random.Random(0), list[Genome]()
+    for mutation in (1e-9, 1.0):
+        generations = Generations(Evolution(round=40, parents=2, mutation=mutation), ground)
+        known = [chosen.drawn(Chance(draw), SIZES) for _ in range(2)]
+        generations.tell([(genome, 1.0) for genome in known])
+        children = generations.ask()[:20]  # of two parents
+        assert all(layer in places for child in children for layer, *places in zip(child, *known, strict=True))
+        assert {child[number] for child in children for number in (1, 12)} >= {known[0][1], known[1][12]}
+    assert any(child[12] not in (known[0][12], known[1][12]) for child in generations.ask()[20:])  # the mutated ones
+
+
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS.names() if name != "aco"])
 def test_a_budget_that_nothing_keeps_is_a_sentence(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dnal.search.samplers.sampler.TRIES", 20)
@@ -111,9 +128,10 @@ def test_a_budget_that_nothing_keeps_is_a_sentence(sampler: str, monkeypatch: py
 def test_no_network_of_a_space_costs_less_than_what_it_calls_its_smallest(space: str, sizes: Sizes) -> None:
     for text in (space, SMALL[space]):
         chosen, draw = SPACES.read(text), random.Random(0)
+        draws = 8 if chosen.one_shape else 30  # whose networks are nearly alike
         bounds = Bounds("params<=1G,memory<=1GB", KINDS["images"], sizes, 10, Deployed.of(1, "torch-cpu"))
         smallest = [bounds.costs(chosen.model(genome)) or {} for genome in chosen.smallest(sizes)]
-        drawn = [bounds.costs(chosen.model(chosen.drawn(Chance(draw), sizes))) or {} for _ in range(30)]
+        drawn = [bounds.costs(chosen.model(chosen.drawn(Chance(draw), sizes))) or {} for _ in range(draws)]
         for cost in ("macs", "params", "memory"):
             assert 0 < min(costs[cost] for costs in smallest) <= min(costs[cost] for costs in drawn)
 

@@ -35,8 +35,8 @@ def search(
         str,
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
-            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's); for tables mlp, "
-            "by gradient descent in an embedding of networks.",
+            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's), binary-mobilenet, whose "
+            "networks compute with bits; for tables mlp, by gradient descent in an embedding of networks.",
             rich_help_panel=WHERE,
         ),
     ] = "layers",
@@ -53,7 +53,7 @@ def search(
         typer.Option(
             metavar="B",
             help="What a network may cost: macs, params, memory, latency, such as 'macs<=5M,latency<=2ms'. One that "
-            "costs more is not trained.",
+            "costs more is not trained. For networks of bits also bops.",
             rich_help_panel=WHERE,
         ),
     ] = SEARCH_BUDGET,
@@ -110,7 +110,7 @@ def search(
     elif quiet:
         line(str(folder))
     else:
-        _show(found, asked, folder, page)
+        _show(found, asked, folder, page, shrinks=embedded is not None or chosen.channels_vary)
 
 
 def _train(
@@ -180,8 +180,8 @@ def _document(found: SearchResult) -> dict[str, Any]:
     }
 
 
-def _show(found: SearchResult, asked: Searches, folder: Path, page: Path | None) -> None:
-    """What was found, for people, and what to do next."""
+def _show(found: SearchResult, asked: Searches, folder: Path, page: Path | None, *, shrinks: bool) -> None:
+    """What was found, for people, and what to do next; ``shrinks``: whether channels of it may leave."""
     from dnal.cli.summary import print_constraints
     from dnal.costs.budget import amount
     from dnal.costs.cost import COSTS
@@ -205,7 +205,8 @@ def _show(found: SearchResult, asked: Searches, folder: Path, page: Path | None)
     line(f"run:  {folder}")
     if page is not None:
         line(f"see:  {page}")
-    line(f"next: {shlex.join(['dnal', 'learn', '--model', str(folder), *_same_data(asked)])}")
+    learnt = ["learn", "--model", str(folder), *_same_data(asked)]
+    line(f"next: {shlex.join(['dnal', *(learnt if shrinks else ['export', str(folder), '--to', 'onnx'])])}")
 
 
 def _same_data(asked: Searches) -> list[str]:

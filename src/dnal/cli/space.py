@@ -77,7 +77,7 @@ def space(
         else:
             line(str(explanation))
         return
-    for cost in (cost for cost in COSTS.values() if cost.of_gates):
+    for cost in (cost for cost in COSTS.values() if cost.of_gates and cost.per_batch):  # what one example does not tell
         try:
             function = cost.function_of_gates(network, found, example, deploy_batch_size)
             found = found.with_cost(cost.name, function)

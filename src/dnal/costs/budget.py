@@ -14,6 +14,9 @@ from dnal.costs.cost import BOUNDED, COSTS
 BINARY = {"KiB", "MiB", "GiB"}
 """Units that are understood but not chosen for amounts."""
 
+MEANT = {"flops": "macs"}
+"""What is called otherwise elsewhere; in letters it is nearer to the cost of bits."""
+
 EXAMPLES = ["'macs<=30%'", "'params<=1.2M'", "'memory<=2MB'", "'latency<=3ms'"]
 
 _BOUND = re.compile(
@@ -76,7 +79,7 @@ class Budget:
             {'macs': 12000000.0, 'latency': 3.0}
             >>> dnal.Budget.parse("flops<=30%")
             Traceback (most recent call last):
-            dnal.UserError: unknown cost 'flops' in the budget; known are macs, params, memory, latency.
+            dnal.UserError: unknown cost 'flops' in the budget; did you mean 'macs'?
         """
         bounds = tuple(_bound(" ".join(part.split())) for part in str(text).split(","))  # 0.3 gets a sentence too
         if len({b.cost for b in bounds}) < len(bounds):
@@ -164,7 +167,7 @@ def _bound(text: str) -> Bound:
         raise UserError(f"'{text}' is no budget; write for example {_listed(EXAMPLES)}.")
     cost = match["cost"].lower()
     if cost not in BOUNDED:
-        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(cost, BOUNDED)}")
+        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(MEANT.get(cost, cost), BOUNDED)}")
     try:
         number = float(match["number"])
     except ValueError:

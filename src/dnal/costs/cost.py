@@ -85,6 +85,10 @@ COSTS: dict[str, Cost] = {
         ),
         Cost("latency", "latency", MILLISECONDS, "latency_ms", tolerance=0.05, per_batch=True),
         Cost(
+            "bops", "BOPs", COUNT, "bops", of_gates="dnal.costs.bops:bops_cost", counted="dnal.costs.bops:bops",
+            always=False,
+        ),
+        Cost(
             "nonzero_macs", "MACs without zeros", COUNT, "nonzero_macs", counted="dnal.costs.counted:nonzero_macs",
             always=False, bounds=False,
         ),

@@ -17,7 +17,13 @@ from dnal.search.spaces.space import NetworkSpace
 
 MOST_PARAMS = 2**27
 """Of any network that a search builds, whatever the budget: half a gigabyte."""
-EXAMPLES = {"macs": "macs<=2M", "params": "params<=100k", "memory": "memory<=1MB", "latency": "latency<=2ms"}
+EXAMPLES = {
+    "macs": "macs<=2M",
+    "params": "params<=100k",
+    "memory": "memory<=1MB",
+    "latency": "latency<=2ms",
+    "bops": "bops<=500k",
+}
 Known = Mapping[str, float]
 """Costs by name, in their own units."""
 

@@ -64,13 +64,14 @@ def search(
     Each network that the sampler asks for is built, and its cost is known, before it is trained; one that breaks the
     budget is not. All are trained alike, from new weights, and compared by validation data; the best one is trained
     again for longer and measured on the test data once. With a ``predictor`` the sampler proposes, and of each
-    ``candidates`` networks the one is trained that is said to be worth most.
+    ``candidates`` networks the one is trained that is said to be worth most. Where a space has weights that all its
+    networks share, these are trained once, and the networks are compared by them.
 
     Args:
         data: a name as for :func:`dnal.data.load`, of images; for "mlp" a table to regress.
-        space: which networks there are: "layers" or "layered-graph", with options such as "layers:channels=16"; or
-            "mlp", in which nothing is sampled: each of the ``evaluations`` is a gradient descent in an embedding of
-            networks, which is trained once (:func:`dnal.search.train_embedding`).
+        space: which networks there are: "layers", "layered-graph" or "binary-mobilenet", with options such as
+            "layers:channels=16"; or "mlp", in which nothing is sampled: each of the ``evaluations`` is a gradient
+            descent in an embedding of networks, which is trained once (:func:`dnal.search.train_embedding`).
         sampler: who chooses: "pso", "aco", "evolution", "random" or "tpe", with options such as "pso:particles=20".
         budget: what a network may cost: "params<=500k,macs<=20M" by default; also memory and latency.
         out: a folder that keeps every network that was trained, so that the same call goes on after a kill with the
@@ -98,6 +99,11 @@ def search(
     assert not isinstance(space, MLPSpace)
     chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
     asks = _predictor(asked, by)
+    if jobs > 1 and chosen.measure(asked) is not None:
+        raise UserError(
+            f"the networks of the space '{SPACES.name_of(chosen)}' share weights, and are measured in one process; "
+            "leave --jobs out."
+        )
     place = None if out is None else Path(out)
     dataset = data_of(asked)
     document = documented(asked, chosen, by, budget, fingerprint(dataset))
@@ -228,10 +234,10 @@ class _Work:
         if self.jobs > 1:
             self._side_by_side(progress, ended)
             return
-        number = 0
+        number, measure = 0, self.space.measure(self.asked) or partial(evaluation_of, self.asked)
         while (candidate := progress.candidate(number)) is not None and not self.stop():
             if candidate.evaluation is None:
-                ended(number, evaluation_of(self.asked, candidate.model))
+                ended(number, measure(candidate.model))
             number += 1
 
     def _side_by_side(self, progress: Progress, ended: Callable[[int, Evaluation], None]) -> None:

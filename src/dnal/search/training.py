@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -61,13 +61,8 @@ def data_of(asked: Searches) -> Dataset:
 def evaluation_of(asked: Searches, model: str) -> Evaluation:
     """Trains a network from new weights and measures it. It follows from its name and what is asked alone: all begin at
     the same seed and see the same batches, on one thread."""
-    dataset = data_of(asked)
     try:
-        network = trained(asked, model, asked.epochs, constant)
-        with one_thread():
-            part = plain(dataset.train) if asked.fitness == "training" else dataset.val
-            loader = EpochLoader(part, MEASURED_AT_ONCE)
-            return Evaluation(measured(dataset.metric or accuracy, network, loader, asked.fitness))
+        return Evaluation(fitness_of(asked, trained(asked, model, asked.epochs, constant)))
     except Diverged as error:
         return Evaluation(None, str(error))
     except (RuntimeError, MemoryError) as error:
@@ -76,8 +71,29 @@ def evaluation_of(asked: Searches, model: str) -> Evaluation:
         return Evaluation(None, "the machine has not enough memory for it")
 
 
+def fitness_of(asked: Searches, network: nn.Module) -> float:
+    """What a trained network is worth, by the data that networks are compared by."""
+    dataset = data_of(asked)
+    with one_thread():
+        part = plain(dataset.train) if asked.fitness == "training" else dataset.val
+        return measured(dataset.metric or accuracy, network, EpochLoader(part, MEASURED_AT_ONCE), asked.fitness)
+
+
 def trained(asked: Searches, model: str, epochs: int, schedule: Schedule) -> nn.Module:
     """The network of a name, trained from new weights, in eval mode, where it was trained.
+
+    Raises:
+        Diverged: the loss became no number.
+    """
+
+    def made(dataset: Dataset) -> nn.Module:
+        return models.create(model, classes=dataset.classes, input_shape=dataset.input_shape, kind=dataset.kind)
+
+    return fitted(asked, made, epochs, schedule)
+
+
+def fitted(asked: Searches, made: Callable[[Dataset], nn.Module], epochs: int, schedule: Schedule) -> nn.Module:
+    """A network, made for the data with weights of the seed and trained, in eval mode, where it was trained.
 
     Raises:
         Diverged: the loss became no number.
@@ -86,7 +102,7 @@ def trained(asked: Searches, model: str, epochs: int, schedule: Schedule) -> nn.
     fabric = fabric_of("32-true")
     with one_thread(), torch.random.fork_rng(), reproducible(fabric.device):
         torch.manual_seed(asked.seed)
-        network = models.create(model, classes=dataset.classes, input_shape=dataset.input_shape, kind=dataset.kind)
+        network = made(dataset)
         train = data.loaders(dataset, asked.batch_size, seed=asked.seed).train
         phase = Phase("base", epochs, asked.lr, optimizer=adam, schedule=schedule)
         run_phase(phase, network.to(fabric.device), Context(fabric, train, dataset.loss or task_loss))

@@ -513,6 +513,11 @@ def macs_of_weights(network: nn.Module, example_inputs: Inputs) -> list[tuple[st
     return [(m.name, counted([m])) for m in _counting(network, example_inputs).multiplications]
 
 
+def macs_of_modules(network: nn.Module, example_inputs: Inputs) -> list[tuple[str, float]]:
+    """The multiply-accumulates of one example, of each product with the module that runs it."""
+    return [(m.path, counted([m])) for m in _counting(network, example_inputs).multiplications]
+
+
 def _counting(network: nn.Module, example_inputs: Inputs) -> Trace:
     trace = traced(network, example_inputs, RULES)
     per_example(trace, network, example_inputs)

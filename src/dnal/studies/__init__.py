@@ -10,6 +10,7 @@ STUDIES = Registry(
     {
         "activate-while-pruning": "dnal.studies.claims.activate_while_pruning:NegativeWeightsSilence",
         "assessor": "dnal.studies.claims.assessor:UnlabelledArchitecturesHelp",
+        "binary-mobilenet": "dnal.studies.claims.binary_mobilenet:GroupsReplaceDepthwise",
         "circuits": "dnal.studies.claims.circuits:CircuitsKeepTheirInputs",
         "dagnn": "dnal.studies.claims.dagnn:HopsApartFromLayersMayBeMany",
         "data-diet": "dnal.studies.claims.data_diet:FewExamplesSuffice",

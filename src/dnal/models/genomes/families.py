@@ -10,7 +10,7 @@ from torch import nn
 
 from dnal.base.errors import UserError
 from dnal.data.kind import Sizes
-from dnal.models.genomes import layered_graph, layers, neurons
+from dnal.models.genomes import binary_mobilenet, layered_graph, layers, neurons
 from dnal.models.genomes.genome import Form, Genome, parsed
 
 INPUT: Sizes = (3, 32, 32)
@@ -43,6 +43,9 @@ FAMILIES: dict[str, Family] = {
     "layers": Family(layers.FORMS, layers.build, "conv_16_3-max-conv_32_3-max-fc_64"),
     "layered-graph": Family(
         layered_graph.FORMS, layered_graph.build, "conv_16_3_relu-bn-pool_max_2_2-flat-dense_64_relu-fdrop_30"
+    ),
+    "binary-mobilenet": Family(
+        binary_mobilenet.FORMS, binary_mobilenet.build, "stem_16-down_4-block_8-down_8-block_16"
     ),
     "neurons": Family(neurons.FORMS, neurons.build, "h_2_3_0-h_0_4_1", "tables", (13,)),
 }
@@ -91,6 +94,11 @@ def most_weights(genome: Genome, classes: int, sizes: Sizes) -> int:
         elif kind in ("max", "avg", "pool"):
             stride = int(values[2]) if kind == "pool" else 2
             sides = tuple(-(-side // stride) for side in sides)  # no pooling leaves more
+        elif kind == "stem":
+            most, width, flat = max(most, width * int(values[0]) * 9), int(values[0]), True  # the mean over the image
+        elif kind in ("block", "down"):
+            wider = width * (1 + (kind == "down"))
+            most, width = max(most, width * width * 9 // int(values[0]), width * wider), wider
         elif kind == "h":
             units = sum(map(int, values))
             most, width = max(most, width * units), units

@@ -21,7 +21,8 @@ class Evolution(Sampler):
 
     Half of a round are children of two parents: the layers of images up to a cut of one, from a cut of the other on,
     and the same behind them. The others are mutated copies: each layer is drawn again, doubled by another one, or left
-    out with probability ``mutation``. A child that breaks the budget or was there before is drawn again.
+    out with probability ``mutation``. A child that breaks the budget or was there before is drawn again. Where all
+    networks of a space have one shape, a child of two has each layer of either, and a mutated layer is drawn again.
 
     Selection among all networks so far, crossover and mutation in equal numbers, and rejection by the budget are those
     of searches in supernets (H. T. Phan et al., CVPR 2020, arXiv 2005.06305, as recalled); the operators on lists are
@@ -71,7 +72,9 @@ class Generations(Course):
     def _child(self, parents: Sequence[Genome], unlike: Sequence[Genome], *, crossover: bool) -> Genome:
         space, draw = self._ground.space, self._draw
         for _ in range(TRIES):
-            if crossover:
+            if space.one_shape:
+                layers = self._exchanged(parents, crossover=crossover)
+            elif crossover:
                 one, other = (space.blocks(each) for each in draw.sample(parents, 2))
                 layers = space.joined(crossed(one[0], other[0], draw), crossed(one[1], other[1], draw))
             else:
@@ -81,6 +84,16 @@ class Generations(Course):
             if child and child not in unlike and self._ground.within(child):
                 return child
         return self._ground.drawn(draw, unlike)
+
+    def _exchanged(self, parents: Sequence[Genome], *, crossover: bool) -> list[Layer]:
+        """The layers of a parent, some of which are those of another one, or of a network that is drawn."""
+        draw = self._draw
+        if crossover:
+            (own, other), share = draw.sample(parents, 2), 0.5
+        else:
+            own, share = parents[draw.randrange(len(parents))], self._options.mutation
+            other = self._ground.space.drawn(Chance(draw), self._ground.sizes)
+        return [theirs if draw.random() < share else ours for ours, theirs in zip(own, other, strict=True)]
 
     def _mutated(self, block: Sequence[Layer]) -> list[Layer]:
         """A block with some layers drawn again, joined by another, or left out."""

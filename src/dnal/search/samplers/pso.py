@@ -36,7 +36,9 @@ class PSO(Sampler):
 
     particles: int = option(8, "Networks of a round.", least=1, most=10_000)
     cg: float = option(0.5, "How likely a place follows the best of all.", least=0, most=1)
-    same: Literal["kind", "layer"] = option("kind", "Which layers are kept: those of one kind, or equal ones.")
+    same: Literal["kind", "layer"] = option(
+        "kind", "Which layers are kept: those of one kind, or equal ones, as always where kinds are all alike."
+    )
     pools: Literal["all", "one-less"] = option("all", "How many poolings a list may have after it moved.")
     best: Literal["round", "at-once"] = option("round", "When all know of a new best: after the round, or at once.")
 
@@ -106,11 +108,10 @@ class Swarm(Course):
         """Where a particle moves."""
         space = self.ground.space
         own, mine, all_ = (space.blocks(each) for each in (particle.at, particle.best, self.best or particle.best))
-        spatial = self._moved(own[0], mine[0], all_[0], same_layer if self.options.same == "layer" else same_kind)
+        equal = self.options.same == "layer" or space.one_shape
+        spatial = self._moved(own[0], mine[0], all_[0], same_layer if equal else same_kind)
         # Aligned from the end: the same, backwards.
-        flat = self._moved(
-            own[1][::-1], mine[1][::-1], all_[1][::-1], same_layer if self.options.same == "layer" else any_two
-        )
+        flat = self._moved(own[1][::-1], mine[1][::-1], all_[1][::-1], same_layer if equal else any_two)
         return space.mended(space.joined(spatial, flat[::-1]), max(0, self._limit)) or particle.at
 
     def _moved(self, own: Sequence[Layer], mine: Sequence[Layer], all_: Sequence[Layer], same: Same) -> list[Layer]:

@@ -7,6 +7,7 @@ SPACES = Registry(
     "space",
     NetworkSpace,
     {
+        "binary-mobilenet": "dnal.search.spaces.binary_mobilenet:BinaryMobileNet",
         "layers": "dnal.search.spaces.layers:Layers",
         "layered-graph": "dnal.search.spaces.layered_graph:LayeredGraph",
     },

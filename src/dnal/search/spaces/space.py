@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from dnal.base.options import Options
 from dnal.data.kind import Sizes
 from dnal.models.genomes.genome import Genome, Layer, Value, text_of
+
+if TYPE_CHECKING:
+    from dnal.search.training import Evaluation
+    from dnal.settings import Searches
 
 T = TypeVar("T", bound=Value)
 
@@ -47,12 +51,16 @@ class NetworkSpace(Options):
     Attributes:
         family: the prefix of the names of its networks. kind: of data. spatial: kinds of layers before the image is
             flat. pooling: those among them that make it smaller.
+        one_shape: whether all networks have layers of the same kinds in the same order, so that values alone differ.
+        channels_vary: whether :func:`dnal.learn` finds channels in its networks that may leave.
     """
 
     family: ClassVar[str]
     kind: ClassVar[str] = "images"
     spatial: ClassVar[tuple[str, ...]]
     pooling: ClassVar[tuple[str, ...]]
+    one_shape: ClassVar[bool] = False
+    channels_vary: ClassVar[bool] = True
 
     def values(self, kind: str) -> Mapping[str, Sequence[Value]]:
         """What a layer of this kind is chosen from: the values of each of its parts, by name."""
@@ -129,6 +137,11 @@ class NetworkSpace(Options):
                 for of in self.values(kind).values()
             ),
         )
+
+    def measure(self, asked: Searches) -> Callable[[str], Evaluation] | None:
+        """What says of a network, by its name, what it is worth, where its space has another way than to train each;
+        it follows from what is asked, and not from what was measured before. Nothing is trained until it is called."""
+        return None
 
     def model(self, genome: Genome) -> str:
         """The name of the network, which every command takes as a model."""

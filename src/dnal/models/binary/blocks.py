@@ -1,0 +1,61 @@
+"""The block of a binary MobileNet: a convolution of 3x3 in groups, then one of 1x1, both of bits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dnal.models.binary.convolution import BinaryConv2d
+
+
+class Doubled(nn.Module):
+    """Every channel twice: (N, C, H, W) -> (N, 2 C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x, x), 1)
+
+
+class BinaryResidual(nn.Module):
+    """A binary convolution between two batch norms, and real numbers that go past it.
+
+    The first norm decides what is above and below 0 where the sign is taken; a ReLU there would make all bits +1.
+
+    Args:
+        channels: that come in. kernel: 3 or 1. down: halves the image. double: the channels.
+    """
+
+    def __init__(
+        self, channels: int, kernel: int, *, groups: int = 1, down: bool = False, double: bool = False
+    ) -> None:
+        super().__init__()
+        wider, stride = channels * (1 + double), 1 + down
+        self.before = nn.BatchNorm2d(channels)
+        self.conv = BinaryConv2d(channels, wider, kernel, stride=stride, groups=groups)
+        self.after = nn.BatchNorm2d(wider)
+        past: list[nn.Module] = [nn.AvgPool2d(3, 2, 1, count_include_pad=False)] * down + [Doubled()] * double
+        self.past = nn.Sequential(*past)
+
+    def forward(self, x: Tensor) -> Tensor:
+        past: Tensor = self.past(x)
+        return past + self.after(self.conv(self.before(x)))
+
+
+class GroupBlock(nn.Sequential):
+    """A binary 3x3 convolution in groups, then a binary 1x1 convolution; real numbers go past each.
+
+    Groups replace the depthwise convolution of MobileNet, whose sum of 9 products of bits says little: as many groups
+    as channels are a depthwise one, one group is an ordinary one.
+
+    Args:
+        channels: that come in. groups: of the 3x3 convolution; they divide the channels.
+        down: the image is halved and the channels are doubled, as in MobileNet.
+
+    Source: Phan et al., Binarizing MobileNet via evolution-based searching, CVPR 2020, arXiv 2005.06305: groups in the
+    place of depthwise convolutions. The order within a block (batch norm, sign, convolution, batch norm, sum), the
+    shortcuts around each convolution (as in Bi-Real Net) and the border of +1 are ours.
+    """
+
+    def __init__(self, channels: int, groups: int, *, down: bool = False) -> None:
+        super().__init__()
+        self.spatial = BinaryResidual(channels, 3, groups=groups, down=down)
+        self.pointwise = BinaryResidual(channels, 1, double=down)
