@@ -35,7 +35,7 @@ from dnal.run.files import (
     write_tensors,
 )
 from dnal.run.manifest import manifest_of
-from dnal.run.searched import LARGEST_ASKED, cut, read_lines
+from dnal.run.searched import LARGEST_ASKED, Line, cut, read_lines
 from dnal.run.writer import check_free
 from dnal.search.bounds import Known
 from dnal.search.course import Candidate
@@ -75,7 +75,7 @@ def known(folder: Path) -> dict[str, Evaluation]:
     for left in list(temporary_files(folder, (*OF_SEARCH, *FILES))):
         left.unlink(missing_ok=True)
     cut(folder)
-    return {line.model: Evaluation(line.fitness, line.why) for line in read_lines(folder)}
+    return {line.model: evaluation_of(line) for line in read_lines(folder)}
 
 
 def ended(folder: Path) -> list[Candidate]:
@@ -84,9 +84,12 @@ def ended(folder: Path) -> list[Candidate]:
     Raises:
         UserError: the file of them is damaged.
     """
-    return [
-        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why)) for line in read_lines(folder)
-    ]
+    return [Candidate(line.model, line.round, line.costs, evaluation_of(line)) for line in read_lines(folder)]
+
+
+def evaluation_of(line: Line) -> Evaluation:
+    """What a line says that came of training."""
+    return Evaluation(line.fitness, line.why, line.curve, line.stopped)
 
 
 def line_of(candidate: Candidate) -> str:
@@ -95,7 +98,10 @@ def line_of(candidate: Candidate) -> str:
     found: dict[str, Any] = {
         "model": candidate.model, "round": candidate.round, "costs": dict(candidate.costs), "fitness": one.fitness,
     }  # fmt: skip
-    return json.dumps({**found, **({"why": one.why} if one.why else {})}) + "\n"
+    found |= {"why": one.why} if one.why else {}
+    found |= {"curve": list(one.curve)} if one.curve else {}
+    found |= {"stopped": True} if one.stopped else {}
+    return json.dumps(found) + "\n"
 
 
 def keep(folder: Path, candidate: Candidate) -> None:
