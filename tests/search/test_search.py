@@ -115,6 +115,30 @@ def test_processes_side_by_side_and_one_that_is_killed_change_nothing(
     assert files_of(tmp_path / "two") == files_of(whole)
 
 
+ON_RAY = """
+import dnal.search.job
+from test_search import SMALL, killing_once
+
+dnal.search.job.evaluate = killing_once
+dnal.search.search("digits", **SMALL, out="far", jobs=2, address="local")
+"""
+
+
+@pytest.mark.slow
+def test_on_ray_and_with_a_worker_that_is_killed_it_finds_the_same(whole: Path, tmp_path: Path) -> None:
+    """In a process of its own, as Ray's is a daemon that outlives a call."""
+    pytest.importorskip("ray")
+    mark = tmp_path / "mark"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    answer = subprocess.run(
+        [sys.executable, "-c", ON_RAY], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500,
+        env={**os.environ, "PYTHONPATH": path, "KILLED_ONCE": str(mark)},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert mark.read_text() in (tmp_path / "far" / CANDIDATES).read_text()  # what was lost with it was trained again
+    assert files_of(tmp_path / "far") == files_of(whole)
+
+
 @pytest.mark.slow
 def test_a_command_that_is_killed_goes_on_with_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     """A real kill, as soon as the second network is told of."""
