@@ -1,9 +1,9 @@
 """Are two workers of `dnal search` 1.7 times as fast as one?
 
 The search with its defaults (psoCNN's swarm of 8, in rounds, on the digits), except for 6 epochs of each network, as in
-a search that is not over in seconds. In turn with one worker and with two, some pairs. The whole search includes that two
-processes begin, import what they need and wait for the end of every round; `later` are the rounds after the first, in
-which the processes are there. CPU seconds are those of all processes. Both must find the same, byte for byte.
+a search that is not over in seconds. In turn with one worker and with two, some pairs. The whole search includes that
+two processes begin, import what they need and wait for the end of every round; `later` are the rounds after the first,
+in which the processes are there. CPU seconds are those of all processes. Both must find the same, byte for byte.
 
 On a machine with two idle cores, in less than 4 minutes:
 OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/speed/search_workers.py
