@@ -59,7 +59,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_run_keeps_what_its_network_is_made_of(vit: tuple[Path, Path], dnal: Program, tmp_path: Path) -> None:
     run, _ = vit
     config = yaml.safe_load((run / CONFIG).read_text())
-    assert models.is_told(config["model"])
+    assert models.is_written_out(config["model"])
     assert config["weights"] == f"hf/{run.parent / 'folder'}"
     assert config["input"] == [1, 8, 8]
     result = json.loads((run / RESULT).read_text())

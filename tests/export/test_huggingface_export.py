@@ -32,9 +32,9 @@ def shapes(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
-def told(folder: Path, family: str) -> models.huggingface.configuration.Told:
+def told(folder: Path, family: str) -> models.huggingface.configuration.Configuration:
     saved(folder, family)
-    return models.told_of(f"hf/{folder}")
+    return models.configuration_of(f"hf/{folder}")
 
 
 @pytest.mark.parametrize("job", [pytest.param(AT_ONCE, id="at once"), LEARNT])

@@ -35,14 +35,15 @@ def test_every_family_is_built_is_filled_and_comes_back(family: str, tmp_path: P
     """With the weights of its folder; from its configuration alone; and without memory, as a run loads it."""
     own = saved(tmp_path / "own", family)
     name = f"hf/{tmp_path / 'own'}"
-    told = models.told_of(name)
-    kind, sizes = KINDS[told.kind], models.default_input(name)
-    assert models.kind_of(name) == told.kind == ("text" if "ForSequence" in told.architecture else "images")
+    configuration = models.configuration_of(name)
+    kind, sizes = KINDS[configuration.kind], models.default_input(name)
+    expected = "text" if "ForSequence" in configuration.architecture else "images"
+    assert models.kind_of(name) == configuration.kind == expected
     inputs = kind.drawn(sizes, 3)
     network = models.create(name, pretrained=True)
     expected = logits_of(call(own, inputs))
     assert torch.equal(logits_of(call(network.eval(), inputs)), expected)
-    alone = models.name_of(told.document)
+    alone = models.name_of(configuration.document)
     assert not set(alone) & set(" \n\t")
     shutil.rmtree(tmp_path / "own")
     torch.manual_seed(0)
@@ -64,7 +65,7 @@ def test_images_and_classes_follow_the_data(tmp_path: Path) -> None:
 def test_a_body_gets_a_head_and_says_that_it_is_fresh(tmp_path: Path) -> None:
     own = saved(tmp_path, "bert", head="BertForMaskedLM")
     name = f"hf/{tmp_path}"
-    assert models.told_of(name).architecture == "BertForSequenceClassification"
+    assert models.configuration_of(name).architecture == "BertForSequenceClassification"
     network, fresh = models.with_weights(name, name, classes=2, input_shape=(12, 64))
     assert fresh
     assert torch.equal(network.bert.embeddings.word_embeddings.weight, own.bert.embeddings.word_embeddings.weight)
@@ -77,6 +78,14 @@ def test_a_head_for_other_classes_is_fresh(classes: int, fresh: bool, tmp_path: 
     saved(tmp_path, "vit")
     name = f"hf/{tmp_path}"
     assert models.with_weights(name, name, classes=classes, input_shape=(1, 8, 8))[1] is fresh
+
+
+def test_no_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, "vit")
+    monkeypatch.chdir(tmp_path)
+    assert models.create("hf/.") is not None
+    with pytest.raises(dnal.UserError, match="there is no folder ''"):
+        models.create("hf/")
 
 
 def test_weights_in_several_files(tmp_path: Path) -> None:
@@ -95,6 +104,8 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "an absurd width": ({"hidden_size": 10**12}, "no network is of such a size"),
     "a large network": ({"hidden_size": 2**17, "num_hidden_layers": 1}, "may ask for; make it smaller"),
     "many layers": ({"num_hidden_layers": 10**6}, "asks for more than 8,192 modules"),
+    "no layers": ({"num_hidden_layers": 0}, "has 0 layers"),
+    "layers below none": ({"num_hidden_layers": -1}, "has -1 layers"),
     "no family": ({"model_type": None}, "has no model_type"),
     "an unknown family": ({"model_type": "nosuch"}, "that dnal does not learn"),
     "another task": ({"architectures": ["ViTForSomething"]}, "that dnal does not learn (ViTForSomething)"),
@@ -210,7 +221,8 @@ def test_damaged_weights_are_refused_in_a_sentence(damage, sentence: str, tmp_pa
     assert sentence in str(refused.value)
 
 
-def test_what_is_no_folder_and_no_configuration(tmp_path: Path) -> None:
+def test_what_is_no_folder_and_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # from elsewhere ../../etc may be a folder
     for name, sentence in (
         (f"hf/{tmp_path / 'nowhere'}", "there is no folder"),
         (f"hf/{tmp_path}", "has no config.json"),

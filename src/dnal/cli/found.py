@@ -99,19 +99,19 @@ def alone(name: str, sizes: Sizes | None, classes: int | None) -> tuple[str, Siz
 def _told(name: str) -> str:
     from dnal import models
 
-    return models.name_of(models.told_of(name).document)
+    return models.name_of(models.configuration_of(name).document)
 
 
 def _with_told(values: dict[str, Any], name: str) -> dict[str, Any]:
     from dnal import models
 
     pretrained = values.get("weights") == "pretrained"
-    if pretrained and models.is_told(name):
+    if pretrained and models.is_written_out(name):
         raise UserError("a configuration has no weights; give --weights hf/FOLDER, or leave --weights away.")
-    told = models.told_of(name)
+    told = models.configuration_of(name)
     found = {**values, "model": models.name_of(told.document), **({"weights": name} if pretrained else {})}
     data = values.get("data")
-    if told.kind == "text" and isinstance(data, str) and not models.is_told(name):
+    if told.kind == "text" and isinstance(data, str) and not models.is_written_out(name):
         found["data"] = _in_tokens(data, name, needed=pretrained)
     return found
 

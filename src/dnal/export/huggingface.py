@@ -48,7 +48,7 @@ def export_folder(run: str | Path, *, out: str | Path | None = None, trust: Iter
     path = Path(out) if out is not None else Path(run) / FOLDER
     config = read_config(run)
     read_result(run)
-    if not models.is_told(config.model):
+    if not models.is_written_out(config.model):
         raise UserError(
             f"a folder of Hugging Face is made of a run whose model was hf/FOLDER, not "
             f"'{one_line(config.model, 60)}'; export it to onnx or pt2."
@@ -70,14 +70,14 @@ def export_folder(run: str | Path, *, out: str | Path | None = None, trust: Iter
 def _plain(config: Config, small: nn.Module) -> Any:
     """The same network as transformers builds it from its own configuration."""
     shapes = {name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}
-    told = models.told_of(config.model)
-    own = said(told, config.classes, config.input, shapes)
-    own.architectures = [told.architecture]
+    configuration = models.configuration_of(config.model)
+    own = said(configuration, config.classes, config.input, shapes)
+    own.architectures = [configuration.architecture]
     if len(config.class_names) == config.classes:
         own.id2label = dict(enumerate(config.class_names))
         own.label2id = {name: number for number, name in own.id2label.items()}
     with torch.random.fork_rng(devices=[]):
-        network = getattr(library(), told.architecture)._from_config(own)
+        network = getattr(library(), configuration.architecture)._from_config(own)
     network.load_state_dict(small.state_dict())
     return network.eval()
 

@@ -16,8 +16,8 @@ from dnal.models import (
 )
 from dnal.models.create import brought_names, create, default_input, kind_of, names, names_code, own_names
 from dnal.models.genomes.families import is_genome
-from dnal.models.huggingface.configuration import reads_values, told_of
-from dnal.models.huggingface.names import called, is_huggingface, is_told, name_of
+from dnal.models.huggingface.configuration import configuration_of, reads_values
+from dnal.models.huggingface.names import called, is_huggingface, is_written_out, name_of
 from dnal.models.huggingface.network import with_weights
 from dnal.models.registry import register
 from dnal.models.resized import base_of, is_resized
@@ -31,6 +31,7 @@ __all__ = [
     "called",
     "cifar_mobilenet_v2",
     "cifar_resnet",
+    "configuration_of",
     "create",
     "decoder",
     "default_input",
@@ -38,7 +39,7 @@ __all__ = [
     "is_genome",
     "is_huggingface",
     "is_resized",
-    "is_told",
+    "is_written_out",
     "kind_of",
     "load_weights",
     "memory_of",
@@ -56,7 +57,6 @@ __all__ = [
     "small",
     "supernets",
     "tensor_shapes",
-    "told_of",
     "transformer",
     "vgg",
     "widenet",

@@ -12,7 +12,7 @@ from dnal.base.place import brought
 from dnal.data.kind import Sizes
 from dnal.data.kinds import KINDS
 from dnal.models.genomes.families import built, family_of, is_genome
-from dnal.models.huggingface.configuration import default_sizes, told_of
+from dnal.models.huggingface.configuration import configuration_of, default_sizes
 from dnal.models.huggingface.names import is_huggingface
 from dnal.models.huggingface.network import create_huggingface
 from dnal.models.registry import OwnModel, own_models
@@ -102,7 +102,7 @@ def kind_of(name: str) -> str | None:
     if name.startswith((TORCHVISION, TIMM)):
         return "images"
     if is_huggingface(name):
-        return told_of(name).kind
+        return configuration_of(name).kind
     return None if ":" in name or name in brought("model") else "images"
 
 
@@ -116,7 +116,7 @@ def default_input(name: str) -> Sizes:
     if is_genome(name):
         return family_of(name).input
     if is_huggingface(name):
-        return default_sizes(told_of(name))
+        return default_sizes(configuration_of(name))
     own = own_models()
     if name in own:
         return own[name].input_shape

@@ -36,7 +36,7 @@ def check_trust(model: str, trust: Sequence[str], *, otherwise: str = ", or give
     _check_packages(trust)
     if models.names_code(model):
         _check("model", model, trust, otherwise)
-    if models.is_huggingface(model) and not models.is_told(model):
+    if models.is_huggingface(model) and not models.is_written_out(model):
         raise UserError(
             f"the run's model '{one_line(model, 80)}' is a place outside of the run, and not the configuration that a "
             f"run keeps ({PREFIX}{{...}}){otherwise or '; give another one with --model'}."

@@ -10,7 +10,7 @@ from typing import Any
 from dnal.base.errors import UserError, one_line, reason_of
 from dnal.base.reading import plain_json, text_of
 from dnal.data.kind import Sizes
-from dnal.models.huggingface.names import PREFIX, is_huggingface, is_told
+from dnal.models.huggingface.names import PREFIX, is_huggingface, is_written_out
 from dnal.models.huggingface.place import Place, library
 
 LARGEST = 2**23
@@ -42,7 +42,7 @@ WRAPPERS = ("timm_wrapper", "timm_backbone")
 
 
 @dataclass(frozen=True)
-class Told:
+class Configuration:
     """A configuration that has been checked.
 
     Attributes:
@@ -55,14 +55,14 @@ class Told:
     kind: str
 
 
-def told_of(name: str) -> Told:
+def configuration_of(name: str) -> Configuration:
     """The configuration that a name tells, or that is in the place which it names.
 
     Raises:
         UserError: none, or one that dnal does not build.
     """
     library()
-    if is_told(name):
+    if is_written_out(name):
         try:
             document = plain_json(name.removeprefix(PREFIX))
         except ValueError:
@@ -77,35 +77,35 @@ def told_of(name: str) -> Told:
 
 def reads_values(name: str) -> bool:
     """Whether a network runs only where its inputs have values: of text it looks whether a mask leaves anything out."""
-    return is_huggingface(name) and told_of(name).kind == TEXT
+    return is_huggingface(name) and configuration_of(name).kind == TEXT
 
 
-def default_sizes(told: Told) -> Sizes:
+def default_sizes(configuration: Configuration) -> Sizes:
     """Sizes of an example: (channels, height, width), or (length, number of tokens).
 
     Raises:
         UserError: as :func:`configured`; or it says none.
     """
-    config = configured(told, None, None)
-    if told.kind == TEXT:
+    config = configured(configuration, None, None)
+    if configuration.kind == TEXT:
         places = getattr(config, "max_position_embeddings", None)
         # Some families begin to count places behind the number of the padding.
         most = places - (config.pad_token_id or 0) - 1 if isinstance(places, int) else LENGTH
-        return max(1, min(LENGTH, most)), _tokens(told, config)
+        return max(1, min(LENGTH, most)), _tokens(configuration, config)
     of_images = getattr(config, "vision_config", None) or config
     side = getattr(of_images, "image_size", None)
     side = SIDE if side is None else side
     sizes = (getattr(of_images, "num_channels", 3), *(side if isinstance(side, list | tuple) else (side, side)))
     if len(sizes) != 3 or not all(isinstance(each, int) and each > 0 for each in sizes):
         raise UserError(
-            f"num_channels and image_size of this {told.architecture} are no channels, height and width "
+            f"num_channels and image_size of this {configuration.architecture} are no channels, height and width "
             f"({one_line(', '.join(map(str, sizes)), 60)}); mend config.json, or ask for an --input."
         )
     channels, height, width = sizes
     return channels, height, width
 
 
-def _tokens(told: Told, config: Any) -> int:
+def _tokens(configuration: Configuration, config: Any) -> int:
     """How many tokens there are.
 
     Raises:
@@ -114,33 +114,40 @@ def _tokens(told: Told, config: Any) -> int:
     tokens = getattr(config, "vocab_size", None)
     if not isinstance(tokens, int) or tokens < 1:
         raise UserError(
-            f"{told.architecture} has no number of tokens (vocab_size) in its configuration, and dnal gives it a text "
-            "as tokens; give another folder."
+            f"{configuration.architecture} has no number of tokens (vocab_size) in its configuration, and dnal gives "
+            "it a text as tokens; give another folder."
         )
     return tokens
 
 
-def configured(told: Told, classes: int | None, sizes: Sizes | None) -> Any:
+def configured(configuration: Configuration, classes: int | None, sizes: Sizes | None) -> Any:
     """The configuration as an object of transformers, for so many classes and examples of these sizes; None: its own.
 
     Raises:
         UserError: it is none of its family, or such sizes do not fit it.
     """
-    document = {key: value for key, value in told.document.items() if key not in ("model_type", "num_labels")}
-    labels = classes or told.document["num_labels"]
+    document = {key: value for key, value in configuration.document.items() if key not in ("model_type", "num_labels")}
+    labels = classes or configuration.document["num_labels"]
     try:
-        config = library().CONFIG_MAPPING[told.document["model_type"]].from_dict(document)
+        config = library().CONFIG_MAPPING[configuration.document["model_type"]].from_dict(document)
         config.num_labels, config.problem_type = labels, "single_label_classification"
-        if sizes is not None and told.kind == IMAGES:
+        if sizes is not None and configuration.kind == IMAGES:
             _for_images(config, sizes)
     except Exception as error:  # families check their values, each in its way
         raise UserError(
-            f"transformers makes no {told.architecture} of this configuration ({reason_of(error, 160)}); "
+            f"transformers makes no {configuration.architecture} of this configuration ({reason_of(error, 160)}); "
             "mend config.json, or ask for another --input."
         ) from None
-    if sizes is not None and told.kind == TEXT and sizes[1] > (tokens := _tokens(told, config)):
+    layers = getattr(config, "num_hidden_layers", 1)
+    if isinstance(layers, int) and layers < 1:  # transformers builds a network of none
         raise UserError(
-            f"{told.architecture} has {tokens:,} tokens, fewer than {sizes[1]:,}; ask for --input {sizes[0]},{tokens}."
+            f"{configuration.architecture} has {layers} layers by its configuration (num_hidden_layers); give it one "
+            "or more."
+        )
+    if sizes is not None and configuration.kind == TEXT and sizes[1] > (tokens := _tokens(configuration, config)):
+        raise UserError(
+            f"{configuration.architecture} has {tokens:,} tokens, fewer than {sizes[1]:,}; "
+            f"ask for --input {sizes[0]},{tokens}."
         )
     return config
 
@@ -164,7 +171,7 @@ def _read(path: Path) -> Any:
         raise UserError(f"'{path}' cannot be read as JSON; {remedy}.") from None
 
 
-def _checked(document: Any, what: str) -> Told:
+def _checked(document: Any, what: str) -> Configuration:
     from transformers.models.auto import modeling_auto as auto
 
     if not isinstance(document, dict) or not isinstance(document.get("model_type"), str):
@@ -193,7 +200,7 @@ def _checked(document: Any, what: str) -> Told:
             f"{what} is of a network that dnal does not learn ({one_line(str(first or family), 60)}): there are "
             "classifiers of images and of texts, and what they are built on."
         )
-    return Told({**left, "architectures": [first], "num_labels": _labels(document, what)}, first, kind)
+    return Configuration({**left, "architectures": [first], "num_labels": _labels(document, what)}, first, kind)
 
 
 def _labels(document: Mapping[str, Any], what: str) -> int:

@@ -18,7 +18,7 @@ def is_huggingface(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def is_told(name: str) -> bool:
+def is_written_out(name: str) -> bool:
     """Whether a name is the configuration itself, so that nothing has to be read to build the network."""
     return name.startswith(PREFIX + "{")
 
@@ -52,7 +52,7 @@ def called(name: str) -> str:
         >>> called("cifar/resnet20")
         'cifar/resnet20'
     """
-    if not is_told(name):
+    if not is_written_out(name):
         return name
     checksum = f"{zlib.crc32(name.encode()):08x}"
     try:

@@ -12,7 +12,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from dnal.base.errors import UserError, lacks_memory, one_line, reason_of
 from dnal.data.kind import Sizes
-from dnal.models.huggingface.configuration import Told, configured, told_of
+from dnal.models.huggingface.configuration import Configuration, configuration_of, configured
 from dnal.models.huggingface.place import Place, library
 from dnal.models.huggingface.tensors import tensors_of
 
@@ -36,8 +36,8 @@ def create_huggingface(
     """
     if pretrained:
         return with_weights(name, name, classes=classes, input_shape=input_shape)[0]
-    told = told_of(name)
-    return _built(told, configured(told, classes, input_shape))
+    configuration = configuration_of(name)
+    return _built(configuration, configured(configuration, classes, input_shape))
 
 
 def with_weights(name: str, place: str, *, classes: int | None, input_shape: Sizes | None) -> tuple[nn.Module, bool]:
@@ -50,29 +50,29 @@ def with_weights(name: str, place: str, *, classes: int | None, input_shape: Siz
     Raises:
         UserError: as there; or tensors that are missing, damaged or of another network.
     """
-    told = told_of(name)
-    config = configured(told, classes, input_shape)
+    configuration = configuration_of(name)
+    config = configured(configuration, classes, input_shape)
     source = Place.of(place)
-    needed = _check_bounded(told, config)
+    needed = _check_bounded(configuration, config)
     tensors = tensors_of(source, needed)
-    found, report = _loaded(told, config, tensors, source)
+    found, report = _loaded(configuration, config, tensors, source)
     fresh = _check_loaded(found, report, source)
     return found.train(), fresh
 
 
-def _built(told: Told, config: Any) -> nn.Module:
+def _built(configuration: Configuration, config: Any) -> nn.Module:
     if not torch.empty(0).is_meta:
-        _check_bounded(told, config)
-    return made(told, config)
+        _check_bounded(configuration, config)
+    return made(configuration, config)
 
 
-def made(told: Told, config: Any) -> nn.Module:
+def made(configuration: Configuration, config: Any) -> nn.Module:
     """The network of a configuration, on the device of the moment.
 
     Raises:
         UserError: its family builds none of it, or one of too many modules.
     """
-    kind = getattr(library(), told.architecture)
+    kind = getattr(library(), configuration.architecture)
     try:
         with _few_modules():
             network: nn.Module = kind._from_config(config)
@@ -81,30 +81,32 @@ def made(told: Told, config: Any) -> nn.Module:
     except Exception as error:  # of each family's own
         if lacks_memory(error):
             raise
-        raise _unbuilt(told, error) from error
+        raise _unbuilt(configuration, error) from error
     return network
 
 
-def _check_bounded(told: Told, config: Any) -> int:
+def _check_bounded(configuration: Configuration, config: Any) -> int:
     """The bytes of a network, which are counted without taking any.
 
     Raises:
         UserError: more than a configuration may ask for.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = made(told, config)
+        network = made(configuration, config)
     needed = sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()])
     if needed > MOST_BYTES:
         raise UserError(
-            f"{told.architecture} of this configuration takes {needed:,} bytes, more than the {MOST_BYTES:,} that one "
-            "may ask for; make it smaller."
+            f"{configuration.architecture} of this configuration takes {needed:,} bytes, more than the "
+            f"{MOST_BYTES:,} that one may ask for; make it smaller."
         )
     return needed
 
 
-def _loaded(told: Told, config: Any, tensors: dict[str, Tensor], source: Place) -> tuple[nn.Module, dict[str, Any]]:
+def _loaded(
+    configuration: Configuration, config: Any, tensors: dict[str, Tensor], source: Place
+) -> tuple[nn.Module, dict[str, Any]]:
     """By transformers' own loading, which knows how tensors were called before; it is given tensors, and no path."""
-    kind = getattr(library(), told.architecture)
+    kind = getattr(library(), configuration.architecture)
     try:
         with _quiet():
             network, report = kind.from_pretrained(
@@ -115,7 +117,7 @@ def _loaded(told: Told, config: Any, tensors: dict[str, Tensor], source: Place) 
         if lacks_memory(error):
             raise
         raise UserError(
-            f"the weights of '{one_line(source.name, 80)}' cannot be given to {told.architecture} "
+            f"the weights of '{one_line(source.name, 80)}' cannot be given to {configuration.architecture} "
             f"({reason_of(error, 160)}); give another folder."
         ) from None
     return network, report
@@ -181,8 +183,8 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _unbuilt(told: Told, error: Exception) -> UserError:
+def _unbuilt(configuration: Configuration, error: Exception) -> UserError:
     return UserError(
-        f"transformers builds no {told.architecture} of this configuration ({reason_of(error, 160)}); "
+        f"transformers builds no {configuration.architecture} of this configuration ({reason_of(error, 160)}); "
         "mend config.json, or ask for another --input."
     )

@@ -49,7 +49,7 @@ class Place:
         """
         short = name.removeprefix(PREFIX)
         path = at_home(short, "path of the model")
-        if path.is_dir():
+        if short and path.is_dir():  # nothing would mean the current folder
             return Place(short, path)
         if not _ON_THE_HUB.fullmatch(short) or path.exists():
             raise UserError(

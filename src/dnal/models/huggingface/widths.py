@@ -15,7 +15,7 @@ import torch
 
 from dnal.base.errors import UserError
 from dnal.data.kind import Sizes
-from dnal.models.huggingface.configuration import Told, configured
+from dnal.models.huggingface.configuration import Configuration, configured
 from dnal.models.huggingface.network import made
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -30,16 +30,17 @@ ROUNDS = 3
 HEAD_DIM = "head_dim"
 
 
-def said(told: Told, classes: int, sizes: Sizes, shapes: Shapes) -> Any:
+def said(configuration: Configuration, classes: int, sizes: Sizes, shapes: Shapes) -> Any:
     """The configuration, as an object of transformers, of a network whose tensors have these shapes.
 
     Args:
-        told: of the network before removal. classes, sizes: as for :func:`configured`. shapes: by the tensors' names.
+        configuration: of the network before removal. classes, sizes: as for :func:`configured`.
+        shapes: by the tensors' names.
 
     Raises:
         UserError: no configuration says them, with the layer whose widths differ and what would give equal ones.
     """
-    search = _Search(told, classes, sizes, shapes)
+    search = _Search(configuration, classes, sizes, shapes)
     for _ in range(ROUNDS):
         moved = [search.moved(place) for place in search.numbers() if search.now != shapes]
         # Two numbers that are equal may be those of one stream, which nothing leads from one width to another.
@@ -49,30 +50,30 @@ def said(told: Told, classes: int, sizes: Sizes, shapes: Shapes) -> Any:
         if not any(moved):
             break
     if search.now != shapes:
-        raise _unsaid(told, search.now, shapes)
-    return configured(search.told, classes, sizes)
+        raise _unsaid(configuration, search.now, shapes)
+    return configured(search.configuration, classes, sizes)
 
 
 class _Search:
     """A configuration that comes nearer to shapes."""
 
-    def __init__(self, told: Told, classes: int, sizes: Sizes, shapes: Shapes) -> None:
-        self.told, self._classes, self._sizes, self._shapes = told, classes, sizes, shapes
+    def __init__(self, configuration: Configuration, classes: int, sizes: Sizes, shapes: Shapes) -> None:
+        self.configuration, self._classes, self._sizes, self._shapes = configuration, classes, sizes, shapes
         self.now: Shapes = {}
-        now = self._built(told.document)
+        now = self._built(configuration.document)
         assert now is not None  # of the run's own model
         self.now = now
         for name in now:
             if name not in shapes:
                 raise UserError(
                     f"'{name.rpartition('.')[0]}' is left out of the network, which no configuration of "
-                    f"{told.architecture} says; learn with --no-prune-blocks, or export it to onnx or pt2."
+                    f"{configuration.architecture} says; learn with --no-prune-blocks, or export it to onnx or pt2."
                 )
         self._with_head_dim()
 
     def numbers(self) -> dict[Place, float]:
         """Numbers of the configuration, and those in its lists; how many heads there are before how wide they are."""
-        values = configured(self.told, self._classes, self._sizes).to_dict()
+        values = configured(self.configuration, self._classes, self._sizes).to_dict()
         found: dict[Place, float] = {}
         for key in sorted(values, key=lambda name: name == HEAD_DIM):
             value = values[key]
@@ -106,23 +107,31 @@ class _Search:
         found = self._built(document)
         if found is None:
             return False
-        self.told, self.now = Told(document, self.told.architecture, self.told.kind), found
+        self.configuration, self.now = (
+            Configuration(document, self.configuration.architecture, self.configuration.kind),
+            found,
+        )
         return True
 
     def _with_head_dim(self) -> None:
         """Says how wide a head is, where a family reads that: fewer heads are then no narrower stream."""
-        config = configured(self.told, self._classes, self._sizes)
+        config = configured(self.configuration, self._classes, self._sizes)
         stream, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
-        if HEAD_DIM in self.told.document or not isinstance(stream, int) or not isinstance(heads, int) or not heads:
+        if (
+            HEAD_DIM in self.configuration.document
+            or not isinstance(stream, int)
+            or not isinstance(heads, int)
+            or not heads
+        ):
             return
-        document = {**self.told.document, HEAD_DIM: stream // heads}
+        document = {**self.configuration.document, HEAD_DIM: stream // heads}
         double = self._built({**document, HEAD_DIM: 2 * (stream // heads)})
         if self._built(document) == self.now and double not in (None, self.now):
-            self.told = Told(document, self.told.architecture, self.told.kind)
+            self.configuration = Configuration(document, self.configuration.architecture, self.configuration.kind)
 
     def _with(self, places: Sequence[Place], number: float) -> dict[str, Any]:
-        known = configured(self.told, self._classes, self._sizes).to_dict()
-        document = dict(self.told.document)
+        known = configured(self.configuration, self._classes, self._sizes).to_dict()
+        document = dict(self.configuration.document)
         for key, at in places:
             values = document.get(key, known[key])
             document[key] = number if at is None else [number if n == at else v for n, v in enumerate(values)]
@@ -130,10 +139,10 @@ class _Search:
 
     def _built(self, document: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
         """The shapes by name; None where the family builds no such network, or one of other tensors."""
-        told = Told(document, self.told.architecture, self.told.kind)
+        configuration = Configuration(document, self.configuration.architecture, self.configuration.kind)
         try:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
-                network = made(told, configured(told, self._classes, self._sizes))
+                network = made(configuration, configured(configuration, self._classes, self._sizes))
         except UserError:
             return None
         found = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -141,14 +150,14 @@ class _Search:
         return found if alike else None
 
 
-def _unsaid(told: Told, now: Shapes, shapes: Shapes) -> UserError:
+def _unsaid(configuration: Configuration, now: Shapes, shapes: Shapes) -> UserError:
     """The sentence about what no configuration says."""
     other = [(name, dim) for name, shape in now.items() for dim, size in enumerate(shape) if size != shapes[name][dim]]
     name, dim = min(other, key=lambda one: one[1] != 0 or not one[0].endswith("weight"))
     layer, kind = name.rpartition(".")[0], _kind(name)
     widths = {other: shapes[other][dim] for other in shapes if _kind(other) == kind}
     unlike = next((each for each in widths if widths[each] != widths[name]), None)
-    begin = f"no configuration of {told.architecture} says these widths: '{layer}' has {widths[name]} channels"
+    begin = f"no configuration of {configuration.architecture} says these widths: '{layer}' has {widths[name]} channels"
     if unlike is not None:
         return UserError(
             f"{begin}, and '{unlike.rpartition('.')[0]}' {widths[unlike]}, where it has one number for both; learn "

@@ -61,13 +61,16 @@ class MeasuresOfCompactNetworks(Study):
         "The claim is recalled from its reviews; the paper has no experiment. The measures are of arXiv 1912.02178.",
     )
     needs = "CIFAR-10: `data=cifar10` downloads it, `data=FILE.npz` is your own copy."
-    differs = "Compact networks before their retraining instead of trained ones; the question is ours."
+    differs = (
+        "Compact networks before their retraining instead of trained ones; images of 16 x 16, 5,000 of them; the "
+        "question is ours."
+    )
     sizes = Sizes(
         tiny=Size(
             2, "seconds",
             {"data": "digits", "model": "vgg_small", "images": 100, "side": 8, "epochs": (1, 1), "few": True},
         ),
-        small=Size(3, "2 hours"),
+        small=Size(3, "an hour of one core", {"side": 16}),
         paper=Size(10, "days", {"images": None, "epochs": (60, 40), "measured": 5000}),
     )  # fmt: skip
     data: str = option("cifar10", "A data set by name, or an .npz.")

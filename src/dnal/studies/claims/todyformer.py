@@ -60,18 +60,18 @@ class PatchesSeeTheWhole(Study):
     )
     needs = (
         "Events as FILE.npz with src, dst and t, such as SNAP's CollegeMsg and Bitcoin graphs: `folder=DIR` and "
-        "`sets=collegemsg,bitcoin_otc`. The tiny size draws some."
+        "`sets=collegemsg/bitcoin_otc`. The tiny size draws some."
     )
     differs = (
         "Width 64 with 2 blocks, 8 patches and windows of 2,048 events for 3 epochs; nodes begin as fixed random "
         "vectors, and the last layers get the product of both nodes too."
     )
     sizes = Sizes(
-        tiny=Size(2, "seconds", {"sets": GENERATED, "width": 8, "window": 64, "batch": 100, "epochs": 1}),
+        tiny=Size(2, "seconds", {"sets": (GENERATED,), "width": 8, "window": 64, "batch": 100, "epochs": 1}),
         small=Size(3, "15 minutes for CollegeMsg"),
         paper=Size(5, "days", {"width": 100, "window": 65_536, "epochs": 50}),
     )
-    sets: str = option("collegemsg", f"Names of files without their ending, with commas between them; or {GENERATED}.")
+    sets: tuple[str, ...] = option(("collegemsg",), f"Names of files without their ending, or {GENERATED}.")
     folder: str = option(".", "Where the files are.")
     width: int = option(64, "Of the networks.", least=4)
     window: int = option(2048, "Events that are seen.", least=8)
@@ -80,8 +80,7 @@ class PatchesSeeTheWhole(Study):
     lr: float = option(0.001, "Of Adam.", above=0)
 
     def settings(self) -> Sequence[Setting]:
-        names = [name.strip() for name in self.sets.split(",")]
-        return [{"data": data, "network": network} for data in names for network in (BANK, *NETWORKS)]
+        return [{"data": data, "network": network} for data in self.sets for network in (BANK, *NETWORKS)]
 
     def row(self, seed: int, data: str, network: str) -> dict[str, Any]:
         events = _events(self.folder, data)
