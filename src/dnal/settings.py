@@ -205,6 +205,10 @@ class Searches(Options):
     warm_up: int = option(8, "Networks that are trained before the predictor is asked.", least=2, most=100_000)
     epochs: int = option(2, "For which each of them is trained.", least=1, most=10_000)
     final_epochs: int = option(20, "For which the best one is trained again, from new weights.", least=1, most=100_000)
+    pruner: str = option(
+        "none", "Who gives up networks that are hopeless after an epoch: median, successive-halving (with the extra "
+        "search), with options as in median:start=8; none trains all to the end.",
+    )  # fmt: skip
     lr: float = option(1e-3, "Learning rate of Adam.", above=0, most=1e3)
     fitness: Literal["validation", "training"] = option(
         "validation",

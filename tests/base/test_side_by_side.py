@@ -43,6 +43,12 @@ def test_all_are_done_elsewhere_each_after_what_it_waits_for(tmp_path: Path) -> 
     assert run(tmp_path, []) == ([], False, [])
 
 
+def test_the_heaviest_of_those_that_can_begin_begins_first(tmp_path: Path) -> None:
+    left, _, heard = run(tmp_path, [1, 4, 2, 3], at_once=1, weight=lambda job: job % 4, ready=lambda job: job != 3)
+    assert [job for job, _ in heard] == [2, 1, 4]
+    assert left == [3]
+
+
 def test_a_killed_one_is_left_and_told(tmp_path: Path) -> None:
     (tmp_path / "kill 1").touch()
     left, killed, heard = run(tmp_path, [0, 1, 2], at_once=1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from killed import Processes
 from torch import nn
 
 import dnal as library
@@ -18,6 +20,9 @@ from dnal.run.change import read_change
 from dnal.run.files import MANIFEST, MODEL
 from dnal.run.loading import load, read_result
 
+DIGITS = [
+    "grow", "--budget", "params<=200%", "--rounds", "2", "--epochs", "1,2,1", "--limit-train", "192", "--no-report",
+]  # fmt: skip
 JOB = ["--model", "mlp/small", "--data", "wine", "--epochs", "1,2,1", "--limit-train", "100"]
 
 
@@ -69,6 +74,36 @@ def test_a_grown_run_is_a_model_of_other_commands_and_so_is_what_comes_of_it(
     answer = dnal("sparsify", "--model", "more", "--keep", "50%", "--epochs", "1,2,1", *same, "--out", "sparse")
     assert answer.status == 0, answer.err
     assert dnal("export", "sparse", "--to", "pt2", "--quiet").status == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [2, 5, 8, 11])
+def test_on_the_digits_it_goes_on_where_it_was_killed_with_the_same_bytes(at: int, digits: Processes) -> None:
+    """Three steps of the base, three in each of two growths, three of the last phase: killed in each of them."""
+    job = [*DIGITS, "--out", f"killed-{at}", "--checkpoint-every", "1"]
+    assert digits(job, at=at).status == -signal.SIGKILL
+    resumed = digits(["resume", f"killed-{at}", "--no-report"])
+    assert resumed.status == 0, resumed.err
+    assert resumed.steps == 12 - at
+    for name in ("config.yaml", MODEL, MANIFEST, Growth.file):
+        whole, run = ((digits.folder / folder / name).read_bytes() for folder in ("whole", f"killed-{at}"))
+        assert whole == run, name
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Processes:
+    """A run that nothing disturbs, and where others are killed."""
+    processes = Processes(tmp_path_factory.mktemp("digits"))
+    whole = processes([*DIGITS, "--out", "whole"])
+    assert whole.status == 0, whole.err
+    assert whole.steps == 12
+    _keeps_its_budget(processes.folder / "whole", 2.0)
+    return processes
+
+
+def _keeps_its_budget(run: Path, times: float) -> None:
+    result = read_result(run)
+    assert result["base"]["params"] < result["compact"]["params"] <= times * result["base"]["params"]
 
 
 def _keeps_and_uses_its_budget(run: Path) -> None:

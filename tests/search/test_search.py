@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dnal.run.files import CANDIDATES, CONFIG, GENOME, MANIFEST, MEASURED, MODEL
 from dnal.search import SearchResult, search
 from dnal.search import training as training_of
 from dnal.search.course import Candidate, Progress
+from dnal.search.pruners.pruner import Past
 from dnal.search.training import Evaluation
 from dnal.settings import Searches
 
@@ -38,13 +40,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in KEPT}
 
 
-def killing_once(asked: Searches, model: str) -> str:
+def killing_once(asked: Searches, model: str, earlier: Sequence[Past]) -> str:
     """Trains a network in a process of its own, except for the first one: its process is killed in the middle."""
     mark = Path(os.environ["KILLED_ONCE"])
     if not mark.exists():
         mark.write_text(model)
         os.kill(os.getpid(), signal.SIGKILL)
-    return training_of.evaluate(asked, model)
+    return training_of.evaluate(asked, model, earlier)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,30 @@ def test_processes_side_by_side_and_one_that_is_killed_change_nothing(
     found_in(tmp_path / "two", jobs=2)
     assert (tmp_path / "mark").exists()
     assert files_of(tmp_path / "two") == files_of(whole)
+
+
+ON_RAY = """
+import dnal.search.job
+from test_search import SMALL, killing_once
+
+dnal.search.job.evaluate = killing_once
+dnal.search.search("digits", **SMALL, out="far", jobs=2, address="local")
+"""
+
+
+@pytest.mark.slow
+def test_on_ray_and_with_a_worker_that_is_killed_it_finds_the_same(whole: Path, tmp_path: Path) -> None:
+    """In a process of its own, as Ray's is a daemon that outlives a call."""
+    pytest.importorskip("ray")
+    mark = tmp_path / "mark"
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    answer = subprocess.run(
+        [sys.executable, "-c", ON_RAY], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500,
+        env={**os.environ, "PYTHONPATH": path, "KILLED_ONCE": str(mark)},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert mark.read_text() in (tmp_path / "far" / CANDIDATES).read_text()  # what was lost with it was trained again
+    assert files_of(tmp_path / "far") == files_of(whole)
 
 
 @pytest.mark.slow

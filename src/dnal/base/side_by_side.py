@@ -44,6 +44,7 @@ def side_by_side(
     stop: Callable[[], bool],
     ended: Callable[[J, str], None],
     ready: Callable[[J], bool] = lambda job: True,
+    weight: Callable[[J], float] = lambda job: 0.0,
 ) -> Left[J]:
     """Does jobs, so many at once.
 
@@ -51,6 +52,7 @@ def side_by_side(
         work: a function of a module, called in a process with ``arguments(job)``; its answer is STOPPED, or anything
             that ``ended`` understands.
         arguments: asked when the job begins. ready: whether a job can begin now; one that never can is left.
+        weight: of those that can begin, the heaviest begins first; of equals the first.
         stop: asked all the time; nothing more is begun then, and :func:`stop_asked` says so to jobs in progress.
         ended: called with every job that ended, and its answer.
     """
@@ -65,7 +67,7 @@ def side_by_side(
         while waiting or running:
             if stop():
                 event.set()
-            able = [job for job in waiting if ready(job)]
+            able = sorted(filter(ready, waiting), key=weight, reverse=True)
             for job in able[: 0 if event.is_set() or killed else at_once - len(running)]:
                 waiting.remove(job)
                 running[pool.submit(work, *arguments(job))] = job

@@ -11,15 +11,23 @@ from dnal.base.errors import UserError
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table
 from dnal.cli.errors import errors_as_sentences
+from dnal.cli.forms import check_form
 
 if TYPE_CHECKING:
     from dnal.data.dataset import Dataset, Part
 
 SCORES = ("el2n", "grand", "forgetting")
+OF_ONE, SCORED = "dnal data NAME", "dnal data NAME --scores"
+FORMS = {
+    "dnal data": (),
+    OF_ONE: ("root", "seed", "limit_train"),
+    SCORED: ("root", "seed", "limit_train", "model", "epochs", "networks", "out"),
+}
 
 
 @errors_as_sentences
 def data(
+    ctx: typer.Context,
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Of one: its parts, or the scores of its examples.")
     ] = None,
@@ -45,6 +53,7 @@ def data(
     if name is None:
         if scores is not None:
             raise UserError("--scores are of one data set: give its name, such as `dnal data digits --scores el2n`.")
+        check_form(ctx, "dnal data", FORMS)
         if as_json:
             json_document({"data": [each._asdict() for each in names()]})
         else:
@@ -52,6 +61,7 @@ def data(
         return
     if scores not in (None, *SCORES):
         raise UserError(f"unknown --scores '{scores}'; there are {', '.join(SCORES)}.")
+    check_form(ctx, OF_ONE if scores is None else SCORED, FORMS)
     for option, count in (("--epochs", epochs), ("--networks", networks), ("--limit-train", limit_train)):
         options.within(options.COUNT, option, count)
     found = load(name, root=root, limit_train=limit_train, seed=seed)

@@ -12,6 +12,7 @@ from dnal.base.options import Range
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import errors_as_sentences, say
+from dnal.cli.forms import check_form
 from dnal.cli.made_rows import check_whole, heard
 from dnal.settings import MOST
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from dnal.predictors import Table
 
 FIT, RANK, ZOO = "fit", "rank", "zoo"
+FORMS = {
+    f"dnal predict {FIT}": ("target", "model", "labels", "seed", "out"),
+    f"dnal predict {RANK}": ("top",),
+    f"dnal predict {ZOO}": ("data", "networks", "recipe", "seed", "out"),
+}
 OF_ARCHITECTURES, OF_WEIGHTS = "boosting", "statistics"
 """What learns where no model is given."""
 FEWEST = 2
@@ -29,6 +35,7 @@ LEAST = 10
 
 @errors_as_sentences
 def predict(
+    ctx: typer.Context,
     what: Annotated[
         str, typer.Argument(metavar="fit|rank|zoo", help="Learn a predictor, rank with one, or train a zoo for one.")
     ],
@@ -73,6 +80,8 @@ def predict(
     options.within(Range(least=0, most=MOST), "--seed", seed)
     options.within(options.COUNT, "--top", top)
     given = places or []
+    if f"dnal predict {what}" in FORMS:
+        check_form(ctx, f"dnal predict {what}", FORMS)
     if what == FIT:
         if len(given) != 1:
             raise UserError(f"`dnal predict fit` takes one table, folder of runs or zoo, not {len(given)} paths.")

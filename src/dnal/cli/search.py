@@ -14,6 +14,7 @@ from dnal.base.options import arguments_of, options_of, values_of
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import Ended, errors_as_sentences, say
+from dnal.cli.forms import check_form
 from dnal.cli.from_options import given, taking
 from dnal.cli.made_rows import heard
 from dnal.cli.options import RUN
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from dnal.search import MLPSpace, SearchResult
     from dnal.search.course import Candidate
 
+SEARCHED, EMBEDDED = "dnal search", "dnal search --train-embedding"
 WHERE, TRAINED = "Where it searches", "Data, and how networks are trained"
 """Headings of the options in the help."""
+OF_EMBEDDING = ("train_embedding", "space", "seed", "quiet", "as_json")
+"""What the training of an embedding takes; all else is the search's."""
 
 
 @taking({Searches: TRAINED})
@@ -66,9 +70,21 @@ def search(
         ),
     ] = False,
     jobs: Annotated[
-        int,
-        typer.Option(metavar="N", help="Networks side by side, one process and thread each.", rich_help_panel=RUN),
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Networks side by side, one process and thread each; default: 1, with --address all cores of Ray.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A",
+            help="Train the networks on Ray: the address of a cluster, auto, or local for this machine alone.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of the search; default: in runs/.", rich_help_panel=RUN)
     ] = None,
@@ -88,6 +104,8 @@ def search(
     tell = teller(quiet=quiet, as_json=as_json)
     embedded = mlp_space(space)
     if train_embedding:
+        everything = (str(parameter.name) for parameter in ctx.command.params if parameter.name not in OF_EMBEDDING)
+        check_form(ctx, EMBEDDED, {SEARCHED: everything})
         _train(embedded, space, asked.seed, tell, quiet=quiet, as_json=as_json)
         return
     chosen: Any
@@ -99,8 +117,8 @@ def search(
         folder = out or _default(SPACES.name_of(chosen), SAMPLERS.name_of(by), asked)
     with heard("networks") as signals:
         found = searched(
-            **values_of(asked), space=chosen, sampler=by, budget=budget, out=folder, jobs=jobs, stop=signals.asked,
-            on_end=lambda number, candidate: tell(_told(number, asked.evaluations, candidate)),
+            **values_of(asked), space=chosen, sampler=by, budget=budget, out=folder, jobs=jobs, address=address,
+            stop=signals.asked, on_end=lambda number, candidate: tell(_told(number, asked.evaluations, candidate)),
         )  # fmt: skip
     if found is None:
         raise Ended(signals.signal or 0, "interrupted; the same command goes on.")
@@ -151,6 +169,8 @@ def _default(space: str, sampler: str, asked: Searches) -> Path:
 def _told(number: int, of: int, candidate: Candidate) -> str:
     evaluation = candidate.evaluation
     said = "" if evaluation is None else evaluation.why if evaluation.fitness is None else f"{evaluation.fitness:.4f}"
+    if evaluation is not None and evaluation.stopped:
+        said += f" after {len(evaluation.curve)} epochs, given up"
     return f"{number + 1} of {of}: {said}  {candidate.model}"
 
 
@@ -174,6 +194,7 @@ def _document(found: SearchResult) -> dict[str, Any]:
                 "costs": dict(one.costs),
                 "predicted": one.predicted,
                 "fitness": None if one.evaluation is None else one.evaluation.fitness,
+                "stopped": one.evaluation is not None and one.evaluation.stopped,
             }
             for one in found.candidates
         ],

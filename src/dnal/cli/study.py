@@ -12,14 +12,24 @@ from dnal.base.rows import rows_are
 from dnal.cli import options
 from dnal.cli.display import json_document, line, table, teller
 from dnal.cli.errors import errors_as_sentences
+from dnal.cli.forms import check_form
 from dnal.cli.made_rows import check_whole, failed, heard, tell_left
 
 if TYPE_CHECKING:
     from dnal.studies.run import Outcome
 
 
+LISTED, MADE, TOLD = "dnal study", "dnal study NAME", "dnal study NAME --report-only"
+FORMS = {
+    LISTED: (),
+    MADE: ("size", "seeds", "out", "jobs"),
+    TOLD: ("size", "seeds", "out", "report_only"),
+}
+
+
 @errors_as_sentences
 def study(
+    ctx: typer.Context,
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="The study, or NAME:option=value,...; none: all are listed.")
     ] = None,
@@ -40,6 +50,7 @@ def study(
     """Test a claim of the field again: rows, checks, a verdict and a page. The same command again goes on."""
     options.within(options.COUNT, "--seeds", seeds)
     options.within(options.COUNT, "--jobs", jobs)
+    check_form(ctx, LISTED if name is None else TOLD if report_only else MADE, FORMS)
     if name is None:
         _listed(as_json=as_json)
         return

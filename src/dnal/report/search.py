@@ -29,6 +29,7 @@ from dnal.run.searched import Asked, Line, read_asked, read_lines
 
 DESCENT = "descent"
 """What stands for the sampler where nothing is sampled."""
+HOLLOW = " A hollow dot was given up early; it is what the network was worth by then."
 DRAWN = 5
 """Networks that are drawn, the best first."""
 COLOURS = {
@@ -54,7 +55,8 @@ def search_page(folder: Path) -> str:
     finished = os.path.lexists(folder / RESULT)
     aim = read_config(folder).aim if finished else CLASSIFICATION
     result: Mapping[str, Any] = read_result(folder) if finished else {}
-    best = sorted((line for line in lines if line.fitness is not None), key=lambda line: -float(line.fitness or 0))
+    whole = [line for line in lines if line.fitness is not None and not line.stopped]
+    best = sorted(whole, key=lambda line: -float(line.fitness or 0))
     figures = result.get("compact", {})
     cards = [
         (cost.words, amount(cost.name, figures[cost.figure]), _bounded(result, cost.name))
@@ -98,10 +100,12 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
     """What each network was worth, in the order in which they were asked for, and the best so far."""
     values = [None if line.fitness is None else aim.factor * line.fitness for line in lines]
     best: list[float | None] = []
-    for value in values:
+    for line, value in zip(lines, values, strict=True):
         before = best[-1] if best else None
-        best.append(before if value is None or (before is not None and before >= value) else value)
-    numbers = list(range(1, len(lines) + 1))
+        no_better = value is None or line.stopped or (before is not None and before >= value)
+        best.append(before if no_better else value)
+    numbers, stopped = list(range(1, len(lines) + 1)), sum(line.stopped for line in lines)
+    given_up = f", {stopped} of them hollow" if stopped else ""
     unit = f" {aim.unit}".rstrip()
     last = next(value for value in reversed(best) if value is not None)
     asked = any(line.predicted is not None for line in lines)
@@ -113,13 +117,14 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
         "course",
         "The course of the search",
         "A dot is a network that was trained, in the order in which they were asked for; the line is the best so far. "
-        "Measured on the data by which networks are compared, after a short training.",
-        f"{len(lines)} dots; the best so far ends at {last:.2f}{unit}.",
+        f"Measured on the data by which networks are compared, after a short training.{HOLLOW if stopped else ''}",
+        f"{len(lines)} dots{given_up}; the best so far ends at {last:.2f}{unit}.",
         chart(
             [
                 go.Scatter(
-                    name="network", x=numbers, y=values, mode="markers", marker={"color": COMPACT, "size": 8},
-                    customdata=[f"{plain(line.model[:120])}<br>round {line.round}" for line in lines],
+                    name="network", x=numbers, y=values, mode="markers",
+                    marker={"color": COMPACT, "size": 8, "symbol": [_symbol(line) for line in lines]},
+                    customdata=[f"{plain(line.model[:120])}<br>round {line.round}{_given_up(line)}" for line in lines],
                     hovertemplate=f"%{{x}}: %{{y:.2f}}{unit}<br>%{{customdata}}<extra></extra>",
                 ),
                 go.Scatter(
@@ -132,8 +137,7 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
         Table(
             ["number", "network", "round", *(["predicted"] if asked else []), aim.words],
             [
-                [str(number), line.model, str(line.round), *([shown(line.predicted)] if asked else []),
-                 shown(line.fitness)]
+                [str(number), line.model, str(line.round), *([shown(line.predicted)] if asked else []), _worth(line, aim)]
                 for number, line in zip(numbers, lines, strict=True)
             ],
             2,
@@ -149,16 +153,18 @@ def costs_figure(lines: Sequence[Line], aim: Objective) -> Figure:
     return Figure(
         "costs",
         f"{aim.words[:1].upper()}{aim.words[1:]} against MACs",
-        "A dot is a network; the axis is logarithmic. Networks that break the budget are not trained and not shown.",
+        "A dot is a network; the axis is logarithmic. Networks that break the budget are not trained and not shown."
+        f"{HOLLOW if any(line.stopped for line in found) else ''}",
         f"{len(found)} dots.",
         chart(
             [
                 go.Scatter(
                     x=[max(1.0, line.costs["macs"]) for line in found],
                     y=[aim.factor * float(line.fitness or 0) for line in found], mode="markers",
-                    marker={"color": COMPACT, "size": 8},
+                    marker={"color": COMPACT, "size": 8, "symbol": [_symbol(line) for line in found]},
                     customdata=[
-                        f"{plain(line.model[:120])}<br>{amount('macs', line.costs['macs'])} MACs" for line in found
+                        f"{plain(line.model[:120])}<br>{amount('macs', line.costs['macs'])} MACs{_given_up(line)}"
+                        for line in found
                     ],
                     hovertemplate=f"%{{customdata}}: %{{y:.2f}}{unit}<extra></extra>",
                 )
@@ -199,6 +205,19 @@ def drawn_figure(number: int, line: Line, aim: Objective) -> Figure:
         ),
         Table(["layer", "what"], said, 0),
     )  # fmt: skip
+
+
+def _symbol(line: Line) -> str:
+    return "circle-open" if line.stopped else "circle"
+
+
+def _given_up(line: Line) -> str:
+    """What is added to a network that was not trained to its end."""
+    return f", given up after {len(line.curve)} epoch{'s' if len(line.curve) != 1 else ''}" if line.stopped else ""
+
+
+def _worth(line: Line, aim: Objective) -> str:
+    return "–" if line.fitness is None else f"{aim.shown(line.fitness)}{_given_up(line)}"
 
 
 def _said(kind: str, values: Sequence[Any]) -> str:

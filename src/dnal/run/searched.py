@@ -18,6 +18,7 @@ LARGEST_ASKED = 2**20
 LARGEST_LINES = 2**26
 """Bytes of the files of lines."""
 MOST_COSTS = 16
+MOST_EPOCHS = 10_000
 REMEDY = "remove it, and `dnal search` trains what is missing again"
 
 T = TypeVar("T", bound=BaseModel)
@@ -28,7 +29,8 @@ Costs = Annotated[dict[str, Number], Field(max_length=MOST_COSTS)]
 
 class Line(BaseModel):
     """A network that was trained: its name, the round in which it was asked for, its costs, and what it is worth, None
-    where it could not be trained, with ``why``, and what a predictor said of it before, where one was asked."""
+    where it could not be trained, with ``why``, and what a predictor said of it before, where one was asked. Where a
+    pruner looked on: what it was worth after each epoch, and whether it was given up after the last of them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,6 +40,8 @@ class Line(BaseModel):
     fitness: Number | None
     why: Annotated[str, Field(max_length=LONGEST)] = ""
     predicted: Number | None = None
+    curve: Annotated[tuple[Number, ...], Field(max_length=MOST_EPOCHS)] = ()
+    stopped: bool = False
 
 
 class Measured(BaseModel):

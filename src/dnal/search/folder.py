@@ -35,7 +35,7 @@ from dnal.run.files import (
     write_tensors,
 )
 from dnal.run.manifest import manifest_of
-from dnal.run.searched import LARGEST_ASKED, cut, read_lines
+from dnal.run.searched import LARGEST_ASKED, Line, cut, read_lines
 from dnal.run.writer import check_free
 from dnal.search.bounds import Known
 from dnal.search.course import Candidate
@@ -75,7 +75,7 @@ def known(folder: Path) -> dict[str, Evaluation]:
     for left in list(temporary_files(folder, (*OF_SEARCH, *FILES))):
         left.unlink(missing_ok=True)
     cut(folder)
-    return {line.model: Evaluation(line.fitness, line.why) for line in read_lines(folder)}
+    return {line.model: evaluation_of(line) for line in read_lines(folder)}
 
 
 def ended(folder: Path) -> list[Candidate]:
@@ -85,9 +85,14 @@ def ended(folder: Path) -> list[Candidate]:
         UserError: the file of them is damaged.
     """
     return [
-        Candidate(line.model, line.round, line.costs, Evaluation(line.fitness, line.why), line.predicted)
+        Candidate(line.model, line.round, line.costs, evaluation_of(line), line.predicted)
         for line in read_lines(folder)
     ]
+
+
+def evaluation_of(line: Line) -> Evaluation:
+    """What a line says that came of training."""
+    return Evaluation(line.fitness, line.why, line.curve, line.stopped)
 
 
 def line_of(candidate: Candidate) -> str:
@@ -98,6 +103,8 @@ def line_of(candidate: Candidate) -> str:
     }  # fmt: skip
     found |= {"why": one.why} if one.why else {}
     found |= {} if candidate.predicted is None else {"predicted": candidate.predicted}
+    found |= {"curve": list(one.curve)} if one.curve else {}
+    found |= {"stopped": True} if one.stopped else {}
     return json.dumps(found) + "\n"
 
 

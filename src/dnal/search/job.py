@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnal.base import on_ray
 from dnal.base.errors import UserError
 from dnal.base.options import flag, from_values, options_of, values_of
-from dnal.base.side_by_side import side_by_side
+from dnal.base.side_by_side import Left, side_by_side
 from dnal.costs.deployment import Deployed
 from dnal.data import KINDS, Dataset, fingerprint
 from dnal.models.genomes.genome import Genome
@@ -24,6 +24,7 @@ from dnal.search.bounds import Bounds
 from dnal.search.course import Progress
 from dnal.search.embedding.job import check_alone, mlp_space, search_mlp
 from dnal.search.embedding.trained import MLPSpace
+from dnal.search.pruners import PRUNERS
 from dnal.search.result import EndedWith, SearchResult, figures_of, finished
 from dnal.search.samplers import SAMPLERS, Sampler
 from dnal.search.samplers.sampler import Course, Ground
@@ -54,7 +55,8 @@ def search(
     sampler: str | Sampler = "pso",
     budget: str = SEARCH_BUDGET,
     out: str | Path | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
+    address: str | None = None,
     stop: Callable[[], bool] = lambda: False,
     on_end: EndedWith = lambda number, candidate: None,
     **options: Any,
@@ -77,8 +79,12 @@ def search(
         out: a folder that keeps every network that was trained, so that the same call goes on after a kill with the
             same bytes, and that is a finished run in the end: :func:`dnal.load` gives its network.
         jobs: networks that are trained side by side, a process of one thread each. They do not change the result.
+            Default: one, and on Ray as many as it has cores.
+        address: of a Ray cluster whose machines train the networks, "auto" for the one that runs here, or "local" for
+            a Ray of this machine alone; None: without Ray. It does not change the result either.
         stop: asked between networks. on_end: called with each that ends.
-        options: those of :class:`dnal.settings.Searches`: evaluations, epochs, final_epochs, lr, fitness, seed, ...
+        options: those of :class:`dnal.settings.Searches`: evaluations, epochs, final_epochs, pruner, lr, fitness, seed,
+            and others.
 
     Returns:
         What was found; None where it was stopped.
@@ -94,20 +100,17 @@ def search(
     """
     asked = from_values(Searches, {"data": data, **options}, "a search")
     if (embedded := mlp_space(space)) is not None:
-        check_alone(asked, sampler, jobs)
+        check_alone(asked, sampler, jobs, address)
         return search_mlp(asked, embedded, budget, None if out is None else Path(out), stop=stop, on_end=on_end)
     assert not isinstance(space, MLPSpace)
     chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
     asks = _predictor(asked, by)
-    if jobs > 1 and chosen.measure(asked) is not None:
-        raise UserError(
-            f"the networks of the space '{SPACES.name_of(chosen)}' share weights, and are measured in one process; "
-            "leave --jobs out."
-        )
+    _check_shared(asked, chosen, jobs, address)
+    PRUNERS.read(asked.pruner).check()
     place = None if out is None else Path(out)
     dataset = data_of(asked)
     document = documented(asked, chosen, by, budget, fingerprint(dataset))
-    work = _Work(asked, chosen, by, asks, budget, dataset, place, jobs, stop, on_end)
+    work = _Work(asked, chosen, by, asks, budget, dataset, place, jobs, address, stop, on_end)
     if place is None:
         return work.done()
     files.check_folder(place, document)
@@ -121,6 +124,26 @@ def documented(asked: Searches, space: NetworkSpace, sampler: Sampler, budget: s
         "space": SPACES.values(space), "sampler": SAMPLERS.values(sampler), "budget": budget,
         "options": values_of(asked), "data_sha256": data_sha256,
     }  # fmt: skip
+
+
+def _check_shared(asked: Searches, space: NetworkSpace, jobs: int | None, address: str | None) -> None:
+    """Refuses what is of no use where networks share weights and none is trained by itself.
+
+    Raises:
+        UserError: it was asked for.
+    """
+    if space.measure(asked) is None:
+        return
+    unused = {
+        "--jobs": jobs is not None and jobs > 1, "--address": address is not None,
+        "--pruner": PRUNERS.read(asked.pruner).judges,
+    }  # fmt: skip
+    for option, given in unused.items():
+        if given:
+            raise UserError(
+                f"the networks of the space '{SPACES.name_of(space)}' share weights, and are measured in one process "
+                f"without training; leave {option} out."
+            )
 
 
 def _predictor(asked: Searches, sampler: Sampler) -> Predictor | None:
@@ -153,7 +176,8 @@ class _Work:
     budget: str
     dataset: Dataset
     folder: Path | None
-    jobs: int
+    jobs: int | None
+    address: str | None
     stop: Callable[[], bool]
     on_end: EndedWith
 
@@ -169,7 +193,8 @@ class _Work:
             files.write_candidates(self.folder, progress.candidates)
         best = progress.best
         if best is None:
-            why = next((one.evaluation.why for one in progress.candidates if one.evaluation), "none keeps the budget")
+            reasons = [one.evaluation.why or "it was given up early" for one in progress.candidates if one.evaluation]
+            why = next(iter(reasons), "none keeps the budget")
             raise UserError(f"no network of the search could be trained ({why}); choose another --space or --budget.")
         if self.stop():
             return None
@@ -231,17 +256,29 @@ class _Work:
             self.on_end(number, candidate)
             progress.advance()
 
-        if self.jobs > 1:
-            self._side_by_side(progress, ended)
+        if self.address is not None and not progress.over:
+            with on_ray.connected(self.address, "a search with --address") as machines:
+                at_once = self.jobs or machines.cores
+                far = partial(on_ray.side_by_side_on_ray, at_once=at_once, gpu=machines.gpu(at_once))
+                self._side_by_side(progress, ended, far)
             return
-        number, measure = 0, self.space.measure(self.asked) or partial(evaluation_of, self.asked)
+        if self.jobs is not None and self.jobs > 1:
+            self._side_by_side(progress, ended, partial(side_by_side, at_once=self.jobs))
+            return
+        number, shared = 0, self.space.measure(self.asked)
         while (candidate := progress.candidate(number)) is not None and not self.stop():
             if candidate.evaluation is None:
-                ended(number, measure(candidate.model))
+                trained = partial(evaluation_of, self.asked, earlier=progress.earlier(number))
+                ended(number, (shared or trained)(candidate.model))
             number += 1
 
-    def _side_by_side(self, progress: Progress, ended: Callable[[int, Evaluation], None]) -> None:
+    def _side_by_side(
+        self, progress: Progress, ended: Callable[[int, Evaluation], None], do: Callable[..., Left[int]]
+    ) -> None:
         """The same in processes. A network whose process was killed is trained again.
+
+        Args:
+            do: jobs, so many at once, here or on Ray.
 
         Raises:
             UserError: processes are killed again and again.
@@ -251,14 +288,17 @@ class _Work:
             candidate = progress.candidate(number)
             return candidate is not None and candidate.evaluation is None
 
+        def weight(number: int) -> float:  # a small one at the end of a round leaves the others waiting for less
+            return progress.candidates[number].costs.get("macs", 0.0)
+
         kills = 0
         while not progress.over and not self.stop():
             before = sum(one.evaluation is not None for one in progress.candidates)
-            left = side_by_side(
+            left = do(
                 evaluate, range(self.asked.evaluations),
-                arguments=lambda number: (self.asked, progress.candidates[number].model), at_once=self.jobs,
-                stop=self.stop, ready=ready,
-                ended=lambda number, answer: ended(number, Evaluation(*json.loads(answer))),
+                arguments=lambda number: (self.asked, progress.candidates[number].model, progress.earlier(number)),
+                stop=self.stop, ready=ready, weight=weight,
+                ended=lambda number, answer: ended(number, Evaluation.told(answer)),
             )  # fmt: skip
             if not left.killed:
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,8 +16,10 @@ from dnal.base.errors import lacks_memory
 from dnal.data import Dataset
 from dnal.data.dataset import plain
 from dnal.data.loader import EpochLoader
+from dnal.search.pruners import PRUNERS
+from dnal.search.pruners.pruner import Past
 from dnal.settings import Searches
-from dnal.train.evaluate import accuracy, measured
+from dnal.train.evaluate import Validate, accuracy, measured
 from dnal.train.loop import Diverged
 from dnal.train.outputs import task_loss
 from dnal.train.phase import Context, Phase, run_phase
@@ -30,10 +32,26 @@ MEASURED_AT_ONCE = 256
 
 
 class Evaluation(NamedTuple):
-    """What came of training a network: ``fitness``, higher is better, or None and ``why`` it has none."""
+    """What came of training a network: ``fitness``, higher is better, or None and ``why`` it has none.
+
+    Where a pruner looked on, also what it was worth after each epoch (``curve``), and whether it was given up after the
+    last one of them (``stopped``): then the fitness is what it was worth by then.
+    """
 
     fitness: float | None
     why: str = ""
+    curve: tuple[float, ...] = ()
+    stopped: bool = False
+
+    @classmethod
+    def told(cls, text: str) -> Evaluation:
+        """From what :func:`evaluate` says."""
+        fitness, why, curve, stopped = json.loads(text)
+        return cls(fitness, why, tuple(curve), stopped)
+
+
+class _GivenUp(Exception):
+    """The pruner said that it is enough."""
 
 
 def adam(network: nn.Module, lr: float) -> torch.optim.Adam:
@@ -58,11 +76,24 @@ def data_of(asked: Searches) -> Dataset:
     return dataset_of(asked.data, asked.root, asked.input, asked.classes, asked.limit_train, asked.seed)
 
 
-def evaluation_of(asked: Searches, model: str) -> Evaluation:
+def evaluation_of(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> Evaluation:
     """Trains a network from new weights and measures it. It follows from its name and what is asked alone: all begin at
-    the same seed and see the same batches, on one thread."""
+    the same seed and see the same batches, on one thread. A pruner decides by the networks of ``earlier`` rounds too.
+    """
+    pruner = PRUNERS.read(asked.pruner)
+    hopeless, curve = pruner.judge(earlier), list[float]()
+
+    def looked_on(network: nn.Module) -> dict[str, float]:
+        curve.append(fitness_of(asked, network))
+        if len(curve) < asked.epochs and hopeless(curve[-1]):
+            raise _GivenUp
+        return {}
+
     try:
-        return Evaluation(fitness_of(asked, trained(asked, model, asked.epochs, constant)))
+        network = trained(asked, model, asked.epochs, constant, looked_on if pruner.judges else None)
+        return Evaluation(curve[-1] if pruner.judges else fitness_of(asked, network), curve=tuple(curve))
+    except _GivenUp:
+        return Evaluation(curve[-1], curve=tuple(curve), stopped=True)
     except Diverged as error:
         return Evaluation(None, str(error))
     except (RuntimeError, MemoryError) as error:
@@ -79,8 +110,11 @@ def fitness_of(asked: Searches, network: nn.Module) -> float:
         return measured(dataset.metric or accuracy, network, EpochLoader(part, MEASURED_AT_ONCE), asked.fitness)
 
 
-def trained(asked: Searches, model: str, epochs: int, schedule: Schedule) -> nn.Module:
-    """The network of a name, trained from new weights, in eval mode, where it was trained.
+def trained(
+    asked: Searches, model: str, epochs: int, schedule: Schedule, validate: Validate | None = None
+) -> nn.Module:
+    """The network of a name, trained from new weights, in eval mode, where it was trained; ``validate``: looks at it
+    after each epoch, and changes nothing.
 
     Raises:
         Diverged: the loss became no number.
@@ -105,7 +139,8 @@ def fitted(asked: Searches, made: Callable[[Dataset], nn.Module], epochs: int, s
         network = made(dataset)
         train = data.loaders(dataset, asked.batch_size, seed=asked.seed).train
         phase = Phase("base", epochs, asked.lr, optimizer=adam, schedule=schedule)
-        run_phase(phase, network.to(fabric.device), Context(fabric, train, dataset.loss or task_loss))
+        context = Context(fabric, train, dataset.loss or task_loss)
+        run_phase(phase, network.to(fabric.device), context, validate=validate)
         return network.eval()
 
 
@@ -126,6 +161,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def evaluate(asked: Searches, model: str) -> str:
+def evaluate(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> str:
     """:func:`evaluation_of` as text, in a process of its own."""
-    return json.dumps(evaluation_of(asked, model))
+    return json.dumps(evaluation_of(asked, model, earlier))

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from dnal.base.on_ray import Machines
 
 CORES = 4
 """Of a trial, where neither a number of trials at once is given nor a GPU is there."""
-
-
-@dataclass(frozen=True)
-class Machines:
-    """What Ray has: cores and GPUs in all, and the cores of the largest machine."""
-
-    cores: int
-    largest: int
-    gpus: int
 
 
 @dataclass(frozen=True)
@@ -37,4 +29,4 @@ def shared(machines: Machines, trials: int, at_once: int | None) -> Share:
     wanted = at_once or machines.gpus or machines.cores // CORES
     number = max(1, min(wanted, trials, machines.cores))
     threads = max(1, min(machines.cores // number, machines.largest))
-    return Share(number, threads, 1 / math.ceil(number / machines.gpus) if machines.gpus else 0.0)
+    return Share(number, threads, machines.gpu(number))

@@ -48,7 +48,7 @@ def mlp_space(space: object) -> MLPSpace | None:
     return from_text(MLPSpace, said, f"the space '{NAME}'") if name == NAME else None
 
 
-def check_alone(asked: Searches, sampler: str | Sampler, jobs: int) -> None:
+def check_alone(asked: Searches, sampler: str | Sampler, jobs: int | None, address: str | None) -> None:
     """Refuses what has no meaning where nothing is sampled and nothing trained.
 
     Raises:
@@ -57,9 +57,10 @@ def check_alone(asked: Searches, sampler: str | Sampler, jobs: int) -> None:
     for one in options_of(Searches):
         if one.name not in MEANT and getattr(asked, one.name) != one.default:
             raise UserError(f"the space '{NAME}' is searched by gradient descent and has no {flag(one.name)}.")
-    if sampler != "pso" or jobs != 1:
-        unused = "--sampler" if sampler != "pso" else "--jobs"
-        raise UserError(f"the space '{NAME}' is searched by gradient descent and has no {unused}.")
+    unused = {"--sampler": sampler != "pso", "--jobs": jobs not in (None, 1), "--address": address is not None}
+    for option, given in unused.items():
+        if given:
+            raise UserError(f"the space '{NAME}' is searched by gradient descent and has no {option}.")
 
 
 def search_mlp(

@@ -1,0 +1,110 @@
+"""Optuna's pruners."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from dnal.base.errors import UserError
+from dnal.base.options import option
+from dnal.search.pruners.pruner import Hopeless, Past, Pruner
+
+KEPT = 2**16
+"""Networks of earlier rounds that a process remembers as Optuna has them."""
+
+
+@dataclass(frozen=True)
+class ByOptuna(Pruner):
+    """A pruner of Optuna's, which learns of earlier networks and then judges one."""
+
+    def check(self) -> None:
+        try:
+            import optuna
+        except ImportError as error:
+            raise UserError(
+                f"early stops are Optuna's, which is not installed ({error}): pip install 'dnal[search]', or --pruner "
+                "none."
+            ) from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+        study = self.study()
+        for past in earlier:
+            study.add_trial(_recorded(self, past))
+        trial, steps = study.ask(), count(1)
+
+        def hopeless(worth: float) -> bool:
+            trial.report(worth, next(steps))
+            return bool(trial.should_prune())
+
+        return hopeless
+
+    def study(self) -> Any:
+        """A study of Optuna's that nothing is known of yet."""
+        self.check()
+        import optuna
+
+        return optuna.create_study(
+            direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0), pruner=self.optunas()
+        )
+
+    def optunas(self) -> Any:
+        """The pruner itself."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MedianPruner(ByOptuna):
+    """Optuna's median pruner: a network is given up that is worth less, at its best so far, than the median of the
+    others after as many epochs.
+
+    Only networks that were trained to their end count. Source: T. Akiba et al., Optuna (KDD 2019).
+    """
+
+    start: int = option(5, "Networks that are trained to their end before any is given up.", least=0, most=10_000)
+    warm_up: int = option(0, "Epochs after which none is given up yet.", least=0, most=10_000)
+
+    def optunas(self) -> Any:
+        import optuna
+
+        # An epoch counts as warm-up where its number is below Optuna's.
+        return optuna.pruners.MedianPruner(n_startup_trials=self.start, n_warmup_steps=self.warm_up + 1)
+
+
+@dataclass(frozen=True)
+class SuccessiveHalving(ByOptuna):
+    """Optuna's asynchronous successive halving: after ``least`` epochs, and after each ``reduction`` times as many,
+    only the best 1 in ``reduction`` of those that came so far go on.
+
+    Source: L. Li et al., A system for massively parallel hyperparameter tuning (MLSys 2020); T. Akiba et al., Optuna
+    (KDD 2019).
+    """
+
+    least: int = option(1, "Epochs before the first decision.", least=1, most=10_000)
+    reduction: int = option(4, "One in so many goes on.", least=2, most=1000)
+
+    def optunas(self) -> Any:
+        import optuna
+
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=self.least, reduction_factor=self.reduction)
+
+
+@lru_cache(KEPT)
+def _recorded(pruner: ByOptuna, past: Past) -> Any:
+    """A network of an earlier round as Optuna has it, with the rungs that it reached. It is told to a study of its own,
+    in which it has no rivals: which rungs a network reaches depends on how long it was trained alone."""
+    import optuna
+
+    study = pruner.study()
+    trial = study.ask()
+    for step, worth in enumerate(past.curve, 1):
+        trial.report(worth, step)
+        trial.should_prune()
+    if past.stopped:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    else:
+        study.tell(trial, past.curve[-1])
+    return study.trials[0]
