@@ -15,6 +15,7 @@ from dnal.base.errors import UserError
 from dnal.space.branches import Branch, Candidate, candidates, depths, gates_of, leaves_nothing
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.explain import Explanation, explained
+from dnal.space.garbage import only_new_garbage
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
@@ -120,6 +121,7 @@ class Space:
     norms: list[NormRule] = field(default_factory=list)
 
     @staticmethod
+    @only_new_garbage()
     def of(
         network: nn.Module,
         example_inputs: Inputs,
@@ -196,8 +198,11 @@ class Space:
             allowed = [
                 c
                 for c in candidates(trace, edges, depth=depth)
-                if all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
-                and not any(leaves_nothing([w], products, trace.parameters) for w in c.ways)
+                if not any(leaves_nothing([w], products, trace.parameters) for w in c.ways)
+                and (
+                    not (wanted or unwanted)
+                    or all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
+                )
             ]
             branches = _branches(allowed, sources, sizes, found, tested)
         parameters = dict(network.named_parameters(remove_duplicate=False))
@@ -205,13 +210,14 @@ class Space:
         of_label = found.of_label
         readers = read_places(trace)
         unread = unread_places(trace, of_label, sources, readers)
+        gates = gates_of(branches)
         macs = Cost(
             [
                 (
                     m.factor,
                     [
                         *m.counts(of_label),
-                        *gates_of(branches, m.path),
+                        *gates(m.path),
                     ],
                 )
                 for m in trace.multiplications
@@ -223,7 +229,7 @@ class Space:
                     1.0,
                     [
                         *(size if ids is None else ids for size, ids in zip(p.shape, sources[name], strict=True)),
-                        *gates_of(branches, name),
+                        *gates(name),
                     ],
                 )
                 for name, p in network.named_parameters()
