@@ -146,7 +146,10 @@ class _Counted:
         index, segment = cost.index.cpu(), cost.segment.cpu()
         self._factors, self._rows, self._base = cost.factors.cpu(), cost.rows.cpu(), cost.base.cpu()
         groups = opening.counts.numel()
-        pairs, pair = torch.unique(segment * groups + opening.group_of[index], return_inverse=True)
+        # The channels of a group stand together: there are few runs, and these are sorted, not the channels.
+        runs, run = torch.unique_consecutive(segment * groups + opening.group_of[index], return_inverse=True)
+        pairs, pair_of_run = torch.unique(runs, return_inverse=True)
+        pair = pair_of_run[run]
         self._sum, self._group = pairs // groups, pairs % groups
         sizes = opening.counts[self._group] + 1
         self._start = sizes.cumsum(0) - sizes

@@ -78,11 +78,14 @@ class Ranking:
         by_group = by_score[self._group_of_variable[by_score].argsort(stable=True)]  # group by group, best first
         chunk = torch.empty_like(by_group)
         chunk[by_group] = self._chunk_of_slot
-        mean = torch.zeros_like(self._sizes).index_add(0, chunk, scores) / self._sizes
-        first = torch.full_like(self.group_of, scores.numel())
-        first.scatter_reduce_(0, chunk, torch.arange(scores.numel()), "amin")
-        order = first.argsort()
-        order = order[mean[order].argsort(descending=True, stable=True)]
+        if self.coarse:
+            first = torch.full_like(self.group_of, scores.numel())
+            first.scatter_reduce_(0, chunk, torch.arange(scores.numel()), "amin")
+            order = first.argsort()
+            mean = torch.zeros_like(self._sizes).index_add(0, chunk, scores) / self._sizes
+            order = order[mean[order].argsort(descending=True, stable=True)]
+        else:  # a variable each: the order of the scores, and a million of them take their time to sort
+            order = chunk[by_score]
         order = torch.cat((order[self._stays[order]], order[~self._stays[order]]))
         place = self.group_of[order].argsort(stable=True)  # a group's places go to its chunks in their own order
         group_at = torch.empty_like(place)

@@ -9,7 +9,7 @@ bias, a layer scale), so that a closed gate makes it exactly zero.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,6 +127,13 @@ class _Graph:
         for users in (*self.users.values(), *self.uses.values()):
             users -= idle
         self.working = [i for i in range(len(self.operations)) if i not in idle]
+        # By the modules around them: the names of the tensors in each, and who uses them.
+        self.tensors_in: dict[str, list[tuple[str, set[int]]]] = {}
+        for own, users in self.uses.items():
+            for name in trace.names_of(own):
+                path = name
+                while path := path.rpartition(".")[0]:
+                    self.tensors_in.setdefault(path, []).append((name, users))
 
     def _idle(self) -> set[int]:
         """The operations whose results nobody uses, such as what a network keeps for its next call: no branch ends
@@ -326,13 +333,11 @@ class _Graph:
 
     def own(self, bypass: Bypass, region: _Region) -> bool:
         """Whether nothing else uses the tensors that go."""
-        for index in self.working:
-            if index not in region.operations:
-                for given in self.operations[index].inputs:
-                    names = self.trace.names_of(given.parameter) if given.parameter else []
-                    if any(bypass.removes(name) for name in names):
-                        return False
-        return True
+        return not any(
+            not users <= region.operations and bypass.removes(name)
+            for replacement in bypass.modules
+            for name, users in self.tensors_in.get(replacement.path, ())
+        )
 
 
 def _common(paths: Sequence[str]) -> str:
@@ -384,6 +389,8 @@ def settled(branches: Sequence[Branch], sources: Sources, open_variables: Tensor
     return result
 
 
-def gates_of(branches: Sequence[Branch], path: str) -> list[Tensor]:
-    """The variables of the branches that hold a module or tensor, shape (1,) each: sides of a cost's term."""
-    return [torch.tensor([b.variable]) for b in branches if b.removes(path)]
+def gates_of(branches: Sequence[Branch]) -> Callable[[str], list[Tensor]]:
+    """A function that gives the variables of the branches that hold a module or tensor, by its path, shape (1,) each:
+    sides of a cost's term."""
+    gone = Gone(branch.bypass for branch in branches)
+    return lambda path: [torch.tensor([branches[n].variable]) for n in sorted(set(gone.removers(path)))]

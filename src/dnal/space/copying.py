@@ -52,8 +52,9 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return made
     if kind is dict or (kind is OrderedDict and not vars(value)):
         made = memo[id(value)] = kind()
-        for key, item in value.items():
-            made[_copied(key, memo)] = _copied(item, memo)
+        for key, item in value.items():  # most are their own copies: no call for these
+            new = item if type(item) in ATOMIC else _copied(item, memo)
+            made[key if type(key) is str else _copied(key, memo)] = new
         return made
     if kind is list:
         made = memo[id(value)] = []
@@ -65,6 +66,8 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         function, arguments, state = (*value.__reduce_ex__(4), None)[:3]
         if function is copyreg.__newobj__ and arguments == (kind,) and type(state) is dict:  # type: ignore[attr-defined]
             made = memo[id(value)] = kind.__new__(kind)
-            made.__setstate__({name: _copied(item, memo) for name, item in state.items()})
+            made.__setstate__(
+                {name: item if type(item) in ATOMIC else _copied(item, memo) for name, item in state.items()}
+            )
             return made
     return copy.deepcopy(value, memo)

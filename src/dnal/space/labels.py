@@ -150,11 +150,16 @@ def signature(layer: Tensor) -> tuple[int, ...]:
     """The dimensions along which the layer varies; none where it is empty."""
     if layer.numel() == 0:
         return ()
-    return tuple(d for d, (n, step) in enumerate(zip(layer.shape, layer.stride(), strict=True)) if n > 1 and step)
+    sizes = layer.shape
+    return tuple([d for d, step in enumerate(layer.stride()) if step and sizes[d] > 1])  # asked dozens of times a call
 
 
 def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
     """The layer restricted to ``dims`` (index 0 elsewhere), one dimension each, in their order."""
+    if layer.numel():  # one view, in the place of one for each of the other dimensions
+        kept = [d for d in range(layer.dim()) if d in dims]
+        sizes, strides = layer.shape, layer.stride()
+        return layer.as_strided([sizes[d] for d in kept], [strides[d] for d in kept])
     for d in reversed(range(layer.dim())):
         if d not in dims:
             layer = layer.select(d, 0) if layer.size(d) else _without(layer, d)
@@ -231,6 +236,8 @@ def carried(layer: Tensor, shape: Sequence[int], touched: Sequence[int]) -> Tens
 def matched(ledger: Ledger, layers: Sequence[Tensor]) -> list[Tensor]:
     """Layers of equal shape that meet elementwise: those that share a dimension are tied, or, where one varies along
     more of them (the channels of all heads, beside a table for one head), shared; the finest one stays."""
+    if len(layers) < 2:
+        return list(layers)
     result: list[Tensor] = []
     for layer in layers:
         varying = set(signature(layer))

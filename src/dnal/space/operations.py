@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -69,8 +69,10 @@ def with_variables(operations: Sequence[Operation], of_label: Tensor) -> list[Op
         return known[id(side)]
 
     def settled(operand: Operand) -> Operand:
-        return replace(operand, sides=tuple(map(variables, operand.sides)))
+        sides = tuple(map(variables, operand.sides))
+        return Operand(operand.number, operand.shape, sides, operand.itemsize, operand.parameter)
 
     return [
-        replace(o, inputs=tuple(map(settled, o.inputs)), outputs=tuple(map(settled, o.outputs))) for o in operations
+        Operation(o.name, o.path, o.arguments, tuple(map(settled, o.inputs)), tuple(map(settled, o.outputs)), o.writes)
+        for o in operations
     ]

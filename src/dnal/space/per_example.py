@@ -32,6 +32,7 @@ def per_example(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
         with undisturbed(inputs), evaluating(network):
             twin = copied(network)
             single = Trace(twin, 1, trace.rules)
+            single.notes_operations = False
             single.run(twin, cloned(at_batch(inputs, 1)))
     except Exception as error:  # whatever the user's forward raises on one example
         if lacks_memory(error):

@@ -60,7 +60,7 @@ class Probe:
         """Nothing is known yet of this network on these inputs."""
         self._whole = None  # its outputs
         self._references: dict[int, list[Tensor]] = {}
-        self._judged: dict[tuple[int, tuple[Change, ...]], tuple[bool, set[tuple[str, Any]]]] = {}
+        self._judged: dict[tuple[int, frozenset[Change]], tuple[bool, set[tuple[str, Any]]]] = {}
 
     def _on(self, network: nn.Module, inputs: Inputs, outputs: list[Tensor] | None = None) -> Probe:
         """The same probe of another network or on other inputs; its ``outputs``, where they are known."""
@@ -238,7 +238,7 @@ class Probe:
     def exact(self, kept: Kept, used: set[tuple[str, Any]] | None = None) -> bool:
         """Whether the network without its closed channels computes what it computes with their slices at zero. The
         corrected numbers that this needed are added to ``used``."""
-        key = _key(kept), tuple(kept.sizes)
+        key = _key(kept), frozenset(kept.sizes)
         if key not in self._judged:
             with evaluating(self.network):
                 self._judged[key] = self._compared(kept)
@@ -314,7 +314,8 @@ class Probe:
     def trains(self, kept: Kept) -> bool:
         """Whether the network without its closed channels runs in training mode, in code that may run only there, as
         far as the whole one does. Numbers are not compared: a dropout draws others."""
-        return not self._trains or runs_in_training(removed(self.network, kept), self.inputs) is None
+        # Nearly every network trains without them, and then the pass of the whole one is saved.
+        return runs_in_training(removed(self.network, kept), self.inputs) is None or not self._trains
 
     @cached_property
     def _trains(self) -> bool:

@@ -15,6 +15,7 @@ from dnal.base.errors import UserError
 from dnal.space.branches import Branch, Candidate, candidates, depths, gates_of, leaves_nothing
 from dnal.space.cost import Cost, CostFunction
 from dnal.space.explain import Explanation, explained
+from dnal.space.garbage import only_new_garbage
 from dnal.space.operations import Operation
 from dnal.space.operations import with_variables as operations_with_variables
 from dnal.space.patterns import Patterns, check_patterns, may_go, patterns, restricted
@@ -120,6 +121,7 @@ class Space:
     norms: list[NormRule] = field(default_factory=list)
 
     @staticmethod
+    @only_new_garbage()
     def of(
         network: nn.Module,
         example_inputs: Inputs,
@@ -196,8 +198,11 @@ class Space:
             allowed = [
                 c
                 for c in candidates(trace, edges, depth=depth)
-                if all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
-                and not any(leaves_nothing([w], products, trace.parameters) for w in c.ways)
+                if not any(leaves_nothing([w], products, trace.parameters) for w in c.ways)
+                and (
+                    not (wanted or unwanted)
+                    or all(may_go([n for n in trace.owners if w.removes(n)], wanted, unwanted) for w in c.ways)
+                )
             ]
             branches = _branches(allowed, sources, sizes, found, tested)
         parameters = dict(network.named_parameters(remove_duplicate=False))
@@ -205,13 +210,14 @@ class Space:
         of_label = found.of_label
         readers = read_places(trace)
         unread = unread_places(trace, of_label, sources, readers)
+        gates = gates_of(branches)
         macs = Cost(
             [
                 (
                     m.factor,
                     [
                         *m.counts(of_label),
-                        *gates_of(branches, m.path),
+                        *gates(m.path),
                     ],
                 )
                 for m in trace.multiplications
@@ -223,7 +229,7 @@ class Space:
                     1.0,
                     [
                         *(size if ids is None else ids for size, ids in zip(p.shape, sources[name], strict=True)),
-                        *gates_of(branches, name),
+                        *gates(name),
                     ],
                 )
                 for name, p in network.named_parameters()
@@ -416,33 +422,42 @@ def _branches(
     found: Sequence[Candidate], sources: Sources, sizes: list[SizeRule], channels: Variables, probe: Probe
 ) -> list[Branch]:
     """The branches without which the network computes what it computes with them at zero, in the first way that does:
-    in the whole network, with parts of its channels, with every second branch only, and at another batch and size."""
+    in the whole network, with parts of its channels, with every second branch only, and at another batch and size.
+
+    A candidate of a mixed edge is a term of a sum of dnal's own: nothing stands in its place that could compute with a
+    size, and there is one way. So it is tried with parts of the channels only, however many candidates there are.
+    """
     everything = torch.ones(len(channels.names), dtype=torch.bool)
-    some, *others = [_without(off, everything) for off in told_apart(channels.groups)]
+    off = told_apart(channels.groups, besides=[uneven(channels.groups)])  # which is the first of them
+    some, *others = [_without(variables, everything) for variables in off]
     silent = set(
         probe.silent(
             lambda chosen: kept_indices(sources, everything, sizes, [found[i].ways[0] for i in chosen]), len(found)
         )
     )
     found = [candidate for i, candidate in enumerate(found) if i not in silent]
-    # Candidates of one edge are tried apart: without all of them an edge may have nothing left. So are branches that
-    # stand in others: they would be gone with those.
-    nth = [sum(other.edge == c.edge for other in found[:i]) if c.edge else 0 for i, c in enumerate(found)]
-    turns = list(zip(nth, depths(found), strict=True))
+    # Every second candidate of an edge is tried at once: without all of them an edge may have nothing left. Branches
+    # that stand in others are tried apart: they would be gone with those.
+    before = [sum(other.edge == c.edge for other in found[:i]) for i, c in enumerate(found)]
+    side = [0 if c.edge is None else number % 2 for c, number in zip(found, before, strict=True)]
+    turns = list(zip(side, depths(found), strict=True))
     apart = [[i for i, turn in enumerate(turns) if turn == one] for one in sorted(set(turns))]
-    together = [[i for i, turn in enumerate(nth) if turn == one] for one in sorted(set(nth))]
-    good: dict[int, Bypass] = {}
-    for part in apart:
+    together = [[i for i, turn in enumerate(side) if turn == one] for one in sorted(set(side))]
+    residual = [own for part in apart if (own := [i for i in part if found[i].edge is None])]
+    good: dict[int, Bypass] = {i: candidate.ways[0] for i, candidate in enumerate(found) if candidate.edge is not None}
+    for part in residual:
         pending = [(i, list(found[i].ways)) for i in part]
         while pending:
             tried = [ways[0] for _, ways in pending]
             bad = set(probe.failing_bypasses(sources, sizes, tried, everything))
             good |= {i: tried[n] for n, (i, _) in enumerate(pending) if n not in bad}
             pending = [(i, ways[1:]) for n, (i, ways) in enumerate(pending) if n in bad and len(ways) > 1]
-    choices = [(probe, some, part[first::every]) for every in (1, 2) for part in apart for first in range(every)]
+    choices = [(probe, some, part) for part in apart]
+    choices += [(probe, some, part[first::2]) for part in residual for first in range(2)]
     choices += [(probe, some, part) for part in together if part not in apart]
-    choices += [(probe, other, part) for other in others for part in apart]
-    choices += [(elsewhere, some, part) for elsewhere in (probe.elsewhere if good else ()) for part in apart]
+    choices += [(probe, other, part) for other in others for part in residual]
+    elsewhere = probe.elsewhere if good and residual else []
+    choices += [(other, some, part) for other in elsewhere for part in residual]
     for at, stay, part in choices:
         chosen = [i for i in part if i in good]
         for n in at.failing_bypasses(sources, sizes, [good[i] for i in chosen], stay):

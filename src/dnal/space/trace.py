@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 from dnal.base.errors import lacks_memory
@@ -33,7 +32,7 @@ from dnal.space.surgery.inputs import Inputs, at_batch, batch_size, cloned, for_
 from dnal.space.surgery.norms import NormCall
 from dnal.space.surgery.running import call, check_changeable, copied, evaluating, undisturbed
 from dnal.space.surgery.sizes import Recorder, Seen, SizeRule
-from dnal.space.surgery.tensors import answers, held_tensors, named_tensors, tensors_of
+from dnal.space.surgery.tensors import answers, held_tensors, named_tensors, tensors_of, without_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ class Trace(TorchDispatchMode):
         self._numbers: Living[int] = Living()  # which value a tensor holds at the moment
         self._number = itertools.count()
         self._sides: dict[Any, tuple[list[Tensor], tuple[Tensor | None, ...]]] = {}  # of values with these layers
-        self._notes_operations = True
+        self.notes_operations = True  # whether ``operations`` is kept, a third of the work of a trace
         self._recorder: Recorder | None = None
         self._runs = itertools.count()  # of the modules
         self._first: list[Tensor] = []  # the outputs of the first pass
@@ -248,7 +247,7 @@ class Trace(TorchDispatchMode):
         """Runs the network on other inputs, of which only the calls stay; whether it takes them."""
         calls, labels = len(self.calls), self.ledger.size
         try:
-            self._notes_operations = False
+            self.notes_operations = False
             with self._aside(), undisturbed(inputs), evaluating(network):
                 twin = copied(network)
                 self.adopt(twin)
@@ -262,7 +261,7 @@ class Trace(TorchDispatchMode):
             logger.debug("the network takes no other input: %s", error)
             taken = False
         finally:
-            self._notes_operations = True
+            self.notes_operations = True
         if not taken:
             del self.calls[calls:]
         return taken
@@ -288,13 +287,13 @@ class Trace(TorchDispatchMode):
         given = tensors_of((args, kwargs))
         for tensor in given:
             self._pay(tensor)
-        labelled = [t for t in given if self.value(t).layers]
+        labelled = self._labelled(given)
         for tensor in labelled:
             name_of = self._names.get(tensor)
             if name_of is not None:
                 self.used.add(name_of)
         self._alone = not any(t in self._from_inputs for t in given)
-        inputs = tuple(self._operand(t, new=False) for t in given) if self._notes_operations else ()
+        inputs = tuple([self._operand(t, new=False) for t in given]) if self.notes_operations else ()
         step = Call(name.rstrip("_") if not name.startswith("__") else name, func, args, kwargs, out)
         rule = self.rules.get(step.name)
         if rule is None and torch.Tag.pointwise in func.tags:
@@ -302,7 +301,7 @@ class Trace(TorchDispatchMode):
         elif rule is None and func.is_view:
             rule = self.rules["view"]
         if rule is not None:
-            self._apply(rule, step, given)
+            self._apply(rule, step, given, labelled)
         else:
             self._count(step, given)
             if labelled:
@@ -311,15 +310,19 @@ class Trace(TorchDispatchMode):
         if not self._alone:
             for tensor in made:
                 self._from_inputs[tensor] = True
-        if not self._notes_operations:
+        if not self.notes_operations:
             return out
-        outputs = tuple(self._operand(t, new=True) for t in made)
-        plain = tuple(tree_map_only(Tensor, lambda _: None, args))
+        outputs = tuple([self._operand(t, new=True) for t in made])
+        plain = without_tensors(args)
         self.operations.append(Operation(step.name, self.path, plain, inputs, outputs, _is_mutable(step)))
         return out
 
-    def _apply(self, rule: Rule, step: Call, given: list[Tensor]) -> None:
-        labelled = [t for t in given if self.value(t).layers]
+    def _labelled(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Those of the tensors that carry labels."""
+        return [t for t in tensors if (value := self._values.get(t)) is not None and value.layers]
+
+    def _apply(self, rule: Rule, step: Call, given: list[Tensor], labelled: list[Tensor]) -> None:
+        """Runs the rule of an operation; ``labelled``: the tensors among those ``given`` that carry labels."""
         try:
             rule(self, step)
         except Exception as error:  # a case its rule did not foresee: as if there were no rule
@@ -347,7 +350,8 @@ class Trace(TorchDispatchMode):
         self.within = []
         self._alone = not any(t in self._from_inputs for t in given)
         with self._recorder.moving_labels():
-            self._apply(self.rules[name], Call(func.__name__, name, args, kwargs, out), given)
+            call = Call(func.__name__, name, args, kwargs, out)
+            self._apply(self.rules[name], call, given, self._labelled(given))
         return out
 
     def _operand(self, tensor: Tensor, *, new: bool) -> Operand:
@@ -417,9 +421,11 @@ class Trace(TorchDispatchMode):
         self.value(tensor).debts.extend(debts)
 
     def _pay(self, tensor: Tensor) -> None:
-        for debt in self.value(tensor).debts:
-            debt()
-        self.value(tensor).debts.clear()
+        value = self._values.get(tensor)
+        if value is not None and value.debts:
+            for debt in value.debts:
+                debt()
+            self.value(tensor).debts.clear()
 
     def freeze(self, tensor: Tensor, reason: str) -> None:
         self._pay(tensor)
@@ -502,21 +508,24 @@ class Trace(TorchDispatchMode):
     def meet(self, shape: torch.Size, tensors: list[Tensor]) -> list[Tensor]:
         """The layers of an elementwise result of ``shape``; freezes what meets a value of fixed size."""
         layers: list[Tensor] = []
+        covered: list[set[int]] = []  # by tensor: the dimensions of the result along which it carries labels
         for tensor in tensors:
+            covered.append(set())
             for layer in self.value(tensor).layers:
                 extra = len(shape) - layer.dim()
-                layers.append(layer[(None,) * extra].expand(shape) if extra >= 0 else layer)
+                fits = extra < 0 or layer.shape == shape
+                layers.append(layer if fits else layer[(None,) * extra].expand(shape))
+                covered[-1].update([d + len(shape) - tensor.dim() for d in signature(layer)])
         for layer in layers:
-            for tensor in tensors:
-                covered = {d + len(shape) - tensor.dim() for x in self.value(tensor).layers for d in signature(x)}
-                for d in signature(layer):
+            dims = signature(layer)
+            for tensor, held in zip(tensors, covered, strict=True):
+                for d in dims:
                     own = d - (len(shape) - tensor.dim())
-                    if own < 0 or tensor.size(own) <= 1 or d in covered or self._follows(tensor, shape, d, layer):
+                    if own < 0 or tensor.size(own) <= 1 or d in held or self._follows(tensor, shape, d, layer):
                         continue
                     if tensor.stride(own) == 0:
                         continue  # it is one number along d, whether expanded or not
-                    if len(signature(layer)) > 1:  # it keeps its size along d, and may lose channels along the others
-                        dims = signature(layer)
+                    if len(dims) > 1:  # it keeps its size along d, and may lose channels along the others
                         self.ledger.tie(core(layer, dims), core(layer.narrow(d, 0, 1).expand(layer.shape), dims))
                     else:
                         self.ledger.freeze(layer, f"it meets {self.value(tensor).origin}")
@@ -546,8 +555,8 @@ class Trace(TorchDispatchMode):
 
     def loosen(self, tensor: Tensor, loose: Iterable[Tensor]) -> None:
         """Notes where a value only repeats itself, except for where it holds channels."""
-        value = self.value(tensor)
-        held = {d for layer in value.layers for d in signature(layer)}
+        value, loose = self.value(tensor), list(loose)
+        held = {d for layer in value.layers for d in signature(layer)} if loose else set()
         value.loose = [layer for layer in loose if signature(layer) and not held & set(signature(layer))]
         if value.loose:
             self._remember(tensor, value)
@@ -672,6 +681,7 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
     counted, operations, calls_of = list(trace.multiplications), list(trace.operations), trace.calls_of.copy()
     uncounted, results_of = trace.uncounted.copy(), dict(trace.results_of)
     trace.adopt(twin)
+    trace.notes_operations = False
     inputs = cloned(inputs)
     if trace.batch == 1:  # batch norm over one position refuses a single example
         inputs = at_batch(inputs, 2)
@@ -689,5 +699,6 @@ def _trace_training(trace: Trace, network: nn.Module, inputs: Inputs) -> None:
         for name in set(unused) - set(trace.unused()):  # half traced, what they read stays too
             for labels in trace.owners[name]:
                 trace.ledger.freeze(labels, "training fails on the example inputs")
+    trace.notes_operations = True
     trace.multiplications, trace.operations, trace.calls_of = counted, operations, calls_of
     trace.uncounted, trace.results_of = uncounted, results_of

@@ -71,15 +71,15 @@ def kept_indices(
     result = Kept({}, bypasses=bypasses)
     rules = sources.norms if isinstance(sources, Sources) else ()
     result.norms = [norm for norm in open_norms(rules, open_variables) if not result.removes(norm.call.path)]
+    stays = torch.cat((open_variables, open_variables.new_ones(1)))  # the last entry answers for -1, what is fixed
     for name, dims in sources.items():
         gone = result.removes(name)
-        result[name] = tuple(None if ids is None or gone else _staying(ids, open_variables) for ids in dims)
+        result[name] = tuple(None if ids is None or gone else _staying(stays[ids]) for ids in dims)
     result.sizes = [change for change in changes(sizes, open_variables) if not result.removes(change.path)]
     return result
 
 
-def _staying(ids: Tensor, open_variables: Tensor) -> Tensor | None:
-    stays = (ids < 0) | open_variables[ids.clamp(min=0)]
+def _staying(stays: Tensor) -> Tensor | None:
     return None if bool(stays.all()) else stays.nonzero().squeeze(1)
 
 

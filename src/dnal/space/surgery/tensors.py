@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map_only
 
 
 def named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
@@ -18,7 +19,41 @@ def named_tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
 
 def tensors_of(tree: Any) -> list[Tensor]:
     """Every tensor in a nested structure of tuples, lists and dicts: the arguments of an operation."""
-    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor)]
+    found: list[Tensor] = []
+    _collect(tree, found)
+    return found
+
+
+PLAIN = frozenset({type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.Size})
+"""Types of arguments that hold no tensor."""
+
+
+def _collect(tree: Any, found: list[Tensor]) -> None:
+    """What :func:`tensors_of` finds. Plain containers, which nearly all arguments are, do not go through torch's
+    ``tree_flatten``, which takes many times as long: a trace asks several times for each operation."""
+    kind = type(tree)
+    if isinstance(tree, Tensor):
+        found.append(tree)
+    elif kind is tuple or kind is list:
+        for item in tree:
+            _collect(item, found)
+    elif kind is dict:
+        for item in tree.values():
+            _collect(item, found)
+    elif kind not in PLAIN:
+        found += (leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, Tensor))
+
+
+def without_tensors(tree: Any) -> Any:
+    """The same structure with None in the place of its tensors; plain containers by hand as in :func:`tensors_of`."""
+    kind = type(tree)
+    if kind in PLAIN:
+        return tree
+    if isinstance(tree, Tensor):
+        return None
+    if kind is tuple or kind is list:
+        return kind([without_tensors(item) for item in tree])
+    return tree_map_only(Tensor, lambda _: None, tree)
 
 
 CACHE, CACHED = "transformers.cache_utils.Cache", "transformers.cache_utils.CacheLayerMixin"
