@@ -92,8 +92,10 @@ def test_what_a_path_is_worth_depends_on_no_other_path_and_its_statistics_are_it
 
 
 def test_weights_that_are_shared_are_those_of_one_process() -> None:
-    with pytest.raises(UserError, match="share weights, and are measured in one process; leave --jobs out"):
+    with pytest.raises(UserError, match="without training; leave --jobs out"):
         search("digits", **SMALL, jobs=2)
+    with pytest.raises(UserError, match="leave --pruner out"):
+        search("digits", **SMALL, pruner="median")
     assert SPACES.read("binary-mobilenet:supernet=0").measure(from_values(Searches, {}, "a search")) is None
     assert SPACES.read("layers").measure(from_values(Searches, {}, "a search")) is None
 

@@ -137,7 +137,8 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
         Table(
             ["number", "network", "round", *(["predicted"] if asked else []), aim.words],
             [
-                [str(number), line.model, str(line.round), *([shown(line.predicted)] if asked else []), _worth(line, aim)]
+                [str(number), line.model, str(line.round), *([shown(line.predicted)] if asked else []),
+                 _worth(line, aim)]
                 for number, line in zip(numbers, lines, strict=True)
             ],
             2,

@@ -123,11 +123,15 @@ def trained(
     def made(dataset: Dataset) -> nn.Module:
         return models.create(model, classes=dataset.classes, input_shape=dataset.input_shape, kind=dataset.kind)
 
-    return fitted(asked, made, epochs, schedule)
+    return fitted(asked, made, epochs, schedule, validate)
 
 
-def fitted(asked: Searches, made: Callable[[Dataset], nn.Module], epochs: int, schedule: Schedule) -> nn.Module:
-    """A network, made for the data with weights of the seed and trained, in eval mode, where it was trained.
+def fitted(
+    asked: Searches, made: Callable[[Dataset], nn.Module], epochs: int, schedule: Schedule,
+    validate: Validate | None = None,
+) -> nn.Module:  # fmt: skip
+    """A network, made for the data with weights of the seed and trained, in eval mode, where it was trained; see
+    :func:`trained`.
 
     Raises:
         Diverged: the loss became no number.
