@@ -36,8 +36,9 @@ class BinaryResidual(nn.Module):
         self.past = nn.Sequential(*past)
 
     def forward(self, x: Tensor) -> Tensor:
+        past: Tensor = self.past(x)
         new: Tensor = self.after(self.conv(self.before(x)))
-        return new + self.past(x)
+        return past + new
 
 
 class GroupBlock(nn.Sequential):
