@@ -84,7 +84,7 @@ def test_on_the_digits_it_goes_on_where_it_was_killed_with_the_same_bytes(at: in
     assert digits(job, at=at).status == -signal.SIGKILL
     resumed = digits(["resume", f"killed-{at}", "--no-report"])
     assert resumed.status == 0, resumed.err
-    assert resumed.steps == 12 - at
+    assert 12 - at <= resumed.steps <= 13 - at  # the step in which it was killed may be kept or not
     for name in ("config.yaml", MODEL, MANIFEST, Growth.file):
         whole, run = ((digits.folder / folder / name).read_bytes() for folder in ("whole", f"killed-{at}"))
         assert whole == run, name

@@ -130,9 +130,17 @@ def test_wrong_pruners_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(UserError, match=said):
             search("digits", **{**SMALL, "pruner": text})
+    for text, epochs in (("median", 1), ("median:warm_up=2", 3), ("successive-halving:least=3", 3)):
+        with pytest.raises(UserError, match=f"give --epochs {epochs + 1} or more, or --pruner none"):
+            search("digits", **{**SMALL, "pruner": text, "epochs": epochs})
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"install 'dnal\[search\]'"):
         search("digits", **SMALL)
+
+
+def test_a_pruner_that_gave_nobody_up_is_told_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the pruner 'median' gave no network up"):
+        search("digits", **{**SMALL, "pruner": "median", "evaluations": 1, "epochs": 2})
 
 
 def test_the_page_tells_who_was_given_up(whole: Path) -> None:

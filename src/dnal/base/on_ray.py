@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from dnal.base.errors import UserError
@@ -68,25 +71,57 @@ def connected(address: str | None, what: str, needs: Sequence[str] = ("ray",)) -
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
     for name, value in (QUIET | (LOOPBACK if address == LOCAL else {})).items():
         os.environ.setdefault(name, value)
-    try:
-        for module in needs:
-            import_module(module)
-    except ImportError as error:
-        raise UserError(f"{what} runs on Ray ({error}); install it with: pip install 'dnal[ray]'") from None
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == LOCAL else {}
+    with _signals_kept():
+        try:
+            for module in needs:
+                import_module(module)
+        except ImportError as error:
+            raise UserError(f"{what} runs on Ray ({error}); install it with: pip install 'dnal[ray]'") from None
     ray: Any = import_module("ray")
     _check_answers(address, what)
-    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE} if address == LOCAL else {}
-    try:
+    with _without("ray._private.worker", "print_to_stdstream"):
         try:
-            with _without_dashboard():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
-        except Exception as error:  # of Ray's own processes: whatever they lack, it is a sentence of theirs
-            raise (_no_start(error) if address == LOCAL else _no_answer(address, error)) from None
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        cores = [int(node.get("CPU", 0)) for node in nodes]
-        yield Machines(max(1, sum(cores)), max(1, *cores), int(sum(node.get("GPU", 0) for node in nodes)))
+            try:
+                # Off, Ray's dashboard is a process all the same, which asks the clouds whether it runs in one of them.
+                with _signals_kept(), _without("ray._private.node.Node", "start_api_server"):
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **local)
+            except Exception as error:  # of Ray's own processes: whatever they lack, it is a sentence of theirs
+                raise (_no_start(error) if address == LOCAL else _no_answer(address, error)) from None
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            cores = [int(node.get("CPU", 0)) for node in nodes]
+            yield Machines(max(1, sum(cores)), max(1, *cores), int(sum(node.get("GPU", 0) for node in nodes)))
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray hears SIGTERM itself from its import on, and ends the program; who asked to hear it goes on hearing it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
     finally:
-        ray.shutdown()
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _without(owner: str, name: str) -> Iterator[None]:
+    """Ray without a function of its own that does what no option leaves out, such as printing that a process was killed
+    where only our answer is to stand. A version that has none is as it is."""
+    found: Any = None
+    with suppress(ImportError, AttributeError):
+        found = resolve_name(owner)
+    own = getattr(found, name, None)
+    if own is None:
+        yield
+        return
+    setattr(found, name, lambda *given, **named: None)
+    try:
+        yield
+    finally:
+        setattr(found, name, own)
 
 
 def _check_answers(address: str, what: str) -> None:
@@ -100,22 +135,6 @@ def _check_answers(address: str, what: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECTING).close()
     except (OSError, ValueError, OverflowError) as error:
         raise _no_answer(address, error) from None
-
-
-@contextmanager
-def _without_dashboard() -> Iterator[None]:
-    """Off, Ray's dashboard is a process all the same, which asks the clouds whether it runs in one of them."""
-    from ray._private.node import Node
-
-    start = getattr(Node, "start_api_server", None)
-    if start is None:
-        yield
-        return
-    Node.start_api_server = lambda self, **options: None
-    try:
-        yield
-    finally:
-        Node.start_api_server = start
 
 
 def _no_start(error: Exception) -> UserError:

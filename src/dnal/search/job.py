@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +107,7 @@ def search(
     chosen, by = SPACES.read(space), SAMPLERS.read(sampler)
     asks = _predictor(asked, by)
     _check_shared(asked, chosen, jobs, address)
-    PRUNERS.read(asked.pruner).check()
+    PRUNERS.read(asked.pruner).check(asked.epochs)
     place = None if out is None else Path(out)
     dataset = data_of(asked)
     document = documented(asked, chosen, by, budget, fingerprint(dataset))
@@ -198,6 +199,10 @@ class _Work:
             raise UserError(f"no network of the search could be trained ({why}); choose another --space or --budget.")
         if self.stop():
             return None
+        if PRUNERS.read(self.asked.pruner).judges and not any(
+            one.evaluation is not None and one.evaluation.stopped for one in progress.candidates
+        ):
+            warnings.warn(f"the pruner '{self.asked.pruner}' gave no network up.", stacklevel=3)
         searched = time.perf_counter()
         network = finally_trained(self.asked, best.model)
         figures = figures_of(self.asked, self.dataset, network, best.costs, self.budget, timed=self.folder is not None)

@@ -20,7 +20,11 @@ KEPT = 2**16
 class ByOptuna(Pruner):
     """A pruner of Optuna's, which learns of earlier networks and then judges one."""
 
-    def check(self) -> None:
+    def check(self, epochs: int) -> None:
+        super().check(epochs)
+        self._optuna()
+
+    def _optuna(self) -> Any:
         try:
             import optuna
         except ImportError as error:
@@ -29,6 +33,7 @@ class ByOptuna(Pruner):
                 "none."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return optuna
 
     def judge(self, earlier: Sequence[Past]) -> Hopeless:
         study = self.study()
@@ -44,9 +49,7 @@ class ByOptuna(Pruner):
 
     def study(self) -> Any:
         """A study of Optuna's that nothing is known of yet."""
-        self.check()
-        import optuna
-
+        optuna = self._optuna()
         return optuna.create_study(
             direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0), pruner=self.optunas()
         )
@@ -67,11 +70,15 @@ class MedianPruner(ByOptuna):
     start: int = option(5, "Networks that are trained to their end before any is given up.", least=0, most=10_000)
     warm_up: int = option(0, "Epochs after which none is given up yet.", least=0, most=10_000)
 
+    @property
+    def first(self) -> int:
+        return self.warm_up + 1
+
     def optunas(self) -> Any:
         import optuna
 
         # An epoch counts as warm-up where its number is below Optuna's.
-        return optuna.pruners.MedianPruner(n_startup_trials=self.start, n_warmup_steps=self.warm_up + 1)
+        return optuna.pruners.MedianPruner(n_startup_trials=self.start, n_warmup_steps=self.first)
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,10 @@ class SuccessiveHalving(ByOptuna):
 
     least: int = option(1, "Epochs before the first decision.", least=1, most=10_000)
     reduction: int = option(4, "One in so many goes on.", least=2, most=1000)
+
+    @property
+    def first(self) -> int:
+        return self.least
 
     def optunas(self) -> Any:
         import optuna

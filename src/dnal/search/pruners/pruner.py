@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dnal.base.errors import UserError
 from dnal.base.options import Options
 
 Hopeless = Callable[[float], bool]
@@ -29,12 +30,25 @@ class Pruner(Options):
         """Whether networks are measured after every epoch, for it to decide by."""
         return True
 
-    def check(self) -> None:
+    @property
+    def first(self) -> int:
+        """The number of epochs after which it decides first."""
+        return 1
+
+    def check(self, epochs: int) -> None:
         """Refuses what cannot be.
 
+        Args:
+            epochs: of a network.
+
         Raises:
-            UserError: it needs a package that is not here.
+            UserError: it would never decide, or needs a package that is not here.
         """
+        if self.judges and self.first >= epochs:
+            raise UserError(
+                f"the pruner decides after {self.first} or more epochs, and each network is trained for {epochs}; "
+                f"give --epochs {self.first + 1} or more, or --pruner none."
+            )
 
     def judge(self, earlier: Sequence[Past]) -> Hopeless:
         """The judge of one network.
