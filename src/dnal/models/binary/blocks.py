@@ -36,9 +36,8 @@ class BinaryResidual(nn.Module):
         self.past = nn.Sequential(*past)
 
     def forward(self, x: Tensor) -> Tensor:
-        past: Tensor = self.past(x)
-        new: Tensor = self.after(self.conv(self.before(x)))
-        return past + new
+        found: Tensor = self.past(x) + self.after(self.conv(self.before(x)))
+        return found
 
 
 class GroupBlock(nn.Sequential):
