@@ -170,7 +170,7 @@ def _told(number: int, of: int, candidate: Candidate) -> str:
     evaluation = candidate.evaluation
     said = "" if evaluation is None else evaluation.why if evaluation.fitness is None else f"{evaluation.fitness:.4f}"
     if evaluation is not None and evaluation.stopped:
-        said += f" after {len(evaluation.curve)} epochs, given up"
+        said += f", given up after epoch {len(evaluation.curve)}"
     return f"{number + 1} of {of}: {said}  {candidate.model}"
 
 
