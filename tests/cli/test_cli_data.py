@@ -52,7 +52,8 @@ def test_scores_of_a_table_have_no_pictures(dnal: Program, tmp_path: Path) -> No
         (["digits", "--scores", "hardness"], "unknown --scores 'hardness'"),
         (["digits", "--scores", "el2n", "--epochs", "0"], "--epochs is"),
         (["diabetes", "--scores", "el2n", "--model", "mlp/small", "--epochs", "1"], "one class each"),
-        (["nothing"], "nothing"),
+        (["digits"], "--out belongs to `dnal data NAME --scores`"),
+        (["nothing", "--scores", "el2n"], "nothing"),
     ],
 )
 def test_wrong_input_is_one_sentence(dnal: Program, tmp_path: Path, arguments: list[str], sentence: str) -> None:
