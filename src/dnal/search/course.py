@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dnal.models.genomes.genome import Genome
 from dnal.search.bounds import Bounds, Known
-from dnal.search.pruners.pruner import Past
+from dnal.search.pruners.pruner import EarlierNetwork
 from dnal.search.samplers.sampler import Course, Fitness
 from dnal.search.spaces.space import NetworkSpace
 from dnal.search.training import Evaluation
@@ -83,11 +83,11 @@ class Progress:
                 return
             self._ask()
 
-    def earlier(self, number: int) -> tuple[Past, ...]:
+    def earlier(self, number: int) -> tuple[EarlierNetwork, ...]:
         """What a pruner may know where it judges the network of a number: those of the rounds before."""
         round = self.candidates[number].round
         before = [one.evaluation for one in self.candidates if one.round < round and one.evaluation is not None]
-        return tuple(Past(one.curve, one.stopped) for one in before if one.curve)
+        return tuple(EarlierNetwork(one.curve, one.stopped) for one in before if one.curve)
 
     @property
     def best(self) -> Candidate | None:

@@ -133,7 +133,7 @@ def _check_shared(asked: Searches, space: NetworkSpace, jobs: int | None, addres
     Raises:
         UserError: it was asked for.
     """
-    if space.measure(asked) is None:
+    if space.evaluator(asked) is None:
         return
     unused = {
         "--jobs": jobs is not None and jobs > 1, "--address": address is not None,
@@ -159,10 +159,10 @@ def _predictor(asked: Searches, sampler: Sampler) -> Predictor | None:
                 raise UserError(f"{flag(one.name)} is for a search that asks a predictor; give --predictor boosting.")
         return None
     from dnal.predictors import PREDICTORS
-    from dnal.search.asking import check_asking
+    from dnal.search.predictor_guided import check_predictor
 
     found = PREDICTORS.read(asked.predictor)
-    check_asking(found, sampler, asked.candidates)
+    check_predictor(found, sampler, asked.candidates)
     return found
 
 
@@ -228,20 +228,20 @@ class _Work:
             self.space, data.input_shape, self.asked.seed, lambda genome: bounds.within(self.space.model(genome))
         )
         known = {} if folder is None else files.known(folder)
-        course = self._asking(self.sampler.course(ground), ground, bounds)
+        course = self._guided(self.sampler.course(ground), ground, bounds)
         return Progress(self.space, course, bounds, self.asked.evaluations, known), bounds
 
-    def _asking(self, course: Course, ground: Ground, bounds: Bounds) -> Course:
+    def _guided(self, course: Course, ground: Ground, bounds: Bounds) -> Course:
         """The sampler, which asks the predictor where there is one."""
         if self.predictor is None:
             return course
-        from dnal.search.asking import Asking
+        from dnal.search.predictor_guided import PredictorGuided
         from dnal.search.encoding import numbers_of
 
         def encoded(genomes: Sequence[Genome]) -> NDArray[np.float64]:
             return numbers_of(self.space, genomes, [bounds.costs(self.space.model(one)) or {} for one in genomes])
 
-        return Asking(
+        return PredictorGuided(
             course, self.predictor, encoded, ground.within,
             candidates=self.asked.candidates, warm_up=self.asked.warm_up,
         )  # fmt: skip
@@ -264,13 +264,13 @@ class _Work:
         if self.address is not None and not progress.over:
             with on_ray.connected(self.address, "a search with --address") as machines:
                 at_once = self.jobs or machines.cores
-                far = partial(on_ray.side_by_side_on_ray, at_once=at_once, gpu=machines.gpu(at_once))
+                far = partial(on_ray.side_by_side_on_ray, at_once=at_once, gpu=machines.gpu_share(at_once))
                 self._side_by_side(progress, ended, far)
             return
         if self.jobs is not None and self.jobs > 1:
             self._side_by_side(progress, ended, partial(side_by_side, at_once=self.jobs))
             return
-        number, shared = 0, self.space.measure(self.asked)
+        number, shared = 0, self.space.evaluator(self.asked)
         while (candidate := progress.candidate(number)) is not None and not self.stop():
             if candidate.evaluation is None:
                 trained = partial(evaluation_of, self.asked, earlier=progress.earlier(number))
@@ -303,7 +303,7 @@ class _Work:
                 evaluate, range(self.asked.evaluations),
                 arguments=lambda number: (self.asked, progress.candidates[number].model, progress.earlier(number)),
                 stop=self.stop, ready=ready, weight=weight,
-                ended=lambda number, answer: ended(number, Evaluation.told(answer)),
+                ended=lambda number, answer: ended(number, Evaluation.from_text(answer)),
             )  # fmt: skip
             if not left.killed:
                 return

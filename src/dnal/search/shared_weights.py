@@ -18,7 +18,7 @@ from dnal.settings import Searches
 from dnal.train.norm_statistics import renew_statistics
 from dnal.train.schedule import cosine
 
-RENEWED = 8
+CALIBRATION_BATCHES = 8
 """Training batches from which the batch norms of a path learn its own statistics."""
 
 
@@ -45,20 +45,20 @@ class SharedWeights:
         """
         found = fitted(self._asked, self._made, self._epochs, cosine)
         assert isinstance(found, Supernet)
-        found.drawing = False
+        found.sampling = False
         return found
 
     def __call__(self, model: str) -> Evaluation:
         """What a network is worth, by its name."""
-        self.take(model)
+        self.select(model)
         return Evaluation(fitness_of(self._asked, self.supernet))
 
-    def take(self, model: str) -> None:
+    def select(self, model: str) -> None:
         """Makes the supernet compute a network, with batch norm statistics of this one."""
-        self.supernet.take([int(layer.values[0]) for layer in parsed(model.partition("/")[2], FORMS)[1:]])
+        self.supernet.select([int(layer.values[0]) for layer in parsed(model.partition("/")[2], FORMS)[1:]])
         train = data.loaders(data_of(self._asked), self._asked.batch_size, seed=self._asked.seed).train
         with one_thread():
-            renew_statistics(self.supernet, islice(iter(train), RENEWED))
+            renew_statistics(self.supernet, islice(iter(train), CALIBRATION_BATCHES))
 
     def _made(self, dataset: Dataset) -> nn.Module:
         return Supernet(

@@ -17,7 +17,7 @@ from dnal.data import Dataset
 from dnal.data.dataset import plain
 from dnal.data.loader import EpochLoader
 from dnal.search.pruners import PRUNERS
-from dnal.search.pruners.pruner import Past
+from dnal.search.pruners.pruner import EarlierNetwork
 from dnal.settings import Searches
 from dnal.train.evaluate import Validate, accuracy, measured
 from dnal.train.loop import Diverged
@@ -50,7 +50,7 @@ class Evaluation(NamedTuple):
         return cls(fitness, why, tuple(curve), stopped)
 
 
-class _GivenUp(Exception):
+class _StoppedEarly(Exception):
     """The pruner said that it is enough."""
 
 
@@ -76,7 +76,7 @@ def data_of(asked: Searches) -> Dataset:
     return dataset_of(asked.data, asked.root, asked.input, asked.classes, asked.limit_train, asked.seed)
 
 
-def evaluation_of(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> Evaluation:
+def evaluation_of(asked: Searches, model: str, earlier: Sequence[EarlierNetwork] = ()) -> Evaluation:
     """Trains a network from new weights and measures it. It follows from its name and what is asked alone: all begin at
     the same seed and see the same batches, on one thread. A pruner decides by the networks of ``earlier`` rounds too.
     """
@@ -86,13 +86,13 @@ def evaluation_of(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> 
     def looked_on(network: nn.Module) -> dict[str, float]:
         curve.append(fitness_of(asked, network))
         if len(curve) < asked.epochs and hopeless(curve[-1]):
-            raise _GivenUp
+            raise _StoppedEarly
         return {}
 
     try:
         network = trained(asked, model, asked.epochs, constant, looked_on if pruner.judges else None)
         return Evaluation(curve[-1] if pruner.judges else fitness_of(asked, network), curve=tuple(curve))
-    except _GivenUp:
+    except _StoppedEarly:
         return Evaluation(curve[-1], curve=tuple(curve), stopped=True)
     except Diverged as error:
         return Evaluation(None, str(error))
@@ -165,6 +165,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def evaluate(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> str:
+def evaluate(asked: Searches, model: str, earlier: Sequence[EarlierNetwork] = ()) -> str:
     """:func:`evaluation_of` as text, in a process of its own."""
     return json.dumps(evaluation_of(asked, model, earlier))

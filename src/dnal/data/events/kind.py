@@ -29,7 +29,7 @@ class EventsOverTime(Kind):
     raw = RawEvents
     options = EventOptions
     largest = 2**24
-    varies = True  # with how many nodes take part in a window
+    cost_varies = True  # with how many nodes take part in a window
     normalisation = (
         "ages from 0, the time that is told, to 1, the first event of the window; of each event log(1 + n) of how many "
         "events its source and its target had before it in the window, and of how many nodes both had met"

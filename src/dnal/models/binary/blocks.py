@@ -32,11 +32,11 @@ class BinaryResidual(nn.Module):
         self.before = nn.BatchNorm2d(channels)
         self.conv = BinaryConv2d(channels, wider, kernel, stride=stride, groups=groups)
         self.after = nn.BatchNorm2d(wider)
-        past: list[nn.Module] = [nn.AvgPool2d(3, 2, 1, count_include_pad=False)] * down + [Doubled()] * double
-        self.past = nn.Sequential(*past)
+        shortcut: list[nn.Module] = [nn.AvgPool2d(3, 2, 1, count_include_pad=False)] * down + [Doubled()] * double
+        self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.past(x) + self.after(self.conv(self.before(x)))
+        found: Tensor = self.shortcut(x) + self.after(self.conv(self.before(x)))
         return found
 
 

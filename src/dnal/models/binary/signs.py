@@ -30,7 +30,7 @@ def sign(x: Tensor) -> Tensor:
         >>> x.grad.tolist()
         [0.0, 1.0, 1.0, 1.0, 0.0]
     """
-    found: Tensor = _Straight.apply(x)
+    found: Tensor = _StraightThrough.apply(x)
     return found
 
 
@@ -38,7 +38,7 @@ def _bits(x: Tensor) -> Tensor:
     return (x >= 0).to(x.dtype) * 2 - 1
 
 
-class _Straight(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod

@@ -39,8 +39,8 @@ class Supernet(nn.Module):
     """A binary MobileNet whose blocks share weights among their groups: images (N, C, H, W) -> (N, classes).
 
     In training mode each pass takes a path that is drawn uniformly (single-path one-shot); in eval mode the one that
-    :meth:`take` set. The running statistics of its batch norms are those of all paths together and say nothing of one:
-    before a path is measured, set ``drawing`` to False, take it, and renew them
+    :meth:`select` set. The running statistics of its batch norms are those of all paths together and say nothing of one:
+    before a path is measured, set ``sampling`` to False, take it, and renew them
     (``dnal.train.norm_statistics.renew_statistics``).
 
     Args:
@@ -48,7 +48,7 @@ class Supernet(nn.Module):
         classes, input_shape: of the data. seed: of the paths that are drawn.
 
     Attributes:
-        drawing: whether a pass in training mode draws its path.
+        sampling: whether a pass in training mode draws its path.
 
     Raises:
         UserError: no network, or candidates that do not divide the channels.
@@ -77,7 +77,7 @@ class Supernet(nn.Module):
             sliced = SlicedConv2d(known.in_channels, stride=known.stride, fewest=min(of))
             spatial.conv = sliced
             self._convolutions.append(sliced)
-        self.drawing = True
+        self.sampling = True
         self._draw = random.Random(seed)
 
     @property
@@ -85,7 +85,7 @@ class Supernet(nn.Module):
         """The groups of each block in the next pass that draws none."""
         return tuple(convolution.groups for convolution in self._convolutions)
 
-    def take(self, groups: Sequence[int]) -> None:
+    def select(self, groups: Sequence[int]) -> None:
         """Sets the groups of each block.
 
         Raises:
@@ -97,7 +97,7 @@ class Supernet(nn.Module):
             convolution.groups = number
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.drawing:
-            self.take([self._draw.choice(of) for of in self._candidates])
+        if self.training and self.sampling:
+            self.select([self._draw.choice(of) for of in self._candidates])
         found: Tensor = self.network(x)
         return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from dnal.base.errors import UserError
 from dnal.base.options import option
-from dnal.search.pruners.pruner import Hopeless, Past, Pruner
+from dnal.search.pruners.pruner import StopsEarly, EarlierNetwork, Pruner
 
 KEPT = 2**16
 """Networks of earlier rounds that a process remembers as Optuna has them."""
@@ -35,7 +35,7 @@ class ByOptuna(Pruner):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return optuna
 
-    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+    def judge(self, earlier: Sequence[EarlierNetwork]) -> StopsEarly:
         study = self.study()
         for past in earlier:
             study.add_trial(_recorded(self, past))
@@ -104,7 +104,7 @@ class SuccessiveHalving(ByOptuna):
 
 
 @lru_cache(KEPT)
-def _recorded(pruner: ByOptuna, past: Past) -> Any:
+def _recorded(pruner: ByOptuna, past: EarlierNetwork) -> Any:
     """A network of an earlier round as Optuna has it, with the rungs that it reached. It is told to a study of its own,
     in which it has no rivals: which rungs a network reaches depends on how long it was trained alone."""
     import optuna

@@ -9,11 +9,11 @@ from typing import NamedTuple
 from dnal.base.errors import UserError
 from dnal.base.options import Options
 
-Hopeless = Callable[[float], bool]
+StopsEarly = Callable[[float], bool]
 """What a network is worth after an epoch -> whether it is given up. Called after each of its epochs but the last."""
 
 
-class Past(NamedTuple):
+class EarlierNetwork(NamedTuple):
     """A network that was trained before: what it was worth after each epoch, and whether it was given up then."""
 
     curve: tuple[float, ...]
@@ -50,7 +50,7 @@ class Pruner(Options):
                 f"give --epochs {self.first + 1} or more, or --pruner none."
             )
 
-    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+    def judge(self, earlier: Sequence[EarlierNetwork]) -> StopsEarly:
         """The judge of one network.
 
         Args:
@@ -68,5 +68,5 @@ class NoPruner(Pruner):
     def judges(self) -> bool:
         return False
 
-    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+    def judge(self, earlier: Sequence[EarlierNetwork]) -> StopsEarly:
         return lambda worth: False

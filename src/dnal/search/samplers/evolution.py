@@ -72,7 +72,7 @@ class Generations(Course):
     def _child(self, parents: Sequence[Genome], unlike: Sequence[Genome], *, crossover: bool) -> Genome:
         space, draw = self._ground.space, self._draw
         for _ in range(TRIES):
-            if space.one_shape:
+            if space.fixed_kinds:
                 layers = self._exchanged(parents, crossover=crossover)
             elif crossover:
                 one, other = (space.blocks(each) for each in draw.sample(parents, 2))

@@ -87,7 +87,7 @@ class Sampler(Options):
     card."""
 
     @property
-    def together(self) -> int:
+    def round_size(self) -> int:
         """Networks of a round, except for the first one."""
         return int(getattr(self, "round", 1))
 

@@ -35,7 +35,7 @@ class BinaryMobileNet(NetworkSpace):
     family: ClassVar[str] = "binary-mobilenet"
     spatial: ClassVar[tuple[str, ...]] = tuple(FORMS)
     pooling: ClassVar[tuple[str, ...]] = ()
-    one_shape: ClassVar[bool] = True
+    fixed_kinds: ClassVar[bool] = True
     channels_vary: ClassVar[bool] = False
 
     stem: int = option(16, "Channels of the real convolution at the beginning.", least=1, most=WIDEST)
@@ -88,7 +88,7 @@ class BinaryMobileNet(NetworkSpace):
     def smallest(self, sizes: Sizes) -> list[Genome]:
         return [self.closed(())]
 
-    def measure(self, asked: Searches) -> Callable[[str], Evaluation] | None:
+    def evaluator(self, asked: Searches) -> Callable[[str], Evaluation] | None:
         if not self.supernet:
             return None
         from dnal.search.shared_weights import SharedWeights

@@ -171,7 +171,7 @@ class _Job:
         self.data = data_of(self.asked)
         self.sizes = self.data.input_shape
         self.draw = random.Random(seed)
-        measure = self.space.measure(self.asked)
+        measure = self.space.evaluator(self.asked)
         assert measure is not None
         self.measure = measure
         self.known = self._bounds("bops<=1G")

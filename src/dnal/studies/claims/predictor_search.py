@@ -22,7 +22,7 @@ from dnal.predictors.boosting import Boosting
 from dnal.predictors.features import Features
 from dnal.predictors.predictor import Architectures
 from dnal.predictors.tables import CELLS as NASBENCH201
-from dnal.search.asking import Asking
+from dnal.search.predictor_guided import PredictorGuided
 from dnal.search.samplers import SAMPLERS
 from dnal.search.samplers.sampler import Course, Ground
 from dnal.search.spaces.space import END, START, Choose, NetworkSpace
@@ -154,7 +154,7 @@ class PredictorsSaveEvaluations(Study):
         if asks == NOBODY:
             return SAMPLERS.read(sampler).course(ground)
         predictor = Shuffled() if asks == SHUFFLED else PREDICTORS.read(asks)
-        return Asking(
+        return PredictorGuided(
             SAMPLERS.read(f"{sampler}:round={self.proposals}").course(ground), predictor.set_params(seed=seed),
             known.encoded, ground.within, candidates=self.candidates, warm_up=self.warm_up,
         )  # fmt: skip

@@ -18,7 +18,7 @@ Encoded = Callable[[Sequence[Genome]], NDArray[Any]]
 """Networks as what the predictor reads, (N, F)."""
 
 
-class Asking(Course):
+class PredictorGuided(Course):
     """A sampler at work whose rounds are proposals.
 
     Until ``warm_up`` networks have a worth, the first of a round are trained, as many as are missing. After that the
@@ -39,7 +39,7 @@ class Asking(Course):
         ...     return np.array([[len(genome)] for genome in genomes])
         >>> ground = Ground(Layers(), (1, 8, 8), 0, lambda genome: True)
         >>> chance = RandomSampler(round=8).course(ground)
-        >>> course = Asking(chance, Ridge(), depth, ground.within, candidates=4, warm_up=8)
+        >>> course = PredictorGuided(chance, Ridge(), depth, ground.within, candidates=4, warm_up=8)
         >>> first = course.ask()
         >>> course.tell([(genome, float(len(genome))) for genome in first])
         >>> second = course.ask()
@@ -80,7 +80,7 @@ class Asking(Course):
         return self._said.get(genome)
 
 
-def check_asking(predictor: Predictor, sampler: Sampler, candidates: int) -> None:
+def check_predictor(predictor: Predictor, sampler: Sampler, candidates: int) -> None:
     """Refuses, before anything is trained, a predictor that cannot read lists of layers, and a sampler that proposes
     too few networks at once.
 
@@ -93,8 +93,8 @@ def check_asking(predictor: Predictor, sampler: Sampler, candidates: int) -> Non
             f"{PREDICTORS.name_of(predictor)} reads {predictor.reads}, and a search tells a list of layers as numbers; "
             f"take one of {', '.join(names)}."
         )
-    if sampler.together < candidates:
+    if sampler.round_size < candidates:
         raise UserError(
-            f"of {candidates} networks the predictor chooses one, and the sampler proposes {sampler.together} at once; "
+            f"of {candidates} networks the predictor chooses one, and the sampler proposes {sampler.round_size} at once; "
             "let it propose more, such as tpe:round=8, or give fewer --candidates."
         )

@@ -22,7 +22,7 @@ from dnal.report.search import course_figure
 from dnal.run.files import CANDIDATES, GENOME, MODEL, RESULT, SEARCH
 from dnal.run.searched import read_lines
 from dnal.search import SAMPLERS, SPACES, search
-from dnal.search.asking import Asking
+from dnal.search.predictor_guided import PredictorGuided
 from dnal.search.encoding import kinds_of, numbers_of
 from dnal.search.samplers.sampler import Course, Fitness, Ground
 from dnal.search.spaces.layers import Layers
@@ -50,8 +50,8 @@ def encoded(genomes: Sequence[Genome]) -> NDArray[Any]:
     return numbers_of(SPACE, genomes, [{}] * len(genomes))
 
 
-def asking(name: str, seed: int) -> Asking:
-    return Asking(sampler_of(name, seed), Ridge(), encoded, lambda genome: True, candidates=4, warm_up=8)
+def asking(name: str, seed: int) -> PredictorGuided:
+    return PredictorGuided(sampler_of(name, seed), Ridge(), encoded, lambda genome: True, candidates=4, warm_up=8)
 
 
 def worth_of(genome: Genome) -> float:
@@ -92,7 +92,7 @@ def test_a_share_of_each_round_is_trained_the_best_by_prediction_first() -> None
         [convolution(width) for width in (8, 9, 30, 11, 31, 5)],
     )
     script = Script([first, second, second, first])
-    course = Asking(
+    course = PredictorGuided(
         script, Ridge(), encoded, lambda genome: genome != convolution(31), candidates=3, warm_up=3
     )  # fmt: skip
     assert course.ask() == first
@@ -118,7 +118,7 @@ def test_a_share_of_each_round_is_trained_the_best_by_prediction_first() -> None
 
 def test_worths_that_are_all_the_same_teach_nothing_and_stop_nothing() -> None:
     rounds = [[convolution(3 * place + width) for width in range(3)] for place in range(1, 4)]
-    course = Asking(Script(rounds), Ridge(), encoded, lambda genome: True, candidates=3, warm_up=2)
+    course = PredictorGuided(Script(rounds), Ridge(), encoded, lambda genome: True, candidates=3, warm_up=2)
     for number, round in enumerate(rounds):
         asked = course.ask()
         assert asked == round[: 1 if number else 2]
@@ -133,7 +133,7 @@ def test_it_finds_better_networks_with_as_many_evaluations(name: str) -> None:
     helped = {}
     for seed in seeds:
         course = SAMPLERS.read(f"{name}:round=32").course(ground_of(seed))
-        asks = Asking(course, Ridge(), encoded, lambda genome: True, candidates=8, warm_up=8)
+        asks = PredictorGuided(course, Ridge(), encoded, lambda genome: True, candidates=8, warm_up=8)
         helped[seed] = best_of(asks, 24)
     assert paired(helped, alone).low > 0
 
@@ -141,7 +141,7 @@ def test_it_finds_better_networks_with_as_many_evaluations(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS.names())
 def test_every_sampler_takes_rounds_of_which_a_share_is_trained(name: str) -> None:
     sampler = SAMPLERS.read(EIGHT[name])
-    assert sampler.together == 8
+    assert sampler.round_size == 8
     found: list[list[Genome]] = []
     for _ in range(2):
         course, rounds = asking(name, 3), list[list[Genome]]()
