@@ -96,8 +96,8 @@ def test_weights_that_are_shared_are_those_of_one_process() -> None:
         search("digits", **SMALL, jobs=2)
     with pytest.raises(UserError, match="leave --pruner out"):
         search("digits", **SMALL, pruner="median")
-    assert SPACES.read("binary-mobilenet:supernet=0").measure(from_values(Searches, {}, "a search")) is None
-    assert SPACES.read("layers").measure(from_values(Searches, {}, "a search")) is None
+    assert SPACES.read("binary-mobilenet:supernet=0").evaluator(from_values(Searches, {}, "a search")) is None
+    assert SPACES.read("layers").evaluator(from_values(Searches, {}, "a search")) is None
 
 
 def test_a_found_network_is_exported_with_its_signs(found: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Early stops: who is given up is as by hand, by networks of earlier rounds alone, and nothing else changes."""
+"""Early stops: decisions are as by hand, by networks of earlier rounds alone, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def test_wrong_pruners_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
         search("digits", **SMALL)
 
 
-def test_a_pruner_that_gave_nobody_up_is_told_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the pruner 'median' gave no network up"):
+def test_a_pruner_that_stopped_no_network_warns(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the pruner 'median' stopped no network early"):
         search("digits", **{**SMALL, "pruner": "median", "evaluations": 1, "epochs": 2})
 
 
-def test_the_page_tells_who_was_given_up(whole: Path) -> None:
+def test_the_page_shows_which_networks_were_stopped(whole: Path) -> None:
     from dnal.report.search import search_page
 
     page = search_page(whole)

@@ -1,4 +1,4 @@
-"""The sign of numbers, through which gradients pass where the numbers are small."""
+"""The sign of numbers, with a straight-through gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def sign(x: Tensor) -> Tensor:
-    """+1 where a number is 0 or more, -1 elsewhere; its gradient is that of the number cut to [-1, 1].
+    """+1 where a number is 0 or more, -1 elsewhere; its gradient is that of the number clamped to [-1, 1].
 
     torch's own sign of 0 is 0, which is no bit. The gradient (the clipped straight-through estimator) is 1 where
     |x| <= 1, and 0 elsewhere.

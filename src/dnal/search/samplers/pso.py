@@ -37,7 +37,7 @@ class PSO(Sampler):
     particles: int = option(8, "Networks of a round.", least=1, most=10_000)
     cg: float = option(0.5, "How likely a place follows the best of all.", least=0, most=1)
     same: Literal["kind", "layer"] = option(
-        "kind", "Which layers are kept: those of one kind, or equal ones, as always where kinds are all alike."
+        "kind", "Which layers are kept: of the same kind, or equal ones; always equal ones in spaces of fixed kinds."
     )
     pools: Literal["all", "one-less"] = option("all", "How many poolings a list may have after it moved.")
     best: Literal["round", "at-once"] = option("round", "When all know of a new best: after the round, or at once.")
