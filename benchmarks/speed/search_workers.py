@@ -1,11 +1,12 @@
 """Are two workers of `dnal search` 1.7 times as fast as one?
 
-The search with its defaults (psoCNN's swarm of 8, in rounds, on the digits), except for 6 epochs of each network, as in
-a search that is not over in seconds. In turn with one worker and with two, some pairs. The whole search includes that
-two processes begin, import what they need and wait for the end of every round; `later` are the rounds after the first,
-in which the processes are there. CPU seconds are those of all processes. Both must find the same, byte for byte.
+The search has its defaults (psoCNN's swarm of 8, in rounds, on the digits), except for 6 epochs of each network, so
+that it takes longer than seconds. It runs with one worker and with two in turn, `--pairs` times. The time of the whole
+search includes that two processes start, import what they need and wait for the end of every round; `later_seconds` are
+those of the rounds after the first, when the processes run already. CPU seconds are those of all processes. Both must
+find the same, byte for byte.
 
-On a machine with two idle cores, in less than 4 minutes:
+On a machine with two idle cores:
 OMP_NUM_THREADS=1 PYTHONPATH=src:benchmarks python benchmarks/speed/search_workers.py
 """
 
@@ -32,7 +33,7 @@ MEASURED = ("seconds", "later_seconds", "cpu_seconds")
 
 
 def cpu() -> float:
-    """Seconds of this process and of all that it waited for."""
+    """CPU seconds of this process and of all its children that ended."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     turns: dict[int, list[dict[str, Any]]] = {workers: [] for workers in WORKERS}
     with tempfile.TemporaryDirectory() as place:
-        search(**{**SEARCH, "evaluations": 1, "epochs": 1})  # what is read and imported once is there from here on
+        search(**{**SEARCH, "evaluations": 1, "epochs": 1})  # warms up: imports and caches
         for pair in range(options.pairs):
             for workers in WORKERS:
                 turns[workers].append(searched(Path(place) / f"{pair}-{workers}", workers))

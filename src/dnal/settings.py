@@ -198,15 +198,15 @@ class Searches(Options):
     batch_size: int = option(64, "Examples per step.", least=2, most=MOST_BATCH)
     evaluations: int = option(24, "Networks that are trained, in all.", least=1, most=100_000)
     predictor: str | None = option(
-        None, "Who says which of several networks is trained, learning from those that were: boosting, ridge, "
-        "gaussian-process, mlp, with options as in boosting:trees=100.",
+        None, "Predicts which of several proposed networks is best, learning from those that were trained: boosting, "
+        "ridge, gaussian-process, mlp, assessor, with options as in boosting:trees=100.",
     )  # fmt: skip
-    candidates: int = option(4, "Networks of which the predictor chooses one.", least=2, most=10_000)
-    warm_up: int = option(8, "Networks that are trained before the predictor is asked.", least=2, most=100_000)
+    candidates: int = option(4, "Proposed networks of which the predictor chooses one.", least=2, most=10_000)
+    warm_up: int = option(8, "Networks that are trained before the predictor chooses any.", least=2, most=100_000)
     epochs: int = option(2, "For which each of them is trained.", least=1, most=10_000)
     final_epochs: int = option(20, "For which the best one is trained again, from new weights.", least=1, most=100_000)
     pruner: str = option(
-        "none", "Who gives up networks that are hopeless after an epoch: median, successive-halving (with the extra "
+        "none", "Stops networks early that learn worse than earlier ones: median, successive-halving (with the extra "
         "search), with options as in median:start=8; none trains all to the end.",
     )  # fmt: skip
     lr: float = option(1e-3, "Learning rate of Adam.", above=0, most=1e3)

@@ -40,7 +40,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     ),
     "graphs": ("--model", "gcn/small", "--data", "blocks", "--epochs", "40,20,40", *ADAM),
     "events": (
-        "--model", "todyformer", "--data", "replies:window=48,told=20", "--limit-train", "24", "--batch-size", "8",
+        "--model", "todyformer", "--data", "replies:window=48,predicted=20", "--limit-train", "24", "--batch-size", "8",
         "--epochs", "1,1,1", "--optimizer", "adamw", "--lr", "0.003",
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Networks of bits: exact facts of their layers, their gradients, and what their files and spaces make of them."""
+"""Binary networks: exact facts of their layers, their gradients, and what their files and spaces make of them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_path_of_the_supernet_is_the_network_with_the_first_slices_of_its_weig
     assert supernet.path == (1, 2)
     x = torch.randn(4, 1, 8, 8)
     for groups in ((1, 2), (8, 16), (2, 4)):
-        supernet.take(groups)
+        supernet.select(groups)
         alone = models.create(
             f"binary-mobilenet/stem_8-down_{groups[0]}-block_{groups[1]}", classes=3, input_shape=(1, 8, 8)
         ).eval()
@@ -128,7 +128,7 @@ def test_a_path_of_the_supernet_is_the_network_with_the_first_slices_of_its_weig
             tensor.copy_(state[name][:, : tensor.size(1)] if tensor.dim() == 4 else state[name])
         assert torch.equal(supernet(x), alone(x))
     with pytest.raises(UserError, match="3 groups are no candidate; there are 1, 2, 8"):
-        supernet.take((3, 4))
+        supernet.select((3, 4))
     with pytest.raises(UserError, match="do not divide the 16 channels"):
         Supernet(genome, [(1,), (3,)], classes=3, input_shape=(1, 8, 8))
 
@@ -142,7 +142,7 @@ def test_training_draws_every_path_alike_and_evaluation_none() -> None:
         drawn.append(supernet.path[0])
     assert all(70 < drawn.count(groups) < 130 for groups in (1, 2, 4))
     supernet.eval()
-    supernet.take((2,))
+    supernet.select((2,))
     supernet(x)
     assert supernet.path == (2,)
     convolution = supernet.network.get_submodule("block1.spatial.conv")

@@ -1,4 +1,4 @@
-"""Searches among networks of bits: weights that all share, their own statistics, and the run that comes out."""
+"""Searches among binary networks: weights that all share, their own statistics, and the run that comes out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dnal.base.options import from_values
 from dnal.costs.bops import bops
 from dnal.run.files import CANDIDATES, MODEL
 from dnal.search import search
-from dnal.search.shared_weights import RENEWED, SharedWeights
+from dnal.search.shared_weights import CALIBRATION_BATCHES, SharedWeights
 from dnal.search.spaces import SPACES
 from dnal.search.spaces.space import Chance
 from dnal.search.training import data_of, finally_trained
@@ -66,14 +66,14 @@ def test_a_search_that_goes_on_measures_the_same_by_the_same_shared_weights(foun
 def test_what_a_path_is_worth_depends_on_no_other_path_and_its_statistics_are_its_own() -> None:
     space = SPACES.read(SPACE)
     asked = from_values(Searches, {"data": "digits", "limit_train": 400, "batch_size": 32}, "a search")
-    one, other = (space.measure(asked) for _ in range(2))
+    one, other = (space.evaluator(asked) for _ in range(2))
     assert isinstance(one, SharedWeights)
     assert isinstance(other, SharedWeights)
     draw = random.Random(0)
     names = list({space.model(space.drawn(Chance(draw), (1, 8, 8))) for _ in range(6)})[:3]
     assert [one(name) for name in names] == [other(name) for name in reversed(names)][::-1]
     # An independent reference: the path as a network of its own, statistics as means over the same batches.
-    one.take(names[1])
+    one.select(names[1])
     alone = models.create(names[1], classes=10, input_shape=(1, 8, 8))
     state = one.supernet.network.state_dict()
     for key, tensor in alone.state_dict().items():
@@ -84,7 +84,7 @@ def test_what_a_path_is_worth_depends_on_no_other_path_and_its_statistics_are_it
             module.momentum = None
     loader = data.loaders(data_of(asked), 32, seed=0).train
     with torch.no_grad():
-        for _, (images, _labels) in zip(range(RENEWED), loader, strict=False):
+        for _, (images, _labels) in zip(range(CALIBRATION_BATCHES), loader, strict=False):
             alone.train()(images)
     images = data_of(asked).val.batch(torch.arange(64), seed=0)[0]
     with torch.no_grad():
@@ -96,8 +96,8 @@ def test_weights_that_are_shared_are_those_of_one_process() -> None:
         search("digits", **SMALL, jobs=2)
     with pytest.raises(UserError, match="leave --pruner out"):
         search("digits", **SMALL, pruner="median")
-    assert SPACES.read("binary-mobilenet:supernet=0").measure(from_values(Searches, {}, "a search")) is None
-    assert SPACES.read("layers").measure(from_values(Searches, {}, "a search")) is None
+    assert SPACES.read("binary-mobilenet:supernet=0").evaluator(from_values(Searches, {}, "a search")) is None
+    assert SPACES.read("layers").evaluator(from_values(Searches, {}, "a search")) is None
 
 
 def test_a_found_network_is_exported_with_its_signs(found: Path, tmp_path: Path) -> None:

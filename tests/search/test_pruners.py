@@ -1,4 +1,4 @@
-"""Early stops: who is given up is as by hand, by networks of earlier rounds alone, and nothing else changes."""
+"""Early stops: decisions are as by hand, by networks of earlier rounds alone, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dnal.run.files import CANDIDATES, GENOME, MODEL, SEARCH
 from dnal.run.searched import read_lines
 from dnal.search import search
 from dnal.search.pruners import PRUNERS
-from dnal.search.pruners.pruner import Past
+from dnal.search.pruners.pruner import EarlierNetwork
 from dnal.search.training import Evaluation, data_of, evaluate, evaluation_of
 from dnal.settings import Searches
 
@@ -30,10 +30,10 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 KEPT = (SEARCH, CANDIDATES, GENOME, MODEL)
 MODEL_NAME = "layers/conv_6_3-fc_12"
-Decision = Callable[[Sequence[float], Sequence[Past]], bool]
+Decision = Callable[[Sequence[float], Sequence[EarlierNetwork]], bool]
 
 
-def below_the_median(curve: Sequence[float], earlier: Sequence[Past]) -> bool:
+def below_the_median(curve: Sequence[float], earlier: Sequence[EarlierNetwork]) -> bool:
     """By hand: worse at its best than the median of at least two that came to their end, from the second epoch on."""
     whole = [past.curve for past in earlier if not past.stopped]
     step = len(curve) - 1
@@ -41,7 +41,7 @@ def below_the_median(curve: Sequence[float], earlier: Sequence[Past]) -> bool:
     return len(whole) >= 2 and step >= 1 and bool(there) and max(curve) < statistics.median(there)
 
 
-def not_among_the_best(curve: Sequence[float], earlier: Sequence[Past]) -> bool:
+def not_among_the_best(curve: Sequence[float], earlier: Sequence[EarlierNetwork]) -> bool:
     """By hand: after 1, 3, 9 ... epochs, not among the best third of all that were trained for as long, itself too."""
     if len(curve) not in (1, 3, 9):
         return False
@@ -57,10 +57,10 @@ def test_who_is_given_up_is_as_by_hand(text: str, by_hand: Decision) -> None:
     draw, said = random.Random(0), list[bool]()
     pruner = PRUNERS.read(text)
     for _ in range(40):
-        earlier = list[Past]()
+        earlier = list[EarlierNetwork]()
         for _ in range(draw.randrange(8)):
             length = draw.randint(1, 10)
-            earlier.append(Past(tuple(draw.random() for _ in range(length)), stopped=length < 10))
+            earlier.append(EarlierNetwork(tuple(draw.random() for _ in range(length)), stopped=length < 10))
         hopeless, curve = pruner.judge(earlier), list[float]()
         for _ in range(9):
             curve.append(draw.random())
@@ -79,7 +79,7 @@ def test_looking_on_changes_nothing_and_a_stop_is_the_beginning_of_the_whole() -
     assert whole.fitness == alone.fitness == whole.curve[-1]
     assert len(whole.curve) == 3
     assert alone.curve == ()
-    told = Evaluation.told(evaluate(watched, MODEL_NAME, [Past((2.0, 2.0, 2.0), stopped=False)]))
+    told = Evaluation.from_text(evaluate(watched, MODEL_NAME, [EarlierNetwork((2.0, 2.0, 2.0), stopped=False)]))
     assert told == Evaluation(whole.curve[0], curve=whole.curve[:1], stopped=True)
     assert len(data_of(watched).train) == 80
 
@@ -138,12 +138,12 @@ def test_wrong_pruners_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
         search("digits", **SMALL)
 
 
-def test_a_pruner_that_gave_nobody_up_is_told_of(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the pruner 'median' gave no network up"):
+def test_a_pruner_that_stopped_no_network_warns(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the pruner 'median' stopped no network early"):
         search("digits", **{**SMALL, "pruner": "median", "evaluations": 1, "epochs": 2})
 
 
-def test_the_page_tells_who_was_given_up(whole: Path) -> None:
+def test_the_page_shows_which_networks_were_stopped(whole: Path) -> None:
     from dnal.report.search import search_page
 
     page = search_page(whole)

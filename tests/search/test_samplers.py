@@ -128,7 +128,7 @@ def test_a_budget_that_nothing_keeps_is_a_sentence(sampler: str, monkeypatch: py
 def test_no_network_of_a_space_costs_less_than_what_it_calls_its_smallest(space: str, sizes: Sizes) -> None:
     for text in (space, SMALL[space]):
         chosen, draw = SPACES.read(text), random.Random(0)
-        draws = 8 if chosen.one_shape else 30  # whose networks are nearly alike
+        draws = 8 if chosen.fixed_kinds else 30  # whose networks are nearly alike
         bounds = Bounds("params<=1G,memory<=1GB", KINDS["images"], sizes, 10, Deployed.of(1, "torch-cpu"))
         smallest = [bounds.costs(chosen.model(genome)) or {} for genome in chosen.smallest(sizes)]
         drawn = [bounds.costs(chosen.model(chosen.drawn(Chance(draw), sizes))) or {} for _ in range(draws)]

@@ -20,7 +20,7 @@ from dnal.run.files import CANDIDATES, CONFIG, GENOME, MANIFEST, MEASURED, MODEL
 from dnal.search import SearchResult, search
 from dnal.search import training as training_of
 from dnal.search.course import Candidate, Progress
-from dnal.search.pruners.pruner import Past
+from dnal.search.pruners.pruner import EarlierNetwork
 from dnal.search.training import Evaluation
 from dnal.settings import Searches
 
@@ -40,7 +40,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in KEPT}
 
 
-def killing_once(asked: Searches, model: str, earlier: Sequence[Past]) -> str:
+def killing_once(asked: Searches, model: str, earlier: Sequence[EarlierNetwork]) -> str:
     """Trains a network in a process of its own, except for the first one: its process is killed in the middle."""
     mark = Path(os.environ["KILLED_ONCE"])
     if not mark.exists():

@@ -1,8 +1,8 @@
 """Ray, of this machine or of a cluster, and jobs side by side on it.
 
-Ray is imported here and in the sweep only, when it is needed. It sends what it runs in pickles of its own between its
-own processes; only plain values travel. Its servers ask for no password: those of a Ray that is started here listen on
-the loopback alone.
+Ray is imported here and in the sweep only, when it is needed. It pickles what it sends between its own processes;
+dnal gives it plain values only. Its servers ask for no password: those of a Ray that is started here listen on the
+loopback alone.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from dnal.base.side_by_side import PATIENCE, STOPPED, Left
 J = TypeVar("J")
 
 STORE = 100 * 2**20
-"""Bytes of Ray's store of objects on one machine; by default it takes a third of the memory, and jobs put nothing
-there."""
+"""Bytes of Ray's object store on one machine; by default it takes a third of the memory, and jobs put nothing there."""
 CONNECTING = 10.0
-"""Seconds for a cluster to take a connection."""
+"""Seconds within which a cluster must take a connection."""
 LOCAL = "local"
 """Ray's own word for a Ray of this machine alone."""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -53,8 +52,8 @@ class Machines:
     largest: int
     gpus: int
 
-    def gpu(self, at_once: int) -> float:
-        """The part of a GPU that each of so many jobs at once gets; one stays on one GPU."""
+    def gpu_share(self, at_once: int) -> float:
+        """The part of a GPU that each of ``at_once`` jobs gets; a job never spans two GPUs. 0 without a GPU."""
         return 1 / math.ceil(at_once / self.gpus) if self.gpus else 0.0
 
 
@@ -63,7 +62,11 @@ def connected(address: str | None, what: str, needs: Sequence[str] = ("ray",)) -
     """Ray on this machine, or the cluster at an address or at RAY_ADDRESS.
 
     Args:
-        what: runs on Ray, in a sentence. needs: modules of Ray that are imported.
+        address: of the cluster, as Ray writes it, "auto" or "local"; None: RAY_ADDRESS, or else this machine alone.
+        what: what runs on Ray, as the subject of a sentence, such as "a sweep". needs: modules of Ray to import.
+
+    Yields:
+        What the machines have; Ray is shut down afterwards.
 
     Raises:
         UserError: Ray is not installed, cannot start, or does not answer.
@@ -97,7 +100,7 @@ def connected(address: str | None, what: str, needs: Sequence[str] = ("ray",)) -
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray hears SIGTERM itself from its import on, and ends the program; who asked to hear it goes on hearing it."""
+    """From its import on Ray handles SIGTERM itself and ends the program; this puts the handler from before back."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -108,8 +111,13 @@ def _signals_kept() -> Iterator[None]:
 
 @contextmanager
 def _without(owner: str, name: str) -> Iterator[None]:
-    """Ray without a function of its own that does what no option leaves out, such as printing that a process was killed
-    where only our answer is to stand. A version that has none is as it is."""
+    """Ray with one of its own functions replaced by one that does nothing, where no option turns it off: such as the
+    printing of killed processes, where only our answer may be printed. A version without that function is left as it
+    is.
+
+    Args:
+        owner: module or class of Ray, by its full name. name: of the function in it.
+    """
     found: Any = None
     with suppress(ImportError, AttributeError):
         found = resolve_name(owner)
@@ -125,7 +133,7 @@ def _without(owner: str, name: str) -> Iterator[None]:
 
 
 def _check_answers(address: str, what: str) -> None:
-    """Ray itself would try for minutes."""
+    """Refuses an address at which nothing answers; Ray itself would try for minutes."""
     if "://" in address:
         raise UserError(f"{what} is called on a machine of the cluster, not through '{address}'; there, give auto.")
     host, colon, port = address.rpartition(":")
@@ -139,24 +147,32 @@ def _check_answers(address: str, what: str) -> None:
 
 def _no_start(error: Exception) -> UserError:
     return UserError(
-        f"Ray cannot start on this machine ({reason(error)}); free what it lacks (its place is '{place()}', or "
+        f"Ray cannot start on this machine ({_reason(error)}); free what it lacks (its folder is '{_ray_folder()}', or "
         "RAY_TMPDIR), or give the --address of a Ray that runs."
+    )
+
+
+def failed(error: Exception) -> UserError:
+    """The sentence for a Ray that failed while jobs were running."""
+    return UserError(
+        f"Ray failed in the middle ({_reason(error)}); see to that (its folder is '{_ray_folder()}', or RAY_TMPDIR), "
+        "then the same command goes on."
     )
 
 
 def _no_answer(address: str, error: Exception) -> UserError:
     return UserError(
-        f"no Ray answers at '{address}' ({reason(error)}); start it there, or leave --address and RAY_ADDRESS out."
+        f"no Ray answers at '{address}' ({_reason(error)}); start it there, or leave --address and RAY_ADDRESS out."
     )
 
 
-def place() -> Path:
-    """Where Ray keeps what it needs."""
+def _ray_folder() -> Path:
+    """The folder in which Ray keeps its files while it runs."""
     return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray"
 
 
-def reason(error: Exception) -> str:
-    """What Ray says of an error, in a line."""
+def _reason(error: Exception) -> str:
+    """The first line of an error of Ray's."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
@@ -172,17 +188,20 @@ def side_by_side_on_ray(
     ready: Callable[[J], bool] = lambda job: True,
     weight: Callable[[J], float] = lambda job: 0.0,
 ) -> Left[J]:
-    """Does jobs on the Ray that is :func:`connected`, so many at once: a core and so much of a GPU each.
+    """Does jobs on the Ray that is :func:`connected`, ``at_once`` at a time, each on a core.
 
-    The rest is as for :func:`dnal.base.side_by_side.side_by_side`, except that jobs in progress do not hear of a stop.
-    Ray itself begins none again.
+    The same as :func:`dnal.base.side_by_side.side_by_side`, except that jobs in progress are not told of a stop. Ray
+    retries no job.
+
+    Args:
+        gpu: the part of a GPU that each job gets. All others: as there.
 
     Raises:
         UserError: Ray itself failed.
     """
     import ray
 
-    far: Any = ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_far)
+    task: Any = ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_on_worker)
     lost = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     waiting, running, killed, stopped = list(jobs), dict[Any, J](), False, False
     try:
@@ -191,7 +210,7 @@ def side_by_side_on_ray(
             able = sorted(filter(ready, waiting), key=weight, reverse=True)
             for job in able[: 0 if stopped or killed else at_once - len(running)]:
                 waiting.remove(job)
-                running[far.remote(work, str(Path.cwd()), arguments(job))] = job
+                running[task.remote(work, str(Path.cwd()), arguments(job))] = job
             if not running:
                 break
             done, _ = ray.wait(list(running), timeout=PATIENCE)
@@ -210,15 +229,12 @@ def side_by_side_on_ray(
                     continue
                 ended(job, answer)
     except ray.exceptions.RayError as error:
-        raise UserError(
-            f"Ray failed in the middle ({reason(error)}); see to that (its place is '{place()}', or RAY_TMPDIR), then "
-            "the same command goes on."
-        ) from error
+        raise failed(error) from error
     return Left(waiting, killed)
 
 
-def _far(work: Callable[..., str], directory: str, arguments: tuple[Any, ...]) -> str:
-    """The work where Ray put it, which is another directory, and perhaps another machine."""
-    with suppress(OSError):  # it is not there: then no name of a file that is asked for is meant to be in it
+def _on_worker(work: Callable[..., str], directory: str, arguments: tuple[Any, ...]) -> str:
+    """Does the work in a worker of Ray's, which starts in another directory, and perhaps on another machine."""
+    with suppress(OSError):  # a machine without this directory has no file in it that a relative path could mean
         os.chdir(directory)
     return work(*arguments)

@@ -52,7 +52,7 @@ def side_by_side(
         work: a function of a module, called in a process with ``arguments(job)``; its answer is STOPPED, or anything
             that ``ended`` understands.
         arguments: asked when the job begins. ready: whether a job can begin now; one that never can is left.
-        weight: of those that can begin, the heaviest begins first; of equals the first.
+        weight: of the jobs that can begin, the one with the largest weight begins first; of equal ones, the first.
         stop: asked all the time; nothing more is begun then, and :func:`stop_asked` says so to jobs in progress.
         ended: called with every job that ended, and its answer.
     """

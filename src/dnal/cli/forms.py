@@ -1,4 +1,4 @@
-"""A command of several forms, such as `dnal predict fit` and `rank`: options of another form are refused."""
+"""A command with several forms, such as `dnal predict fit` and `rank`: it refuses the options of another form."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 from dnal.base.errors import UserError
 
 GIVEN = "COMMANDLINE"
-"""Click's name of where a value came from that was typed."""
+"""Click's name for the source of a value that the user typed."""
 
 
 def check_form(context: typer.Context, form: str, forms: Mapping[str, Iterable[str]]) -> None:
-    """Refuses options that were given and mean nothing in the form of a command that is called.
+    """Refuses options that were given, but mean nothing in the form of the command that was called.
 
     Args:
-        context: of the command. form: as it is typed, such as "dnal predict fit".
-        forms: the options of each form, by the names of their parameters. Those that are named nowhere belong to all.
+        context: of the command. form: the one that was called, as it is typed, such as "dnal predict fit".
+        forms: the options of each form, by the names of their parameters. Options that no form names belong to all.
 
     Raises:
         UserError: naming the option and where it belongs.

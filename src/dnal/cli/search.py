@@ -28,7 +28,7 @@ SEARCHED, EMBEDDED = "dnal search", "dnal search --train-embedding"
 WHERE, TRAINED = "Where it searches", "Data, and how networks are trained"
 """Headings of the options in the help."""
 OF_EMBEDDING = ("train_embedding", "space", "seed", "quiet", "as_json")
-"""What the training of an embedding takes; all else is the search's."""
+"""Options of the training of an embedding; all others belong to the search."""
 
 
 @taking({Searches: TRAINED})
@@ -39,8 +39,8 @@ def search(
         str,
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
-            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's), binary-mobilenet, whose "
-            "networks compute with bits; for tables mlp, by gradient descent in an embedding of networks.",
+            help="Which networks there are: layers (psoCNN's), layered-graph (DeepSwarm's), binary-mobilenet; for "
+            "tables mlp, by gradient descent in an embedding of networks.",
             rich_help_panel=WHERE,
         ),
     ] = "layers",
@@ -57,7 +57,7 @@ def search(
         typer.Option(
             metavar="B",
             help="What a network may cost: macs, params, memory, latency, such as 'macs<=5M,latency<=2ms'. One that "
-            "costs more is not trained. For networks of bits also bops.",
+            "costs more is not trained. For binary networks also bops.",
             rich_help_panel=WHERE,
         ),
     ] = SEARCH_BUDGET,
@@ -170,7 +170,7 @@ def _told(number: int, of: int, candidate: Candidate) -> str:
     evaluation = candidate.evaluation
     said = "" if evaluation is None else evaluation.why if evaluation.fitness is None else f"{evaluation.fitness:.4f}"
     if evaluation is not None and evaluation.stopped:
-        said += f", given up after epoch {len(evaluation.curve)}"
+        said += f", stopped early after epoch {len(evaluation.curve)}"
     return f"{number + 1} of {of}: {said}  {candidate.model}"
 
 
@@ -202,7 +202,7 @@ def _document(found: SearchResult) -> dict[str, Any]:
 
 
 def _show(found: SearchResult, asked: Searches, folder: Path, page: Path | None, *, shrinks: bool) -> None:
-    """What was found, for people, and what to do next; ``shrinks``: whether channels of it may leave."""
+    """Prints what was found and what to do next; ``shrinks``: whether `dnal learn` can remove channels of it."""
     from dnal.cli.summary import print_constraints
     from dnal.costs.budget import amount
     from dnal.costs.cost import COSTS
@@ -226,8 +226,8 @@ def _show(found: SearchResult, asked: Searches, folder: Path, page: Path | None,
     line(f"run:  {folder}")
     if page is not None:
         line(f"see:  {page}")
-    learnt = ["learn", "--model", str(folder), *_same_data(asked)]
-    line(f"next: {shlex.join(['dnal', *(learnt if shrinks else ['export', str(folder), '--to', 'onnx'])])}")
+    learn, export = ["learn", "--model", str(folder), *_same_data(asked)], ["export", str(folder), "--to", "onnx"]
+    line(f"next: {shlex.join(['dnal', *(learn if shrinks else export)])}")
 
 
 def _same_data(asked: Searches) -> list[str]:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from dnal.studies.run import Outcome
 
 
-LISTED, MADE, TOLD = "dnal study", "dnal study NAME", "dnal study NAME --report-only"
+LISTED, RUN, REPORTED = "dnal study", "dnal study NAME", "dnal study NAME --report-only"
 FORMS = {
     LISTED: (),
-    MADE: ("size", "seeds", "out", "jobs"),
-    TOLD: ("size", "seeds", "out", "report_only"),
+    RUN: ("size", "seeds", "out", "jobs"),
+    REPORTED: ("size", "seeds", "out", "report_only"),
 }
 
 
@@ -50,7 +50,7 @@ def study(
     """Test a claim of the field again: rows, checks, a verdict and a page. The same command again goes on."""
     options.within(options.COUNT, "--seeds", seeds)
     options.within(options.COUNT, "--jobs", jobs)
-    check_form(ctx, LISTED if name is None else TOLD if report_only else MADE, FORMS)
+    check_form(ctx, LISTED if name is None else REPORTED if report_only else RUN, FORMS)
     if name is None:
         _listed(as_json=as_json)
         return

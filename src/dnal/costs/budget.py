@@ -14,8 +14,8 @@ from dnal.costs.cost import BOUNDED, COSTS
 BINARY = {"KiB", "MiB", "GiB"}
 """Units that are understood but not chosen for amounts."""
 
-MEANT = {"flops": "macs"}
-"""What is called otherwise elsewhere; in letters it is nearer to the cost of bits."""
+SYNONYMS = {"flops": "macs"}
+"""Other names of costs, for the suggestion: by its spelling alone 'flops' would be taken for 'bops'."""
 
 EXAMPLES = ["'macs<=30%'", "'params<=1.2M'", "'memory<=2MB'", "'latency<=3ms'"]
 
@@ -167,7 +167,7 @@ def _bound(text: str) -> Bound:
         raise UserError(f"'{text}' is no budget; write for example {_listed(EXAMPLES)}.")
     cost = match["cost"].lower()
     if cost not in BOUNDED:
-        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(MEANT.get(cost, cost), BOUNDED)}")
+        raise UserError(f"unknown cost '{cost}' in the budget; {suggestion(SYNONYMS.get(cost, cost), BOUNDED)}")
     try:
         number = float(match["number"])
     except ValueError:

@@ -98,7 +98,7 @@ class Kind(ABC):
         files: forms of users' files, each with a description.
         largest: numbers in an example, of a folder that may be anybody's.
         alone: a data set is a single example, of which every batch is made.
-        varies: how much a network computes of an example depends on the numbers in it.
+        cost_varies: how much a network computes for an example depends on its values, not on its shape alone.
         normalisation: how the network wants its inputs, in words.
     """
 
@@ -114,7 +114,7 @@ class Kind(ABC):
     files: ClassVar[Sequence[tuple[str, str]]] = ()
     largest: ClassVar[int] = 2**22
     alone: ClassVar[bool] = False
-    varies: ClassVar[bool] = False
+    cost_varies: ClassVar[bool] = False
     normalisation: ClassVar[str] = ""
 
     @abstractmethod

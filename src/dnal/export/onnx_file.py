@@ -68,7 +68,7 @@ class Onnx(Format):
 
 
 def _cause(error: BaseException) -> str:
-    """What was wrong at first, in one line: around it stand PyTorch's headlines and advice to its own developers."""
+    """The innermost cause, in one line: PyTorch wraps it in headlines and advice to its own developers."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)

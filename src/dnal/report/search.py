@@ -29,7 +29,7 @@ from dnal.run.searched import Asked, Line, read_asked, read_lines
 
 DESCENT = "descent"
 """What stands for the sampler where nothing is sampled."""
-HOLLOW = " A hollow dot was given up early; it is what the network was worth by then."
+HOLLOW = " A hollow dot is a network that was stopped early, at what it was worth by then."
 DRAWN = 5
 """Networks that are drawn, the best first."""
 COLOURS = {
@@ -105,7 +105,7 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
         no_better = value is None or line.stopped or (before is not None and before >= value)
         best.append(before if no_better else value)
     numbers, stopped = list(range(1, len(lines) + 1)), sum(line.stopped for line in lines)
-    given_up = f", {stopped} of them hollow" if stopped else ""
+    hollow = f", {stopped} of them hollow" if stopped else ""
     unit = f" {aim.unit}".rstrip()
     last = next(value for value in reversed(best) if value is not None)
     asked = any(line.predicted is not None for line in lines)
@@ -118,13 +118,15 @@ def course_figure(lines: Sequence[Line], aim: Objective) -> Figure:
         "The course of the search",
         "A dot is a network that was trained, in the order in which they were asked for; the line is the best so far. "
         f"Measured on the data by which networks are compared, after a short training.{HOLLOW if stopped else ''}",
-        f"{len(lines)} dots{given_up}; the best so far ends at {last:.2f}{unit}.",
+        f"{len(lines)} dots{hollow}; the best so far ends at {last:.2f}{unit}.",
         chart(
             [
                 go.Scatter(
                     name="network", x=numbers, y=values, mode="markers",
                     marker={"color": COMPACT, "size": 8, "symbol": [_symbol(line) for line in lines]},
-                    customdata=[f"{plain(line.model[:120])}<br>round {line.round}{_given_up(line)}" for line in lines],
+                    customdata=[
+                        f"{plain(line.model[:120])}<br>round {line.round}{_stopped_early(line)}" for line in lines
+                    ],
                     hovertemplate=f"%{{x}}: %{{y:.2f}}{unit}<br>%{{customdata}}<extra></extra>",
                 ),
                 go.Scatter(
@@ -164,7 +166,7 @@ def costs_figure(lines: Sequence[Line], aim: Objective) -> Figure:
                     y=[aim.factor * float(line.fitness or 0) for line in found], mode="markers",
                     marker={"color": COMPACT, "size": 8, "symbol": [_symbol(line) for line in found]},
                     customdata=[
-                        f"{plain(line.model[:120])}<br>{amount('macs', line.costs['macs'])} MACs{_given_up(line)}"
+                        f"{plain(line.model[:120])}<br>{amount('macs', line.costs['macs'])} MACs{_stopped_early(line)}"
                         for line in found
                     ],
                     hovertemplate=f"%{{customdata}}: %{{y:.2f}}{unit}<extra></extra>",
@@ -212,13 +214,13 @@ def _symbol(line: Line) -> str:
     return "circle-open" if line.stopped else "circle"
 
 
-def _given_up(line: Line) -> str:
-    """What is added to a network that was not trained to its end."""
-    return f", given up after {len(line.curve)} epoch{'s' if len(line.curve) != 1 else ''}" if line.stopped else ""
+def _stopped_early(line: Line) -> str:
+    """What is added to the words for a network that was not trained to its end."""
+    return f", stopped early after {len(line.curve)} epoch{'s' if len(line.curve) != 1 else ''}" if line.stopped else ""
 
 
 def _worth(line: Line, aim: Objective) -> str:
-    return "–" if line.fitness is None else f"{aim.shown(line.fitness)}{_given_up(line)}"
+    return "–" if line.fitness is None else f"{aim.shown(line.fitness)}{_stopped_early(line)}"
 
 
 def _said(kind: str, values: Sequence[Any]) -> str:

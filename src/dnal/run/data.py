@@ -60,9 +60,9 @@ def data_of(
 
 
 def example_of(dataset: dnal_data.Dataset) -> Inputs:
-    """The inputs for which a job states its costs: two examples of the validation part; where how much is computed
-    depends on the numbers in an example, twice the first one, so that all costs are its own."""
-    varies = dnal_data.KINDS[dataset.kind].varies
+    """The inputs for which a job states its costs: two examples of the validation part. Where the cost depends on the
+    values in an example, it is the first one twice, so that all costs are those of one example."""
+    varies = dnal_data.KINDS[dataset.kind].cost_varies
     chosen = torch.zeros(2, dtype=torch.long) if varies else torch.arange(min(2, len(dataset.val)))
     inputs: Inputs = split(dataset.val.batch(chosen, 0))[0]
     return inputs

@@ -191,7 +191,7 @@ def base_network(run: str | Path, config: Config, *, trust: Sequence[str] = ()) 
             f"the run's model '{config.model}' would take {needed:,} bytes, more than the {allowed:,} that are "
             f"believed of a network from which '{Path(run) / MODEL}' was made; {REMEDY}."
         )
-    if models.reads_values(config.model) or config.of_kind.varies:
+    if models.reads_values(config.model) or config.of_kind.cost_varies:
         with torch.random.fork_rng(devices=[]):
             return models.create(config.model, classes=config.classes, input_shape=config.input, kind=config.kind)
     return network

@@ -28,9 +28,10 @@ Costs = Annotated[dict[str, Number], Field(max_length=MOST_COSTS)]
 
 
 class Line(BaseModel):
-    """A network that was trained: its name, the round in which it was asked for, its costs, and what it is worth, None
-    where it could not be trained, with ``why``, and what a predictor said of it before, where one was asked. Where a
-    pruner looked on: what it was worth after each epoch, and whether it was given up after the last of them."""
+    """A network that was trained: its name, the round in which it was asked for, its costs, and its fitness, None
+    where it could not be trained, with ``why``; with a predictor, the fitness that was ``predicted``. With a
+    pruner: the ``curve`` of its fitness after each epoch, and whether it was ``stopped`` early, after the last of
+    them."""
 
     model_config = ConfigDict(extra="forbid")
 

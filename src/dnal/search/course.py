@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from dnal.models.genomes.genome import Genome
 from dnal.search.bounds import Bounds, Known
-from dnal.search.pruners.pruner import Past
+from dnal.search.pruners.pruner import EarlierNetwork
 from dnal.search.samplers.sampler import Course, Fitness
 from dnal.search.spaces.space import NetworkSpace
 from dnal.search.training import Evaluation
@@ -23,7 +23,7 @@ class Candidate:
 
     Attributes:
         round: in which it was asked for first, from 1. costs: by name. evaluation: None until it was trained.
-        predicted: its worth, as a predictor told it before.
+        predicted: the fitness that a predictor expected of it; None without one.
     """
 
     model: str
@@ -83,11 +83,11 @@ class Progress:
                 return
             self._ask()
 
-    def earlier(self, number: int) -> tuple[Past, ...]:
-        """What a pruner may know where it judges the network of a number: those of the rounds before."""
+    def earlier(self, number: int) -> tuple[EarlierNetwork, ...]:
+        """What a pruner may know of the other networks when it judges this one: those of the rounds before its own."""
         round = self.candidates[number].round
         before = [one.evaluation for one in self.candidates if one.round < round and one.evaluation is not None]
-        return tuple(Past(one.curve, one.stopped) for one in before if one.curve)
+        return tuple(EarlierNetwork(one.curve, one.stopped) for one in before if one.curve)
 
     @property
     def best(self) -> Candidate | None:

@@ -1,4 +1,4 @@
-"""A list of layers as numbers, which predictors read."""
+"""A list of layers as a row of numbers, which predictors read."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def kinds_of(space: NetworkSpace) -> list[str]:
 def numbers_of(
     space: NetworkSpace, genomes: Sequence[Genome], costs: Sequence[Mapping[str, float]]
 ) -> NDArray[np.float64]:
-    """Networks as rows of numbers (N, F).
+    """Networks as rows of numbers, (N, F).
 
-    Of each kind of layer how many there are, the mean and the largest of each number of theirs, and how many have each
-    word; then the logarithm of each cost.
+    For each kind of layer: how many there are, the mean and the maximum of each of their integer values, and how many
+    have each word. Then log(1 + c) of each cost c.
 
     Args:
-        costs: of each network by name, the same names for all.
+        space: of the networks. genomes: N lists of layers. costs: of each network by name, the same names for all.
 
     Examples:
         >>> from dnal.models.genomes.genome import Layer
@@ -45,11 +45,15 @@ def numbers_of(
     """
     kinds = kinds_of(space)
     return np.array(
-        [[*_told(space, kinds, genome), *np.log1p([*own.values()])] for genome, own in zip(genomes, costs, strict=True)]
+        [
+            [*_features(space, kinds, genome), *np.log1p([*own.values()])]
+            for genome, own in zip(genomes, costs, strict=True)
+        ]
     )
 
 
-def _told(space: NetworkSpace, kinds: Sequence[str], genome: Genome) -> list[float]:
+def _features(space: NetworkSpace, kinds: Sequence[str], genome: Genome) -> list[float]:
+    """The row of one network, without its costs."""
     found: list[float] = []
     for kind in kinds:
         layers = [layer for layer in genome if layer.kind == kind]

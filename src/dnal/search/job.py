@@ -66,9 +66,9 @@ def search(
 
     Each network that the sampler asks for is built, and its cost is known, before it is trained; one that breaks the
     budget is not. All are trained alike, from new weights, and compared by validation data; the best one is trained
-    again for longer and measured on the test data once. With a ``predictor`` the sampler proposes, and of each
-    ``candidates`` networks the one is trained that is said to be worth most. Where a space has weights that all its
-    networks share, these are trained once, and the networks are compared by them.
+    again for longer and measured on the test data once. With a ``predictor`` the sampler only proposes,
+    and of every ``candidates`` networks the one predicted to be best is trained. Where the networks of a space share
+    weights, these are trained once, and the networks are compared by them.
 
     Args:
         data: a name as for :func:`dnal.data.load`, of images; for "mlp" a table to regress.
@@ -128,12 +128,12 @@ def documented(asked: Searches, space: NetworkSpace, sampler: Sampler, budget: s
 
 
 def _check_shared(asked: Searches, space: NetworkSpace, jobs: int | None, address: str | None) -> None:
-    """Refuses what is of no use where networks share weights and none is trained by itself.
+    """Refuses options that have no effect where networks share weights and none is trained by itself.
 
     Raises:
-        UserError: it was asked for.
+        UserError: such an option was given.
     """
-    if space.measure(asked) is None:
+    if space.evaluator(asked) is None:
         return
     unused = {
         "--jobs": jobs is not None and jobs > 1, "--address": address is not None,
@@ -148,21 +148,22 @@ def _check_shared(asked: Searches, space: NetworkSpace, jobs: int | None, addres
 
 
 def _predictor(asked: Searches, sampler: Sampler) -> Predictor | None:
-    """The predictor that is asked, None where there is none.
+    """The predictor that guides the search; None without one.
 
     Raises:
-        UserError: it cannot be asked here, or options of one are given without it.
+        UserError: it cannot read lists of layers, the sampler proposes too few networks, or options of a
+            predictor are given without one.
     """
     if asked.predictor is None:
         for one in options_of(Searches):
             if one.name in ("candidates", "warm_up") and getattr(asked, one.name) != one.default:
-                raise UserError(f"{flag(one.name)} is for a search that asks a predictor; give --predictor boosting.")
+                raise UserError(f"{flag(one.name)} needs a predictor; give --predictor boosting.")
         return None
     from dnal.predictors import PREDICTORS
-    from dnal.search.asking import check_asking
+    from dnal.search.predictor_guided import check_predictor
 
     found = PREDICTORS.read(asked.predictor)
-    check_asking(found, sampler, asked.candidates)
+    check_predictor(found, sampler, asked.candidates)
     return found
 
 
@@ -194,7 +195,7 @@ class _Work:
             files.write_candidates(self.folder, progress.candidates)
         best = progress.best
         if best is None:
-            reasons = [one.evaluation.why or "it was given up early" for one in progress.candidates if one.evaluation]
+            reasons = [one.evaluation.why or "it was stopped early" for one in progress.candidates if one.evaluation]
             why = next(iter(reasons), "none keeps the budget")
             raise UserError(f"no network of the search could be trained ({why}); choose another --space or --budget.")
         if self.stop():
@@ -202,7 +203,7 @@ class _Work:
         if PRUNERS.read(self.asked.pruner).judges and not any(
             one.evaluation is not None and one.evaluation.stopped for one in progress.candidates
         ):
-            warnings.warn(f"the pruner '{self.asked.pruner}' gave no network up.", stacklevel=3)
+            warnings.warn(f"the pruner '{self.asked.pruner}' stopped no network early.", stacklevel=3)
         searched = time.perf_counter()
         network = finally_trained(self.asked, best.model)
         figures = figures_of(self.asked, self.dataset, network, best.costs, self.budget, timed=self.folder is not None)
@@ -211,7 +212,7 @@ class _Work:
             files.finish(
                 self.folder, self.asked, self.dataset, best, network, evaluations=len(progress.candidates),
                 budget=str(bounds.budget), figures=figures, constraints=constraints,
-                sampler=SAMPLERS.text(self.sampler) + (f" asking {self.asked.predictor}" if self.predictor else ""),
+                sampler=SAMPLERS.text(self.sampler) + (f" guided by {self.asked.predictor}" if self.predictor else ""),
                 seconds={"search": searched - begun, "training": time.perf_counter() - searched},
             )  # fmt: skip
         return SearchResult(best.model, network, progress.candidates, figures, constraints)
@@ -228,20 +229,20 @@ class _Work:
             self.space, data.input_shape, self.asked.seed, lambda genome: bounds.within(self.space.model(genome))
         )
         known = {} if folder is None else files.known(folder)
-        course = self._asking(self.sampler.course(ground), ground, bounds)
+        course = self._guided(self.sampler.course(ground), ground, bounds)
         return Progress(self.space, course, bounds, self.asked.evaluations, known), bounds
 
-    def _asking(self, course: Course, ground: Ground, bounds: Bounds) -> Course:
-        """The sampler, which asks the predictor where there is one."""
+    def _guided(self, course: Course, ground: Ground, bounds: Bounds) -> Course:
+        """The sampler, guided by the predictor where there is one."""
         if self.predictor is None:
             return course
-        from dnal.search.asking import Asking
         from dnal.search.encoding import numbers_of
+        from dnal.search.predictor_guided import PredictorGuided
 
         def encoded(genomes: Sequence[Genome]) -> NDArray[np.float64]:
             return numbers_of(self.space, genomes, [bounds.costs(self.space.model(one)) or {} for one in genomes])
 
-        return Asking(
+        return PredictorGuided(
             course, self.predictor, encoded, ground.within,
             candidates=self.asked.candidates, warm_up=self.asked.warm_up,
         )  # fmt: skip
@@ -264,13 +265,13 @@ class _Work:
         if self.address is not None and not progress.over:
             with on_ray.connected(self.address, "a search with --address") as machines:
                 at_once = self.jobs or machines.cores
-                far = partial(on_ray.side_by_side_on_ray, at_once=at_once, gpu=machines.gpu(at_once))
-                self._side_by_side(progress, ended, far)
+                on_workers = partial(on_ray.side_by_side_on_ray, at_once=at_once, gpu=machines.gpu_share(at_once))
+                self._side_by_side(progress, ended, on_workers)
             return
         if self.jobs is not None and self.jobs > 1:
             self._side_by_side(progress, ended, partial(side_by_side, at_once=self.jobs))
             return
-        number, shared = 0, self.space.measure(self.asked)
+        number, shared = 0, self.space.evaluator(self.asked)
         while (candidate := progress.candidate(number)) is not None and not self.stop():
             if candidate.evaluation is None:
                 trained = partial(evaluation_of, self.asked, earlier=progress.earlier(number))
@@ -283,7 +284,7 @@ class _Work:
         """The same in processes. A network whose process was killed is trained again.
 
         Args:
-            do: jobs, so many at once, here or on Ray.
+            do: runs jobs side by side, here or on Ray; as :func:`side_by_side`.
 
         Raises:
             UserError: processes are killed again and again.
@@ -293,7 +294,7 @@ class _Work:
             candidate = progress.candidate(number)
             return candidate is not None and candidate.evaluation is None
 
-        def weight(number: int) -> float:  # a small one at the end of a round leaves the others waiting for less
+        def weight(number: int) -> float:  # a large one at the end of a round would leave other workers idle
             return progress.candidates[number].costs.get("macs", 0.0)
 
         kills = 0
@@ -303,7 +304,7 @@ class _Work:
                 evaluate, range(self.asked.evaluations),
                 arguments=lambda number: (self.asked, progress.candidates[number].model, progress.earlier(number)),
                 stop=self.stop, ready=ready, weight=weight,
-                ended=lambda number, answer: ended(number, Evaluation.told(answer)),
+                ended=lambda number, answer: ended(number, Evaluation.from_text(answer)),
             )  # fmt: skip
             if not left.killed:
                 return

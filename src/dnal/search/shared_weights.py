@@ -1,4 +1,4 @@
-"""Binary MobileNets measured by weights that all of them share, instead of by a training of each."""
+"""Binary MobileNets measured by the weights of a supernet that all of them share, instead of each being trained."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from dnal.settings import Searches
 from dnal.train.norm_statistics import renew_statistics
 from dnal.train.schedule import cosine
 
-RENEWED = 8
-"""Training batches from which the batch norms of a path learn its own statistics."""
+CALIBRATION_BATCHES = 8
+"""Training batches from which the batch norm statistics of a path are computed again."""
 
 
 class SharedWeights:
-    """What networks are worth that are paths through one supernet, which is trained when the first is asked for.
+    """The fitness of networks that are paths through one supernet, which is trained when the first one is measured.
 
-    It follows from what is asked alone: the same weights for the same seed, and of each path the same statistics,
-    whichever were measured before.
+    It depends on the search's options alone: the same seed gives the same weights, and a path the same batch norm
+    statistics, whichever paths were measured before.
 
     Args:
-        asked: data, learning rate and seed. genome: of one of the networks. candidates: of each block its groups.
-        epochs: of the shared weights.
+        asked: the options of the search, such as data, learning rate and seed.
+        genome: of one of the networks. candidates: the groups that each block may have.
+        epochs: for which the shared weights are trained.
     """
 
     def __init__(self, asked: Searches, genome: Genome, candidates: Sequence[Sequence[int]], epochs: int) -> None:
@@ -41,24 +42,24 @@ class SharedWeights:
         """The supernet, trained, in eval mode.
 
         Raises:
-            Diverged: the loss became no number.
+            Diverged: the loss became NaN or infinite.
         """
         found = fitted(self._asked, self._made, self._epochs, cosine)
         assert isinstance(found, Supernet)
-        found.drawing = False
+        found.sampling = False
         return found
 
     def __call__(self, model: str) -> Evaluation:
-        """What a network is worth, by its name."""
-        self.take(model)
+        """The fitness of a network, by its name."""
+        self.select(model)
         return Evaluation(fitness_of(self._asked, self.supernet))
 
-    def take(self, model: str) -> None:
-        """Makes the supernet compute a network, with batch norm statistics of this one."""
-        self.supernet.take([int(layer.values[0]) for layer in parsed(model.partition("/")[2], FORMS)[1:]])
+    def select(self, model: str) -> None:
+        """Makes the supernet compute the network of this name, with batch norm statistics of its own."""
+        self.supernet.select([int(layer.values[0]) for layer in parsed(model.partition("/")[2], FORMS)[1:]])
         train = data.loaders(data_of(self._asked), self._asked.batch_size, seed=self._asked.seed).train
         with one_thread():
-            renew_statistics(self.supernet, islice(iter(train), RENEWED))
+            renew_statistics(self.supernet, islice(iter(train), CALIBRATION_BATCHES))
 
     def _made(self, dataset: Dataset) -> nn.Module:
         return Supernet(

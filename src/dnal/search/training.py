@@ -17,7 +17,7 @@ from dnal.data import Dataset
 from dnal.data.dataset import plain
 from dnal.data.loader import EpochLoader
 from dnal.search.pruners import PRUNERS
-from dnal.search.pruners.pruner import Past
+from dnal.search.pruners.pruner import EarlierNetwork
 from dnal.settings import Searches
 from dnal.train.evaluate import Validate, accuracy, measured
 from dnal.train.loop import Diverged
@@ -34,8 +34,8 @@ MEASURED_AT_ONCE = 256
 class Evaluation(NamedTuple):
     """What came of training a network: ``fitness``, higher is better, or None and ``why`` it has none.
 
-    Where a pruner looked on, also what it was worth after each epoch (``curve``), and whether it was given up after the
-    last one of them (``stopped``): then the fitness is what it was worth by then.
+    With a pruner, also its fitness after each epoch (``curve``), and whether it was stopped early, after the last of
+    these (``stopped``): then ``fitness`` is that of its last epoch.
     """
 
     fitness: float | None
@@ -44,14 +44,14 @@ class Evaluation(NamedTuple):
     stopped: bool = False
 
     @classmethod
-    def told(cls, text: str) -> Evaluation:
-        """From what :func:`evaluate` says."""
+    def from_text(cls, text: str) -> Evaluation:
+        """The evaluation in the text that :func:`evaluate` returns."""
         fitness, why, curve, stopped = json.loads(text)
         return cls(fitness, why, tuple(curve), stopped)
 
 
-class _GivenUp(Exception):
-    """The pruner said that it is enough."""
+class _StoppedEarly(Exception):
+    """The pruner stopped the training."""
 
 
 def adam(network: nn.Module, lr: float) -> torch.optim.Adam:
@@ -76,23 +76,23 @@ def data_of(asked: Searches) -> Dataset:
     return dataset_of(asked.data, asked.root, asked.input, asked.classes, asked.limit_train, asked.seed)
 
 
-def evaluation_of(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> Evaluation:
+def evaluation_of(asked: Searches, model: str, earlier: Sequence[EarlierNetwork] = ()) -> Evaluation:
     """Trains a network from new weights and measures it. It follows from its name and what is asked alone: all begin at
-    the same seed and see the same batches, on one thread. A pruner decides by the networks of ``earlier`` rounds too.
+    the same seed and see the same batches, on one thread. A pruner also judges by the networks of ``earlier`` rounds.
     """
     pruner = PRUNERS.read(asked.pruner)
-    hopeless, curve = pruner.judge(earlier), list[float]()
+    stops, curve = pruner.judge(earlier), list[float]()
 
-    def looked_on(network: nn.Module) -> dict[str, float]:
+    def after_epoch(network: nn.Module) -> dict[str, float]:
         curve.append(fitness_of(asked, network))
-        if len(curve) < asked.epochs and hopeless(curve[-1]):
-            raise _GivenUp
+        if len(curve) < asked.epochs and stops(curve[-1]):
+            raise _StoppedEarly
         return {}
 
     try:
-        network = trained(asked, model, asked.epochs, constant, looked_on if pruner.judges else None)
+        network = trained(asked, model, asked.epochs, constant, after_epoch if pruner.judges else None)
         return Evaluation(curve[-1] if pruner.judges else fitness_of(asked, network), curve=tuple(curve))
-    except _GivenUp:
+    except _StoppedEarly:
         return Evaluation(curve[-1], curve=tuple(curve), stopped=True)
     except Diverged as error:
         return Evaluation(None, str(error))
@@ -103,7 +103,7 @@ def evaluation_of(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> 
 
 
 def fitness_of(asked: Searches, network: nn.Module) -> float:
-    """What a trained network is worth, by the data that networks are compared by."""
+    """The fitness of a trained network: its metric on the data by which networks are compared."""
     dataset = data_of(asked)
     with one_thread():
         part = plain(dataset.train) if asked.fitness == "training" else dataset.val
@@ -113,11 +113,11 @@ def fitness_of(asked: Searches, network: nn.Module) -> float:
 def trained(
     asked: Searches, model: str, epochs: int, schedule: Schedule, validate: Validate | None = None
 ) -> nn.Module:
-    """The network of a name, trained from new weights, in eval mode, where it was trained; ``validate``: looks at it
-    after each epoch, and changes nothing.
+    """The network of a name, trained from new weights, in eval mode, where it was trained; ``validate``: is given
+    it after each epoch, and must not change it.
 
     Raises:
-        Diverged: the loss became no number.
+        Diverged: the loss became NaN or infinite.
     """
 
     def made(dataset: Dataset) -> nn.Module:
@@ -134,7 +134,7 @@ def fitted(
     :func:`trained`.
 
     Raises:
-        Diverged: the loss became no number.
+        Diverged: the loss became NaN or infinite.
     """
     dataset = data_of(asked)
     fabric = fabric_of("32-true")
@@ -165,6 +165,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def evaluate(asked: Searches, model: str, earlier: Sequence[Past] = ()) -> str:
+def evaluate(asked: Searches, model: str, earlier: Sequence[EarlierNetwork] = ()) -> str:
     """:func:`evaluation_of` as text, in a process of its own."""
     return json.dumps(evaluation_of(asked, model, earlier))

@@ -146,7 +146,7 @@ class _Counted:
         index, segment = cost.index.cpu(), cost.segment.cpu()
         self._factors, self._rows, self._base = cost.factors.cpu(), cost.rows.cpu(), cost.base.cpu()
         groups = opening.counts.numel()
-        # The channels of a group stand together: there are few runs, and these are sorted, not the channels.
+        # The channels of a group are neighbours: sorting the few runs of them is faster than sorting all channels.
         runs, run = torch.unique_consecutive(segment * groups + opening.group_of[index], return_inverse=True)
         pairs, pair_of_run = torch.unique(runs, return_inverse=True)
         pair = pair_of_run[run]

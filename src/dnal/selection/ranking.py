@@ -84,7 +84,7 @@ class Ranking:
             order = first.argsort()
             mean = torch.zeros_like(self._sizes).index_add(0, chunk, scores) / self._sizes
             order = order[mean[order].argsort(descending=True, stable=True)]
-        else:  # a variable each: the order of the scores, and a million of them take their time to sort
+        else:  # chunks of one variable each: their order is that of the scores, already sorted
             order = chunk[by_score]
         order = torch.cat((order[self._stays[order]], order[~self._stays[order]]))
         place = self.group_of[order].argsort(stable=True)  # a group's places go to its chunks in their own order

@@ -127,7 +127,7 @@ class _Graph:
         for users in (*self.users.values(), *self.uses.values()):
             users -= idle
         self.working = [i for i in range(len(self.operations)) if i not in idle]
-        # By the modules around them: the names of the tensors in each, and who uses them.
+        # For each module: the names of the tensors in it, and the operations that use them.
         self.tensors_in: dict[str, list[tuple[str, set[int]]]] = {}
         for own, users in self.uses.items():
             for name in trace.names_of(own):
@@ -390,7 +390,7 @@ def settled(branches: Sequence[Branch], sources: Sources, open_variables: Tensor
 
 
 def gates_of(branches: Sequence[Branch]) -> Callable[[str], list[Tensor]]:
-    """A function that gives the variables of the branches that hold a module or tensor, by its path, shape (1,) each:
-    sides of a cost's term."""
+    """A function from the path of a module or tensor to the variables of the branches that hold it, shape (1,) each:
+    factors of a cost's term."""
     gone = Gone(branch.bypass for branch in branches)
     return lambda path: [torch.tensor([branches[n].variable]) for n in sorted(set(gone.removers(path)))]

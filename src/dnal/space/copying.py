@@ -52,7 +52,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return made
     if kind is dict or (kind is OrderedDict and not vars(value)):
         made = memo[id(value)] = kind()
-        for key, item in value.items():  # most are their own copies: no call for these
+        for key, item in value.items():  # most items are atomic; a call for each would cost more than the copy
             new = item if type(item) in ATOMIC else _copied(item, memo)
             made[key if type(key) is str else _copied(key, memo)] = new
         return made

@@ -1,8 +1,8 @@
 """Python's garbage collector while a network is analysed.
 
-An analysis makes and keeps some hundred thousand objects, and after each quarter more of them than before the collector
-looks through all that the process holds: with torch and its friends imported that takes as long as a forward pass of a
-small network, several times in one analysis.
+An analysis makes and keeps some hundred thousand objects. Whenever the new ones are a quarter of those before, the
+collector looks through all that the process holds: with torch and what it imports, that takes as long as a forward pass
+of a small network, and happens several times in an analysis.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_new_garbage() -> Iterator[None]:
-    """The collector looks through what is made within, not through what was there before; afterwards through all of it
-    again. Where somebody has set objects aside already (``gc.freeze``), nothing is changed: there is one place aside,
-    and they would come back from it too."""
+    """Within, the collector looks through new objects only; afterwards through all of them again. Where the program has
+    frozen objects itself (``gc.freeze``), nothing is changed: Python has one set of frozen objects, and unfreezing ours
+    would unfreeze those."""
     if gc.get_freeze_count():
         yield
         return

@@ -151,12 +151,13 @@ def signature(layer: Tensor) -> tuple[int, ...]:
     if layer.numel() == 0:
         return ()
     sizes = layer.shape
-    return tuple([d for d, step in enumerate(layer.stride()) if step and sizes[d] > 1])  # asked dozens of times a call
+    # A list is faster than a generator, and this runs dozens of times for each operation.
+    return tuple([d for d, step in enumerate(layer.stride()) if step and sizes[d] > 1])
 
 
 def core(layer: Tensor, dims: Sequence[int]) -> Tensor:
     """The layer restricted to ``dims`` (index 0 elsewhere), one dimension each, in their order."""
-    if layer.numel():  # one view, in the place of one for each of the other dimensions
+    if layer.numel():  # one view instead of one for each of the other dimensions
         kept = [d for d in range(layer.dim()) if d in dims]
         sizes, strides = layer.shape, layer.stride()
         return layer.as_strided([sizes[d] for d in kept], [strides[d] for d in kept])

@@ -314,7 +314,7 @@ class Probe:
     def trains(self, kept: Kept) -> bool:
         """Whether the network without its closed channels runs in training mode, in code that may run only there, as
         far as the whole one does. Numbers are not compared: a dropout draws others."""
-        # Nearly every network trains without them, and then the pass of the whole one is saved.
+        # Nearly every network trains without them: asked first, it saves the training pass of the whole network.
         return runs_in_training(removed(self.network, kept), self.inputs) is None or not self._trains
 
     @cached_property

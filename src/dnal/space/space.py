@@ -424,11 +424,11 @@ def _branches(
     """The branches without which the network computes what it computes with them at zero, in the first way that does:
     in the whole network, with parts of its channels, with every second branch only, and at another batch and size.
 
-    A candidate of a mixed edge is a term of a sum of dnal's own: nothing stands in its place that could compute with a
-    size, and there is one way. So it is tried with parts of the channels only, however many candidates there are.
+    A candidate of a mixed edge is a term of a sum of dnal's own: no code computes with its
+    sizes, and there is one way to leave it out. So it is tried with parts of the channels only, and not elsewhere.
     """
     everything = torch.ones(len(channels.names), dtype=torch.bool)
-    off = told_apart(channels.groups, besides=[uneven(channels.groups)])  # which is the first of them
+    off = told_apart(channels.groups, besides=[uneven(channels.groups)])  # the first one is the uneven one
     some, *others = [_without(variables, everything) for variables in off]
     silent = set(
         probe.silent(
@@ -529,7 +529,7 @@ def macs_of_weights(network: nn.Module, example_inputs: Inputs) -> list[tuple[st
 
 
 def macs_of_modules(network: nn.Module, example_inputs: Inputs) -> list[tuple[str, float]]:
-    """The multiply-accumulates of one example, of each product with the module that runs it."""
+    """The path of the module that runs each product, and its multiply-accumulates for one example."""
     return [(m.path, counted([m])) for m in _counting(network, example_inputs).multiplications]
 
 

@@ -24,9 +24,9 @@ def trained_on_links(
     optimizer = torch.optim.Adam(network.parameters(), lr)
     network.train()
     for epoch in range(epochs):
-        for inputs, told in windows.batches(first, last, "random", 1000 * seed + epoch):
+        for inputs, labels in windows.batches(first, last, "random", 1000 * seed + epoch):
             optimizer.zero_grad()
-            F.cross_entropy(network(**inputs), told).backward()
+            F.cross_entropy(network(**inputs), labels).backward()
             optimizer.step()
     network.eval()
 
@@ -36,8 +36,8 @@ def average_precision(score: Score, windows: Windows, first: int, last: int, kin
     said, wanted = [], []
     start = first
     with torch.no_grad():
-        for inputs, told in windows.batches(first, last, kind, seed):
+        for inputs, labels in windows.batches(first, last, kind, seed):
             said.append(score(inputs, start))
-            wanted.append(told[0])
+            wanted.append(labels[0])
             start += windows.batch
     return average_precision_of(torch.cat(said), torch.cat(wanted))

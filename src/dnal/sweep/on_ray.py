@@ -28,7 +28,7 @@ Hook = Callable[[str], None]
 
 
 def connected(address: str | None) -> AbstractContextManager[Machines]:
-    """Ray with Tune; see :func:`dnal.base.on_ray.connected`."""
+    """Ray with Tune, at an address as for :func:`dnal.base.on_ray.connected`, which says what is raised."""
     return on_ray.connected(address, "a sweep", needs=("ray", "ray.tune"))
 
 
@@ -69,10 +69,7 @@ def run(
     except UserError:
         raise
     except Exception as error:
-        raise UserError(
-            f"Ray failed in the middle ({on_ray.reason(error)}); see to that (its place is '{on_ray.place()}', or "
-            "RAY_TMPDIR), then the same command goes on."
-        ) from error
+        raise on_ray.failed(error) from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
 

@@ -29,4 +29,4 @@ def shared(machines: Machines, trials: int, at_once: int | None) -> Share:
     wanted = at_once or machines.gpus or machines.cores // CORES
     number = max(1, min(wanted, trials, machines.cores))
     threads = max(1, min(machines.cores // number, machines.largest))
-    return Share(number, threads, machines.gpu(number))
+    return Share(number, threads, machines.gpu_share(number))

@@ -1,4 +1,4 @@
-"""How well pairs, or other examples of two classes, are told apart by a score."""
+"""Average precision: how well a score separates two classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from dnal.train.loader import Loader
 from dnal.train.outputs import logits_of
 
 
-def average_precision_of(scores: Tensor, told: Tensor) -> float:
-    """The mean over those that are true, in the order of their scores, of the share of true ones down to each, 1 at
-    best.
+def average_precision_of(scores: Tensor, labels: Tensor) -> float:
+    """The mean over all positives of the precision at the score of each, 1 at best.
 
     Args:
-        scores: (N,). told: 1 for those that are true, else 0, (N,).
+        scores: the higher, the more likely positive, (N,). labels: 1 for positives, 0 for negatives, (N,).
 
     Examples:
         >>> round(average_precision_of(torch.tensor([0.9, 0.8, 0.1, 0.0]), torch.tensor([1, 0, 1, 0])), 4)
@@ -25,19 +24,20 @@ def average_precision_of(scores: Tensor, told: Tensor) -> float:
     # Imported here: it takes seconds, and a run is read without it.
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(told.cpu().numpy(), scores.cpu().numpy()))
+    return float(average_precision_score(labels.cpu().numpy(), scores.cpu().numpy()))
 
 
 def average_precision(network: nn.Module, loader: Loader) -> float:
-    """:func:`average_precision_of` all examples of a loader, by how much larger the logit of class 1 is than that of
-    class 0; in eval mode, the network's mode is restored. Targets of ``IGNORED`` do not count.
+    """:func:`average_precision_of` all examples of a loader; the score is the logit of class 1 minus that of class 0.
+    The network runs in eval mode, and its mode is restored. Targets of ``IGNORED`` do not count; without a positive the
+    result is nan.
 
     Outputs: logits (N, 2, ...), or a mapping with them as ``logits``; targets: 0 and 1, (N, ...).
 
     Raises:
         UserError: other outputs or targets.
     """
-    scores, told = [torch.zeros(0, dtype=torch.double)], [torch.zeros(0, dtype=torch.long)]
+    scores, labels = [torch.zeros(0, dtype=torch.double)], [torch.zeros(0, dtype=torch.long)]
 
     def update(outputs: Tensor, targets: Tensor) -> None:
         logits = logits_of(outputs)
@@ -48,8 +48,8 @@ def average_precision(network: nn.Module, loader: Loader) -> float:
             )
         counts = targets != IGNORED
         scores.append((logits[:, 1] - logits[:, 0])[counts].double().cpu())
-        told.append(targets[counts].cpu())
+        labels.append(targets[counts].cpu())
 
     over_batches(network, loader, update)
-    all_told = torch.cat(told)
-    return average_precision_of(torch.cat(scores), all_told) if bool(all_told.any()) else float("nan")
+    every = torch.cat(labels)
+    return average_precision_of(torch.cat(scores), every) if bool(every.any()) else float("nan")

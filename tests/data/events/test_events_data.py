@@ -1,4 +1,4 @@
-"""Events as a kind of data: parts in the order of time, windows that know nothing of what is told, pairs, files."""
+"""Events as a kind of data: parts in the order of time, windows before what is predicted, pairs, files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dnal.data.events.windows import Windows, causal_features
 from dnal.train.batch import LABELS
 from dnal.train.evaluate import IGNORED
 
-COUNT, NODES, WINDOW, TOLD = 500, 12, 40, 15
+COUNT, NODES, WINDOW, PREDICTED = 500, 12, 40, 15
 
 
 def drawn(seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
@@ -33,7 +33,7 @@ def drawn(seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
 @pytest.fixture
 def loaded(tmp_path: Path) -> data.Dataset:
     np.savez(tmp_path / "own.npz", **drawn())
-    return data.load(f"{tmp_path / 'own.npz'}:window={WINDOW},told={TOLD}")
+    return data.load(f"{tmp_path / 'own.npz'}:window={WINDOW},predicted={PREDICTED}")
 
 
 def parts(dataset: data.Dataset) -> list[EventsPart]:
@@ -46,8 +46,8 @@ def whole(part: EventsPart, seed: int = 0) -> dict[str, Tensor]:
     return part.batch(torch.arange(len(part)), seed)
 
 
-def test_a_file_is_of_events_and_each_is_told_once_in_the_order_of_time(loaded: data.Dataset) -> None:
-    assert (loaded.kind, loaded.classes, loaded.input_shape) == ("events", 2, (NODES, WINDOW, 2 * TOLD))
+def test_a_file_is_of_events_and_each_is_predicted_once_in_the_order_of_time(loaded: data.Dataset) -> None:
+    assert (loaded.kind, loaded.classes, loaded.input_shape) == ("events", 2, (NODES, WINDOW, 2 * PREDICTED))
     given = drawn()
     order = np.argsort(given["t"], kind="stable")
     pairs, time = np.stack([given["src"], given["dst"]], 1)[order], given["t"][order]
@@ -56,15 +56,15 @@ def test_a_file_is_of_events_and_each_is_told_once_in_the_order_of_time(loaded: 
     for part, begin, end in zip(parts(loaded), (first, train, val), (train, val, COUNT), strict=True):
         batch = whole(part)
         own, labels = batch["pairs"], batch[LABELS]
-        assert own[:, :TOLD][labels[:, :TOLD] == 1].tolist() == pairs[begin:end].tolist()
+        assert own[:, :PREDICTED][labels[:, :PREDICTED] == 1].tolist() == pairs[begin:end].tolist()
         assert labels.equal(part.y)
         # As many without an event, which have the same source.
         assert (labels == 1).sum() == (labels == 0).sum() == end - begin
-        assert own[:, TOLD:, 0][labels[:, TOLD:] == 0].tolist() == pairs[begin:end, 0].tolist()
-        assert (labels == IGNORED).sum() == 2 * TOLD * len(part) - 2 * (end - begin)
+        assert own[:, PREDICTED:, 0][labels[:, PREDICTED:] == 0].tolist() == pairs[begin:end, 0].tolist()
+        assert (labels == IGNORED).sum() == 2 * PREDICTED * len(part) - 2 * (end - begin)
 
 
-def test_a_window_is_whole_and_strictly_before_what_is_told(loaded: data.Dataset) -> None:
+def test_a_window_is_whole_and_strictly_before_what_is_predicted(loaded: data.Dataset) -> None:
     for part in parts(loaded):
         events = part.windows.events
         batch = whole(part)
@@ -77,15 +77,15 @@ def test_a_window_is_whole_and_strictly_before_what_is_told(loaded: data.Dataset
 
 
 def test_what_is_planted_now_and_later_is_in_no_window(loaded: data.Dataset) -> None:
-    """All events from the time of the first one that is told become others: what is known of it stays the same."""
+    """All events from the time of the first one that is predicted become others: what is known of it stays the same."""
     for part in parts(loaded):
         events, last = part.windows.events, len(part) - 1
         start = int(part.starts[last])
         now = events.time >= events.time[start]
-        assert int(now.sum()) >= TOLD - 3
+        assert int(now.sum()) >= PREDICTED - 3
         source, target = (torch.where(now, NODES - 1, nodes) for nodes in (events.source, events.target))
         other = EventsPart(
-            Windows(events_of(source, target, events.time), width=WINDOW, batch=TOLD), part.starts, part.last
+            Windows(events_of(source, target, events.time), width=WINDOW, batch=PREDICTED), part.starts, part.last
         )
         known, same = (each.batch(torch.tensor([last]), 0) for each in (plain(part), other))
         assert not known["pairs"].equal(same["pairs"])
@@ -93,12 +93,12 @@ def test_what_is_planted_now_and_later_is_in_no_window(loaded: data.Dataset) -> 
             assert known[name].equal(same[name]), name
 
 
-def test_pairs_without_an_event_are_drawn_again_for_training_alone(loaded: data.Dataset) -> None:
+def test_negatives_are_drawn_again_for_training_alone(loaded: data.Dataset) -> None:
     train, val, _ = parts(loaded)
     first, again, other = (whole(train, seed)["pairs"] for seed in (0, 0, 1))
     assert first.equal(again)
-    assert first[:, :TOLD].equal(other[:, :TOLD])
-    assert not first[:, TOLD:].equal(other[:, TOLD:])
+    assert first[:, :PREDICTED].equal(other[:, :PREDICTED])
+    assert not first[:, PREDICTED:].equal(other[:, PREDICTED:])
     for part in (val, plain(train)):
         several = part.batch(torch.tensor([1, 3]), 0)
         alone = part.batch(torch.tensor([3]), 1)
@@ -106,7 +106,7 @@ def test_pairs_without_an_event_are_drawn_again_for_training_alone(loaded: data.
 
 
 def test_fewer_windows_and_other_events_are_other_data(loaded: data.Dataset, tmp_path: Path) -> None:
-    path = f"{tmp_path / 'own.npz'}:window={WINDOW},told={TOLD}"
+    path = f"{tmp_path / 'own.npz'}:window={WINDOW},predicted={PREDICTED}"
     few = data.load(path, limit_train=5)
     assert len(few.train) == 5
     assert (few.val.y.shape, few.test.y.shape) == (loaded.val.y.shape, loaded.test.y.shape)
@@ -126,7 +126,7 @@ def test_fewer_windows_and_other_events_are_other_data(loaded: data.Dataset, tmp
         (":window=4", {}, "8 or more"),
         (":width=4", {}, "width"),
         ("", {"input_shape": (NODES + 1, 40, 30)}, "leave the input away"),
-        ("", {"input_shape": (NODES, 40, 31)}, "no even number"),
+        ("", {"input_shape": (NODES, 40, 31)}, "so their number is even"),
         ("", {"input_shape": (2**23, 40, 30)}, "nodes"),
         ("", {"input_shape": (NODES, 2**17, 30)}, "at most"),
         (":window=40", {"classes": 3}, "2 classes, not 3"),

@@ -1,1 +1,1 @@
-"""Events between nodes over time, such as messages: which pair of nodes is next."""
+"""Events between nodes over time, such as messages: which pair of nodes has one next."""

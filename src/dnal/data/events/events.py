@@ -14,7 +14,7 @@ from dnal.data.events.raw import RawEvents
 from dnal.data.npz import read_arrays
 
 ARRAYS = ("src", "dst", "t")
-"""In a file."""
+"""Names of the arrays in a file: sources, targets and times of the events."""
 MOST_NODES, MOST_EVENTS = 2**22, 2**26
 TRAIN, VAL = 0.7, 0.15
 """Shares of the events, in the order of time; the rest is for testing."""

@@ -8,7 +8,7 @@ from typing import Any
 from dnal.base.errors import UserError
 from dnal.data.dataset import Dataset
 from dnal.data.events.events import ARRAYS, MOST_NODES, read_raw
-from dnal.data.events.next_events import MOST_TOLD, MOST_WINDOW, EventOptions, from_events
+from dnal.data.events.next_events import MOST_PREDICTED, MOST_WINDOW, EventOptions, from_events
 from dnal.data.events.raw import RawEvents
 from dnal.data.events.sets import read_replies
 from dnal.data.events.windows import FEATURES
@@ -16,7 +16,7 @@ from dnal.data.kind import Entry, Heads, Kind, Sizes, Wanted
 from dnal.data.objective import Objective
 
 WIDE = 64
-"""Features that a network makes of an end of an event, and of a pair's."""
+"""Features that a layer is assumed to hold of each end of an event or pair, to bound the memory of an example."""
 
 
 class EventsOverTime(Kind):
@@ -29,10 +29,11 @@ class EventsOverTime(Kind):
     raw = RawEvents
     options = EventOptions
     largest = 2**24
-    varies = True  # with how many nodes take part in a window
+    cost_varies = True  # with how many nodes take part in a window
     normalisation = (
-        "ages from 0, the time that is told, to 1, the first event of the window; of each event log(1 + n) of how many "
-        "events its source and its target had before it in the window, and of how many nodes both had met"
+        "ages from 0, the time of the first event to predict, to 1, the first event of the window; of each event "
+        "log(1 + n) of how many events its source and its target had before it in the window, and of how many nodes "
+        "both had met"
     )
     sets = {  # noqa: RUF012
         "replies": ("4,000 generated messages of 80 people, of which many answer or repeat a recent one", read_replies)
@@ -66,14 +67,16 @@ class EventsOverTime(Kind):
 
     def numbers(self, sizes: Sizes) -> int:
         _, window, pairs = sizes
-        return (2 * window + pairs) * WIDE  # a layer holds so many of each end of an event, and of each pair
+        return (2 * window + pairs) * WIDE
 
     def check(self, sizes: Sizes) -> None:
         super().check(sizes)
         nodes, window, pairs = sizes
         if nodes > MOST_NODES:
             raise UserError(f"there are {nodes:,} nodes, more than the {MOST_NODES:,} that events may have.")
-        if window > MOST_WINDOW or pairs > 2 * MOST_TOLD:
-            raise UserError(f"a window has at most {MOST_WINDOW:,} events, and {2 * MOST_TOLD:,} pairs.")
+        if window > MOST_WINDOW or pairs > 2 * MOST_PREDICTED:
+            raise UserError(
+                f"a window has at most {MOST_WINDOW:,} events, and an example {2 * MOST_PREDICTED:,} pairs."
+            )
         if pairs % 2:
-            raise UserError(f"half of the pairs of a window have an event, and {pairs} is no even number of them.")
+            raise UserError(f"half of the pairs of an example have an event, so their number is even, not {pairs}.")

@@ -14,7 +14,7 @@ NEGATIVES: tuple[Negative, ...] = ("random", "historical", "inductive")
 
 
 class Negatives:
-    """Draws pairs to tell from those of a batch.
+    """Draws negatives: pairs to tell apart from those of a batch.
 
     Random: the same source, and any node; by chance that is a pair that has an event. Historical: a pair that had an
     event in training. Inductive: a pair that had an event after training and before now, and none in training. Neither

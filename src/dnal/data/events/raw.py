@@ -13,8 +13,8 @@ class RawEvents:
     """Events between nodes, in any order.
 
     Attributes:
-        source, target: from which node to which, whole numbers from 0, (E,).
-        time: of each, (E,).
+        source, target: the nodes that each event goes from and to, whole numbers from 0, (E,).
+        time: of each event, in any unit, (E,).
     """
 
     source: NDArray[np.generic]

@@ -10,12 +10,12 @@ from dnal.data.events.raw import RawEvents
 
 PEOPLE, MESSAGES, RECENT = 80, 4000, 12
 REPLY, AGAIN = 0.5, 0.3
-"""How often a message answers one of the last ``RECENT``, and how often it repeats one of them; else it is any."""
+"""The probabilities that a message answers, or repeats, one of the last ``RECENT``; otherwise its pair is random."""
 
 
 def read_replies(root: Path | None, download: bool = True) -> RawEvents:
-    """Messages of which many answer or repeat a recent one, so that who writes to whom next is told from a window."""
-    draw = np.random.RandomState(0)  # whose stream is promised never to change
+    """Messages of which many answer or repeat a recent one, so that a window helps to predict the next ones."""
+    draw = np.random.RandomState(0)  # numpy promises that its stream never changes
     pairs = [tuple(draw.randint(PEOPLE, size=2))]
     for _ in range(MESSAGES - 1):
         one, other = pairs[-1 - draw.randint(min(RECENT, len(pairs)))]

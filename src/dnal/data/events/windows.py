@@ -1,4 +1,4 @@
-"""Batches of events to be told, each with the window of events before it."""
+"""Batches of events to predict, each with the window of events before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dnal.data.events.negatives import Negative, Negatives
 
 Batch = tuple[dict[str, Tensor], Tensor]
 MOST_KEPT = 2**22
-"""Events of windows that are kept for when they are asked for again."""
+"""Events in all windows that are cached, at most."""
 FEATURES = 3
 """Of an event, :func:`causal_features`."""
 
@@ -41,11 +41,11 @@ def causal_features(pairs: Tensor) -> Tensor:
 
 
 class Windows:
-    """Windows of events, each strictly before the batch that is told from it: no event of the batch's first time, and
+    """Windows of events, each strictly before the batch predicted from it: no event of the batch's first time, and
     none later, is in it.
 
     Args:
-        width: events of a window, fewer at the beginning. batch: events that are told at once.
+        width: events of a window, fewer at the beginning. batch: events that are predicted from one window.
     """
 
     def __init__(self, events: Events, *, width: int = 2048, batch: int = 200) -> None:
@@ -58,7 +58,7 @@ class Windows:
         return int(torch.searchsorted(self.events.time, self.events.time[first].item(), side="left"))
 
     def window(self, first: int) -> dict[str, Tensor]:
-        """What a network may know when event ``first`` is told: ``events`` (1, W, 2), their ``ages`` (1, W), from 0,
+        """What a network may know to predict event ``first``: ``events`` (1, W, 2), their ``ages`` (1, W), from 0,
         now, to 1, the first one, and their ``features`` (1, W, 3)."""
         found = self._known.get(first)
         if found is None:
@@ -87,5 +87,5 @@ class Windows:
             if not past:
                 continue
             pairs = torch.cat([self.events.pairs[start:end], self.negatives(kind, start, end, past, draw)])
-            told = torch.arange(len(pairs)) < end - start
-            yield {**self.window(start), "pairs": pairs[None]}, told.long()[None]
+            happened = torch.arange(len(pairs)) < end - start
+            yield {**self.window(start), "pairs": pairs[None]}, happened.long()[None]

@@ -1,1 +1,1 @@
-"""Networks whose activations and weights are bits: signs, with gradients that pass through them."""
+"""Binary networks: activations and weights are signs, through which gradients pass."""

@@ -1,4 +1,4 @@
-"""The block of a binary MobileNet: a convolution of 3x3 in groups, then one of 1x1, both of bits."""
+"""The block of a binary MobileNet: a 3x3 group convolution, then a 1x1 convolution, both binary."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from dnal.models.binary.convolution import BinaryConv2d
 
 
 class Doubled(nn.Module):
-    """Every channel twice: (N, C, H, W) -> (N, 2 C, H, W)."""
+    """The channels twice, one copy behind the other: (N, C, H, W) -> (N, 2 C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat((x, x), 1)
 
 
 class BinaryResidual(nn.Module):
-    """A binary convolution between two batch norms, and real numbers that go past it.
+    """A binary convolution between two batch norms, and a full-precision shortcut around them.
 
     The first norm decides what is above and below 0 where the sign is taken; a ReLU there would make all bits +1.
 
+    Images (N, channels, H, W) -> (N, channels or 2 channels, H or H / 2, W or W / 2), halves rounded up.
+
     Args:
-        channels: that come in. kernel: 3 or 1. down: halves the image. double: the channels.
+        channels: of the input. kernel: odd, such as 3 or 1. groups: of the convolution.
+        down: whether height and width are halved. double: whether the number of channels is doubled.
     """
 
     def __init__(
@@ -32,23 +35,23 @@ class BinaryResidual(nn.Module):
         self.before = nn.BatchNorm2d(channels)
         self.conv = BinaryConv2d(channels, wider, kernel, stride=stride, groups=groups)
         self.after = nn.BatchNorm2d(wider)
-        past: list[nn.Module] = [nn.AvgPool2d(3, 2, 1, count_include_pad=False)] * down + [Doubled()] * double
-        self.past = nn.Sequential(*past)
+        shortcut: list[nn.Module] = [nn.AvgPool2d(3, 2, 1, count_include_pad=False)] * down + [Doubled()] * double
+        self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.past(x) + self.after(self.conv(self.before(x)))
+        found: Tensor = self.shortcut(x) + self.after(self.conv(self.before(x)))
         return found
 
 
 class GroupBlock(nn.Sequential):
-    """A binary 3x3 convolution in groups, then a binary 1x1 convolution; real numbers go past each.
+    """A binary 3x3 convolution in groups, then a binary 1x1 convolution; a full-precision shortcut around each.
 
-    Groups replace the depthwise convolution of MobileNet, whose sum of 9 products of bits says little: as many groups
-    as channels are a depthwise one, one group is an ordinary one.
+    Groups replace the depthwise convolution of MobileNet, whose sums of 9 products of bits have only 10 values: as many
+    groups as channels are a depthwise convolution, one group is an ordinary one.
 
     Args:
-        channels: that come in. groups: of the 3x3 convolution; they divide the channels.
-        down: the image is halved and the channels are doubled, as in MobileNet.
+        channels: of the input. groups: of the 3x3 convolution; they divide the channels.
+        down: whether height and width are halved and the channels doubled, as in MobileNet.
 
     Source: Phan et al., Binarizing MobileNet via evolution-based searching, CVPR 2020, arXiv 2005.06305: groups in the
     place of depthwise convolutions. The order within a block (batch norm, sign, convolution, batch norm, sum), the

@@ -1,4 +1,4 @@
-"""A convolution of bits with bits."""
+"""A binary convolution: signs of images with signs of filters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, empty, nn
 from dnal.models.binary.signs import sign
 
 PADDING = 1.0
-"""What stands around an image. Zero is no bit; and a border of zeros would give sums of the other parity."""
+"""The padding value. Zero is no bit, and with zeros at the border sums would change parity there."""
 
 
 def binary_conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, groups: int = 1) -> Tensor:
@@ -21,11 +21,13 @@ def binary_conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, groups: int = 1
     one input channel for each output and a kernel of 3x3, one of 10.
 
     Args:
-        x: (N, C_in, H, W). weight: (C_out, C_in / groups, K, K), K odd; real numbers, of which the signs count.
+        x: (N, C_in, H, W). weight: (C_out, C_in / groups, K, K), K odd; its signs are the filters.
+        stride, groups: of the convolution.
 
     Returns:
-        (N, C_out, H', W'): whole numbers from -n to n by twos, n = K * K * C_in / groups, each times the scale of its
-        channel, mean |w|. The scale has no gradient: behind it stands a batch norm, which takes scales out again.
+        (N, C_out, H / stride, W / stride), sizes rounded up: integers from -n to n in steps of 2, where
+        n = K * K * C_in / groups, each times the scale of its channel, mean |w|. No gradient passes through the scale:
+        the batch norm that follows removes scales anyway.
 
     Source: Rastegari et al., XNOR-Net, ECCV 2016 (scale of each filter; theirs of the activations is left out).
     """
@@ -36,16 +38,15 @@ def binary_conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, groups: int = 1
 
 
 class BinaryConv2d(nn.Module):
-    """:func:`binary_conv2d` with weights that are trained: real numbers, of which the forward pass takes the signs.
+    """:func:`binary_conv2d` with trained full-precision weights, of which the forward pass takes the signs.
 
-    It is no ``nn.Conv2d``: zeros among its weights are bits like others, so nothing that sets weights to 0 or takes
-    channels away knows it.
+    It is no ``nn.Conv2d``, so that nothing sets its weights to 0 or removes its channels: a zero is the bit +1 here.
 
     Args:
         in_channels, out_channels, kernel (odd), stride, groups: of the convolution.
 
     Attributes:
-        multiplies_bits: says to the cost ``bops`` that products here are those of bits.
+        multiplies_bits: tells the cost ``bops`` that this layer multiplies bits.
 
     Raises:
         ValueError: groups that do not divide the channels.

@@ -1,4 +1,4 @@
-"""The sign of numbers, through which gradients pass where the numbers are small."""
+"""The sign of numbers, with a straight-through gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def sign(x: Tensor) -> Tensor:
-    """+1 where a number is 0 or more, -1 elsewhere; its gradient is that of the number cut to [-1, 1].
+    """+1 where a number is 0 or more, -1 elsewhere; its gradient is that of the number clamped to [-1, 1].
 
     torch's own sign of 0 is 0, which is no bit. The gradient (the clipped straight-through estimator) is 1 where
     |x| <= 1, and 0 elsewhere.
@@ -30,7 +30,7 @@ def sign(x: Tensor) -> Tensor:
         >>> x.grad.tolist()
         [0.0, 1.0, 1.0, 1.0, 0.0]
     """
-    found: Tensor = _Straight.apply(x)
+    found: Tensor = _StraightThrough.apply(x)
     return found
 
 
@@ -38,7 +38,7 @@ def _bits(x: Tensor) -> Tensor:
     return (x >= 0).to(x.dtype) * 2 - 1
 
 
-class _Straight(torch.autograd.Function):
+class _StraightThrough(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod

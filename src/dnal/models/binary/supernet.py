@@ -1,4 +1,4 @@
-"""A binary MobileNet with weights for every choice of groups."""
+"""A supernet of binary MobileNets: one set of weights for every choice of groups."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class SlicedConv2d(BinaryConv2d):
     its group, and takes its first C / g slices; which inputs those are follows from g alone.
 
     Args:
-        channels: that come in and go out. kernel, stride: as of :class:`BinaryConv2d`. fewest: groups.
+        channels: of input and output. kernel, stride: as of :class:`BinaryConv2d`. fewest: groups that may be chosen.
 
     Attributes:
-        groups: of the next pass; the fewest at first.
+        groups: of the next pass; ``fewest`` at first.
     """
 
     def __init__(self, channels: int, kernel: int = 3, *, stride: int = 1, fewest: int = 1) -> None:
@@ -39,19 +39,19 @@ class Supernet(nn.Module):
     """A binary MobileNet whose blocks share weights among their groups: images (N, C, H, W) -> (N, classes).
 
     In training mode each pass takes a path that is drawn uniformly (single-path one-shot); in eval mode the one that
-    :meth:`take` set. The running statistics of its batch norms are those of all paths together and say nothing of one:
-    before a path is measured, set ``drawing`` to False, take it, and renew them
+    was last selected. The running statistics of its batch norms are those of all paths together and say nothing of one:
+    before a path is measured, set ``sampling`` to False, select the path, and compute them again
     (``dnal.train.norm_statistics.renew_statistics``).
 
     Args:
-        genome: of one of its paths; its groups do not count. candidates: of each block the groups to choose from.
-        classes, input_shape: of the data. seed: of the paths that are drawn.
+        genome: of any of its paths; the groups in it are ignored. candidates: the groups that each block may have.
+        classes: of the data. input_shape: (C, H, W) of its images. seed: for the paths that are drawn.
 
     Attributes:
-        drawing: whether a pass in training mode draws its path.
+        sampling: whether each pass in training mode draws a path.
 
     Raises:
-        UserError: no network, or candidates that do not divide the channels.
+        UserError: the genome is no network, or candidates do not divide the channels.
 
     Source: Phan et al., CVPR 2020, arXiv 2005.06305, phase 1, in words; slices of one weight are our choice.
     """
@@ -77,15 +77,15 @@ class Supernet(nn.Module):
             sliced = SlicedConv2d(known.in_channels, stride=known.stride, fewest=min(of))
             spatial.conv = sliced
             self._convolutions.append(sliced)
-        self.drawing = True
+        self.sampling = True
         self._draw = random.Random(seed)
 
     @property
     def path(self) -> tuple[int, ...]:
-        """The groups of each block in the next pass that draws none."""
+        """The groups of each block that the next pass uses, unless it draws others."""
         return tuple(convolution.groups for convolution in self._convolutions)
 
-    def take(self, groups: Sequence[int]) -> None:
+    def select(self, groups: Sequence[int]) -> None:
         """Sets the groups of each block.
 
         Raises:
@@ -97,7 +97,7 @@ class Supernet(nn.Module):
             convolution.groups = number
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.drawing:
-            self.take([self._draw.choice(of) for of in self._candidates])
+        if self.training and self.sampling:
+            self.select([self._draw.choice(of) for of in self._candidates])
         found: Tensor = self.network(x)
         return found

@@ -1,4 +1,4 @@
-"""``binary-mobilenet/``: MobileNets of bits, whose blocks have groups of their own.
+"""``binary-mobilenet/``: binary MobileNets, each of whose blocks has its own number of groups.
 
 Source: Phan et al., Binarizing MobileNet via evolution-based searching, CVPR 2020, arXiv 2005.06305. Its blocks are
 recalled, and no code is published: see :class:`dnal.models.binary.blocks.GroupBlock` for what is ours.
@@ -19,12 +19,12 @@ from dnal.models.kaiming import kaiming_init
 
 _GROUPS: Form = {"groups": range(1, WIDEST + 1)}
 FORMS: dict[str, Form] = {"stem": {"channels": range(1, WIDEST + 1)}, "block": _GROUPS, "down": _GROUPS}
-"""``stem`` is a real convolution of 3x3; ``block`` a binary block, ``down`` one that halves the image and doubles the
-channels."""
+"""``stem`` is a full-precision 3x3 convolution; ``block`` a binary block, ``down`` one that halves the image and
+doubles the channels."""
 
 
 def build(genome: Genome, *, classes: int, input_shape: Sizes) -> nn.Module:
-    """The network: a real stem, binary blocks, the mean over the image, and a real linear layer.
+    """The network: a full-precision stem, binary blocks, average pooling, and a full-precision linear layer.
 
     Raises:
         UserError: layers in an order that is no network, or groups that do not divide the channels.

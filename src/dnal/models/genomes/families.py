@@ -95,7 +95,7 @@ def most_weights(genome: Genome, classes: int, sizes: Sizes) -> int:
             stride = int(values[2]) if kind == "pool" else 2
             sides = tuple(-(-side // stride) for side in sides)  # no pooling leaves more
         elif kind == "stem":
-            most, width, flat = max(most, width * int(values[0]) * 9), int(values[0]), True  # the mean over the image
+            most, width, flat = max(most, width * int(values[0]) * 9), int(values[0]), True  # the head is pooled
         elif kind in ("block", "down"):
             wider = width * (1 + (kind == "down"))
             most, width = max(most, width * width * 9 // int(values[0]), width * wider), wider

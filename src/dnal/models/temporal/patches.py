@@ -64,23 +64,23 @@ class Patches:
         """The sequences of nodes (B, ...) of each window, and bool whether they have one; where not, it is any."""
         first = torch.arange(asked.size(0), device=asked.device).view(-1, *[1] * (asked.dim() - 1)) * self.nodes
         keys = asked + first
-        before = (keys[..., None] > self.rows).sum(-1) if _bounded(keys) else torch.searchsorted(self.rows, keys)
+        before = (keys[..., None] > self.rows).sum(-1) if _static_shapes(keys) else torch.searchsorted(self.rows, keys)
         row = before.clamp(max=self.rows.size(0) - 1)
         return row, self.rows[row] == keys
 
 
-def _bounded(keys: Tensor) -> bool:
-    """Whether sizes must not depend on numbers: there are none on the meta device, nor where a program is written."""
+def _static_shapes(keys: Tensor) -> bool:
+    """Whether shapes must not depend on values: the meta device has no values, nor has a program that is exported."""
     return keys.is_meta or torch.compiler.is_compiling()
 
 
-def _distinct(keys: Tensor, none: int) -> tuple[Tensor, Tensor]:
-    """The distinct numbers among ``keys`` (...) in ascending order, and which of them each is, (...). Where sizes
-    are bounds, there are as many of them as keys, those too many being ``none``, which is larger than all keys."""
-    if not _bounded(keys):
+def _distinct(keys: Tensor, padding: int) -> tuple[Tensor, Tensor]:
+    """The distinct numbers among ``keys`` (...) in ascending order, and the place of each key among them, (...). With
+    static shapes they are filled up to as many as there are keys with ``padding``, which is larger than all keys."""
+    if not _static_shapes(keys):
         return keys.unique(return_inverse=True)  # type: ignore[no-any-return]
     ascending, order = keys.flatten().sort()
     new = torch.cat([torch.zeros_like(ascending[:1]), (ascending[1:] != ascending[:-1]).long()])
     number = new.cumsum(0)
-    found = torch.full_like(ascending, none).scatter(0, number, ascending)
+    found = torch.full_like(ascending, padding).scatter(0, number, ascending)
     return found, torch.zeros_like(order).scatter(0, order, number).view_as(keys)

@@ -157,7 +157,7 @@ class Todyformer(nn.Module):
         """What is known of each node of the windows, (U, width)."""
         said = torch.cat([self.time(ages), features], -1).flatten(0, 1).repeat(2, 1)
         ones = torch.ones_like(said[:, :1])
-        number = _sums(ones, patches.target, patches.node.size(0)).clamp(min=1)  # none where sizes are bounds
+        number = _sums(ones, patches.target, patches.node.size(0)).clamp(min=1)  # padding has none
         incident = _sums(said, patches.target, patches.node.size(0)) / number
         x = self.identity[patches.node] + self.start(incident)
         # The age of a patch is that of its last event.

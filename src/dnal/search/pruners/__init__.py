@@ -1,4 +1,4 @@
-"""When a network is given up before its last epoch: a file each and a line below."""
+"""When the training of a network is stopped early: a file each and a line below."""
 
 from dnal.base.registry import Registry
 from dnal.search.pruners.pruner import Pruner

@@ -10,15 +10,15 @@ from typing import Any
 
 from dnal.base.errors import UserError
 from dnal.base.options import option
-from dnal.search.pruners.pruner import Hopeless, Past, Pruner
+from dnal.search.pruners.pruner import EarlierNetwork, Pruner, StopsEarly
 
 KEPT = 2**16
-"""Networks of earlier rounds that a process remembers as Optuna has them."""
+"""Networks of earlier rounds whose Optuna trials a process caches, at most."""
 
 
 @dataclass(frozen=True)
 class ByOptuna(Pruner):
-    """A pruner of Optuna's, which learns of earlier networks and then judges one."""
+    """A pruner of Optuna's: a study is given the earlier networks as trials, and judges one more."""
 
     def check(self, epochs: int) -> None:
         super().check(epochs)
@@ -29,46 +29,46 @@ class ByOptuna(Pruner):
             import optuna
         except ImportError as error:
             raise UserError(
-                f"early stops are Optuna's, which is not installed ({error}): pip install 'dnal[search]', or --pruner "
+                f"this pruner is Optuna's, which is not installed ({error}): pip install 'dnal[search]', or --pruner "
                 "none."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return optuna
 
-    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+    def judge(self, earlier: Sequence[EarlierNetwork]) -> StopsEarly:
         study = self.study()
         for past in earlier:
             study.add_trial(_recorded(self, past))
         trial, steps = study.ask(), count(1)
 
-        def hopeless(worth: float) -> bool:
+        def stops(worth: float) -> bool:
             trial.report(worth, next(steps))
             return bool(trial.should_prune())
 
-        return hopeless
+        return stops
 
     def study(self) -> Any:
-        """A study of Optuna's that nothing is known of yet."""
+        """An empty study of Optuna's with this pruner."""
         optuna = self._optuna()
         return optuna.create_study(
             direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0), pruner=self.optunas()
         )
 
     def optunas(self) -> Any:
-        """The pruner itself."""
+        """The same pruner as an object of Optuna's."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class MedianPruner(ByOptuna):
-    """Optuna's median pruner: a network is given up that is worth less, at its best so far, than the median of the
+    """Optuna's median pruner: a network is stopped if its best fitness so far is below the median of the fitness of the
     others after as many epochs.
 
-    Only networks that were trained to their end count. Source: T. Akiba et al., Optuna (KDD 2019).
+    Only networks that were trained to their end count among the others. Source: T. Akiba et al., Optuna (KDD 2019).
     """
 
-    start: int = option(5, "Networks that are trained to their end before any is given up.", least=0, most=10_000)
-    warm_up: int = option(0, "Epochs after which none is given up yet.", least=0, most=10_000)
+    start: int = option(5, "Networks that are trained to their end before any is stopped.", least=0, most=10_000)
+    warm_up: int = option(0, "Epochs of a network before it may be stopped.", least=0, most=10_000)
 
     @property
     def first(self) -> int:
@@ -84,14 +84,14 @@ class MedianPruner(ByOptuna):
 @dataclass(frozen=True)
 class SuccessiveHalving(ByOptuna):
     """Optuna's asynchronous successive halving: after ``least`` epochs, and after each ``reduction`` times as many,
-    only the best 1 in ``reduction`` of those that came so far go on.
+    only the best 1 in ``reduction`` of those that came that far go on.
 
     Source: L. Li et al., A system for massively parallel hyperparameter tuning (MLSys 2020); T. Akiba et al., Optuna
     (KDD 2019).
     """
 
     least: int = option(1, "Epochs before the first decision.", least=1, most=10_000)
-    reduction: int = option(4, "One in so many goes on.", least=2, most=1000)
+    reduction: int = option(4, "One in so many goes on at each decision.", least=2, most=1000)
 
     @property
     def first(self) -> int:
@@ -104,9 +104,9 @@ class SuccessiveHalving(ByOptuna):
 
 
 @lru_cache(KEPT)
-def _recorded(pruner: ByOptuna, past: Past) -> Any:
-    """A network of an earlier round as Optuna has it, with the rungs that it reached. It is told to a study of its own,
-    in which it has no rivals: which rungs a network reaches depends on how long it was trained alone."""
+def _recorded(pruner: ByOptuna, past: EarlierNetwork) -> Any:
+    """A network of an earlier round as a finished trial, with the rungs of successive halving that it reached. Those
+    depend on the length of its training alone, so an otherwise empty study records them."""
     import optuna
 
     study = pruner.study()

@@ -1,4 +1,4 @@
-"""A pruner: which networks are hopeless after a few epochs, from what those of earlier rounds were worth by then."""
+"""A pruner: which networks are stopped early, judged by the learning curves of those of earlier rounds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 from dnal.base.errors import UserError
 from dnal.base.options import Options
 
-Hopeless = Callable[[float], bool]
-"""What a network is worth after an epoch -> whether it is given up. Called after each of its epochs but the last."""
+StopsEarly = Callable[[float], bool]
+"""The fitness of a network after an epoch -> whether it is stopped. Called after each epoch except for the last."""
 
 
-class Past(NamedTuple):
-    """A network that was trained before: what it was worth after each epoch, and whether it was given up then."""
+class EarlierNetwork(NamedTuple):
+    """A network of an earlier round: its fitness after each epoch, and whether it was stopped after the last one."""
 
     curve: tuple[float, ...]
     stopped: bool
@@ -22,27 +22,27 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True)
 class Pruner(Options):
-    """A way to give networks up. A subclass is a frozen dataclass: its fields are its options, its docstring is its
+    """A way to stop networks early. A subclass is a frozen dataclass: its fields are its options, its docstring is its
     card."""
 
     @property
     def judges(self) -> bool:
-        """Whether networks are measured after every epoch, for it to decide by."""
+        """Whether it ever stops one, so that networks must be measured after every epoch."""
         return True
 
     @property
     def first(self) -> int:
-        """The number of epochs after which it decides first."""
+        """Epochs before its first decision."""
         return 1
 
     def check(self, epochs: int) -> None:
-        """Refuses what cannot be.
+        """Refuses a pruner that cannot act.
 
         Args:
-            epochs: of a network.
+            epochs: for which each network is trained.
 
         Raises:
-            UserError: it would never decide, or needs a package that is not here.
+            UserError: it would never decide, or needs a package that is not installed.
         """
         if self.judges and self.first >= epochs:
             raise UserError(
@@ -50,7 +50,7 @@ class Pruner(Options):
                 f"give --epochs {self.first + 1} or more, or --pruner none."
             )
 
-    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+    def judge(self, earlier: Sequence[EarlierNetwork]) -> StopsEarly:
         """The judge of one network.
 
         Args:
@@ -62,11 +62,11 @@ class Pruner(Options):
 
 @dataclass(frozen=True)
 class NoPruner(Pruner):
-    """No network is given up."""
+    """No network is stopped early."""
 
     @property
     def judges(self) -> bool:
         return False
 
-    def judge(self, earlier: Sequence[Past]) -> Hopeless:
+    def judge(self, earlier: Sequence[EarlierNetwork]) -> StopsEarly:
         return lambda worth: False

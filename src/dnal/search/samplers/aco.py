@@ -48,7 +48,7 @@ class ACO(Sampler):
     evaporation: float = option(0.1, "Share that the best path gains of its fitness.", least=0, below=1)
 
     @property
-    def together(self) -> int:
+    def round_size(self) -> int:
         return self.ants
 
     def course(self, ground: Ground) -> Course:

@@ -22,7 +22,8 @@ class Evolution(Sampler):
     Half of a round are children of two parents: the layers of images up to a cut of one, from a cut of the other on,
     and the same behind them. The others are mutated copies: each layer is drawn again, doubled by another one, or left
     out with probability ``mutation``. A child that breaks the budget or was there before is drawn again. Where all
-    networks of a space have one shape, a child of two has each layer of either, and a mutated layer is drawn again.
+    networks of a space have the same kinds of layers, a child takes each layer from either parent, and a mutated layer
+    is drawn again.
 
     Selection among all networks so far, crossover and mutation in equal numbers, and rejection by the budget are those
     of searches in supernets (H. T. Phan et al., CVPR 2020, arXiv 2005.06305, as recalled); the operators on lists are
@@ -72,7 +73,7 @@ class Generations(Course):
     def _child(self, parents: Sequence[Genome], unlike: Sequence[Genome], *, crossover: bool) -> Genome:
         space, draw = self._ground.space, self._draw
         for _ in range(TRIES):
-            if space.one_shape:
+            if space.fixed_kinds:
                 layers = self._exchanged(parents, crossover=crossover)
             elif crossover:
                 one, other = (space.blocks(each) for each in draw.sample(parents, 2))
@@ -86,7 +87,7 @@ class Generations(Course):
         return self._ground.drawn(draw, unlike)
 
     def _exchanged(self, parents: Sequence[Genome], *, crossover: bool) -> list[Layer]:
-        """The layers of a parent, some of which are those of another one, or of a network that is drawn."""
+        """The layers of a parent, some of them replaced by those of another parent, or of a newly drawn network."""
         draw = self._draw
         if crossover:
             (own, other), share = draw.sample(parents, 2), 0.5

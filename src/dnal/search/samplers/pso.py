@@ -37,13 +37,13 @@ class PSO(Sampler):
     particles: int = option(8, "Networks of a round.", least=1, most=10_000)
     cg: float = option(0.5, "How likely a place follows the best of all.", least=0, most=1)
     same: Literal["kind", "layer"] = option(
-        "kind", "Which layers are kept: those of one kind, or equal ones, as always where kinds are all alike."
+        "kind", "Which layers are kept: of the same kind, or equal ones; always equal ones in spaces of fixed kinds."
     )
     pools: Literal["all", "one-less"] = option("all", "How many poolings a list may have after it moved.")
     best: Literal["round", "at-once"] = option("round", "When all know of a new best: after the round, or at once.")
 
     @property
-    def together(self) -> int:
+    def round_size(self) -> int:
         return 1 if self.best == "at-once" else self.particles
 
     def course(self, ground: Ground) -> Course:
@@ -108,7 +108,7 @@ class Swarm(Course):
         """Where a particle moves."""
         space = self.ground.space
         own, mine, all_ = (space.blocks(each) for each in (particle.at, particle.best, self.best or particle.best))
-        equal = self.options.same == "layer" or space.one_shape
+        equal = self.options.same == "layer" or space.fixed_kinds
         spatial = self._moved(own[0], mine[0], all_[0], same_layer if equal else same_kind)
         # Aligned from the end: the same, backwards.
         flat = self._moved(own[1][::-1], mine[1][::-1], all_[1][::-1], same_layer if equal else any_two)

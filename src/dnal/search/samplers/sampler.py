@@ -73,11 +73,11 @@ class Course(ABC):
 
     @abstractmethod
     def tell(self, round: Sequence[tuple[Genome, Fitness]]) -> None:
-        """What the networks of the round are worth, in the order in which they were asked for; those that are missing
-        were passed over, and may be asked for again."""
+        """Takes the fitness of the networks of the round, in the order in which they were asked for. Networks that are
+        missing were not trained, and may be asked for again."""
 
     def predicted(self, genome: Genome) -> float | None:
-        """What it expected of a network that it asked for; None where it expected nothing."""
+        """The fitness that a predictor expected of a network; None where none was asked."""
         return None
 
 
@@ -87,8 +87,8 @@ class Sampler(Options):
     card."""
 
     @property
-    def together(self) -> int:
-        """Networks of a round, except for the first one."""
+    def round_size(self) -> int:
+        """Networks in each round except for the first."""
         return int(getattr(self, "round", 1))
 
     def course(self, ground: Ground) -> Course:

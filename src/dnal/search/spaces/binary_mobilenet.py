@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BinaryMobileNet(NetworkSpace):
-    """MobileNets of bits, in which each block's convolution of 3x3 has groups of its own.
+    """Binary MobileNets, in which the 3x3 convolution of each block has its own number of groups.
 
-    As many groups as channels are MobileNet's depthwise convolution, whose sum of 9 bits says little; fewer groups say
-    more and cost more. All networks share one set of weights at first, which is trained with groups drawn at each step;
-    they are compared by it, with batch norm statistics of their own. The best is trained again from new weights. A
-    bound on ``bops`` is the one that means something here.
+    As many groups as channels are MobileNet's depthwise convolution, whose sums of 9 bits have only 10 values; fewer
+    groups give more values and cost more. At first all networks share the weights of one supernet, which is trained
+    with groups drawn at each step; they are compared by it, with batch norm statistics of their own. The best one is
+    trained again from new weights. Bound ``bops``: MACs do not tell that products of bits are cheaper.
 
     Source: H. T. Phan et al., Binarizing MobileNet via evolution-based searching, CVPR 2020, arXiv 2005.06305: groups
     per layer, weights shared by random groups, evolution, training from new weights. No code is published; the
@@ -35,23 +35,23 @@ class BinaryMobileNet(NetworkSpace):
     family: ClassVar[str] = "binary-mobilenet"
     spatial: ClassVar[tuple[str, ...]] = tuple(FORMS)
     pooling: ClassVar[tuple[str, ...]] = ()
-    one_shape: ClassVar[bool] = True
+    fixed_kinds: ClassVar[bool] = True
     channels_vary: ClassVar[bool] = False
 
-    stem: int = option(16, "Channels of the real convolution at the beginning.", least=1, most=WIDEST)
+    stem: int = option(16, "Channels of the full-precision convolution at the beginning.", least=1, most=WIDEST)
     stages: tuple[int, ...] = option(
         (2, 2), "Blocks of each stage; the first halves the image and doubles the channels.", least=1, most=100
     )
     groups: tuple[int, ...] = option(
-        (1, 2, 4, 8, 16, 32, 64), "To choose from, where they divide the channels; 1 where none does.", least=1,
-        most=WIDEST,
+        (1, 2, 4, 8, 16, 32, 64), "Numbers of groups to choose from, if they divide the channels; 1 where none does.",
+        least=1, most=WIDEST,
     )  # fmt: skip
     supernet: int = option(
-        8, "Epochs of the weights that all share; 0: each is trained by itself.", least=0, most=10_000
+        8, "Epochs of the shared weights; 0: each network is trained by itself.", least=0, most=10_000
     )
 
     def places(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Of each block its kind, and the groups to choose from."""
+        """The kind of each block, and the numbers of groups that it may have."""
         width = self.stem
         for blocks in self.stages:
             for number in range(blocks):
@@ -67,7 +67,7 @@ class BinaryMobileNet(NetworkSpace):
         return {kinds[len(path)]: 1.0}
 
     def transitions(self, kind: str) -> Mapping[str, float]:
-        """As far as a kind alone tells it; :meth:`next` tells it of a path."""
+        """What may follow a kind in any network; :meth:`next` knows what follows a path."""
         return {"stem": 1.0} if kind == START else {"block": 1.0, "down": 1.0, END: 1.0}
 
     def drawn(self, choose: Choose, sizes: Sizes) -> Genome:
@@ -77,7 +77,8 @@ class BinaryMobileNet(NetworkSpace):
         )
 
     def closed(self, path: Sequence[Layer]) -> Genome:
-        """With the groups of the path, or fewer where they do not divide the channels; the most where it ends."""
+        """The network with the groups of the path, or fewer where they do not divide the channels. Blocks behind the
+        path's end have the most groups."""
         said = [int(layer.values[0]) for layer in path if layer.kind != "stem"]
         made = [Layer("stem", (self.stem,))]
         for number, (kind, of) in enumerate(self.places()):
@@ -88,7 +89,7 @@ class BinaryMobileNet(NetworkSpace):
     def smallest(self, sizes: Sizes) -> list[Genome]:
         return [self.closed(())]
 
-    def measure(self, asked: Searches) -> Callable[[str], Evaluation] | None:
+    def evaluator(self, asked: Searches) -> Callable[[str], Evaluation] | None:
         if not self.supernet:
             return None
         from dnal.search.shared_weights import SharedWeights

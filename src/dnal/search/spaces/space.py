@@ -51,7 +51,7 @@ class NetworkSpace(Options):
     Attributes:
         family: the prefix of the names of its networks. kind: of data. spatial: kinds of layers before the image is
             flat. pooling: those among them that make it smaller.
-        one_shape: whether all networks have layers of the same kinds in the same order, so that values alone differ.
+        fixed_kinds: whether all networks have the same kinds of layers in the same order, so that only values differ.
         channels_vary: whether :func:`dnal.learn` finds channels in its networks that may leave.
     """
 
@@ -59,7 +59,7 @@ class NetworkSpace(Options):
     kind: ClassVar[str] = "images"
     spatial: ClassVar[tuple[str, ...]]
     pooling: ClassVar[tuple[str, ...]]
-    one_shape: ClassVar[bool] = False
+    fixed_kinds: ClassVar[bool] = False
     channels_vary: ClassVar[bool] = True
 
     def values(self, kind: str) -> Mapping[str, Sequence[Value]]:
@@ -138,9 +138,10 @@ class NetworkSpace(Options):
             ),
         )
 
-    def measure(self, asked: Searches) -> Callable[[str], Evaluation] | None:
-        """What says of a network, by its name, what it is worth, where its space has another way than to train each;
-        it follows from what is asked, and not from what was measured before. Nothing is trained until it is called."""
+    def evaluator(self, asked: Searches) -> Callable[[str], Evaluation] | None:
+        """A function from the name of a network to its evaluation, where the space has another way than to train each;
+        None: each is trained. It depends on what is asked, not on what was measured before. Nothing is trained until
+        the function is called."""
         return None
 
     def model(self, genome: Genome) -> str:

@@ -71,7 +71,7 @@ def kept_indices(
     result = Kept({}, bypasses=bypasses)
     rules = sources.norms if isinstance(sources, Sources) else ()
     result.norms = [norm for norm in open_norms(rules, open_variables) if not result.removes(norm.call.path)]
-    stays = torch.cat((open_variables, open_variables.new_ones(1)))  # the last entry answers for -1, what is fixed
+    stays = torch.cat((open_variables, open_variables.new_ones(1)))  # the last entry, index -1, is for what is fixed
     for name, dims in sources.items():
         gone = result.removes(name)
         result[name] = tuple(None if ids is None or gone else _staying(stays[ids]) for ids in dims)

@@ -1,4 +1,4 @@
-"""Do groups help networks of bits, and does evolution with shared weights choose them well?"""
+"""Do groups help binary networks, and does evolution with shared weights choose them well?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DEPTHWISE, FOUR, ONE, FOUND, EQUAL, DRAWN = "depthwise", "4 groups", "1 group", "found", "equal", "drawn"
 FAR = 2.0
-"""Points by which a depthwise network is far behind."""
+"""Points of accuracy from which on a depthwise network counts as far behind."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GroupsReplaceDepthwise(Study):
 
     All networks are `binary-mobilenet/` of one backbone; only the groups of each block's 3x3 convolution differ. The
     accuracy of a row is that of a network trained from new weights, on the test data; `proxy` is its accuracy on the
-    validation data with the weights that all share. Rows of a seed:
+    validation data with the weights of the supernet that all share. Rows of a seed:
 
     depthwise, 4 groups, 1 group: the same in each block. found: the best by the shared weights that evolution finds
     among networks with no more BOPs than that of 4 groups. equal: networks drawn by chance, of many those whose BOPs
@@ -62,7 +62,7 @@ class GroupsReplaceDepthwise(Study):
     needs = "Fashion-MNIST: `data=fashion-mnist` downloads it, `data=FILE.npz` is your own copy."
     differs = (
         "Four blocks and small images instead of MobileNet on ImageNet; one training from new weights, without a "
-        "phase of real weights; equal BOPs by the nearest of many that are drawn."
+        "phase of full-precision weights; equal BOPs by the nearest of many that are drawn."
     )
     sizes = Sizes(
         tiny=Size(2, "seconds", {"data": "digits", "side": 8, "images": 64, "stem": 4, "stages": (2,), "supernet": 1,
@@ -77,11 +77,11 @@ class GroupsReplaceDepthwise(Study):
     images: int | None = option(4000, "For training; none: all.", least=20)
     stem: int = option(16, "Channels of the first convolution.", least=1)
     stages: tuple[int, ...] = option((2, 2), "Blocks of each stage.", least=1)
-    supernet: int = option(12, "Epochs of the weights that all share.", least=1)
+    supernet: int = option(12, "Epochs of the shared weights.", least=1)
     evaluations: int = option(48, "Networks that evolution measures.", least=1)
     epochs: int = option(10, "Of each network from new weights.", least=1)
-    equal: int = option(5, "Networks of chance with the cost of the found one.", least=1)
-    drawn: int = option(5, "Networks of chance of any cost.", least=1)
+    equal: int = option(5, "Randomly drawn networks of about the cost of the found one.", least=1)
+    drawn: int = option(5, "Randomly drawn networks of any cost.", least=1)
     pool: int = option(100, "Networks that are drawn, to find those of equal cost.", least=1)
 
     def settings(self) -> Sequence[Setting]:
@@ -171,7 +171,7 @@ class _Job:
         self.data = data_of(self.asked)
         self.sizes = self.data.input_shape
         self.draw = random.Random(seed)
-        measure = self.space.measure(self.asked)
+        measure = self.space.evaluator(self.asked)
         assert measure is not None
         self.measure = measure
         self.known = self._bounds("bops<=1G")
@@ -198,7 +198,7 @@ class _Job:
 
     @cached_property
     def pool(self) -> list[Genome]:
-        """Networks of chance."""
+        """Randomly drawn networks."""
         return [self.space.drawn(Chance(self.draw), self.sizes) for _ in range(max(self.study.pool, self.study.drawn))]
 
     @cached_property
@@ -226,7 +226,7 @@ class _Job:
         return sorted(others, key=lambda model: (abs(self._bops(model) - own), model))[: self.study.equal]
 
     def _uniform(self, groups: int) -> str:
-        """The same groups in each block; 0: as many as channels."""
+        """The network with equally many groups in each block; 0: as many as channels."""
         whole = self.space.closed(())
         if groups:
             whole = self.space.closed([*whole[:1], *(layer._replace(values=(groups,)) for layer in whole[1:])])

@@ -1,4 +1,4 @@
-"""Does a search that asks a predictor before it evaluates find better cells with as many evaluations?"""
+"""Does a search guided by a predictor find better cells with as many evaluations?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dnal.predictors.boosting import Boosting
 from dnal.predictors.features import Features
 from dnal.predictors.predictor import Architectures
 from dnal.predictors.tables import CELLS as NASBENCH201
-from dnal.search.asking import Asking
+from dnal.search.predictor_guided import PredictorGuided
 from dnal.search.samplers import SAMPLERS
 from dnal.search.samplers.sampler import Course, Ground
 from dnal.search.spaces.space import END, START, Choose, NetworkSpace
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from dnal.report.figure import Figure
 
 RANDOM, EVOLUTION, TPE = "random", "evolution", "tpe"
-NOBODY, BOOSTING, RIDGE, SHUFFLED = "nobody", "boosting", "ridge", "boosting of shuffled values"
+NONE, BOOSTING, RIDGE, SHUFFLED = "none", "boosting", "ridge", "boosting on shuffled values"
 AFTER = (10, 20, 50, 100, 150)
 EDGES = tuple(f"edge{place}" for place in range(1, 7))
 STALE = 100
-"""Rounds without a new cell, after which a sampler is at its end."""
+"""Rounds without a new cell after which a search ends."""
 Key = int
 """Seed."""
 
 
 @dataclass(frozen=True)
 class PredictorsSaveEvaluations(Study):
-    """A search that asks a predictor which cell to evaluate finds better ones with as many evaluations.
+    """A search in which a predictor chooses the cells to evaluate finds better ones with as many evaluations.
 
     Samplers of `dnal search` choose cells of NAS-Bench-201, whose accuracy is looked up: nothing is trained. With a
     predictor, which learns from the cells that were evaluated and from nothing else, a sampler proposes several cells
     for each that is evaluated. A row is a search; its numbers are how far the best cell so far is below the best of the
     table, after 10 to 150 evaluations. Controls are random search, evolution and Optuna's tree-structured Parzen
-    estimator that ask nobody, and the same mechanism with a predictor that learnt shuffled values.
+    estimator without a predictor, and the same mechanism with a predictor that learnt shuffled values.
     """
 
     claim = (
@@ -79,27 +79,26 @@ class PredictorsSaveEvaluations(Study):
     )
     file: str = option("", "The table of NAS-Bench-201; empty: invented values.")
     target: str = option("accuracy", "What is searched for: accuracy (CIFAR-10), accuracy:cifar100, ...")
-    after: tuple[int, ...] = option(AFTER, "Evaluations after which the best one is told.", least=2)
-    proposals: int = option(80, "Cells that a sampler proposes at once, where it asks a predictor.", least=2)
+    after: tuple[int, ...] = option(AFTER, "Evaluations after which the best one is reported.", least=2)
+    proposals: int = option(80, "Cells that a sampler proposes in a round, where a predictor chooses.", least=2)
     candidates: int = option(10, "Of so many proposals one is evaluated.", least=2)
-    warm_up: int = option(10, "Cells that are evaluated before the predictor is asked.", least=2)
+    warm_up: int = option(10, "Cells that are evaluated before the predictor chooses any.", least=2)
     tpe: bool = option(True, "Whether TPE is among the samplers, which needs Optuna.")
 
     def settings(self) -> Sequence[Setting]:
         alone = (RANDOM, EVOLUTION, TPE) if self.tpe else (RANDOM, EVOLUTION)
-        asking = [(RANDOM, BOOSTING), (EVOLUTION, BOOSTING), (EVOLUTION, RIDGE), (EVOLUTION, SHUFFLED)]
-        return [
-            {"sampler": sampler, "asks": asks} for sampler, asks in [*((one, NOBODY) for one in alone), *asking]
-        ]  # fmt: skip
+        guided = [(RANDOM, BOOSTING), (EVOLUTION, BOOSTING), (EVOLUTION, RIDGE), (EVOLUTION, SHUFFLED)]
+        pairs = [*((sampler, NONE) for sampler in alone), *guided]
+        return [{"sampler": sampler, "predictor": predictor} for sampler, predictor in pairs]
 
     def together(self, setting: Setting, seed: int) -> Hashable:
         """The table is read and encoded once for five seeds."""
         return seed // 5
 
-    def row(self, seed: int, sampler: str, asks: str) -> dict[str, Any]:
+    def row(self, seed: int, sampler: str, predictor: str) -> dict[str, Any]:
         known = _known(self.file, self.target)
         ground = Ground(Cells(known.operations), (), seed, known.row.__contains__)
-        course = self._course(known, ground, sampler, asks, seed)
+        course = self._course(known, ground, sampler, predictor, seed)
         found = _searched(course, known, max(self.after))
         best = np.maximum.accumulate(found)
         return {
@@ -114,14 +113,14 @@ class PredictorsSaveEvaluations(Study):
 
         main = (EVOLUTION, BOOSTING)
         against = {
-            "evolution asking boosting beats chance": (main, (RANDOM, NOBODY)),
-            "evolution asking boosting beats evolution": (main, (EVOLUTION, NOBODY)),
-            "evolution asking boosting beats TPE": (main, (TPE, NOBODY)),
-            "chance asking boosting beats chance": ((RANDOM, BOOSTING), (RANDOM, NOBODY)),
-            "what it learnt is why: it beats the same with shuffled values": (main, (EVOLUTION, SHUFFLED)),
+            "evolution with boosting beats chance": (main, (RANDOM, NONE)),
+            "evolution with boosting beats evolution": (main, (EVOLUTION, NONE)),
+            "evolution with boosting beats TPE": (main, (TPE, NONE)),
+            "chance with boosting beats chance": ((RANDOM, BOOSTING), (RANDOM, NONE)),
+            "what it learnt is the reason: it beats the same with shuffled values": (main, (EVOLUTION, SHUFFLED)),
         }
         return [
-            Check(f"{claim}, {after} evaluations", "regret that it has less, points, same seed", gain(after, *both),
+            Check(f"{claim}, {after} evaluations", "difference in regret, points, same seed", gain(after, *both),
                   above=0.0)
             for claim, both in against.items() if both[1][0] != TPE or self.tpe
             for after in self._checked()
@@ -136,7 +135,7 @@ class PredictorsSaveEvaluations(Study):
         return curves(long, "after", "regret", ["search"], what=what, log=True)
 
     def imagined(self, row: Row, holds: bool) -> Row:
-        first = row["asks"] == BOOSTING
+        first = row["predictor"] == BOOSTING
         noise = 0.001 * (int(row["seed"]) % 3) * (1 if first else -1)
         return row | {f"regret_{after}": (0.1 if first == holds else 2.0) + noise for after in self.after}
 
@@ -144,24 +143,24 @@ class PredictorsSaveEvaluations(Study):
         """After how many evaluations searches are compared: in the middle, and at the end."""
         return list(dict.fromkeys((self.after[len(self.after) // 2], self.after[-1])))
 
-    def _regrets(self, rows: Sequence[Row], after: int, sampler: str, asks: str) -> dict[Key, float]:
+    def _regrets(self, rows: Sequence[Row], after: int, sampler: str, predictor: str) -> dict[Key, float]:
         return {
             int(row["seed"]): number(row, f"regret_{after}")
-            for row in rows if row["sampler"] == sampler and row["asks"] == asks
+            for row in rows if row["sampler"] == sampler and row["predictor"] == predictor
         }  # fmt: skip
 
-    def _course(self, known: Known, ground: Ground, sampler: str, asks: str, seed: int) -> Course:
-        if asks == NOBODY:
+    def _course(self, known: Known, ground: Ground, sampler: str, predictor: str, seed: int) -> Course:
+        if predictor == NONE:
             return SAMPLERS.read(sampler).course(ground)
-        predictor = Shuffled() if asks == SHUFFLED else PREDICTORS.read(asks)
-        return Asking(
-            SAMPLERS.read(f"{sampler}:round={self.proposals}").course(ground), predictor.set_params(seed=seed),
+        model = Shuffled() if predictor == SHUFFLED else PREDICTORS.read(predictor)
+        return PredictorGuided(
+            SAMPLERS.read(f"{sampler}:round={self.proposals}").course(ground), model.set_params(seed=seed),
             known.encoded, ground.within, candidates=self.candidates, warm_up=self.warm_up,
         )  # fmt: skip
 
 
 class Shuffled(Boosting):
-    """Learns which values there are and not whose they are: the control of everything that it could know."""
+    """Learns from the values in a random order: a control that can learn nothing of the architectures."""
 
     def fit(self, architectures: Architectures, values: ArrayLike, *, unlabelled: Architectures | None = None) -> Self:
         mixed = np.random.default_rng((self.seed, len(architectures))).permutation(np.asarray(values))
@@ -250,4 +249,4 @@ def _searched(course: Course, known: Known, evaluations: int) -> list[float]:
 
 
 def _named(row: Row) -> str:
-    return str(row["sampler"]) if row["asks"] == NOBODY else f"{row['sampler']} asking {row['asks']}"
+    return str(row["sampler"]) if row["predictor"] == NONE else f"{row['sampler']} with {row['predictor']}"

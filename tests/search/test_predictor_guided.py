@@ -1,4 +1,4 @@
-"""A sampler that asks a predictor: what is trained, what the sampler is told, and what a search keeps of it."""
+"""A sampler guided by a predictor: what is trained, what the sampler is told, and what a search keeps of it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dnal.report.search import course_figure
 from dnal.run.files import CANDIDATES, GENOME, MODEL, RESULT, SEARCH
 from dnal.run.searched import read_lines
 from dnal.search import SAMPLERS, SPACES, search
-from dnal.search.asking import Asking
 from dnal.search.encoding import kinds_of, numbers_of
+from dnal.search.predictor_guided import PredictorGuided
 from dnal.search.samplers.sampler import Course, Fitness, Ground
 from dnal.search.spaces.layers import Layers
 from dnal.search.spaces.space import Chance
@@ -50,12 +50,12 @@ def encoded(genomes: Sequence[Genome]) -> NDArray[Any]:
     return numbers_of(SPACE, genomes, [{}] * len(genomes))
 
 
-def asking(name: str, seed: int) -> Asking:
-    return Asking(sampler_of(name, seed), Ridge(), encoded, lambda genome: True, candidates=4, warm_up=8)
+def guided(name: str, seed: int) -> PredictorGuided:
+    return PredictorGuided(sampler_of(name, seed), Ridge(), encoded, lambda genome: True, candidates=4, warm_up=8)
 
 
 def worth_of(genome: Genome) -> float:
-    """Cheap, and known to nobody: many channels in few convolutions are best."""
+    """A cheap fitness: many channels in few convolutions are best."""
     channels = [int(layer.values[0]) for layer in genome if layer.kind == "conv"]
     return sum(channels) / 100 - len(channels) / 10
 
@@ -92,7 +92,7 @@ def test_a_share_of_each_round_is_trained_the_best_by_prediction_first() -> None
         [convolution(width) for width in (8, 9, 30, 11, 31, 5)],
     )
     script = Script([first, second, second, first])
-    course = Asking(
+    course = PredictorGuided(
         script, Ridge(), encoded, lambda genome: genome != convolution(31), candidates=3, warm_up=3
     )  # fmt: skip
     assert course.ask() == first
@@ -118,7 +118,7 @@ def test_a_share_of_each_round_is_trained_the_best_by_prediction_first() -> None
 
 def test_worths_that_are_all_the_same_teach_nothing_and_stop_nothing() -> None:
     rounds = [[convolution(3 * place + width) for width in range(3)] for place in range(1, 4)]
-    course = Asking(Script(rounds), Ridge(), encoded, lambda genome: True, candidates=3, warm_up=2)
+    course = PredictorGuided(Script(rounds), Ridge(), encoded, lambda genome: True, candidates=3, warm_up=2)
     for number, round in enumerate(rounds):
         asked = course.ask()
         assert asked == round[: 1 if number else 2]
@@ -133,7 +133,7 @@ def test_it_finds_better_networks_with_as_many_evaluations(name: str) -> None:
     helped = {}
     for seed in seeds:
         course = SAMPLERS.read(f"{name}:round=32").course(ground_of(seed))
-        asks = Asking(course, Ridge(), encoded, lambda genome: True, candidates=8, warm_up=8)
+        asks = PredictorGuided(course, Ridge(), encoded, lambda genome: True, candidates=8, warm_up=8)
         helped[seed] = best_of(asks, 24)
     assert paired(helped, alone).low > 0
 
@@ -141,10 +141,10 @@ def test_it_finds_better_networks_with_as_many_evaluations(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS.names())
 def test_every_sampler_takes_rounds_of_which_a_share_is_trained(name: str) -> None:
     sampler = SAMPLERS.read(EIGHT[name])
-    assert sampler.together == 8
+    assert sampler.round_size == 8
     found: list[list[Genome]] = []
     for _ in range(2):
-        course, rounds = asking(name, 3), list[list[Genome]]()
+        course, rounds = guided(name, 3), list[list[Genome]]()
         for _ in range(12 if name == "aco" else 5):  # the first round of a colony is one ant
             rounds.append(course.ask())
             course.tell([(genome, worth_of(genome)) for genome in rounds[-1]])
@@ -200,7 +200,7 @@ def test_a_search_keeps_what_was_predicted_and_goes_on_with_the_same_bytes(tmp_p
     rows = numbers_of(space, genomes, [line["costs"] for line in lines])
     model = Boosting(trees=5).fit(rows[:3], [line["fitness"] for line in lines[:3]])
     assert lines[3]["predicted"] == pytest.approx(model.predict(rows[3:4])[0])
-    assert json.loads((tmp_path / "whole" / RESULT).read_text())["method"].endswith("asking boosting:trees=5")
+    assert json.loads((tmp_path / "whole" / RESULT).read_text())["method"].endswith("guided by boosting:trees=5")
     table = course_figure(read_lines(tmp_path / "whole"), CLASSIFICATION).table  # of the report
     assert table is not None
     said = [row[table.headings.index("predicted")] for row in table.rows]
@@ -213,8 +213,8 @@ def test_a_search_keeps_what_was_predicted_and_goes_on_with_the_same_bytes(tmp_p
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"candidates": 5}, "--candidates is for a search that asks a predictor"),
-        ({"warm_up": 5}, "--warm-up is for a search that asks a predictor"),
+        ({"candidates": 5}, "--candidates needs a predictor"),
+        ({"warm_up": 5}, "--warm-up needs a predictor"),
         ({"predictor": "bosting"}, "did you mean 'boosting'"),
         ({"predictor": "nar-former"}, "nar-former reads graphs, .* take one of boosting, ridge"),
         ({"predictor": "statistics"}, "statistics reads weights"),

@@ -1,4 +1,4 @@
-"""A sampler that asks a predictor: of what it proposes, the networks are trained that are said to be worth most."""
+"""A sampler guided by a predictor: of the networks that it proposes, those predicted to be best are trained."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from dnal.predictors import PREDICTORS, Predictor
 from dnal.search.samplers.sampler import Course, Fitness, Sampler
 
 Encoded = Callable[[Sequence[Genome]], NDArray[Any]]
-"""Networks as what the predictor reads, (N, F)."""
+"""Networks -> the features that the predictor reads, (N, F)."""
 
 
-class Asking(Course):
-    """A sampler at work whose rounds are proposals.
+class PredictorGuided(Course):
+    """A sampler at work, of whose proposals a predictor chooses the networks that are trained.
 
-    Until ``warm_up`` networks have a worth, the first of a round are trained, as many as are missing. After that the
-    predictor learns, round by round, from all that have one, and of what the sampler proposes the share
-    1 / ``candidates`` is trained, at least one, the best by prediction first. What was trained before has the worth
-    that it had. Of the others the sampler is told nothing, and may propose them again.
+    Until ``warm_up`` networks have a fitness, the first ones of each round are trained, as many as are missing. From
+    then on the predictor learns in each round from all that have a fitness, and of the proposals the share
+    1 / ``candidates`` is trained, at least one, the best by prediction first. A network that was trained before keeps
+    its fitness. The sampler hears nothing of the others, and may propose them again.
 
     Args:
-        course: the sampler. predictor: is left as it is; copies of it learn.
-        encoded: networks as the predictor reads them. within: whether a network keeps the budget.
+        course: of the sampler. predictor: stays unfitted; copies of it learn.
+        encoded: the features of networks. within: whether a network keeps the budget.
+        candidates: proposals for each network that is trained. warm_up: networks with a fitness before it is asked.
 
     Examples:
         >>> from dnal.predictors import Ridge
@@ -39,7 +40,7 @@ class Asking(Course):
         ...     return np.array([[len(genome)] for genome in genomes])
         >>> ground = Ground(Layers(), (1, 8, 8), 0, lambda genome: True)
         >>> chance = RandomSampler(round=8).course(ground)
-        >>> course = Asking(chance, Ridge(), depth, ground.within, candidates=4, warm_up=8)
+        >>> course = PredictorGuided(chance, Ridge(), depth, ground.within, candidates=4, warm_up=8)
         >>> first = course.ask()
         >>> course.tell([(genome, float(len(genome))) for genome in first])
         >>> second = course.ask()
@@ -55,7 +56,7 @@ class Asking(Course):
         self._candidates, self._warm_up = candidates, warm_up
         self._proposed: list[Genome] = []
         self._worths: dict[Genome, Fitness] = {}
-        self._said: dict[Genome, float] = {}
+        self._predicted: dict[Genome, float] = {}
 
     def ask(self) -> list[Genome]:
         self._proposed = self._course.ask()
@@ -66,10 +67,10 @@ class Asking(Course):
             return new[:missing]
         if new and len({*known.values()}) > 1:  # else there is nothing to learn
             model = clone(self._predictor).fit(self._encoded([*known]), [*known.values()])
-            said = model.predict(self._encoded(new))
-            order = np.argsort(-said, kind="stable").tolist()
+            predictions = model.predict(self._encoded(new))
+            order = np.argsort(-predictions, kind="stable").tolist()
             new = [new[place] for place in order]
-            self._said |= {genome: float(said[place]) for genome, place in zip(new, order, strict=True)}
+            self._predicted |= {genome: float(predictions[place]) for genome, place in zip(new, order, strict=True)}
         return new[: max(1, len(self._proposed) // self._candidates)]
 
     def tell(self, round: Sequence[tuple[Genome, Fitness]]) -> None:
@@ -77,24 +78,24 @@ class Asking(Course):
         self._course.tell([(one, self._worths[one]) for one in self._proposed if one in self._worths])
 
     def predicted(self, genome: Genome) -> float | None:
-        return self._said.get(genome)
+        return self._predicted.get(genome)
 
 
-def check_asking(predictor: Predictor, sampler: Sampler, candidates: int) -> None:
+def check_predictor(predictor: Predictor, sampler: Sampler, candidates: int) -> None:
     """Refuses, before anything is trained, a predictor that cannot read lists of layers, and a sampler that proposes
-    too few networks at once.
+    too few networks in a round.
 
     Raises:
-        UserError: with what would do.
+        UserError: with predictors or an option that work.
     """
     if "numbers" not in predictor.reads:
         names = [name for name in PREDICTORS.names() if "numbers" in PREDICTORS.of(name).reads]
         raise UserError(
-            f"{PREDICTORS.name_of(predictor)} reads {predictor.reads}, and a search tells a list of layers as numbers; "
-            f"take one of {', '.join(names)}."
+            f"{PREDICTORS.name_of(predictor)} reads {predictor.reads}, and a search describes a list of layers in "
+            f"numbers; take one of {', '.join(names)}."
         )
-    if sampler.together < candidates:
+    if sampler.round_size < candidates:
         raise UserError(
-            f"of {candidates} networks the predictor chooses one, and the sampler proposes {sampler.together} at once; "
-            "let it propose more, such as tpe:round=8, or give fewer --candidates."
+            f"of {candidates} networks the predictor chooses one, and the sampler proposes {sampler.round_size} at "
+            "once; let it propose more, such as tpe:round=8, or give fewer --candidates."
         )
