@@ -92,6 +92,8 @@ def load(
         found = _kind_of(path)
     if found is None:
         raise _unread(short, path) if os.path.lexists(path) else _unknown(short)
+    if raw is None and short not in found.sets and path.suffix == ".npz" and not heads(path):
+        raw = found.read(path)  # nothing tells its kind: what is wrong with it is said first
     if kind not in (None, found.name):
         raise UserError(
             f"the data '{short}' are of the kind '{found.name}', where '{kind}' is needed; choose other data, or a "
@@ -122,7 +124,7 @@ def _unread(name: str, path: Path) -> UserError:
         ways = [what for form, what in forms if form == "FOLDER"]
     elif path.suffix == ".npz":
         ways = [what for form, what in forms if form.startswith("FILE.npz")]
-        return UserError(f"'{name}' holds {', '.join(heads(path))}, and is none of: {'; '.join(ways)}.")
+        return UserError(f"'{name}' holds the numbers {', '.join(heads(path))}, and is none of: {'; '.join(ways)}.")
     else:
         ways = [form for form, _ in forms if form != "FOLDER"]
         ways = list(dict.fromkeys(one.removeprefix("FILE") for form in ways for one in form.split(", ")))

@@ -139,6 +139,29 @@ def test_what_cannot_be_is_a_sentence(name: str, wanted: dict[str, Any], sentenc
         data.load(f"{tmp_path / 'own.npz'}{name}", **wanted)
 
 
+def test_what_cannot_be_read_is_told_before_options_and_kinds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", **drawn())
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:100])
+    for name, sentence in (("nowhere", "there is no file"), ("cut", "is not an npz file")):
+        for wanted in ({}, {"kind": "events"}):
+            with pytest.raises(UserError, match=sentence):
+                data.load(f"{tmp_path / name}.npz:window=40", **wanted)
+
+
+@pytest.mark.parametrize(
+    ("time", "sentence"),
+    [
+        (np.where(np.arange(COUNT) < 200, -1.7e308, 1.7e308), "too far apart"),
+        (np.zeros(COUNT), "that is earlier"),
+        (np.full(COUNT, np.nan), "NaN or infinite"),
+    ],
+)
+def test_times_that_tell_no_order_are_refused(time: np.ndarray[Any, Any], sentence: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", **{**drawn(), "t": time})
+    with pytest.raises(UserError, match=sentence):
+        data.load(f"{tmp_path / 'own.npz'}:window=40")
+
+
 def test_messages_are_generated_alike_and_answered() -> None:
     first, again = (data.load("replies") for _ in range(2))
     assert data.fingerprint(first) == data.fingerprint(again)

@@ -274,7 +274,7 @@ def test_a_category_of_names_is_told(tmp_path: Path) -> None:
     [
         ({"x": np.eye(50), "y": np.arange(50) % 2, "test": np.arange(50) % 5 // 4}, "test holds a 0 or a 1 for each"),
         ({"x_train": np.eye(9), "y_train": np.arange(9), "x_test": np.eye(8), "y_test": np.arange(8)}, "x_train and x"),
-        ({"X": np.eye(9), "Y": np.arange(9)}, "holds X, Y, and is none of"),
+        ({"X": np.eye(9), "Y": np.arange(9)}, "holds the numbers X, Y, and is none of"),
     ],
 )
 def test_arrays_that_do_not_go_together(arrays: dict[str, Any], sentence: str, tmp_path: Path) -> None:

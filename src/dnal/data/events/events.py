@@ -66,6 +66,8 @@ def events_of(source: Tensor, target: Tensor, time: Tensor) -> Events:
     time = time.double()
     if not bool(time.isfinite().all()):
         raise UserError("the times of events have NaN or infinite values; remove those events.")
+    if not bool((time.max() - time.min()).isfinite()):
+        raise UserError("the first and the last time of the events are too far apart for a number; give another unit.")
     order = time.argsort(stable=True)
     return Events(source[order].long(), target[order].long(), time[order], most + 1)
 

@@ -116,7 +116,7 @@ def from_events(name: str, raw: RawEvents, wanted: Wanted, options: EventOptions
     if first >= train:
         raise UserError(
             f"of the {len(events):,} events of '{name}' the first {train:,} are for training, and before none of them "
-            f"is a window of {width:,}; give more events, or a smaller window behind their name, such as :window=32."
+            f"is a window of {width:,} that is earlier; give more events, or a smaller window (:window=N)."
         )
     windows = Windows(events, width=width, batch=predicted)
     starts = torch.arange(first, train, predicted)
