@@ -292,7 +292,7 @@ def test_a_file_with_room_for_all_tokens_computes_the_same(tmp_path: Path, monke
         network.readout = readout
         expected = network(**inputs).detach()
         with monkeypatch.context() as patched:
-            patched.setattr("dnal.models.temporal.patches._bounded", lambda keys: True)
+            patched.setattr("dnal.models.temporal.patches._static_shapes", lambda keys: True)
             assert Patches.of(inputs["events"], 4, NODES).node.shape == (2 * 2 * 22,)
             assert torch.allclose(network(**inputs), expected, atol=1e-5)
     network.readout = "mean"
