@@ -89,11 +89,12 @@ def load(
         raw = read_others(short, place, read_from, download, tuple(one.raw for one in KINDS.values()))
         found = next(one for one in KINDS.values() if isinstance(raw, one.raw))
     elif found is None:
-        found = _kind_of(path)
-    if found is None:
-        raise _unread(short, path) if os.path.lexists(path) else _unknown(short)
-    if raw is None and short not in found.sets and path.suffix == ".npz" and not heads(path):
-        raw = found.read(path)  # nothing tells its kind: what is wrong with it is said first
+        known = heads(path) if path.suffix == ".npz" else {}
+        found = _kind_of(path, known)
+        if found is None:
+            raise _unread(short, path) if os.path.lexists(path) else _unknown(short)
+        if path.suffix == ".npz" and not known:
+            raw = found.read(path)  # nothing tells its kind: what is wrong with it is said first
     if kind not in (None, found.name):
         raise UserError(
             f"the data '{short}' are of the kind '{found.name}', where '{kind}' is needed; choose other data, or a "
@@ -108,9 +109,8 @@ def load(
     return found.dataset(name, raw, wanted, options)
 
 
-def _kind_of(path: Path) -> Kind | None:
-    """The kind of data that a file or folder holds; None where there is none."""
-    known: Heads = heads(path) if path.suffix == ".npz" else {}
+def _kind_of(path: Path, known: Heads) -> Kind | None:
+    """The kind of data that a file or folder holds, of an .npz file by the arrays in it; None where there is none."""
     if not os.path.lexists(path) and path.suffix != ".npz":
         return None
     claiming = [kind for kind in KINDS.values() if kind.claims(path, known)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -107,27 +108,20 @@ class _Search:
         found = self._built(document)
         if found is None:
             return False
-        self.configuration, self.now = (
-            Configuration(document, self.configuration.architecture, self.configuration.kind),
-            found,
-        )
+        self.configuration, self.now = replace(self.configuration, document=document), found
         return True
 
     def _with_head_dim(self) -> None:
         """Says how wide a head is, where a family reads that: fewer heads are then no narrower stream."""
         config = configured(self.configuration, self._classes, self._sizes)
         stream, heads = getattr(config, "hidden_size", None), getattr(config, "num_attention_heads", None)
-        if (
-            HEAD_DIM in self.configuration.document
-            or not isinstance(stream, int)
-            or not isinstance(heads, int)
-            or not heads
-        ):
+        given = self.configuration.document
+        if HEAD_DIM in given or not isinstance(stream, int) or not isinstance(heads, int) or not heads:
             return
-        document = {**self.configuration.document, HEAD_DIM: stream // heads}
+        document = {**given, HEAD_DIM: stream // heads}
         double = self._built({**document, HEAD_DIM: 2 * (stream // heads)})
         if self._built(document) == self.now and double not in (None, self.now):
-            self.configuration = Configuration(document, self.configuration.architecture, self.configuration.kind)
+            self.configuration = replace(self.configuration, document=document)
 
     def _with(self, places: Sequence[Place], number: float) -> dict[str, Any]:
         known = configured(self.configuration, self._classes, self._sizes).to_dict()
@@ -139,7 +133,7 @@ class _Search:
 
     def _built(self, document: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
         """The shapes by name; None where the family builds no such network, or one of other tensors."""
-        configuration = Configuration(document, self.configuration.architecture, self.configuration.kind)
+        configuration = replace(self.configuration, document=document)
         try:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 network = made(configuration, configured(configuration, self._classes, self._sizes))
